@@ -1,0 +1,116 @@
+//! `butler check`: a line for each thing that could be wrong.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use butler_plugin_api::OperationError;
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use crate::config::Level;
+use crate::daemon::{self, Failure, Setup, document};
+use crate::observe;
+use crate::plugins::{HttpClients, Instance, PluginMetrics, Shared};
+use crate::qlik::{Lookups, Repository};
+use crate::store::Store;
+
+/// The lines so far.
+#[derive(Default)]
+struct Lines {
+    failed: usize,
+}
+
+impl Lines {
+    fn good(&self, what: &str, detail: &str) {
+        println!("ok      {what:<28} {detail}");
+    }
+
+    fn note(&self, what: &str, detail: &str) {
+        println!("note    {what:<28} {detail}");
+    }
+
+    fn bad(&mut self, what: &str, detail: &str) {
+        self.failed += 1;
+        println!("failed  {what:<28} {detail}");
+    }
+}
+
+/// Checks a config. Nothing is bound, no alert is sent, and a running daemon is not disturbed.
+pub(super) async fn run(path: &Path, log_level: Option<Level>) -> Result<(), Failure> {
+    let setup = daemon::load(path)?;
+    observe::init_logging(log_level.unwrap_or(Level::Warn), setup.loaded.config.log.format);
+    let mut lines = Lines::default();
+    lines.good("config", &format!("{}, {} instances", path.display(), setup.loaded.config.plugins.len()));
+    for warning in &setup.loaded.warnings {
+        lines.note("config", warning);
+    }
+    let lookups = qlik(&setup, &mut lines).await;
+    instances(&setup, lookups, &mut lines).await?;
+    if lines.failed == 0 {
+        return Ok(());
+    }
+    let noun = if lines.failed == 1 { "check" } else { "checks" };
+    Err(Failure::Other(anyhow::anyhow!("{} {noun} failed", lines.failed)))
+}
+
+async fn qlik(setup: &Setup, lines: &mut Lines) -> Option<Arc<Lookups>> {
+    let config = &setup.loaded.config;
+    let Some(qlik) = &config.qlik else {
+        lines.note("qlik", "no `qlik:` in the config: events keep the facts of their log line, their type is assumed");
+        return None;
+    };
+    let repository = match Repository::new(qlik) {
+        Ok(repository) => Arc::new(repository),
+        Err(error) => {
+            lines.bad("qlik certificates", &error.to_string());
+            return None;
+        }
+    };
+    match repository.probe().await {
+        Ok(version) => lines.good("qlik", &format!("{} answers, version {version}", repository.server())),
+        Err(error) => lines.bad("qlik", &error.to_string()),
+    }
+    Some(Arc::new(Lookups::new(repository, &config.script_log)))
+}
+
+async fn instances(setup: &Setup, qlik: Option<Arc<Lookups>>, lines: &mut Lines) -> Result<(), Failure> {
+    let config = &setup.loaded.config;
+    // Plugins may store something when they start: not into the store of the running daemon.
+    let folder = std::env::temp_dir().join(format!("butler-check-{}", std::process::id()));
+    let store = Store::open(&folder.join("check.db")).await.map_err(anyhow::Error::from)?;
+    let shared = Arc::new(Shared {
+        runtime: tokio::runtime::Handle::current(),
+        store: store.clone(),
+        accepted: Arc::new(Notify::new()),
+        http: HttpClients::new(config.tls.clone()),
+        qlik,
+        metrics: PluginMetrics::default(),
+        secrets: Arc::new(setup.loaded.secrets.clone()),
+    });
+    for entry in &config.plugins {
+        let Some(library) = setup.libraries.get(&entry.plugin) else { continue };
+        let instance = Instance::new(document(&setup.loaded, entry), entry.clone(), library.clone(), shared.clone());
+        let what = format!("instance {}", instance.name());
+        match instance.start().await {
+            Ok(()) => probe(&instance, &what, lines).await,
+            Err(error) => lines.bad(&what, &format!("does not start: {error}")),
+        }
+        instance.stop(Duration::from_secs(5)).await;
+    }
+    store.close().await;
+    let _ = std::fs::remove_dir_all(&folder);
+    Ok(())
+}
+
+async fn probe(instance: &Instance, what: &str, lines: &mut Lines) {
+    if !instance.manifest().operations.iter().any(|operation| operation == "check") {
+        lines.good(what, "starts (the plugin has no check of its destination)");
+        return;
+    }
+    match instance.invoke("check", Value::Null).await {
+        Ok(answer) => lines.good(what, answer.as_str().unwrap_or("its destination can be reached")),
+        Err(OperationError::Unsupported(_)) => lines.good(what, "starts"),
+        Err(error) => lines.bad(what, &error.to_string()),
+    }
+}

@@ -1,0 +1,117 @@
+//! The command line.
+
+mod check;
+mod deliveries;
+mod plugins;
+mod schema;
+mod token;
+mod udp_send;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+pub use udp_send::UdpSend;
+
+use crate::config::Level;
+use crate::daemon::{self, Failure};
+use crate::observe;
+
+/// Butler, companion daemon of Qlik Sense Enterprise.
+///
+/// Hears of failed tasks, finds out the facts, and tells the plugins of the config.
+#[derive(Debug, Parser)]
+#[command(name = "butler", version, max_term_width = 110)]
+struct Cli {
+    /// Most detailed level of the log, instead of the config's: error, warn, info, debug or trace.
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = level)]
+    log_level: Option<Level>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon until Ctrl-C or SIGTERM.
+    Run(ConfigFile),
+    /// Check a config: everything in it, its plugins, their destinations, Qlik Sense. Sends no alert.
+    Check(ConfigFile),
+    /// Write the JSON Schema of the config, with all plugins found.
+    Schema(schema::Schema),
+    /// Plugins.
+    #[command(subcommand)]
+    Plugins(plugins::Plugins),
+    /// Deliveries of the running daemon.
+    #[command(subcommand)]
+    Deliveries(deliveries::Deliveries),
+    /// Tokens for the REST API.
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Send a UDP message, or one that tells of an event as Qlik Sense would.
+    UdpSend(UdpSend),
+}
+
+/// Which config file.
+#[derive(Debug, Clone, Args)]
+struct ConfigFile {
+    /// Config file.
+    #[arg(short, long, value_name = "FILE", env = "BUTLER_CONFIG")]
+    config: PathBuf,
+}
+
+/// Which config file, where one helps but is not needed.
+#[derive(Debug, Clone, Args)]
+struct OptionalConfigFile {
+    /// Config file.
+    #[arg(short, long, value_name = "FILE", env = "BUTLER_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    serde_json::from_value(text.into()).map_err(|_| "write error, warn, info, debug or trace".to_owned())
+}
+
+/// Runs the command of the command line.
+pub fn run() -> Result<(), Failure> {
+    let cli = Cli::parse();
+    match cli.command {
+        Command::Run(file) => run_daemon(&file.config, cli.log_level),
+        Command::Check(file) => block_on(check::run(&file.config, cli.log_level)),
+        Command::Schema(schema) => Ok(schema.run()?),
+        Command::Plugins(plugins) => Ok(plugins.run()?),
+        Command::Deliveries(deliveries) => block_on(deliveries.run()),
+        Command::Token(token) => Ok(token.run()?),
+        Command::UdpSend(send) => Ok(send.run()?),
+    }
+}
+
+fn run_daemon(config: &Path, log_level: Option<Level>) -> Result<(), Failure> {
+    let mut setup = daemon::load(config)?;
+    let log = &mut setup.loaded.config.log;
+    log.level = log_level.unwrap_or(log.level);
+    observe::init_logging(log.level, log.format);
+    block_on(daemon::run(setup))
+}
+
+/// Runs a future on the main runtime. Two workers: Butler waits more than it computes.
+fn block_on(future: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Other(anyhow::Error::new(error).context("the system gives Butler no threads")))?;
+    let result = runtime.block_on(future);
+    // A name that is still being resolved must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

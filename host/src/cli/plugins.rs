@@ -1,0 +1,86 @@
+//! `butler plugins list`: which plugins are there, and who uses them.
+
+use std::collections::BTreeMap;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::OptionalConfigFile;
+use crate::config::Document;
+use crate::plugins::{SearchPath, open_file};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Plugins {
+    /// List the plugins in the search path.
+    List {
+        #[command(flatten)]
+        file: OptionalConfigFile,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    name: String,
+    version: String,
+    api_version: String,
+    description: String,
+    instances: usize,
+    file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Plugins {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let Self::List { file, json } = self;
+        let document = file.config.as_deref().map(Document::read).transpose()?;
+        let dirs = document.as_ref().map(Document::plugin_dirs).unwrap_or_default();
+        let mut uses: BTreeMap<String, usize> = BTreeMap::new();
+        for used in document.iter().flat_map(Document::uses) {
+            *uses.entry(used.plugin).or_default() += 1;
+        }
+        let rows: Vec<Row> = SearchPath::new(&dirs)
+            .files()
+            .into_iter()
+            .map(|(name, path)| {
+                let opened = open_file(&path, None);
+                let manifest = opened.as_ref().ok().map(|library| library.manifest().clone());
+                let (version, api_version, description) =
+                    manifest.map(|m| (m.version, m.api_version, m.description)).unwrap_or_default();
+                Row {
+                    instances: uses.remove(&name).unwrap_or_default(),
+                    name,
+                    version,
+                    api_version,
+                    description,
+                    file: path.display().to_string(),
+                    error: opened.err().map(|error| error.to_string()),
+                }
+            })
+            .collect();
+        if json {
+            println!("{}", serde_json::to_string_pretty(&rows)?);
+        } else {
+            print(&rows);
+        }
+        for name in uses.keys() {
+            eprintln!("the config uses `{name}`, which is not in the search path");
+        }
+        Ok(())
+    }
+}
+
+fn print(rows: &[Row]) {
+    println!("{:<20} {:<10} {:<8} {:>9}  DESCRIPTION", "NAME", "VERSION", "API", "INSTANCES");
+    for row in rows {
+        let text = row.error.as_deref().unwrap_or(&row.description);
+        println!("{:<20} {:<10} {:<8} {:>9}  {text}", row.name, row.version, row.api_version, row.instances);
+    }
+    if rows.is_empty() {
+        println!("none found; name their folder in `pluginDirs` of the config");
+    }
+}

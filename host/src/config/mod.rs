@@ -1,0 +1,35 @@
+//! The config file: from text to validated values.
+//!
+//! 1. [`Document::read`] takes the YAML apart and remembers the place of each value.
+//! 2. [`Document::uses`] and [`Document::plugin_dirs`] tell which plugins have to be opened for their schemas, however
+//!    faulty the rest is.
+//! 3. [`Document::validate`] puts the placeholders in (`secrets`), holds everything against the schemas (`schema`, with
+//!    `explain` for the words) and against what schemas cannot say (`semantics`), and answers with a [`Loaded`] or with a
+//!    [`Report`] of all faults by line.
+//!
+//! [`Secrets`] goes on to wherever texts come back from plugins. [`compose`] and [`published`] make the schemas for
+//! editors out of the same parts.
+
+mod document;
+mod explain;
+mod redact;
+mod relax;
+mod report;
+mod schema;
+mod secrets;
+mod semantics;
+mod types;
+mod units;
+mod validate;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub use document::{Document, Use};
+pub use redact::Secrets;
+pub use report::{ConfigError, Report};
+pub use schema::{compose, published};
+pub use types::*;
+pub use units::{Size, Span, UnitError};
+pub use validate::{Checks, Loaded, PluginSchema};

@@ -1,0 +1,88 @@
+//! What is done by the clock: leases taken back, old events removed, jumps of the wall clock noticed.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::stop::stopping;
+use crate::store::{Released, Store, StoreError, now_ms};
+
+const ROUND: Duration = Duration::from_secs(15);
+/// Rounds between two removals of old events.
+const RETENTION_ROUNDS: u32 = 20;
+/// A difference between the two clocks over this is a jump.
+const JUMP_MS: i64 = 60_000;
+
+/// Works until `stop`.
+pub async fn run(store: Store, config: Config, released: impl Fn(Released), mut stop: watch::Receiver<bool>) {
+    let mut clock = Clock::new();
+    let mut round: u32 = 0;
+    loop {
+        tokio::select! {
+            () = stopping(&mut stop) => return,
+            () = tokio::time::sleep(ROUND) => {}
+        }
+        if let Some(jump) = clock.jump() {
+            tracing::warn!(seconds = jump / 1000, "the wall clock has jumped; waiting times are adjusted");
+            if let Err(error) = store.rebase(jump).await {
+                tracing::error!(%error, "waiting times cannot be adjusted");
+            }
+        }
+        match store.tend().await {
+            Ok(tended) => released(tended),
+            Err(StoreError::Closed) => return,
+            Err(error) => tracing::error!(%error, "the store cannot be tended"),
+        }
+        if round.is_multiple_of(RETENTION_ROUNDS) {
+            remove_old(&store, &config, &stop).await;
+        }
+        round = round.wrapping_add(1);
+    }
+}
+
+async fn remove_old(store: &Store, config: &Config, stop: &watch::Receiver<bool>) {
+    let mut removed = 0;
+    while !*stop.borrow() {
+        let now = now_ms();
+        let (before, logs) = (now - config.store.keep.millis(), now - config.script_log.keep.millis());
+        match store.remove_old(before, logs, config.store.max_size.as_bytes()).await {
+            Ok(step) => {
+                removed += step.events;
+                if !step.more {
+                    break;
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "old events cannot be removed");
+                break;
+            }
+        }
+        // Others first: a flood of events must not wait for the broom.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    if removed > 0 {
+        tracing::info!(events = removed, "old events removed");
+    }
+}
+
+/// The wall clock against the steady one.
+struct Clock {
+    wall: i64,
+    steady: Instant,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { wall: now_ms(), steady: Instant::now() }
+    }
+
+    /// How far the wall clock jumped since the last call, in ms.
+    fn jump(&mut self) -> Option<i64> {
+        let now = Self::new();
+        let passed = i64::try_from(now.steady.duration_since(self.steady).as_millis()).unwrap_or(i64::MAX);
+        let jump = now.wall - self.wall - passed;
+        *self = now;
+        (jump.abs() > JUMP_MS).then_some(jump)
+    }
+}

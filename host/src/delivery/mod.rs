@@ -1,0 +1,6 @@
+//! Durable delivery: a queue for each instance, so that a slow destination delays only itself.
+
+mod backoff;
+mod queue;
+
+pub use queue::Queue;

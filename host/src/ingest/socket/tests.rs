@@ -1,0 +1,177 @@
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::config::Size;
+
+fn config() -> Udp {
+    Udp {
+        listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        allow_from: None,
+        max_size: Size::bytes(65_507),
+        max_per_minute: None,
+    }
+}
+
+fn sender(address: [u8; 4], to: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind((Ipv4Addr::from(address), 0)).unwrap();
+    socket.connect(to).unwrap();
+    socket
+}
+
+/// Waits until something holds; fails after ten seconds.
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < limit, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+async fn drain(running: &Running) -> Vec<Datagram> {
+    let mut all = Vec::new();
+    while let Some(batch) = running.next_batch(1000).await {
+        all.extend(batch);
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_burst_arrives_or_is_counted() {
+    let running = UdpServer::bind(&config()).unwrap().start().unwrap();
+    let sender = sender([127, 0, 0, 1], running.local_addr());
+    let before = unix_ms();
+    for n in 0..5000_u32 {
+        sender.send(&n.to_le_bytes()).unwrap();
+    }
+    let counters = Arc::clone(running.counters());
+    let kernel_drops = || running.kernel_drops().unwrap_or_default();
+    until("all are received or dropped", || counters.received.get() + kernel_drops() == 5000);
+    let lost = kernel_drops();
+    running.stop();
+    let all = drain(&running).await;
+    assert_eq!(all.len() as u64, 5000 - lost);
+    let numbers: Vec<_> = all.iter().map(|one| u32::from_le_bytes(one.bytes[..].try_into().unwrap())).collect();
+    assert!(numbers.is_sorted(), "in the order of sending");
+    assert!(all.iter().all(|one| one.from == sender.local_addr().unwrap()));
+    assert!(all.iter().all(|one| (before..=unix_ms()).contains(&one.received_ms)));
+    assert_eq!((counters.queued.get(), counters.queued_bytes.get()), (5000 - lost, 4 * (5000 - lost)));
+}
+
+#[tokio::test]
+async fn foreign_senders_long_messages_and_too_many_are_counted_by_reason() {
+    let mut config = config();
+    config.allow_from = Some(vec!["127.0.0.1".into()]);
+    config.max_size = Size::bytes(10);
+    config.max_per_minute = NonZeroU32::new(3).map(NonZeroU32::get);
+    let running = UdpServer::bind(&config).unwrap().start().unwrap();
+    let foreign = sender([127, 0, 0, 2], running.local_addr());
+    for length in [1, 11, 5] {
+        foreign.send(&vec![0; length]).unwrap();
+    }
+    let known = sender([127, 0, 0, 1], running.local_addr());
+    for length in [10, 11, 60_000, 1, 2, 3, 4] {
+        known.send(&vec![0; length]).unwrap();
+    }
+    let counters = running.counters();
+    until("all are seen", || counters.received.get() + counters.dropped(DropReason::Source) == 10);
+    running.stop();
+    let lengths: Vec<_> = drain(&running).await.iter().map(|one| one.bytes.len()).collect();
+    assert_eq!(lengths, [10, 1, 2]);
+    let snapshot = running.snapshot();
+    let dropped = |reason: DropReason| snapshot.dropped[reason.label()];
+    assert_eq!(
+        [
+            dropped(DropReason::Source),
+            dropped(DropReason::Size),
+            dropped(DropReason::RateLimit),
+            dropped(DropReason::BufferFull)
+        ],
+        [3, 2, 2, 0]
+    );
+    assert_eq!((snapshot.received, snapshot.queued), (7, 3), "received is queued and dropped, sources aside");
+}
+
+#[tokio::test]
+async fn a_full_buffer_drops_and_counts_the_newest() {
+    let mut server = UdpServer::bind(&config()).unwrap();
+    server.capacity = 40_000;
+    let running = server.start().unwrap();
+    let sender = sender([127, 0, 0, 1], running.local_addr());
+    for n in 0..50_u8 {
+        sender.send(&[n; 1000]).unwrap();
+    }
+    until("all are seen", || running.counters().received.get() == 50);
+    let kept = running.buffer().usage();
+    assert!(kept.bytes <= 40_000 && kept.datagrams < 40);
+    running.stop();
+    let first: Vec<_> = drain(&running).await.iter().map(|one| usize::from(one.bytes[0])).collect();
+    assert_eq!(first, (0..kept.datagrams).collect::<Vec<_>>());
+    assert_eq!(running.counters().dropped(DropReason::BufferFull), 50 - kept.datagrams as u64);
+}
+
+#[tokio::test]
+async fn a_stop_loses_nothing_that_was_sent_before_and_frees_the_address() {
+    let server = UdpServer::bind(&config()).unwrap();
+    let address = server.local_addr();
+    let sender = sender([127, 0, 0, 1], address);
+    for n in 0..300_u16 {
+        sender.send(&n.to_le_bytes()).unwrap();
+    }
+    let running = server.start().unwrap();
+    let begun = Instant::now();
+    running.stop();
+    assert_eq!(drain(&running).await.len(), 300);
+    assert!(begun.elapsed() < Duration::from_secs(2), "a stop is prompt");
+    assert_eq!(running.next_batch(1).await, None);
+    UdpSocket::bind(address).unwrap();
+}
+
+#[tokio::test]
+async fn a_name_on_the_list_is_resolved_before_the_first_message_is_judged() {
+    let mut config = config();
+    config.allow_from = Some(vec!["localhost".into()]);
+    let server = UdpServer::bind(&config).unwrap();
+    let sender = sender([127, 0, 0, 1], server.local_addr());
+    sender.send(b"early").unwrap();
+    let running = server.start().unwrap();
+    let batch = tokio::time::timeout(Duration::from_secs(10), running.next_batch(1)).await.unwrap().unwrap();
+    assert_eq!(batch[0].bytes, b"early");
+}
+
+#[test]
+fn a_taken_address_is_refused_with_its_remedy() {
+    let first = UdpServer::bind(&config()).unwrap();
+    let taken = Udp { listen: first.local_addr(), ..config() };
+    let error = UdpServer::bind(&taken).unwrap_err().to_string();
+    assert!(error.contains(&first.local_addr().to_string()) && error.contains("another Butler"), "{error}");
+    let foreign = Udp { listen: "192.0.2.1:9998".parse().unwrap(), ..config() };
+    let error = UdpServer::bind(&foreign).unwrap_err().to_string();
+    assert!(error.contains("192.0.2.1:9998") && error.contains("0.0.0.0"), "{error}");
+    let wrong = Udp { allow_from: Some(vec!["10.0.0.0/99".into()]), ..config() };
+    assert!(matches!(UdpServer::bind(&wrong), Err(BindError::AllowFrom(_))));
+}
+
+#[test]
+fn the_receive_buffer_is_enlarged() {
+    let server = UdpServer::bind(&config()).unwrap();
+    let plain = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap().recv_buffer_size().unwrap();
+    assert!(server.receive_buffer() * 2 >= plain, "{} against {plain}", server.receive_buffer());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn drops_of_the_kernel_are_read_back() {
+    let server = UdpServer::bind(&config()).unwrap();
+    let sender = sender([127, 0, 0, 1], server.local_addr());
+    // Nobody reads: more than the receive buffer holds.
+    let big = vec![0; 60_000];
+    for _ in 0..=server.receive_buffer() * 3 / big.len() {
+        sender.send(&big).unwrap();
+    }
+    let inode = inode(&server.socket).unwrap();
+    let table = std::fs::read_to_string("/proc/self/net/udp").unwrap();
+    assert!(drops_of(inode, &table).unwrap() > 0);
+    assert_eq!(drops_of(u64::MAX, &table), None);
+    let running = server.start().unwrap();
+    assert!(running.snapshot().kernel_drops.unwrap() > 0);
+}

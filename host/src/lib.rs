@@ -1,0 +1,19 @@
+//! The host of Butler: hears of events of Qlik Sense, finds out the facts, and hands each event to the plugins that want it.
+//!
+//! ```text
+//! ingest -> pipeline (accept, enrich, route) -> delivery -> plugins     config, store, qlik: used by all of them
+//! rest, cli: drive the same services from outside                      daemon: the only place that wires
+//! ```
+
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod delivery;
+pub mod ingest;
+pub mod observe;
+pub mod pipeline;
+pub mod plugins;
+pub mod qlik;
+pub mod rest;
+mod stop;
+pub mod store;

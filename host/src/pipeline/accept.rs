@@ -1,0 +1,72 @@
+//! Datagrams become stored events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::ingest::{self, Datagram, Heard, LogLimiter, Running};
+use crate::store::{Accepted, NewEvent, Store, StoreError};
+
+/// Datagrams in one commit.
+const BATCH: usize = 2000;
+
+/// Parses what the socket received and stores it, until the socket is stopped and its buffer is empty.
+pub async fn accept_datagrams(udp: Arc<Running>, store: Store, accepted: Arc<Notify>) {
+    let limiter = LogLimiter::default();
+    while let Some(datagrams) = udp.next_batch(BATCH).await {
+        let events: Vec<NewEvent> = datagrams.iter().filter_map(|datagram| parse(&udp, &limiter, datagram)).collect();
+        if events.is_empty() {
+            continue;
+        }
+        loop {
+            match store.accept(events.clone()).await {
+                Ok(answers) => {
+                    let duplicates = answers.iter().filter(|answer| matches!(answer, Accepted::Duplicate(_))).count();
+                    let counters = udp.counters();
+                    counters.processed.add((answers.len() - duplicates) as u64);
+                    counters.duplicates.add(duplicates as u64);
+                    accepted.notify_one();
+                    break;
+                }
+                Err(StoreError::Closed) => {
+                    tracing::error!(
+                        events = events.len(),
+                        "the store was closed before received events could be stored"
+                    );
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "received events cannot be stored yet");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+fn parse(udp: &Running, limiter: &LogLimiter, datagram: &Datagram) -> Option<NewEvent> {
+    match ingest::parse(&datagram.bytes) {
+        Ok(heard) => Some(event(heard, datagram.received_ms)),
+        Err(reject) => {
+            udp.counters().add_reject(&reject);
+            if let Some(suppressed) = limiter.admit(reject.reason()) {
+                tracing::warn!(from = %datagram.from, reason = reject.reason(), suppressed, "a datagram is no event: {reject}");
+            }
+            None
+        }
+    }
+}
+
+/// Until Qlik Sense tells the end of the execution, an event happened when it was received: the log line's own time is
+/// local time of a server whose time zone is not known.
+fn event(heard: Heard, received_ms: i64) -> NewEvent {
+    NewEvent {
+        keys: ingest::keys(&heard, received_ms),
+        kind: heard.kind,
+        time: received_ms,
+        received: received_ms,
+        source: "udp".to_owned(),
+        data: heard.data,
+    }
+}

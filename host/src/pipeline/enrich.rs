@@ -1,0 +1,257 @@
+//! Finds out the facts of accepted events and routes them.
+//!
+//! Events are read from the store in the order of their numbers, a window of them at a time, so memory is bounded and a
+//! crash loses nothing. Each waits for its facts by itself; a place for look-ups is taken only while one is made, so events
+//! that wait for a dead Qlik Sense do not hold up others. What is ready is routed in batches.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use butler_plugin_api::{Event, kind};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::router::Router;
+use crate::config;
+use crate::ingest::DISTRIBUTE_PENDING;
+use crate::observe::TaskStates;
+use crate::qlik::{Enriched, Lookups};
+use crate::stop::stopping;
+use crate::store::{EventRow, NewScriptLog, Routed, Store, StoreError, now_ms};
+
+/// Events in memory at once.
+const WINDOW: usize = 2000;
+/// Events routed in one commit.
+const ROUTE_BATCH: usize = 100;
+/// An unfinished distribution is asked for again after this time.
+const DISTRIBUTION_POLL: Duration = Duration::from_secs(30);
+/// QRS writes results and logs late: so long it is asked again.
+const RESULT_PATIENCE_MS: i64 = 8_000;
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// What an [`Enricher`] is made of.
+pub struct EnricherParts {
+    /// The store.
+    pub store: Store,
+    /// Told when an event was accepted.
+    pub accepted: Arc<Notify>,
+    /// Qlik Sense, if the config has it.
+    pub lookups: Option<Arc<Lookups>>,
+    /// Time limits.
+    pub enrich: config::Enrich,
+    /// How script logs are kept.
+    pub script_log: config::ScriptLog,
+    /// Whether an instance uses script logs.
+    pub wants_script_log: bool,
+    /// Routes.
+    pub router: Router,
+    /// Queues to wake, by instance.
+    pub queues: HashMap<String, Arc<Notify>>,
+    /// States of tasks, for metrics.
+    pub tasks: Arc<TaskStates>,
+}
+
+/// Enriches and routes.
+pub struct Enricher {
+    parts: EnricherParts,
+    router: RwLock<Arc<Router>>,
+    places: Semaphore,
+}
+
+impl Enricher {
+    /// An enricher that is not running yet.
+    pub fn new(mut parts: EnricherParts) -> Arc<Self> {
+        let router = std::mem::take(&mut parts.router);
+        let places = Semaphore::new(parts.enrich.concurrency as usize);
+        Arc::new(Self { parts, router: RwLock::new(Arc::new(router)), places })
+    }
+
+    /// Works until `stop`. Events that were not routed by then stay accepted, for the next start.
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let (ready, queue) = mpsc::channel(ROUTE_BATCH);
+        let routing = tokio::spawn(self.clone().route_all(queue));
+        let mut waiting: JoinSet<i64> = JoinSet::new();
+        let mut seen = 0;
+        while !*stop.borrow() {
+            let free = WINDOW.saturating_sub(waiting.len());
+            let mut rows = Vec::new();
+            if free > 0 {
+                rows = match self.parts.store.accepted_events(seen, u32::try_from(free).unwrap_or(1)).await {
+                    Ok(rows) => rows,
+                    Err(error) => {
+                        tracing::error!(%error, "accepted events cannot be read");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        continue;
+                    }
+                };
+            }
+            let full = rows.len() == free;
+            for row in rows {
+                seen = row.seq;
+                let (this, ready) = (self.clone(), ready.clone());
+                waiting.spawn(async move {
+                    let seq = row.seq;
+                    if let Some(routed) = this.enrich(row).await {
+                        // Fails only when routing has ended: then the event stays accepted.
+                        let _ = ready.send(routed).await;
+                    }
+                    seq
+                });
+            }
+            if full && waiting.len() < WINDOW {
+                continue;
+            }
+            tokio::select! {
+                () = stopping(&mut stop) => {}
+                () = self.parts.accepted.notified() => {}
+                Some(_) = waiting.join_next() => while waiting.try_join_next().is_some() {},
+            }
+        }
+        waiting.shutdown().await;
+        drop(ready);
+        let _ = routing.await;
+    }
+
+    /// Finds out the facts and makes the deliveries.
+    async fn enrich(&self, row: EventRow) -> Option<Routed> {
+        let received: i64 = row.event.received_at.parse::<jiff::Timestamp>().ok()?.as_millisecond();
+        let mut event = row.event;
+        let mut keys = Vec::new();
+        let mut script_log = None;
+        let task_event =
+            event.subject().ends_with("-task") && event.source != "butler" && !event.source.starts_with("instance:");
+        if task_event || event.kind == kind::APP_RELOAD_FAILED {
+            match &self.parts.lookups {
+                Some(lookups) => {
+                    let enriched = self.look_up(lookups, &event, received).await;
+                    self.apply(&mut event, enriched, &mut keys, &mut script_log);
+                }
+                None => assume(&mut event),
+            }
+        }
+        let router = self.router.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let deliveries = router.route(&event);
+        let time = event.time.parse::<jiff::Timestamp>().map_or(received, jiff::Timestamp::as_millisecond);
+        let data = serde_json::to_string(&event.data).ok()?;
+        self.parts.tasks.note(&event, time);
+        let task = event.data.task.map(|task| task.id);
+        Some(Routed { seq: row.seq, kind: event.kind, time, task, data, keys, deliveries, script_log })
+    }
+
+    /// Asks Qlik Sense until it has told everything, or the time for it is over.
+    async fn look_up(&self, lookups: &Lookups, event: &Event, received: i64) -> Enriched {
+        let outcome = event.outcome();
+        let want_log = self.parts.script_log.enabled
+            && self.parts.wants_script_log
+            && (outcome == "failed" || outcome == "aborted" || outcome == "succeeded");
+        let give_up = received + self.parts.enrich.give_up_after.millis();
+        let mut wait = FIRST_WAIT;
+        loop {
+            let enriched = {
+                // The semaphore is never closed; without a place the look-up is made all the same.
+                let _place = self.places.acquire().await.ok();
+                lookups.enrich(&event.data, &event.kind, received, want_log).await
+            };
+            let now = now_ms();
+            let pause = if enriched.pending {
+                if now >= received + self.parts.enrich.distribution_limit.millis() {
+                    return enriched;
+                }
+                if enriched.transient.is_some() { wait } else { DISTRIBUTION_POLL }
+            } else if enriched.transient.is_some() {
+                if now >= give_up {
+                    return enriched;
+                }
+                wait.min(Duration::from_millis((give_up - now).unsigned_abs()))
+            } else if enriched.not_yet && now < (received + RESULT_PATIENCE_MS).min(give_up) {
+                wait
+            } else {
+                return enriched;
+            };
+            tokio::time::sleep(pause).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    fn apply(
+        &self,
+        event: &mut Event,
+        enriched: Enriched,
+        keys: &mut Vec<String>,
+        script_log: &mut Option<NewScriptLog>,
+    ) {
+        let was_pending = event.kind == DISTRIBUTE_PENDING;
+        event.kind = enriched.kind;
+        event.data = enriched.data;
+        *keys = enriched.keys;
+        if was_pending && let Some(id) = event.data.execution.as_ref().and_then(|execution| execution.id.as_ref()) {
+            // At accept the outcome was not known: other roads know it.
+            keys.push(format!("exec:{}:{}", id.to_lowercase(), event.outcome()));
+        }
+        if let Some(time) = enriched.time {
+            event.time = time;
+        }
+        if let Some(error) = &enriched.transient {
+            tracing::warn!(event = event.id, missing = ?event.data.missing, %error,
+                "goes on without the facts that Qlik Sense did not give in time");
+        }
+        if let Some(log) = enriched.script_log {
+            let result = event.data.execution.as_ref().and_then(|execution| execution.result_id.clone());
+            let reference = result.unwrap_or_else(|| event.id.clone());
+            match NewScriptLog::new(&reference, &log.text) {
+                Ok(packed) => *script_log = Some(packed),
+                Err(error) => {
+                    tracing::warn!(event = event.id, %error, "the script log cannot be compressed and is not kept")
+                }
+            }
+            event.data.script_log = Some(log.to_event(self.parts.script_log.lines as usize, reference));
+        }
+        if event.kind == DISTRIBUTE_PENDING {
+            // Its time is over, and nobody knows how it ended: an alert too many beats one too few.
+            kind::DISTRIBUTE_TASK_FAILED.clone_into(&mut event.kind);
+            event.data.kind_assumed = true;
+        }
+    }
+
+    /// Routes what is ready, in batches, and wakes the queues.
+    async fn route_all(self: Arc<Self>, mut queue: mpsc::Receiver<Routed>) {
+        let mut batch = Vec::with_capacity(ROUTE_BATCH);
+        while queue.recv_many(&mut batch, ROUTE_BATCH).await > 0 {
+            let events = std::mem::take(&mut batch);
+            loop {
+                match self.parts.store.route(events.clone()).await {
+                    Ok(answers) => {
+                        let woken: HashSet<String> = answers
+                            .into_iter()
+                            .flatten()
+                            .flatten()
+                            .filter(|made| !made.suppressed)
+                            .map(|made| made.instance)
+                            .collect();
+                        for queue in woken.iter().filter_map(|instance| self.parts.queues.get(instance)) {
+                            queue.notify_one();
+                        }
+                        break;
+                    }
+                    Err(StoreError::Closed) => return,
+                    Err(error) => {
+                        tracing::error!(%error, "events cannot be routed yet");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Without Qlik Sense in the config the kind of the wire is the best guess.
+fn assume(event: &mut Event) {
+    if event.kind == DISTRIBUTE_PENDING {
+        kind::DISTRIBUTE_TASK_FAILED.clone_into(&mut event.kind);
+    }
+    if event.subject().ends_with("-task") {
+        event.data.kind_assumed = true;
+    }
+}

@@ -1,0 +1,226 @@
+//! Which instances an event goes to: the routes of the config, compiled.
+
+use butler_plugin_api::{Event, Manifest, kind};
+use serde_json::Value;
+
+use super::condition::{Conditions, FieldPath, Verdict, glob};
+use crate::config::{OnUnknown, PluginEntry, Rule};
+use crate::store::{NewDelivery, ThrottleKey};
+
+/// The routes of all instances.
+#[derive(Debug, Default)]
+pub struct Router {
+    routes: Vec<Route>,
+}
+
+/// The route of one instance.
+#[derive(Debug)]
+struct Route {
+    instance: String,
+    ordered: bool,
+    rules: Vec<CompiledRule>,
+}
+
+#[derive(Debug)]
+struct CompiledRule {
+    kinds: Vec<String>,
+    /// Not by default: kinds that come by the clock must be asked for by name.
+    periodic: bool,
+    conditions: Conditions,
+    throttle: Option<(FieldPath, i64)>,
+    on_unknown: OnUnknown,
+}
+
+impl Router {
+    /// Compiles the routes. The entries have been validated with [`check_rule`].
+    pub fn new<'a>(entries: impl IntoIterator<Item = (&'a PluginEntry, &'a Manifest)>) -> Self {
+        let routes = entries
+            .into_iter()
+            .map(|(entry, manifest)| {
+                let rules = match &entry.on {
+                    Some(rules) => rules.iter().filter_map(|rule| CompiledRule::compile(rule).ok()).collect(),
+                    None => vec![CompiledRule {
+                        kinds: manifest.default_events.clone(),
+                        periodic: false,
+                        conditions: Conditions::default(),
+                        throttle: None,
+                        on_unknown: OnUnknown::Deliver,
+                    }],
+                };
+                Route { instance: entry.instance().to_owned(), ordered: manifest.ordered, rules }
+            })
+            .collect();
+        Self { routes }
+    }
+
+    /// The deliveries to make for an event; at most one for each instance.
+    pub fn route(&self, event: &Event) -> Vec<NewDelivery> {
+        // The data of an event cannot fail to be written: its keys are texts.
+        let document = serde_json::to_value(event).unwrap_or_default();
+        self.routes.iter().filter_map(|route| route.delivery(event, &document)).collect()
+    }
+}
+
+impl Route {
+    fn delivery(&self, event: &Event, document: &Value) -> Option<NewDelivery> {
+        if self.caused(event) {
+            return None;
+        }
+        let (number, rule, unknown) = self.rules.iter().enumerate().find_map(|(number, rule)| {
+            let unknown = rule.matches(event, document)?;
+            Some((number, rule, unknown))
+        })?;
+        let throttle = rule.throttle.as_ref().and_then(|(per, every_ms)| {
+            let value = per.key(event, document)?;
+            let key = format!("{}|{number}|{}|{value}", self.instance, event.kind);
+            Some(ThrottleKey { key, every_ms: *every_ms })
+        });
+        let order_key = event.data.task.as_ref().map(|task| task.id.clone()).filter(|_| self.ordered);
+        Some(NewDelivery { instance: self.instance.clone(), order_key, throttle, unknown })
+    }
+
+    /// Whether the event is about this instance's own doing: telling it would make a loop.
+    fn caused(&self, event: &Event) -> bool {
+        let own = event.source.strip_prefix("instance:") == Some(self.instance.as_str());
+        let dead = event.kind == kind::DELIVERY_DEAD
+            && event.data.other.get("instance").and_then(Value::as_str) == Some(self.instance.as_str());
+        own || dead
+    }
+}
+
+impl CompiledRule {
+    fn compile(rule: &Rule) -> Result<Self, Vec<(String, String)>> {
+        let mut errors = Vec::new();
+        let conditions = Conditions::compile(&rule.conditions).unwrap_or_else(|faults| {
+            errors.extend(faults.into_iter().map(|(path, message)| (format!("where/{path}"), message)));
+            Conditions::default()
+        });
+        let throttle = rule.throttle.as_ref().and_then(|throttle| match FieldPath::parse(&throttle.per) {
+            Ok(path) => Some((path, throttle.every.millis())),
+            Err(message) => {
+                errors.push(("throttle/per".to_owned(), message));
+                None
+            }
+        });
+        for (index, pattern) in rule.events.iter().enumerate() {
+            if !kind::ALL.iter().any(|kind| glob(pattern, kind)) && !pattern.contains('.') && !pattern.contains('*') {
+                errors.push((
+                    format!("events/{index}"),
+                    format!("`{pattern}` is no kind of event: one looks like `reload-task.failed`"),
+                ));
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let on_unknown = rule.on_unknown;
+        Ok(Self { kinds: rule.events.clone(), periodic: true, conditions, throttle, on_unknown })
+    }
+
+    /// `None`: does not match. `Some(path)`: matches, and the condition on `path` could not be decided.
+    fn matches(&self, event: &Event, document: &Value) -> Option<Option<String>> {
+        if !self.periodic && kind::PERIODIC.contains(&event.kind.as_str()) {
+            return None;
+        }
+        if !self.kinds.iter().any(|pattern| glob(pattern, &event.kind)) {
+            return None;
+        }
+        match self.conditions.verdict(event, document) {
+            Verdict::Holds => Some(None),
+            Verdict::Unknown(path) if self.on_unknown == OnUnknown::Deliver => Some(Some(path)),
+            Verdict::Fails | Verdict::Unknown(_) => None,
+        }
+    }
+}
+
+/// What is wrong with a rule: pairs of a path below the rule and a text.
+pub fn check_rule(rule: &Rule) -> Vec<(String, String)> {
+    CompiledRule::compile(rule).err().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(value: Value) -> PluginEntry {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn event(kind: &str, source: &str, data: Value) -> Event {
+        serde_json::from_value(
+            json!({ "id": "x-1", "kind": kind, "time": "", "receivedAt": "", "source": source, "data": data }),
+        )
+        .unwrap()
+    }
+
+    fn routed(entry: &PluginEntry, manifest: &Manifest, event: &Event) -> Vec<NewDelivery> {
+        Router::new([(entry, manifest)]).route(event)
+    }
+
+    #[test]
+    fn without_on_the_default_kinds_but_never_periodic_ones() {
+        let manifest = Manifest::new("x", "").default_events(&["*"]);
+        let entry = entry(json!({ "use": "x" }));
+        assert_eq!(routed(&entry, &manifest, &event("reload-task.failed", "udp", json!({}))).len(), 1);
+        assert_eq!(routed(&entry, &manifest, &event(kind::BUTLER_UPTIME, "butler", json!({}))).len(), 0);
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_decides() {
+        let manifest = Manifest::new("x", "").ordered();
+        let entry = entry(json!({ "use": "x", "name": "y", "on": [
+            { "events": ["reload-task.failed"], "where": { "task.name": "A" }, "throttle": { "per": "task", "every": "5m" } },
+            { "events": ["*-task.failed"] } ] }));
+        let first = routed(
+            &entry,
+            &manifest,
+            &event("reload-task.failed", "udp", json!({ "task": { "id": "t", "name": "A" } })),
+        );
+        assert_eq!(first[0].throttle.as_ref().unwrap().key, "y|0|reload-task.failed|t");
+        assert_eq!(first[0].order_key.as_deref(), Some("t"));
+        let second = routed(
+            &entry,
+            &manifest,
+            &event("reload-task.failed", "udp", json!({ "task": { "id": "t", "name": "B" } })),
+        );
+        assert!(second[0].throttle.is_none());
+    }
+
+    #[test]
+    fn an_unknown_fact_delivers_unless_told_to_drop() {
+        let manifest = Manifest::new("x", "");
+        let rule = |on_unknown: &str| {
+            entry(json!({ "use": "x", "on": [
+                { "events": ["*"], "where": { "app.owner": "Ann" }, "onUnknown": on_unknown } ] }))
+        };
+        let event =
+            event("reload-task.failed", "udp", json!({ "app": { "id": "a", "name": "A" }, "missing": ["owner"] }));
+        assert_eq!(routed(&rule("deliver"), &manifest, &event)[0].unknown.as_deref(), Some("app.owner"));
+        assert!(routed(&rule("drop"), &manifest, &event).is_empty());
+    }
+
+    #[test]
+    fn nobody_is_told_of_the_own_doing() {
+        let manifest = Manifest::new("x", "");
+        let entry = entry(json!({ "use": "x", "on": [{ "events": ["*"] }] }));
+        assert!(routed(&entry, &manifest, &event("node.silent", "instance:x", json!({}))).is_empty());
+        assert!(
+            routed(&entry, &manifest, &event(kind::DELIVERY_DEAD, "butler", json!({ "instance": "x" }))).is_empty()
+        );
+        assert_eq!(
+            routed(&entry, &manifest, &event(kind::DELIVERY_DEAD, "butler", json!({ "instance": "z" }))).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn faults_of_rules_are_named() {
+        let rule = serde_json::from_value(json!({
+            "events": ["reload"], "where": { "a..b": 1 }, "throttle": { "per": "x.", "every": "1m" } }))
+        .unwrap();
+        let paths: Vec<_> = check_rule(&rule).into_iter().map(|(path, _)| path).collect();
+        assert_eq!(paths, ["where/a..b", "throttle/per", "events/0"]);
+    }
+}

@@ -1,0 +1,129 @@
+//! The HTTP client that all plugins share: one pool for each TLS profile of the config.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use butler_plugin_api::HttpError;
+use butler_plugin_api::abi::{WireRequest, WireResponse};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Method, Url};
+use serde::Deserialize;
+
+use crate::config::TlsProfile;
+use crate::qlik;
+
+/// Longest answer that is read.
+const MAX_ANSWER: usize = 16 << 20;
+const TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// HTTP clients by TLS profile.
+#[derive(Debug)]
+pub struct HttpClients {
+    profiles: BTreeMap<String, TlsProfile>,
+    /// Made when first used; the empty name is the system's roots.
+    clients: Mutex<BTreeMap<String, Client>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Options {
+    timeout_ms: Option<u64>,
+    tls: Option<String>,
+}
+
+impl HttpClients {
+    /// For the profiles of the config.
+    pub fn new(profiles: BTreeMap<String, TlsProfile>) -> Arc<Self> {
+        Arc::new(Self { profiles, clients: Mutex::default() })
+    }
+
+    fn client(&self, profile: &str) -> Result<Client, HttpError> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(profile) {
+            return Ok(client.clone());
+        }
+        let standard = TlsProfile::default();
+        let settings = if profile.is_empty() { Some(&standard) } else { self.profiles.get(profile) };
+        let settings = settings.ok_or_else(|| {
+            HttpError::Invalid(format!("there is no TLS profile `{profile}`: add it under `tls:` of the config"))
+        })?;
+        let config = qlik::profile(settings).map_err(|error| HttpError::Invalid(error.to_string()))?;
+        let client = Client::builder()
+            .tls_backend_preconfigured(config)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(10))
+            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_max_idle_per_host(8)
+            .user_agent(concat!("butler/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| HttpError::Invalid(chain(&error)))?;
+        clients.insert(profile.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub async fn send(&self, request: WireRequest) -> Result<WireResponse, HttpError> {
+        let invalid = |message: String| HttpError::Invalid(message);
+        let options: Options = if request.options.is_empty() {
+            Options::default()
+        } else {
+            serde_json::from_str(&request.options).map_err(|error| invalid(error.to_string()))?
+        };
+        let url: Url = request.url.parse().map_err(|error| invalid(format!("the address is no URL: {error}")))?;
+        let origin = format!("{}://{}", url.scheme(), url.authority());
+        let method = Method::from_bytes(request.method.as_bytes()).map_err(|error| invalid(error.to_string()))?;
+        let mut headers = HeaderMap::with_capacity(request.headers.len());
+        for (name, value) in &request.headers {
+            let bad = |what: &str| invalid(format!("the header `{name}` has {what}"));
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("a name that HTTP does not allow"))?;
+            let value = HeaderValue::from_str(value).map_err(|_| bad("a value that HTTP does not allow"))?;
+            headers.append(name, value);
+        }
+        let timeout = options.timeout_ms.map_or(TIMEOUT, Duration::from_millis).min(MAX_TIMEOUT);
+        let client = self.client(options.tls.as_deref().unwrap_or_default())?;
+        let answer = client.request(method, url).headers(headers).body(request.body).timeout(timeout).send().await;
+        let failed = |error: &reqwest::Error| {
+            if error.is_builder() {
+                HttpError::Invalid(chain(error))
+            } else if error.is_timeout() {
+                HttpError::Timeout(format!("{origin} did not answer within {} s", timeout.as_secs_f32()))
+            } else {
+                HttpError::Connection(format!("{origin} cannot be reached: {}", chain(error)))
+            }
+        };
+        let mut answer = answer.map_err(|error| failed(&error))?;
+        let status = answer.status().as_u16();
+        let headers = answer
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect();
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error))? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return Err(HttpError::TooLarge(format!("{origin} answered with more than {} MB", MAX_ANSWER >> 20)));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(WireResponse { status, headers, body, options: String::new() })
+    }
+}
+
+/// An error with its causes. The address is left out: it may hold a token.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = String::new();
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let part = error.to_string();
+        if !text.ends_with(&part) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&part);
+        }
+        cause = error.source();
+    }
+    if text.is_empty() { "the request failed".to_owned() } else { text }
+}

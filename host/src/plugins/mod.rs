@@ -1,0 +1,16 @@
+//! Plugins: finding and opening their files, running their instances, serving them.
+
+mod discover;
+mod flood;
+mod http;
+mod instance;
+mod log;
+mod metrics;
+mod services;
+mod worker;
+
+pub use discover::{PluginError, SearchPath, file_name, hash, manifest_fault, open_file};
+pub use http::HttpClients;
+pub use instance::{Condition, Instance, Statistics};
+pub use metrics::{PluginMetrics, Series};
+pub use services::Shared;

@@ -1,0 +1,91 @@
+//! From an error of the HTTP client to words that help.
+//!
+//! The interesting part is often deep inside: TLS errors sit in an I/O error in a connection error in a request error.
+
+use std::error::Error;
+use std::io;
+
+use rustls::CertificateError;
+
+use super::error::{Cause, QlikError};
+
+/// What it means that a request failed without an answer.
+pub(super) fn unreachable(server: &str, error: &reqwest::Error) -> QlikError {
+    let (cause, reason) = if let Some(tls) = find::<rustls::Error>(error) {
+        (Cause::Tls, tls_reason(tls))
+    } else if error.is_timeout() {
+        let what = if error.is_connect() { "no connection in time" } else { "no answer in time" };
+        (Cause::Timeout, format!("{what} (is the server overloaded, or does a firewall drop packets?)"))
+    } else if error.is_dns() {
+        (Cause::Connect, format!("its name cannot be resolved: {} (check `qlik.host`)", innermost(error)))
+    } else if error.is_connect() {
+        let remedy = "check `qlik.host`, `ports.repository`, the firewall, and that the repository service runs";
+        (Cause::Connect, format!("{} ({remedy})", innermost(error)))
+    } else {
+        (Cause::Broken, format!("the connection broke: {} (did the repository service restart?)", innermost(error)))
+    };
+    QlikError::Unreachable { server: server.to_owned(), cause, reason }
+}
+
+/// Whether a certificate or TLS itself is the trouble.
+pub(super) fn is_tls(error: &reqwest::Error) -> bool {
+    find::<rustls::Error>(error).is_some()
+}
+
+fn tls_reason(error: &rustls::Error) -> String {
+    use CertificateError as C;
+    let remedy = match error {
+        rustls::Error::InvalidCertificate(certificate) => match certificate {
+            C::NotValidForName | C::NotValidForNameContext { .. } => {
+                "its certificate is for another name: use that name as `qlik.host`, or set `verify: chain`"
+            }
+            C::UnknownIssuer | C::BadSignature => {
+                "its certificate is not from the authority in `certificates.ca`: export the certificates again from \
+                 the QMC of this site"
+            }
+            C::Expired | C::ExpiredContext { .. } => "its certificate has expired: renew it on the Sense server",
+            C::NotValidYet | C::NotValidYetContext { .. } => "its certificate is not valid yet: compare the clocks",
+            C::InvalidPurpose | C::InvalidPurposeContext { .. } => {
+                "its certificate is not one for servers: check `ports.repository`"
+            }
+            _ => "its certificate is not accepted; `verify: none` would accept any",
+        },
+        rustls::Error::AlertReceived(_) => {
+            "it refuses our client certificate: export the certificates again from the QMC of this site"
+        }
+        rustls::Error::InvalidMessage(_) => "what listens there does not speak TLS: check `ports.repository`",
+        rustls::Error::PeerIncompatible(_) => "no common TLS version or cipher; TLS 1.2 or 1.3 is needed",
+        _ => "TLS failed",
+    };
+    format!("{remedy} ({error})")
+}
+
+/// The text of the last error of the chain: the cause proper.
+fn innermost(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text = error.to_string();
+        next = inner(error);
+    }
+    text
+}
+
+fn find<T: Error + 'static>(error: &reqwest::Error) -> Option<&T> {
+    let mut next = error.source();
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = inner(error);
+    }
+    None
+}
+
+/// The next error inside. An I/O error's `source` skips the error that it wraps.
+fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
+}

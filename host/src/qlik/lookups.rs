@@ -1,0 +1,415 @@
+//! Look-ups in QRS, each made once per burst.
+//!
+//! Answers are kept for some seconds, and concurrent questions for the same thing share one call. Errors are not kept,
+//! nor are answers that will change soon: executions that still run, results that are not written yet.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use butler_plugin_api::{App, Owner};
+use jiff::Timestamp;
+use moka::future::Cache;
+
+use super::error::QlikError;
+use super::facts::{self, AppFacts, ResultFacts, TaskFacts};
+use super::repository::Repository;
+use super::script_log::{Log, ScriptLogs};
+use crate::config;
+
+/// How long an answer is used.
+const TTL: Duration = Duration::from_secs(15);
+
+/// Most answers of one sort that are kept.
+const ENTRIES: u64 = 10_000;
+
+/// Most bytes of script logs that are kept, and for how long: until the event is stored.
+const LOG_BYTES: u64 = 32 << 20;
+const LOG_TTL: Duration = Duration::from_mins(1);
+
+/// How far the clocks of the Sense servers and ours may be apart.
+const SKEW_MS: i64 = 5 * 60 * 1_000;
+
+type Kept<T> = Cache<String, T>;
+
+/// Look-ups in QRS with short memory. Shared by all workers.
+pub struct Lookups {
+    repository: Arc<Repository>,
+    tasks: Kept<Option<Arc<TaskFacts>>>,
+    apps: Kept<Option<Arc<AppFacts>>>,
+    owners: Kept<Option<Arc<Owner>>>,
+    executions: Kept<Arc<[ResultFacts]>>,
+    logs: Kept<Arc<Log>>,
+    script_logs: ScriptLogs,
+    max_log_size: usize,
+}
+
+impl fmt::Debug for Lookups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lookups").field("repository", &self.repository).finish_non_exhaustive()
+    }
+}
+
+/// An app, and whether its owner was found out in full.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AppFound {
+    /// The app. If the owner could not be read, it has what the app itself says, without email addresses.
+    pub app: App,
+    /// The owner is not known in full.
+    pub owner_missing: bool,
+    /// Why, unless QRS simply has no such user.
+    pub owner_error: Option<QlikError>,
+}
+
+/// What became of looking for an execution.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Found {
+    /// This is it.
+    Result(Box<ResultFacts>),
+    /// QRS has not written it yet; it may some seconds later.
+    NotYet,
+    /// QRS does not have it.
+    Nothing,
+}
+
+/// How the execution that is looked for ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It failed.
+    Failed,
+    /// It was aborted, or is being so.
+    Aborted,
+    /// It succeeded.
+    Succeeded,
+    /// Not known: QRS tells.
+    Any,
+}
+
+impl Outcome {
+    /// From the last part of a kind of event.
+    pub fn of(text: &str) -> Self {
+        match text {
+            "failed" => Self::Failed,
+            "aborted" => Self::Aborted,
+            "succeeded" => Self::Succeeded,
+            _ => Self::Any,
+        }
+    }
+
+    /// From the status of an execution that is over.
+    pub fn of_status(status: i64) -> Option<&'static str> {
+        match status {
+            7 => Some("succeeded"),
+            8 | 11 => Some("failed"),
+            6 => Some("aborted"),
+            _ => None,
+        }
+    }
+
+    fn fits(self, result: &ResultFacts) -> bool {
+        let Some(status) = result.execution.status else { return false };
+        match self {
+            Self::Failed => matches!(status, 8 | 11),
+            Self::Aborted => matches!(status, 4..=6),
+            Self::Succeeded => status == 7,
+            Self::Any => true,
+        }
+    }
+}
+
+impl Lookups {
+    /// Look-ups at one server.
+    pub fn new(repository: Arc<Repository>, script_log: &config::ScriptLog) -> Self {
+        Self {
+            repository,
+            tasks: kept(),
+            apps: kept(),
+            owners: kept(),
+            executions: kept(),
+            logs: Cache::builder()
+                .max_capacity(LOG_BYTES)
+                .weigher(|_, log: &Arc<Log>| u32::try_from(log.text.len()).unwrap_or(u32::MAX))
+                .time_to_live(LOG_TTL)
+                .build(),
+            script_logs: ScriptLogs::default(),
+            max_log_size: script_log.max_size.as_usize(),
+        }
+    }
+
+    /// The server that is asked.
+    pub fn repository(&self) -> &Arc<Repository> {
+        &self.repository
+    }
+
+    /// A task by its id; absent: QRS does not know it.
+    pub async fn task(&self, id: &str) -> Result<Option<Arc<TaskFacts>>, QlikError> {
+        once(&self.tasks, id, async {
+            let asked_ms = Timestamp::now().as_millisecond();
+            let found = self.by_id("task/full", id, facts::task).await?;
+            Ok(found.map(|task| Arc::new(TaskFacts { asked_ms, ..task })))
+        })
+        .await
+    }
+
+    /// An app by its id with its owner; absent: QRS does not know it. Trouble with the owner does not lose the app.
+    pub async fn app(&self, id: &str) -> Result<Option<AppFound>, QlikError> {
+        let found =
+            once(&self.apps, id, async { Ok(self.by_id("app/full", id, facts::app).await?.map(Arc::new)) }).await?;
+        let Some(found) = found else { return Ok(None) };
+        let mut app = found.app.clone();
+        let owner = match &found.owner_id {
+            Some(id) => self.owner(id).await,
+            None => Ok(None),
+        };
+        let (owner_missing, owner_error) = match owner {
+            Ok(Some(owner)) => {
+                app.owner = Some(owner.as_ref().clone());
+                (false, None)
+            }
+            Ok(None) => (true, None),
+            Err(error) => (true, Some(error)),
+        };
+        Ok(Some(AppFound { app, owner_missing, owner_error }))
+    }
+
+    /// A user by the id of its object; absent: QRS does not know it.
+    pub async fn owner(&self, id: &str) -> Result<Option<Arc<Owner>>, QlikError> {
+        if !facts::is_guid(id) {
+            return Ok(None);
+        }
+        once(&self.owners, id, async {
+            match self.repository.get_json(&format!("user/{id}"), &[]).await {
+                Ok(user) => Ok(facts::owner(&user).map(Arc::new)),
+                Err(error) if error.status() == Some(404) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    /// An execution that was heard of at `received_ms` (milliseconds of the Unix epoch): by its id, or else the last
+    /// one of the task if it can be the one that is meant.
+    pub async fn execution(
+        &self,
+        execution_id: Option<&str>,
+        task: Option<&TaskFacts>,
+        outcome: Outcome,
+        received_ms: i64,
+    ) -> Result<Found, QlikError> {
+        let results = self.results(execution_id).await?;
+        self.choose(execution_id, &results, task, outcome, received_ms).await
+    }
+
+    /// The results of an execution, one per attempt.
+    pub(super) async fn results(&self, execution_id: Option<&str>) -> Result<Arc<[ResultFacts]>, QlikError> {
+        let Some(id) = execution_id.filter(|id| facts::is_guid(id)) else { return Ok(Arc::default()) };
+        let asked = once(&self.executions, id, async {
+            let list = self.repository.list("executionresult/full", &format!("executionID eq {id}")).await?;
+            Ok(list.iter().filter_map(facts::result).collect())
+        })
+        .await;
+        match asked {
+            // A release that does not know the filter still has the last result of the task.
+            Err(error) if !error.is_transient() => {
+                tracing::warn!("execution results cannot be looked up by execution id: {error}");
+                Ok(Arc::default())
+            }
+            other => other,
+        }
+    }
+
+    pub(super) async fn choose(
+        &self,
+        execution_id: Option<&str>,
+        results: &[ResultFacts],
+        task: Option<&TaskFacts>,
+        outcome: Outcome,
+        received_ms: i64,
+    ) -> Result<Found, QlikError> {
+        if let Some(found) = newest(results, outcome) {
+            if unfinished(&found) {
+                self.forget_execution(execution_id).await;
+            }
+            return Ok(found);
+        }
+        // Nothing by this id: it may be written some moments later.
+        self.forget_execution(execution_id).await;
+        let Some(mut task) = task else { return Ok(Found::Nothing) };
+        let fresh;
+        if task.asked_ms < received_ms {
+            // What was asked before the event happened cannot know of it.
+            self.forget_task(&task.task.id).await;
+            fresh = self.task(&task.task.id).await?;
+            let Some(fresh) = &fresh else { return Ok(Found::Nothing) };
+            task = fresh;
+        }
+        let found = last(task, outcome, received_ms);
+        if unfinished(&found) {
+            self.forget_task(&task.task.id).await;
+        }
+        Ok(found)
+    }
+
+    /// The script log of an execution; absent: QRS has none, maybe none yet.
+    pub async fn script_log(&self, task_id: &str, result: &ResultFacts) -> Result<Option<Arc<Log>>, QlikError> {
+        /// What makes the cache not keep anything.
+        enum Without {
+            Log,
+            Answer(QlikError),
+        }
+        let Some(result_id) = result.execution.result_id.as_deref() else { return Ok(None) };
+        let fetch = async {
+            let reference = result.file_reference.as_deref();
+            let fetched =
+                self.script_logs.fetch(&self.repository, task_id, result_id, reference, self.max_log_size).await;
+            fetched.map_err(Without::Answer)?.map(Arc::new).ok_or(Without::Log)
+        };
+        match self.logs.try_get_with_by_ref(result_id, fetch).await {
+            Ok(log) => Ok(Some(log)),
+            Err(without) => match without.as_ref() {
+                Without::Log => Ok(None),
+                Without::Answer(error) => Err(error.clone()),
+            },
+        }
+    }
+
+    pub(super) async fn forget_task(&self, id: &str) {
+        self.tasks.invalidate(&id.to_ascii_lowercase()).await;
+    }
+
+    pub(super) async fn forget_execution(&self, id: Option<&str>) {
+        if let Some(id) = id {
+            self.executions.invalidate(&id.to_ascii_lowercase()).await;
+        }
+    }
+
+    async fn by_id<T>(
+        &self,
+        path: &str,
+        id: &str,
+        read: fn(&serde_json::Value) -> Option<T>,
+    ) -> Result<Option<T>, QlikError> {
+        // Nothing else may get into the filter.
+        if !facts::is_guid(id) {
+            return Ok(None);
+        }
+        Ok(self.repository.list(path, &format!("id eq {id}")).await?.first().and_then(read))
+    }
+}
+
+fn kept<T: Clone + Send + Sync + 'static>() -> Kept<T> {
+    Cache::builder().max_capacity(ENTRIES).time_to_live(TTL).build()
+}
+
+/// The kept answer, or that of a call which all who ask meanwhile share.
+async fn once<T>(cache: &Kept<T>, id: &str, ask: impl Future<Output = Result<T, QlikError>>) -> Result<T, QlikError>
+where
+    T: Clone + Send + Sync + 'static,
+{
+    cache.try_get_with(id.to_ascii_lowercase(), ask).await.map_err(|error: Arc<QlikError>| error.as_ref().clone())
+}
+
+/// Of several attempts the newest whose status fits; absent: there are none at all.
+fn newest(results: &[ResultFacts], outcome: Outcome) -> Option<Found> {
+    let start = |result: &&ResultFacts| result.execution.start_time.as_deref().and_then(facts::millis);
+    if let Some(result) = results.iter().filter(|result| outcome.fits(result)).max_by_key(start) {
+        return Some(Found::Result(Box::new(result.clone())));
+    }
+    let newest = results.iter().max_by_key(start)?;
+    // Over, but otherwise than heard: it is the one all the same, since its id says so.
+    Some(if over(newest) { Found::Result(Box::new(newest.clone())) } else { Found::NotYet })
+}
+
+/// The last result of a task, if it can be of the execution that was heard of.
+fn last(task: &TaskFacts, outcome: Outcome, received_ms: i64) -> Found {
+    let Some(result) = &task.last else { return Found::Nothing };
+    let time = |time: &Option<String>| time.as_deref().and_then(facts::millis);
+    let (start, stop) = (time(&result.execution.start_time), time(&result.execution.stop_time));
+    let started_before = |limit: i64| start.is_some_and(|start| start <= limit);
+    let near = match stop {
+        // The last result of a task may be months old, or already that of a later execution.
+        Some(stop) if stop < received_ms.saturating_sub(SKEW_MS) => false,
+        Some(stop) => stop <= received_ms.saturating_add(SKEW_MS) || started_before(received_ms),
+        None => started_before(received_ms.saturating_add(SKEW_MS)),
+    };
+    match (near, outcome.fits(result)) {
+        (true, true) => Found::Result(Box::new(result.clone())),
+        (true, false) if !over(result) => Found::NotYet,
+        _ => Found::Nothing,
+    }
+}
+
+fn over(result: &ResultFacts) -> bool {
+    result.execution.status.is_some_and(facts::is_final)
+}
+
+fn unfinished(found: &Found) -> bool {
+    match found {
+        Found::Result(result) => !over(result),
+        Found::NotYet | Found::Nothing => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use butler_plugin_api::Execution;
+
+    use super::*;
+
+    fn result(id: &str, status: i64, start: &str, stop: Option<&str>) -> ResultFacts {
+        ResultFacts {
+            execution: Execution {
+                result_id: Some(id.to_owned()),
+                status: Some(status),
+                start_time: Some(start.to_owned()),
+                stop_time: stop.map(str::to_owned),
+                ..Execution::default()
+            },
+            file_reference: None,
+        }
+    }
+
+    fn id(found: &Found) -> &str {
+        match found {
+            Found::Result(result) => result.execution.result_id.as_deref().unwrap(),
+            Found::NotYet => "not yet",
+            Found::Nothing => "nothing",
+        }
+    }
+
+    #[test]
+    fn of_several_attempts_the_newest_that_fits_is_taken() {
+        let results = [
+            result("a", 8, "2025-03-09T14:00:00Z", Some("2025-03-09T14:01:00Z")),
+            result("c", 8, "2025-03-09T14:04:00Z", Some("2025-03-09T14:05:00Z")),
+            result("b", 8, "2025-03-09T14:02:00Z", Some("2025-03-09T14:03:00Z")),
+            result("d", 7, "2025-03-09T14:06:00Z", Some("2025-03-09T14:07:00Z")),
+        ];
+        assert_eq!(id(&newest(&results, Outcome::Failed).unwrap()), "c");
+        assert_eq!(id(&newest(&results, Outcome::Aborted).unwrap()), "d");
+        assert_eq!(id(&newest(&[result("a", 2, "2025-03-09T14:00:00Z", None)], Outcome::Failed).unwrap()), "not yet");
+        assert_eq!(id(&newest(&[result("a", 5, "2025-03-09T14:00:00Z", None)], Outcome::Aborted).unwrap()), "a");
+        assert_eq!(newest(&[], Outcome::Any), None);
+    }
+
+    #[test]
+    fn the_last_result_must_fit_in_time_and_status() {
+        let received = facts::millis("2025-03-09T14:05:00Z").unwrap();
+        let found = |status: i64, start: &str, stop: Option<&str>, outcome: Outcome| {
+            let task = TaskFacts { last: Some(result("a", status, start, stop)), ..TaskFacts::default() };
+            id(&last(&task, outcome, received)).to_owned()
+        };
+        let start = "2025-03-09T14:00:00Z";
+        assert_eq!(found(8, start, Some("2025-03-09T14:04:59Z"), Outcome::Failed), "a");
+        assert_eq!(found(11, start, Some("2025-03-09T14:09:59Z"), Outcome::Failed), "a");
+        assert_eq!(found(7, start, Some("2025-03-09T14:04:59Z"), Outcome::Failed), "nothing");
+        assert_eq!(found(2, start, None, Outcome::Failed), "not yet");
+        assert_eq!(found(4, start, None, Outcome::Aborted), "a");
+        // Months old, of a later execution, running long after.
+        assert_eq!(found(8, "2024-12-01T14:00:00Z", Some("2024-12-01T14:04:59Z"), Outcome::Failed), "nothing");
+        assert_eq!(found(8, "2025-03-09T14:11:00Z", Some("2025-03-09T14:12:00Z"), Outcome::Failed), "nothing");
+        assert_eq!(found(7, start, Some("2025-03-09T17:00:00Z"), Outcome::Any), "a");
+        assert_eq!(last(&TaskFacts::default(), Outcome::Any, received), Found::Nothing);
+    }
+}

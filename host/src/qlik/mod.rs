@@ -1,0 +1,31 @@
+//! Qlik Sense: everything that Butler asks it.
+//!
+//! From below to above: `tls` turns certificate files into TLS settings, [`Repository`] asks the repository service
+//! (QRS) over kept connections and stops asking while it is down (`gate`), `facts` reads its answers, and [`Lookups`]
+//! finds out the facts of an event with as few calls as possible. Nothing here retries for long: that is the caller's,
+//! who knows how old the event is.
+
+mod enrich;
+mod error;
+mod explain;
+mod facts;
+mod gate;
+mod lookups;
+mod repository;
+mod script_log;
+mod tls;
+mod verify;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use enrich::Enriched;
+pub use error::{Cause, QlikError};
+pub use facts::{AppFacts, ResultFacts, TaskFacts, is_final, is_guid, status_text, task_subject};
+pub use gate::GateState;
+pub use lookups::{AppFound, Found, Lookups, Outcome};
+pub use repository::{Limits, Reply, Repository};
+pub use script_log::{Log, ScriptLogs};
+pub use tls::{Identity, Roots, SystemRoots, TlsError, client_config, profile, system_roots};
+pub use wire::quote;

@@ -1,0 +1,128 @@
+//! Endpoints of plugins: what a manifest declares is served here and answered by the instance.
+//!
+//! The host has checked scope, body and query before. Credentials do not reach a plugin; what belongs to the connection
+//! does not pass in either direction.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use butler_plugin_api::Endpoint;
+use butler_plugin_api::abi::{WireRequest, WireResponse};
+use futures_util::future::BoxFuture;
+use serde_json::json;
+
+use super::answer::{Answer, Failure};
+use super::request::Call;
+use crate::plugins::Instance;
+
+type Handler = Arc<dyn Fn(WireRequest) -> BoxFuture<'static, WireResponse> + Send + Sync>;
+
+/// An endpoint of an instance.
+pub(super) struct Mount {
+    pub(super) instance: String,
+    pub(super) endpoint: Endpoint,
+    handler: Handler,
+}
+
+/// Headers that do not pass to a plugin.
+const NOT_IN: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
+
+impl Mount {
+    /// All endpoints of an instance. They answer 503 while it does not run.
+    pub(super) fn of(instance: &Arc<Instance>) -> Vec<Self> {
+        let handler: Handler = {
+            let instance = instance.clone();
+            Arc::new(move |request| {
+                let instance = instance.clone();
+                Box::pin(async move { instance.call(request).await })
+            })
+        };
+        let mount = |endpoint: &Endpoint| Self {
+            instance: instance.name().to_owned(),
+            endpoint: endpoint.clone(),
+            handler: handler.clone(),
+        };
+        instance.manifest().endpoints.iter().map(mount).collect()
+    }
+
+    /// For tests: one that is answered by a function.
+    #[cfg(test)]
+    pub(super) fn fake<F>(instance: &str, endpoint: Endpoint, answer: F) -> Self
+    where
+        F: Fn(WireRequest) -> BoxFuture<'static, WireResponse> + Send + Sync + 'static,
+    {
+        Self { instance: instance.to_owned(), endpoint, handler: Arc::new(answer) }
+    }
+
+    /// Has the instance answer.
+    pub(super) async fn call(&self, method: &Method, route: &str, call: Call) -> Result<Answer, Failure> {
+        let options = json!({
+            "route": route,
+            "params": call.params,
+            "query": call.query,
+            "caller": call.caller.as_ref().map(|caller| caller.name.as_str()).unwrap_or_default(),
+        });
+        let request = WireRequest {
+            // `HEAD` is the server's business.
+            method: if *method == Method::HEAD { Method::GET } else { method.clone() }.to_string(),
+            url: call.uri,
+            headers: headers_in(&call.headers),
+            body: call.body,
+            options: options.to_string(),
+        };
+        let answer = (self.handler)(request).await;
+        let status = StatusCode::from_u16(answer.status).ok().filter(|status| !status.is_informational());
+        let Some(status) = status else {
+            tracing::warn!(
+                instance = self.instance,
+                route,
+                status = answer.status,
+                "an endpoint answers with an impossible status"
+            );
+            let message = format!("the instance `{}` gave no usable answer", self.instance);
+            return Err(Failure::new(StatusCode::BAD_GATEWAY, message));
+        };
+        let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
+        let mut response = Response::new(if bodiless { Body::empty() } else { Body::from(answer.body) });
+        *response.status_mut() = status;
+        for (name, value) in answer.headers {
+            let header = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(&value).ok());
+            match header {
+                Some((name, value)) if passes(&name) => {
+                    response.headers_mut().append(name, value);
+                }
+                Some(_) => {}
+                None => tracing::debug!(
+                    instance = self.instance,
+                    route,
+                    name,
+                    "an endpoint answers with an impossible header"
+                ),
+            }
+        }
+        Ok(response)
+    }
+}
+
+fn headers_in(headers: &HeaderMap) -> Vec<(String, String)> {
+    let passing = headers.iter().filter(|(name, _)| passes(name) && !NOT_IN.contains(name));
+    passing
+        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect()
+}
+
+/// Whether a header is about the message and not about the connection.
+fn passes(name: &HeaderName) -> bool {
+    !matches!(
+        name.as_str(),
+        "connection"
+            | "content-length"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}

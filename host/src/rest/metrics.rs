@@ -1,0 +1,268 @@
+//! `GET /metrics`: everything that can be counted, for Prometheus.
+//!
+//! Names follow its conventions: the prefix `butler_`, base units, `_total` for what only grows.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use axum::body::Body;
+use axum::http::Response;
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+
+use super::answer::Answer;
+use super::context::Context;
+use crate::observe::TaskState;
+use crate::observe::exposition::{Exposition, Kind};
+use crate::plugins::{Condition, Instance, Series, Statistics};
+use crate::store::now_ms;
+
+/// States that every task has a series for, so that an alert on one ends when the task leaves it.
+const OUTCOMES: [&str; 3] = ["aborted", "failed", "succeeded"];
+
+/// The page.
+pub(super) async fn page(context: &Context) -> Answer {
+    let mut page = Exposition::default();
+    own(&mut page, context);
+    udp(&mut page, context);
+    store(&mut page, context).await;
+    instances(&mut page, context);
+    tasks(&mut page, &context.tasks.all());
+    plugins(&mut page, context.shared.metrics.series());
+    let text = page.finish();
+    let mut answer = Response::new(Body::from(context.secrets().redact(&text).into_owned()));
+    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    answer.headers_mut().insert(CONTENT_TYPE, content_type);
+    answer
+}
+
+/// Milliseconds as seconds.
+#[allow(clippy::cast_precision_loss, reason = "milliseconds of this age are exact")]
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+fn own(page: &mut Exposition, context: &Context) {
+    page.metric("butler_build_info", Kind::Gauge, "Version of Butler; always 1");
+    page.sample("butler_build_info", &[("version", context.version)], 1);
+    page.single(
+        "butler_start_time_seconds",
+        Kind::Gauge,
+        "When Butler started, since 1970",
+        seconds(context.started_ms),
+    );
+    let uptime = seconds((now_ms() - context.started_ms).max(0));
+    page.single("butler_uptime_seconds", Kind::Gauge, "How long Butler has been running", uptime);
+    if let Some(lookups) = &context.lookups {
+        let state = lookups.repository().state();
+        let help = "Whether the last call to Qlik Sense got an answer";
+        page.single("butler_qlik_reachable", Kind::Gauge, help, u8::from(state.reachable));
+        if let Some(last) = state.last_success_ms {
+            let help = "When Qlik Sense answered last, since 1970";
+            page.single("butler_qlik_last_success_timestamp_seconds", Kind::Gauge, help, seconds(last));
+        }
+    }
+}
+
+fn udp(page: &mut Exposition, context: &Context) {
+    let Some(udp) = &context.udp else { return };
+    let counts = udp.snapshot();
+    let counters = [
+        ("butler_udp_received_total", "Datagrams from allowed senders", counts.received),
+        ("butler_udp_queued_total", "Datagrams put into the buffer", counts.queued),
+        ("butler_udp_queued_bytes_total", "Bytes put into the buffer", counts.queued_bytes),
+        ("butler_udp_processed_total", "Messages that became events", counts.processed),
+        ("butler_udp_duplicates_total", "Messages whose event was known", counts.duplicates),
+        ("butler_udp_receive_errors_total", "Errors of the system while receiving", counts.receive_errors),
+    ];
+    for (name, help, value) in counters {
+        page.single(name, Kind::Counter, help, value);
+    }
+    let by_reason = [
+        ("butler_udp_dropped_total", "Datagrams dropped before they were read", &counts.dropped),
+        ("butler_udp_rejected_total", "Datagrams that are no events", &counts.rejected),
+    ];
+    for (name, help, reasons) in by_reason {
+        page.metric(name, Kind::Counter, help);
+        for (reason, count) in reasons {
+            page.sample(name, &[("reason", reason)], count);
+        }
+    }
+    if let Some(drops) = counts.kernel_drops {
+        let help = "Datagrams that the kernel dropped since the socket was bound";
+        page.single("butler_udp_kernel_dropped_total", Kind::Counter, help, drops);
+    }
+    page.single("butler_udp_buffered", Kind::Gauge, "Datagrams in the buffer", counts.buffered);
+    page.single("butler_udp_buffer_used_bytes", Kind::Gauge, "Bytes of the buffer in use", counts.buffered_bytes);
+}
+
+async fn store(page: &mut Exposition, context: &Context) {
+    let trouble = u8::from(context.store.trouble().is_some());
+    page.single("butler_store_trouble", Kind::Gauge, "1 while the store cannot be written", trouble);
+    match context.store.accepted_count().await {
+        Ok(count) => page.single("butler_events_waiting", Kind::Gauge, "Events that wait for their facts", count),
+        // The rest of the page is still worth having.
+        Err(error) => tracing::warn!(%error, "waiting events cannot be counted"),
+    }
+    let mut depths: BTreeMap<String, (i64, i64)> =
+        context.instances.iter().map(|instance| (instance.name().to_owned(), (0, 0))).collect();
+    match context.store.queue_depths().await {
+        Ok(known) => depths.extend(known.into_iter().map(|depth| (depth.instance, (depth.open, depth.dead)))),
+        Err(error) => {
+            tracing::warn!(%error, "queues cannot be counted");
+            return;
+        }
+    }
+    page.metric("butler_deliveries_open", Kind::Gauge, "Deliveries that wait or are under way");
+    for (instance, (open, _)) in &depths {
+        page.sample("butler_deliveries_open", &[("instance", instance)], open);
+    }
+    page.metric("butler_deliveries_dead", Kind::Gauge, "Dead deliveries that are still kept");
+    for (instance, (_, dead)) in &depths {
+        page.sample("butler_deliveries_dead", &[("instance", instance)], dead);
+    }
+}
+
+fn instances(page: &mut Exposition, context: &Context) {
+    let instances = &context.instances;
+    if instances.is_empty() {
+        return;
+    }
+    page.metric("butler_instance_up", Kind::Gauge, "Whether the instance runs");
+    for instance in instances {
+        let labels = [("instance", instance.name()), ("plugin", instance.manifest().name.as_str())];
+        page.sample("butler_instance_up", &labels, u8::from(instance.condition() == Condition::Running));
+    }
+    type Count = fn(&Statistics) -> u64;
+    let counters: [(&str, &str, Count); 3] = [
+        ("butler_deliveries_delivered_total", "Deliveries that arrived", |counts| {
+            counts.delivered.load(Ordering::Relaxed)
+        }),
+        ("butler_deliveries_retried_total", "Attempts that failed and are repeated", |counts| {
+            counts.retried.load(Ordering::Relaxed)
+        }),
+        ("butler_deliveries_died_total", "Deliveries that were given up", |counts| counts.dead.load(Ordering::Relaxed)),
+    ];
+    for (name, help, count) in counters {
+        page.metric(name, Kind::Counter, help);
+        for instance in instances {
+            let instance: &Instance = instance;
+            page.sample(name, &[("instance", instance.name())], count(&instance.statistics));
+        }
+    }
+}
+
+fn tasks(page: &mut Exposition, tasks: &BTreeMap<String, TaskState>) {
+    if tasks.is_empty() {
+        return;
+    }
+    page.metric("butler_task_state", Kind::Gauge, "1 for the outcome of the task's last run");
+    for (id, task) in tasks {
+        let other = (!OUTCOMES.contains(&task.outcome.as_str())).then_some(task.outcome.as_str());
+        for state in OUTCOMES.into_iter().chain(other) {
+            let labels = [("task_id", id.as_str()), ("task_name", task.name.as_str()), ("state", state)];
+            page.sample("butler_task_state", &labels, u8::from(state == task.outcome));
+        }
+    }
+    type Time = fn(&TaskState) -> Option<i64>;
+    let times: [(&str, &str, Time); 3] = [
+        ("butler_task_last_run_timestamp_seconds", "End of the task's last run, since 1970", |task| Some(task.last_ms)),
+        ("butler_task_last_success_timestamp_seconds", "End of the task's last successful run, since 1970", |task| {
+            task.last_success_ms
+        }),
+        ("butler_task_last_run_duration_seconds", "Duration of the task's last run", |task| task.duration_ms),
+    ];
+    for (name, help, time) in times {
+        page.metric(name, Kind::Gauge, help);
+        for (id, task) in tasks {
+            if let Some(ms) = time(task) {
+                page.sample(name, &[("task_id", id), ("task_name", &task.name)], seconds(ms));
+            }
+        }
+    }
+}
+
+/// Metrics of plugins, each name once: counters get the ending that Prometheus wants, and so may meet another name.
+fn plugins(page: &mut Exposition, series: Vec<Series>) {
+    let mut families: BTreeMap<String, (bool, BTreeMap<BTreeMap<String, String>, f64>)> = BTreeMap::new();
+    for one in series {
+        let ending = if one.counter && !one.name.ends_with("_total") { "_total" } else { "" };
+        let name = format!("butler_plugin_{}{ending}", one.name);
+        let (counter, samples) = families.entry(name).or_insert_with(|| (one.counter, BTreeMap::new()));
+        // A gauge that is named as a counter and meets one: the first stays.
+        if *counter == one.counter {
+            samples.entry(one.labels).or_insert(one.value);
+        }
+    }
+    for (name, (counter, samples)) in families {
+        page.metric(&name, if counter { Kind::Counter } else { Kind::Gauge }, "Kept by a plugin");
+        for (labels, value) in samples {
+            let labels: Vec<(&str, &str)> =
+                labels.iter().map(|(label, text)| (label.as_str(), text.as_str())).collect();
+            page.sample(&name, &labels, number(value));
+        }
+    }
+}
+
+/// As Prometheus writes numbers that are none.
+fn number(value: f64) -> String {
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() };
+    }
+    value.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_plugins_are_made_fit_and_meet_once() {
+        let series = |name: &str, counter, instance: &str, value| Series {
+            name: name.to_owned(),
+            counter,
+            labels: BTreeMap::from([("instance".to_owned(), instance.to_owned())]),
+            value,
+        };
+        let mut page = Exposition::default();
+        plugins(
+            &mut page,
+            vec![
+                series("sent", true, "a", 3.0),
+                series("sent", true, "b", 4.0),
+                series("sent_total", true, "a", 9.0),
+                series("size_bytes", false, "a", f64::INFINITY),
+            ],
+        );
+        assert_eq!(
+            page.finish(),
+            "# HELP butler_plugin_sent_total Kept by a plugin\n# TYPE butler_plugin_sent_total counter\n\
+             butler_plugin_sent_total{instance=\"a\"} 3\nbutler_plugin_sent_total{instance=\"b\"} 4\n\
+             # HELP butler_plugin_size_bytes Kept by a plugin\n# TYPE butler_plugin_size_bytes gauge\n\
+             butler_plugin_size_bytes{instance=\"a\"} +Inf\n"
+        );
+    }
+
+    #[test]
+    fn a_task_has_one_state_of_all_and_only_times_that_are_known() {
+        let state = TaskState {
+            name: "Sales \"nightly\"".to_owned(),
+            outcome: "failed".to_owned(),
+            last_ms: 1_700_000_000_500,
+            last_success_ms: None,
+            duration_ms: Some(1500),
+        };
+        let mut page = Exposition::default();
+        tasks(&mut page, &BTreeMap::from([("t1".to_owned(), state)]));
+        let text = page.finish();
+        let labels = "task_id=\"t1\",task_name=\"Sales \\\"nightly\\\"\"";
+        for line in [
+            format!("butler_task_state{{{labels},state=\"failed\"}} 1"),
+            format!("butler_task_state{{{labels},state=\"aborted\"}} 0"),
+            format!("butler_task_last_run_timestamp_seconds{{{labels}}} 1700000000.5"),
+            format!("butler_task_last_run_duration_seconds{{{labels}}} 1.5"),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("butler_task_last_success_timestamp_seconds{"));
+    }
+}

@@ -1,0 +1,35 @@
+//! The REST server: the same services as the daemon uses, driven from outside.
+//!
+//! A request passes, in this order: the check of `Host` and `Origin` (`origin`), the method override, the table of routes
+//! (`routes`), the caller's scope (`auth`), body and query (`request`, `coerce`), and the handler: one of the host's own
+//! (`v4`, `v5`, `metrics`) or an endpoint of a plugin (`endpoints`). `api` is that way; `server` is the sockets below it.
+//!
+//! ```text
+//! Server::bind -> RunFile::write -> Server::with_routes -> Serving::run
+//! ```
+//!
+//! Routes are kept in a table of our own: methods that are not served answer as unknown paths do, a path parameter may be
+//! empty, and plugins may name parameters of the same place differently. None of that the usual routers allow.
+
+mod answer;
+mod api;
+mod auth;
+mod coerce;
+mod context;
+mod endpoints;
+mod metrics;
+mod origin;
+mod request;
+mod routes;
+mod run_file;
+mod server;
+mod v4;
+mod v5;
+
+#[cfg(test)]
+mod tests;
+
+pub use context::{Context, ContextParts};
+pub use routes::RouteError;
+pub use run_file::{RunFile, RunFileError, RunInfo};
+pub use server::{BindError, Server, Serving};

@@ -1,0 +1,338 @@
+//! The table of routes.
+//!
+//! Paths are compared segment by segment; a fixed segment wins over a parameter. Paths are case-sensitive, and a slash more
+//! is another path. There are some dozens of routes: looking at each is fast enough.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::http::Method;
+use butler_plugin_api::Scope;
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+
+use super::answer::Failure;
+use super::coerce::Shape;
+use super::endpoints::Mount;
+
+/// Why the routes of the plugins cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteError {
+    /// Two want the same.
+    #[error("{first} and {second} both serve `{method} {path}`; take one of them out of `plugins:`")]
+    Taken {
+        /// Method.
+        method: String,
+        /// Path.
+        path: String,
+        /// Who was first: the instance, or Butler itself.
+        first: String,
+        /// Who came second.
+        second: String,
+    },
+    /// A manifest declares what cannot be served.
+    #[error("{owner} cannot serve its endpoint `{method} {path}`: {cause}; that is a fault of its plugin")]
+    Invalid {
+        /// The instance.
+        owner: String,
+        /// Method.
+        method: String,
+        /// Path.
+        path: String,
+        /// What is wrong.
+        cause: String,
+    },
+}
+
+/// An endpoint of the host itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Own {
+    Ping,
+    Live,
+    Ready,
+    Plugins,
+    Events,
+    Event,
+    Deliveries,
+    Delivery,
+    Retry,
+    Metrics,
+}
+
+/// Who answers.
+pub(super) enum Target {
+    Own(Own),
+    Plugin(Mount),
+}
+
+pub(super) struct Route {
+    method: Method,
+    /// As declared, with its braces.
+    pub(super) path: String,
+    segments: Vec<Segment>,
+    /// `None`: for everybody.
+    pub(super) scope: Option<Scope>,
+    pub(super) body: Option<Shape>,
+    pub(super) query: Option<Shape>,
+    pub(super) target: Target,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Segment {
+    Fixed(String),
+    Parameter(String),
+}
+
+/// Path parameters by name, decoded.
+pub(super) type Params = BTreeMap<String, String>;
+
+/// All routes.
+pub(super) struct Table(Vec<Route>);
+
+impl Table {
+    /// The host's own routes.
+    pub(super) fn own() -> Self {
+        let (get, post) = (Method::GET, Method::POST);
+        let routes = [
+            (&get, "/v4/butlerping", Some(Scope::Read), Own::Ping),
+            (&get, "/v5/health/live", None, Own::Live),
+            (&get, "/v5/health/ready", None, Own::Ready),
+            (&get, "/v5/plugins", Some(Scope::Read), Own::Plugins),
+            (&get, "/v5/events", Some(Scope::Read), Own::Events),
+            (&get, "/v5/events/{id}", Some(Scope::Read), Own::Event),
+            (&get, "/v5/deliveries", Some(Scope::Deliveries), Own::Deliveries),
+            (&get, "/v5/deliveries/{id}", Some(Scope::Deliveries), Own::Delivery),
+            (&post, "/v5/deliveries/{id}/retry", Some(Scope::Deliveries), Own::Retry),
+            (&get, "/metrics", Some(Scope::Read), Own::Metrics),
+        ];
+        let route = |(method, path, scope, own): (&Method, &str, Option<Scope>, Own)| Route {
+            method: method.clone(),
+            path: path.to_owned(),
+            segments: segments(path),
+            scope,
+            body: None,
+            query: None,
+            target: Target::Own(own),
+        };
+        Self(routes.into_iter().map(route).collect())
+    }
+
+    /// Adds an endpoint of a plugin.
+    pub(super) fn mount(&mut self, mount: Mount) -> Result<(), RouteError> {
+        let route = declared(mount)?;
+        let same = |other: &&Route| other.method == route.method && shape(&other.segments).eq(shape(&route.segments));
+        if let Some(other) = self.0.iter().find(same) {
+            return Err(RouteError::Taken {
+                method: route.method.to_string(),
+                path: route.path.clone(),
+                first: other.owner(),
+                second: route.owner(),
+            });
+        }
+        self.0.push(route);
+        Ok(())
+    }
+
+    /// The route of a request, with the parameters of its path. `HEAD` is `GET` without the body.
+    pub(super) fn find(&self, method: &Method, path: &str) -> Option<(&Route, Result<Params, Failure>)> {
+        let method = if *method == Method::HEAD { &Method::GET } else { method };
+        let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+        let fits = |route: &&Route| {
+            route.method == *method
+                && route.segments.len() == parts.len()
+                && route.segments.iter().zip(&parts).all(|(segment, part)| match segment {
+                    Segment::Fixed(text) => text == part,
+                    Segment::Parameter(_) => true,
+                })
+        };
+        let is_parameter = |segment: &Segment| matches!(segment, Segment::Parameter(_));
+        let fitting = self.0.iter().filter(fits);
+        let route = fitting
+            .min_by(|one, other| one.segments.iter().map(is_parameter).cmp(other.segments.iter().map(is_parameter)))?;
+        Some((route, params(route, &parts)))
+    }
+}
+
+impl Route {
+    fn owner(&self) -> String {
+        match &self.target {
+            Target::Own(_) => "Butler itself".to_owned(),
+            Target::Plugin(mount) => owner(mount),
+        }
+    }
+}
+
+fn owner(mount: &Mount) -> String {
+    format!("the instance `{}`", mount.instance)
+}
+
+fn params(route: &Route, parts: &[&str]) -> Result<Params, Failure> {
+    let mut params = Params::new();
+    for (segment, part) in route.segments.iter().zip(parts) {
+        if let Segment::Parameter(name) = segment {
+            let malformed =
+                || Failure::bad_request(format!("the part `{part}` of the path is not percent-encoded UTF-8"));
+            if !is_percent_encoded(part) {
+                return Err(malformed());
+            }
+            let text = percent_decode_str(part).decode_utf8().map_err(|_| malformed())?;
+            params.insert(name.clone(), text.into_owned());
+        }
+    }
+    Ok(params)
+}
+
+/// Whether each `%` begins an escape.
+fn is_percent_encoded(text: &str) -> bool {
+    text.split('%').skip(1).all(|after| {
+        let digits = after.as_bytes();
+        digits.len() >= 2 && digits[..2].iter().all(u8::is_ascii_hexdigit)
+    })
+}
+
+fn segments(path: &str) -> Vec<Segment> {
+    let parts = path.strip_prefix('/').unwrap_or(path).split('/');
+    parts
+        .map(|part| match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+            Some(name) => Segment::Parameter(name.to_owned()),
+            None => Segment::Fixed(part.to_owned()),
+        })
+        .collect()
+}
+
+/// What two paths have in common that serve the same requests: names of parameters do not matter.
+fn shape(segments: &[Segment]) -> impl Iterator<Item = Option<&str>> {
+    segments.iter().map(|segment| match segment {
+        Segment::Fixed(text) => Some(text.as_str()),
+        Segment::Parameter(_) => None,
+    })
+}
+
+/// The route of an endpoint, if its manifest makes sense.
+fn declared(mount: Mount) -> Result<Route, RouteError> {
+    let endpoint = &mount.endpoint;
+    let (path, segments) = (endpoint.path.clone(), segments(&endpoint.path));
+    let invalid = |cause: String| RouteError::Invalid {
+        owner: owner(&mount),
+        method: endpoint.method.clone(),
+        path: endpoint.path.clone(),
+        cause,
+    };
+    let known = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
+    let method = known.into_iter().find(|method| *method == endpoint.method.as_str());
+    let method = method.ok_or_else(|| invalid("its method must be GET, POST, PUT or DELETE".to_owned()))?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+    let sound = |segment: &Segment| match segment {
+        Segment::Fixed(text) | Segment::Parameter(text) => !text.is_empty() && text.chars().all(plain),
+    };
+    if !path.starts_with('/') || !segments.iter().all(sound) {
+        let words =
+            "its path must be like `/v5/things/{id}`: letters, digits and `-._~` between slashes, parameters in braces";
+        return Err(invalid(words.to_owned()));
+    }
+    let mut names = BTreeSet::new();
+    let twice = segments.iter().any(|segment| matches!(segment, Segment::Parameter(name) if !names.insert(name)));
+    if twice {
+        return Err(invalid("a parameter has the name of another one".to_owned()));
+    }
+    let schema = |part: &str, schema: &Value| {
+        Shape::new(schema).map_err(|cause| invalid(format!("the schema of its {part} is wrong: {cause}")))
+    };
+    let (body, query) = (schema("body", &endpoint.body)?, schema("query", &endpoint.query)?);
+    Ok(Route { method, path, segments, scope: Some(endpoint.scope), body, query, target: Target::Plugin(mount) })
+}
+
+#[cfg(test)]
+mod tests {
+    use butler_plugin_api::Endpoint;
+
+    use super::*;
+
+    fn mount(instance: &str, method: &str, path: &str) -> Mount {
+        Mount::fake(instance, Endpoint::new(method, path, Scope::Kv, ""), |_| unreachable!("not called"))
+    }
+
+    fn table(paths: &[(&str, &str)]) -> Table {
+        let mut table = Table::own();
+        for (method, path) in paths {
+            table.mount(mount("one", method, path)).unwrap();
+        }
+        table
+    }
+
+    #[test]
+    fn fixed_segments_win_and_parameters_are_decoded() {
+        let table = table(&[
+            ("PUT", "/v4/schedules/{scheduleId}/start"),
+            ("PUT", "/v4/schedules/all/{verb}"),
+            ("GET", "/v4/schedules/status"),
+            ("DELETE", "/v4/schedules/{id}"),
+            ("DELETE", "/v4/keyvalues/{ns}/{key}"),
+        ]);
+        let found = |method: Method, path: &str| {
+            let (route, params) = table.find(&method, path)?;
+            let params = params.unwrap().into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
+            Some(format!("{} {}", route.path, params.join(" ")))
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(found(Method::PUT, "/v4/schedules/7/start"), some("/v4/schedules/{scheduleId}/start scheduleId=7"));
+        assert_eq!(found(Method::PUT, "/v4/schedules/all/start"), some("/v4/schedules/all/{verb} verb=start"));
+        assert_eq!(found(Method::HEAD, "/v4/schedules/status"), some("/v4/schedules/status "));
+        assert_eq!(found(Method::PUT, "/v4/schedules//start"), some("/v4/schedules/{scheduleId}/start scheduleId="));
+        assert_eq!(
+            found(Method::DELETE, "/v4/keyvalues/a%20b/x%2Fy%C3%A4"),
+            some("/v4/keyvalues/{ns}/{key} key=x/yä ns=a b")
+        );
+        for (method, path) in [
+            (Method::GET, "/v4/schedules/7"),
+            (Method::GET, "/v4/butlerping/"),
+            (Method::GET, "/V4/butlerping"),
+            (Method::GET, "//v4/butlerping"),
+            (Method::GET, "/"),
+            (Method::OPTIONS, "/v4/butlerping"),
+            (Method::PATCH, "/v4/butlerping"),
+            (Method::POST, "/v4/butlerping"),
+        ] {
+            assert_eq!(found(method, path), None, "{path}");
+        }
+        for path in ["/v4/keyvalues/a/%zz", "/v4/keyvalues/a/%", "/v4/keyvalues/a/%ff", "/v4/keyvalues/a/%e"] {
+            assert!(table.find(&Method::DELETE, path).unwrap().1.is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_same_route_twice_names_both() {
+        let mut table = table(&[("GET", "/v4/keyvalues/{namespace}")]);
+        table.mount(mount("two", "DELETE", "/v4/keyvalues/{ns}")).unwrap();
+        let error = table.mount(mount("two", "GET", "/v4/keyvalues/{ns}")).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the instance `one` and the instance `two` both serve `GET /v4/keyvalues/{ns}`; take one of them out of `plugins:`"
+        );
+        let error = table.mount(mount("two", "GET", "/metrics")).unwrap_err().to_string();
+        assert!(error.starts_with("Butler itself and the instance `two` both serve `GET /metrics`"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_the_plugins_fault() {
+        let bad = [
+            ("get", "/a"),
+            ("PATCH", "/a"),
+            ("GET", "a"),
+            ("GET", "/a//b"),
+            ("GET", "/a/"),
+            ("GET", "/{}"),
+            ("GET", "/a{b}"),
+            ("GET", "/{a}/{a}"),
+            ("GET", "/a?b"),
+            ("GET", "/ä"),
+        ];
+        for (method, path) in bad {
+            let error = Table::own().mount(mount("one", method, path)).unwrap_err();
+            assert!(matches!(error, RouteError::Invalid { .. }), "{method} {path}");
+        }
+        let mut wrong = mount("one", "GET", "/a");
+        wrong.endpoint.query = serde_json::json!({ "type": "nonsense" });
+        let error = Table::own().mount(wrong).unwrap_err().to_string();
+        assert!(error.contains("the schema of its query is wrong") && error.contains("fault of its plugin"), "{error}");
+    }
+}

@@ -1,0 +1,233 @@
+//! The run file: where the running daemon is and a token for it, for the command line on the same machine.
+//!
+//! It stands beside the store as `<store>.run.json`, can be read only by the account that Butler runs under, and goes when
+//! the daemon stops. On Windows its folder's access list decides who may read it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+/// What the run file says.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// Where its REST server can be reached from this machine: `http://127.0.0.1:8080`.
+    pub rest: String,
+    /// Where it listens for UDP, if it does.
+    pub udp: Option<String>,
+    /// A token that may do everything, made anew at each start.
+    pub token: String,
+}
+
+impl std::fmt::Debug for RunInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunInfo").field("pid", &self.pid).field("rest", &self.rest).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no use of a run file.
+#[derive(Debug, thiserror::Error)]
+pub enum RunFileError {
+    /// It cannot be written.
+    #[error(
+        "the run file {path} cannot be written: {cause}; Butler must be able to write to the folder of `store.path`"
+    )]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        cause: io::Error,
+    },
+    /// There is none.
+    #[error(
+        "Butler is not running with this config: there is no {path}; start it, or name the config that it runs with"
+    )]
+    NotRunning {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be read.
+    #[error(
+        "the run file {path} cannot be read: {cause}; use the account that Butler runs under, or an administrator's"
+    )]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        cause: io::Error,
+    },
+    /// It is not what Butler writes.
+    #[error("{path} is no run file of this version of Butler ({cause}); start Butler again")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: serde_json::Error,
+    },
+}
+
+impl RunInfo {
+    /// Reads the run file of the daemon that uses this store.
+    pub fn read(store: &Path) -> Result<Self, RunFileError> {
+        let path = path_of(store);
+        let text = fs::read(&path).map_err(|cause| {
+            let path = path.clone();
+            if cause.kind() == io::ErrorKind::NotFound {
+                RunFileError::NotRunning { path }
+            } else {
+                RunFileError::Read { path, cause }
+            }
+        })?;
+        serde_json::from_slice(&text).map_err(|cause| RunFileError::Content { path, cause })
+    }
+}
+
+/// The run file of this process; removed when it is dropped.
+#[derive(Debug)]
+pub struct RunFile {
+    path: PathBuf,
+    info: RunInfo,
+}
+
+impl RunFile {
+    /// Writes it, with a new token. `rest` and `udp` are the addresses that were bound.
+    pub fn write(store: &Path, rest: SocketAddr, udp: Option<SocketAddr>) -> Result<Self, RunFileError> {
+        let path = path_of(store);
+        let error = |cause| RunFileError::Write { path: path.clone(), cause };
+        let info = RunInfo {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            rest: format!("http://{}", reachable(rest)),
+            udp: udp.map(|udp| udp.to_string()),
+            token: token().map_err(error)?,
+        };
+        let text = serde_json::to_string_pretty(&info).map_err(|cause| error(cause.into()))?;
+        replace(&path, &(text + "\n")).map_err(error)?;
+        Ok(Self { path, info })
+    }
+
+    /// What it says.
+    pub fn info(&self) -> &RunInfo {
+        &self.info
+    }
+}
+
+impl Drop for RunFile {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "the run file cannot be removed");
+        }
+    }
+}
+
+fn path_of(store: &Path) -> PathBuf {
+    let mut name = OsString::from(store);
+    name.push(".run.json");
+    name.into()
+}
+
+/// An address that listens on all interfaces is reached by loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
+        _ => address,
+    }
+}
+
+fn token() -> io::Result<String> {
+    let mut random = [0_u8; 32];
+    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(URL_SAFE_NO_PAD.encode(random))
+}
+
+/// Writes beside the file and renames: so it is never there in part, and never with wider rights.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let mut part = OsString::from(path);
+    part.push(".part");
+    // Left over from a start that was killed.
+    match fs::remove_file(&part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = fs::File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options.open(&part).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    let written = written.and_then(|()| fs::rename(&part, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&part);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_there_while_the_daemon_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("butler.db");
+        let error = RunInfo::read(&store).unwrap_err().to_string();
+        assert!(
+            error.starts_with("Butler is not running with this config") && error.contains("butler.db.run.json"),
+            "{error}"
+        );
+
+        // A part of a killed start is no hindrance, and neither are its rights.
+        fs::write(folder.path().join("butler.db.run.json.part"), "{").unwrap();
+        let udp = "127.0.0.1:9998".parse().unwrap();
+        let file = RunFile::write(&store, "0.0.0.0:8080".parse().unwrap(), Some(udp)).unwrap();
+        let info = RunInfo::read(&store).unwrap();
+        assert_eq!((info.rest.as_str(), info.udp.as_deref()), ("http://127.0.0.1:8080", Some("127.0.0.1:9998")));
+        assert_eq!((info.pid, &info.token), (std::process::id(), &file.info().token));
+        assert!(info.token.len() >= 43);
+        assert!(!format!("{info:?} {file:?}").contains(&info.token));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let path = folder.path().join("butler.db.run.json");
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        drop(file);
+        assert!(matches!(RunInfo::read(&store), Err(RunFileError::NotRunning { .. })));
+    }
+
+    #[test]
+    fn each_start_has_another_token_and_ipv6_is_written_as_a_url() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("butler.db");
+        let one = RunFile::write(&store, "[::]:1".parse().unwrap(), None).unwrap();
+        assert_eq!(one.info().rest, "http://[::1]:1");
+        let token = one.info().token.clone();
+        let two = RunFile::write(&store, "[::1]:1".parse().unwrap(), None).unwrap();
+        assert_ne!(token, two.info().token);
+    }
+
+    #[test]
+    fn what_cannot_be_used_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("no-such-folder/butler.db");
+        let error = RunFile::write(&store, "[::1]:1".parse().unwrap(), None).unwrap_err().to_string();
+        assert!(error.contains("cannot be written") && error.contains("`store.path`"), "{error}");
+        let store = folder.path().join("butler.db");
+        fs::write(folder.path().join("butler.db.run.json"), "{}").unwrap();
+        assert!(matches!(RunInfo::read(&store), Err(RunFileError::Content { .. })));
+    }
+}

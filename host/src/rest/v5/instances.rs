@@ -1,0 +1,72 @@
+//! `GET /v5/plugins`: the instances of the config, and how they are.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
+use axum::http::StatusCode;
+use butler_plugin_api::Health;
+use serde::Serialize;
+use serde_json::json;
+
+use super::super::answer::{Answer, Failure, json as answer};
+use super::super::context::Context;
+use crate::plugins::Condition;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct InstanceRow<'a> {
+    name: &'a str,
+    plugin: &'a str,
+    version: &'a str,
+    description: &'a str,
+    condition: Condition,
+    health: Health,
+    /// Deliveries that wait or are under way.
+    open: i64,
+    /// Dead ones that are still in the store.
+    dead: i64,
+    /// Error of the last attempt; null after a success.
+    last_error: Option<String>,
+    statistics: StatisticsRow,
+}
+
+/// Since the start.
+#[derive(Serialize)]
+struct StatisticsRow {
+    delivered: u64,
+    retried: u64,
+    dead: u64,
+}
+
+/// `GET /v5/plugins`
+pub(in super::super) async fn plugins(context: &Context) -> Result<Answer, Failure> {
+    let depths = context.store.queue_depths().await?;
+    let depths: HashMap<&str, (i64, i64)> =
+        depths.iter().map(|depth| (depth.instance.as_str(), (depth.open, depth.dead))).collect();
+    let rows: Vec<InstanceRow<'_>> = context
+        .instances
+        .iter()
+        .map(|instance| {
+            let manifest = instance.manifest();
+            let (open, dead) = depths.get(instance.name()).copied().unwrap_or_default();
+            let statistics = &instance.statistics;
+            InstanceRow {
+                name: instance.name(),
+                plugin: &manifest.name,
+                version: &manifest.version,
+                description: &manifest.description,
+                condition: instance.condition(),
+                health: instance.health(),
+                open,
+                dead,
+                last_error: statistics.last_error(),
+                statistics: StatisticsRow {
+                    delivered: statistics.delivered.load(Ordering::Relaxed),
+                    retried: statistics.retried.load(Ordering::Relaxed),
+                    dead: statistics.dead.load(Ordering::Relaxed),
+                },
+            }
+        })
+        .collect();
+    Ok(answer(context.secrets(), StatusCode::OK, &json!({ "plugins": rows })))
+}

@@ -1,0 +1,195 @@
+//! Accepting events: from here on they survive.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use butler_plugin_api::Data;
+use sqlx::{AssertSqlSafe, SqliteConnection};
+
+use super::{Store, StoreError};
+
+/// An event to be accepted.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// Kind, possibly provisional.
+    pub kind: String,
+    /// When it happened, ms since 1970.
+    pub time: i64,
+    /// When Butler heard of it, ms since 1970.
+    pub received: i64,
+    /// By which road.
+    pub source: String,
+    /// What identifies it over all roads. Empty: it is always new. If any of them is known, it is a duplicate.
+    pub keys: Vec<String>,
+    /// The facts so far.
+    pub data: Data,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is stored under this number.
+    New(i64),
+    /// It was known, under this number.
+    Duplicate(i64),
+}
+
+impl Accepted {
+    /// The number of the event, either way.
+    pub fn seq(self) -> i64 {
+        match self {
+            Self::New(seq) | Self::Duplicate(seq) => seq,
+        }
+    }
+}
+
+/// Events to accept, with the counter that numbers them. They get their numbers inside the transaction: so numbers become
+/// visible in their order, and a reader that has seen one has seen all before it.
+pub(super) struct Batch {
+    pub(super) events: Vec<NewEvent>,
+    pub(super) numbers: Arc<AtomicI64>,
+}
+
+struct Numbered<'a> {
+    seq: i64,
+    event: &'a NewEvent,
+    data: String,
+}
+
+impl Store {
+    /// Accepts events, in one transaction; one answer each.
+    pub async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Accepted>, StoreError> {
+        let batch = Batch { events, numbers: self.inner.next_event.clone() };
+        self.inner
+            .writer
+            .run(batch, |batch, connection| Box::pin(accept(&batch.events, &batch.numbers, connection)))
+            .await
+    }
+}
+
+/// Rows of one statement. Few sizes, so that few statements are prepared.
+const CHUNKS: [usize; 4] = [64, 16, 4, 1];
+
+fn chunks<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = CHUNKS.into_iter().find(|size| *size <= rest.len())?;
+        let (chunk, tail) = rest.split_at(size);
+        rest = tail;
+        Some(chunk)
+    })
+}
+
+fn values(rows: usize, row: &str) -> String {
+    let mut text = String::with_capacity(rows * (row.len() + 2));
+    for n in 0..rows {
+        let _ = write!(text, "{}{row}", if n == 0 { " VALUES " } else { ", " });
+    }
+    text
+}
+
+pub(super) async fn accept(
+    events: &[NewEvent],
+    numbers: &AtomicI64,
+    connection: &mut SqliteConnection,
+) -> sqlx::Result<Vec<Accepted>> {
+    let events: Vec<Numbered<'_>> = events
+        .iter()
+        .map(|event| Numbered {
+            seq: numbers.fetch_add(1, Ordering::Relaxed),
+            event,
+            // Data has text keys only and cannot fail to be written.
+            data: serde_json::to_string(&event.data).unwrap_or_else(|_| "{}".to_owned()),
+        })
+        .collect();
+    let pairs: Vec<(&str, i64)> =
+        events.iter().flat_map(|new| new.event.keys.iter().map(|key| (key.as_str(), new.seq))).collect();
+    let mut claimed: HashSet<(String, i64)> = HashSet::with_capacity(pairs.len());
+    for chunk in chunks(&pairs) {
+        let sql = format!(
+            "INSERT INTO keys (key, event){} ON CONFLICT DO NOTHING RETURNING key, event",
+            values(chunk.len(), "(?, ?)")
+        );
+        let mut query = sqlx::query_as::<_, (String, i64)>(AssertSqlSafe(sql));
+        for (key, seq) in chunk {
+            query = query.bind(*key).bind(*seq);
+        }
+        claimed.extend(query.fetch_all(&mut *connection).await?);
+    }
+    let is_new = |new: &Numbered<'_>| new.event.keys.iter().all(|key| claimed.contains(&(key.clone(), new.seq)));
+    let (fresh, known): (Vec<&Numbered<'_>>, Vec<&Numbered<'_>>) = events.iter().partition(|new| is_new(new));
+    for chunk in chunks(&fresh) {
+        let sql = format!(
+            "INSERT INTO events (seq, kind, time, received, source, state, task, keys, data){}",
+            values(chunk.len(), "(?, ?, ?, ?, ?, 0, ?, ?, ?)")
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for new in chunk {
+            let task = new.event.data.task.as_ref().map(|task| task.id.as_str());
+            query = query
+                .bind(new.seq)
+                .bind(&new.event.kind)
+                .bind(new.event.time)
+                .bind(new.event.received)
+                .bind(&new.event.source)
+                .bind(task)
+                .bind(new.event.keys.join("\n"))
+                .bind(&new.data);
+        }
+        query.execute(&mut *connection).await?;
+    }
+    let mut originals = HashMap::new();
+    for new in known {
+        originals.insert(new.seq, release(new, connection).await?);
+    }
+    Ok(events
+        .iter()
+        .map(|new| originals.get(&new.seq).map_or(Accepted::New(new.seq), |seq| Accepted::Duplicate(*seq)))
+        .collect())
+}
+
+/// Gives back the keys that a duplicate claimed beside the known one, and finds the event that it is a duplicate of.
+async fn release(new: &Numbered<'_>, connection: &mut SqliteConnection) -> sqlx::Result<i64> {
+    let mut original = new.seq;
+    for key in &new.event.keys {
+        let removed = sqlx::query("DELETE FROM keys WHERE key = ? AND event = ?")
+            .bind(key)
+            .bind(new.seq)
+            .execute(&mut *connection)
+            .await?
+            .rows_affected();
+        if removed == 0 {
+            let owner: Option<i64> = sqlx::query_scalar("SELECT event FROM keys WHERE key = ?")
+                .bind(key)
+                .fetch_optional(&mut *connection)
+                .await?;
+            original = owner.unwrap_or(original);
+        }
+    }
+    Ok(original)
+}
+
+/// The store's id, made at the first call.
+pub(super) async fn store_id(connection: &mut SqliteConnection) -> sqlx::Result<String> {
+    let mut random = [0_u8; 8];
+    getrandom::fill(&mut random).map_err(|error| sqlx::Error::Protocol(error.to_string()))?;
+    // Without letters that are read for digits; the first is no digit, so that an id never looks like a number.
+    let alphabet = b"abcdefghjkmnpqrstvwxyz23456789";
+    let pick = |(n, byte): (usize, &u8)| {
+        let choice = if n == 0 { &alphabet[..22] } else { &alphabet[..] };
+        char::from(choice[usize::from(*byte) % choice.len()])
+    };
+    let id: String = random.iter().enumerate().map(pick).collect();
+    sqlx::query("INSERT INTO meta (name, value) VALUES ('id', ?) ON CONFLICT DO NOTHING")
+        .bind(id)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query_scalar("SELECT value FROM meta WHERE name = 'id'").fetch_one(connection).await
+}
+
+/// The number of the next event. Retention never removes the last event, so numbers do not come twice.
+pub(super) async fn next_event(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
+    let last: Option<i64> = sqlx::query_scalar("SELECT max(seq) FROM events").fetch_one(connection).await?;
+    Ok(last.unwrap_or(0) + 1)
+}

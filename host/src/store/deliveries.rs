@@ -1,0 +1,532 @@
+//! The queue of each instance: claim, settle, retry.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicI64;
+
+use butler_plugin_api::{Data, Event, kind};
+use serde_json::{Value, json};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use super::accept;
+use super::{NewEvent, Store, StoreError, now_ms, rfc3339};
+
+/// State of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Waits for its time.
+    Pending,
+    /// Handed to the instance.
+    Leased,
+    /// The other side has it.
+    Delivered,
+    /// Given up.
+    Dead,
+    /// Held back by a throttle.
+    Suppressed,
+    /// Its instance is gone from the config.
+    Parked,
+}
+
+impl State {
+    /// All of them, by their number in the store.
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Leased, Self::Delivered, Self::Dead, Self::Suppressed, Self::Parked];
+
+    /// Its name in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Leased => "leased",
+            Self::Delivered => "delivered",
+            Self::Dead => "dead",
+            Self::Suppressed => "suppressed",
+            Self::Parked => "parked",
+        }
+    }
+
+    /// The state of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
+    pub(super) fn from_number(number: i64) -> Self {
+        usize::try_from(number).ok().and_then(|index| Self::ALL.get(index).copied()).unwrap_or(Self::Dead)
+    }
+}
+
+/// A delivery handed to an instance.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// Number of the delivery.
+    pub id: i64,
+    /// Needed to settle it; a later lease has another.
+    pub token: i64,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// When the first attempt began, ms since 1970.
+    pub first_attempt: i64,
+    /// Earlier events of its throttle key that it stands for as well.
+    pub suppressed: u64,
+    /// What the plugin reported last.
+    pub progress: Option<Value>,
+    /// Time of the event, ms since 1970.
+    pub event_time: i64,
+    /// The event.
+    pub event: Event,
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone)]
+pub struct Settled {
+    /// Number of the delivery.
+    pub id: i64,
+    /// Token of the lease.
+    pub token: i64,
+    /// Outcome.
+    pub settlement: Settlement,
+}
+
+/// Outcome of an attempt.
+#[derive(Debug, Clone)]
+pub enum Settlement {
+    /// The other side has it.
+    Delivered,
+    /// Again, not before `due` (ms since 1970).
+    Retry {
+        /// Not before.
+        due: i64,
+        /// What went wrong.
+        error: String,
+        /// State of the plugin for the next attempt; `None` keeps the former.
+        progress: Option<Value>,
+    },
+    /// Given up.
+    Dead {
+        /// What went wrong.
+        error: String,
+    },
+    /// The attempt did not take place: the lease is given back.
+    Return,
+}
+
+/// What settling set free.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Released {
+    /// Instances that have a delivery more to do.
+    pub instances: Vec<String>,
+    /// Whether an event `delivery.dead` was accepted.
+    pub noticed: bool,
+}
+
+/// An instance says so at most once in this time.
+const NOTICE_EVERY_MS: i64 = 15 * 60 * 1000;
+const ERROR_LENGTH: usize = 2000;
+
+struct Claim {
+    instance: String,
+    limit: u32,
+    ordered: bool,
+    lease_ms: i64,
+    token: i64,
+    store_id: String,
+}
+
+impl Store {
+    /// Leases deliveries that are due to an instance, the longest due first. With `ordered` none is leased while an older
+    /// open one of the same order key exists.
+    pub async fn claim(
+        &self,
+        instance: &str,
+        limit: u32,
+        ordered: bool,
+        lease_ms: i64,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let claim = Claim {
+            instance: instance.to_owned(),
+            limit,
+            ordered,
+            lease_ms,
+            token: self.next_token(),
+            store_id: self.inner.id.clone(),
+        };
+        self.inner.writer.run(claim, |claim, connection| Box::pin(run_claim(claim, connection))).await
+    }
+
+    /// Ends attempts. One whose token is stale is ignored.
+    pub async fn settle(&self, settled: Vec<Settled>) -> Result<Released, StoreError> {
+        let input = (settled, self.inner.next_event.clone());
+        self.inner
+            .writer
+            .run(input, |(settled, numbers), connection| {
+                Box::pin(async move {
+                    let mut released = Released::default();
+                    for one in settled {
+                        settle(one, numbers, &mut released, connection).await?;
+                    }
+                    Ok(released)
+                })
+            })
+            .await
+    }
+
+    /// Makes a delivery that ended pending again, with attempts counted anew; false when it is open or not there.
+    pub async fn retry(&self, id: i64) -> Result<Option<String>, StoreError> {
+        self.inner
+            .writer
+            .run(id, |id, connection| {
+                Box::pin(async move {
+                    sqlx::query_scalar(
+                        "UPDATE deliveries SET state = 0, attempt = 0, first_attempt = NULL, token = NULL, due = ?1, updated = ?1
+                         WHERE id = ?2 AND state IN (2, 3, 4, 5) RETURNING instance",
+                    )
+                    .bind(now_ms())
+                    .bind(id)
+                    .fetch_optional(connection)
+                    .await
+                })
+            })
+            .await
+    }
+
+    /// Takes back leases that have run out, and says what was not said yet of dead deliveries.
+    pub async fn tend(&self) -> Result<Released, StoreError> {
+        let numbers = self.inner.next_event.clone();
+        self.inner.writer.run(numbers, |numbers, connection| Box::pin(tend(numbers, connection))).await
+    }
+
+    /// Moves the times of open deliveries and of throttles by a jump of the wall clock, so that waits keep their length.
+    pub async fn rebase(&self, by_ms: i64) -> Result<(), StoreError> {
+        self.inner
+            .writer
+            .run(by_ms, |by, connection| {
+                Box::pin(async move {
+                    for sql in [
+                        "UPDATE deliveries SET due = due + ?1, lease_until = lease_until + ?1, first_attempt = first_attempt + ?1
+                         WHERE state IN (0, 1)",
+                        "UPDATE throttles SET at = at + ?1",
+                        "UPDATE dead_notices SET at = at + ?1",
+                    ] {
+                        sqlx::query(sql).bind(by).execute(&mut *connection).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// When the next delivery of an instance is due, ms since 1970. With `ordered`, those held back by an older open one
+    /// do not count.
+    pub async fn next_due(&self, instance: &str, ordered: bool) -> Result<Option<i64>, StoreError> {
+        let sql = if ordered {
+            "SELECT min(d.due) FROM deliveries d WHERE d.instance = ? AND d.state = 0
+               AND NOT EXISTS (SELECT 1 FROM deliveries o WHERE o.instance = d.instance AND o.order_key = d.order_key
+                               AND o.state IN (0, 1) AND o.id < d.id AND o.order_key IS NOT NULL)"
+        } else {
+            "SELECT min(due) FROM deliveries WHERE instance = ? AND state = 0"
+        };
+        Ok(sqlx::query_scalar(sql).bind(instance).fetch_one(&self.inner.readers).await?)
+    }
+
+    /// Parks the open deliveries of instances that are not in `instances`, and takes back those of instances that are
+    /// there again. How many were parked.
+    pub async fn park(&self, instances: Vec<String>) -> Result<u64, StoreError> {
+        self.inner
+            .writer
+            .run(instances, |instances, connection| {
+                Box::pin(async move {
+                    let names = serde_json::to_string(instances).unwrap_or_else(|_| "[]".to_owned());
+                    sqlx::query(
+                        "UPDATE deliveries SET state = 0 WHERE state = 5 AND instance IN (SELECT value FROM json_each(?))",
+                    )
+                    .bind(&names)
+                    .execute(&mut *connection)
+                    .await?;
+                    let parked = sqlx::query(
+                        "UPDATE deliveries SET state = 5, updated = ? WHERE state = 0
+                         AND instance NOT IN (SELECT value FROM json_each(?))",
+                    )
+                    .bind(now_ms())
+                    .bind(&names)
+                    .execute(connection)
+                    .await?;
+                    Ok(parked.rows_affected())
+                })
+            })
+            .await
+    }
+}
+
+/// Makes an event of a row that has the columns of `events`.
+pub(super) fn event_of(row: &SqliteRow, store_id: &str) -> sqlx::Result<Event> {
+    let data: String = row.try_get("data")?;
+    Ok(Event {
+        id: format!("{store_id}-{}", row.try_get::<i64, _>("seq")?),
+        kind: row.try_get("kind")?,
+        time: rfc3339(row.try_get("time")?),
+        received_at: rfc3339(row.try_get("received")?),
+        source: row.try_get("source")?,
+        data: serde_json::from_str(&data).map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+    })
+}
+
+async fn run_claim(claim: &Claim, connection: &mut SqliteConnection) -> sqlx::Result<Vec<Claimed>> {
+    let now = now_ms();
+    let sql = if claim.ordered {
+        "UPDATE deliveries SET state = 1, token = ?1, lease_until = ?2, attempt = attempt + 1,
+                first_attempt = coalesce(first_attempt, ?3), updated = ?3
+         WHERE id IN (SELECT d.id FROM deliveries d WHERE d.instance = ?4 AND d.state = 0 AND d.due <= ?3
+                AND NOT EXISTS (SELECT 1 FROM deliveries o WHERE o.instance = d.instance AND o.order_key = d.order_key
+                                AND o.state IN (0, 1) AND o.id < d.id AND o.order_key IS NOT NULL)
+                ORDER BY d.due, d.id LIMIT ?5)
+         RETURNING id, event, attempt, first_attempt, suppressed, progress"
+    } else {
+        "UPDATE deliveries SET state = 1, token = ?1, lease_until = ?2, attempt = attempt + 1,
+                first_attempt = coalesce(first_attempt, ?3), updated = ?3
+         WHERE id IN (SELECT d.id FROM deliveries d WHERE d.instance = ?4 AND d.state = 0 AND d.due <= ?3
+                ORDER BY d.due, d.id LIMIT ?5)
+         RETURNING id, event, attempt, first_attempt, suppressed, progress"
+    };
+    let mut rows = sqlx::query(sql)
+        .bind(claim.token)
+        .bind(now + claim.lease_ms)
+        .bind(now)
+        .bind(&claim.instance)
+        .bind(claim.limit)
+        .fetch_all(&mut *connection)
+        .await?;
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let wanted: Vec<i64> = rows.iter().map(|row| row.try_get("event")).collect::<sqlx::Result<_>>()?;
+    let events = sqlx::query(
+        "SELECT seq, kind, time, received, source, data FROM events WHERE seq IN (SELECT value FROM json_each(?))",
+    )
+    .bind(json!(wanted).to_string())
+    .fetch_all(&mut *connection)
+    .await?;
+    let events: HashMap<i64, &SqliteRow> =
+        events.iter().map(|row| Ok((row.try_get("seq")?, row))).collect::<sqlx::Result<_>>()?;
+    rows.sort_by_key(|row| row.get::<i64, _>("id"));
+    let mut claimed = Vec::with_capacity(rows.len());
+    for row in rows {
+        let seq: i64 = row.try_get("event")?;
+        let Some(event) = events.get(&seq) else { continue };
+        let progress: Option<String> = row.try_get("progress")?;
+        claimed.push(Claimed {
+            id: row.try_get("id")?,
+            token: claim.token,
+            attempt: row.try_get("attempt")?,
+            first_attempt: row.try_get("first_attempt")?,
+            suppressed: u64::try_from(row.try_get::<i64, _>("suppressed")?).unwrap_or_default(),
+            progress: progress.and_then(|text| serde_json::from_str(&text).ok()),
+            event_time: event.try_get("time")?,
+            event: event_of(event, &claim.store_id)?,
+        });
+    }
+    Ok(claimed)
+}
+
+/// The beginning of an error text, in whole characters.
+fn shortened(error: &str) -> &str {
+    error.char_indices().nth(ERROR_LENGTH).map_or(error, |(end, _)| &error[..end])
+}
+
+async fn settle(
+    settled: &Settled,
+    numbers: &AtomicI64,
+    released: &mut Released,
+    connection: &mut SqliteConnection,
+) -> sqlx::Result<()> {
+    let now = now_ms();
+    let (id, token) = (settled.id, settled.token);
+    match &settled.settlement {
+        Settlement::Delivered => {
+            sqlx::query(
+                "UPDATE deliveries SET state = 2, token = NULL, progress = NULL, error = NULL, updated = ?
+                 WHERE id = ? AND token = ? AND state = 1",
+            )
+            .bind(now)
+            .bind(id)
+            .bind(token)
+            .execute(connection)
+            .await?;
+        }
+        Settlement::Return => {
+            sqlx::query(
+                "UPDATE deliveries SET state = 0, token = NULL, attempt = attempt - 1,
+                        first_attempt = CASE WHEN attempt > 1 THEN first_attempt END
+                 WHERE id = ? AND token = ? AND state = 1",
+            )
+            .bind(id)
+            .bind(token)
+            .execute(connection)
+            .await?;
+        }
+        Settlement::Retry { due, error, progress } => {
+            sqlx::query(
+                "UPDATE deliveries SET state = 0, token = NULL, due = ?, error = ?, progress = coalesce(?, progress), updated = ?
+                 WHERE id = ? AND token = ? AND state = 1",
+            )
+            .bind(due)
+            .bind(shortened(error))
+            .bind(progress.as_ref().map(Value::to_string))
+            .bind(now)
+            .bind(id)
+            .bind(token)
+            .execute(connection)
+            .await?;
+        }
+        Settlement::Dead { error } => {
+            let row: Option<(i64, String, i64, Option<String>, String)> = sqlx::query_as(
+                "UPDATE deliveries SET state = 3, token = NULL, error = ?, updated = ?
+                 WHERE id = ? AND token = ? AND state = 1
+                 RETURNING id, instance, event, throttle_key, error",
+            )
+            .bind(shortened(error))
+            .bind(now)
+            .bind(id)
+            .bind(token)
+            .fetch_optional(&mut *connection)
+            .await?;
+            if let Some((id, instance, event, throttle_key, error)) = row {
+                let dead = Dead { id, instance, event, throttle_key, error };
+                bury(&dead, numbers, now, released, connection).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Dead {
+    id: i64,
+    instance: String,
+    event: i64,
+    throttle_key: Option<String>,
+    error: String,
+}
+
+/// What follows a death: the newest suppressed delivery of the same throttle is released, and the death is told.
+async fn bury(
+    dead: &Dead,
+    numbers: &AtomicI64,
+    now: i64,
+    released: &mut Released,
+    connection: &mut SqliteConnection,
+) -> sqlx::Result<()> {
+    if let Some(key) = &dead.throttle_key {
+        let freed: Option<i64> = sqlx::query_scalar(
+            "UPDATE deliveries SET state = 0, due = ?1, updated = ?1,
+                    suppressed = coalesce((SELECT suppressed - 1 FROM throttles WHERE key = ?2), 0)
+             WHERE id = (SELECT max(id) FROM deliveries WHERE throttle_key = ?2 AND state = 4)
+               AND (SELECT delivery FROM throttles WHERE key = ?2) = ?3
+             RETURNING id",
+        )
+        .bind(now)
+        .bind(key)
+        .bind(dead.id)
+        .fetch_optional(&mut *connection)
+        .await?;
+        if let Some(freed) = freed {
+            sqlx::query("UPDATE throttles SET delivery = ?, suppressed = 0 WHERE key = ?")
+                .bind(freed)
+                .bind(key)
+                .execute(&mut *connection)
+                .await?;
+            released.instances.push(dead.instance.clone());
+        }
+    }
+    let row =
+        sqlx::query("SELECT kind, data FROM events WHERE seq = ?").bind(dead.event).fetch_one(&mut *connection).await?;
+    let event_kind: String = row.try_get("kind")?;
+    if event_kind == kind::DELIVERY_DEAD {
+        return Ok(());
+    }
+    let last: Option<(i64, i64)> = sqlx::query_as("SELECT at, unsaid FROM dead_notices WHERE instance = ?")
+        .bind(&dead.instance)
+        .fetch_optional(&mut *connection)
+        .await?;
+    if let Some((at, _)) = last
+        && now < at + NOTICE_EVERY_MS
+        && now >= at
+    {
+        sqlx::query("UPDATE dead_notices SET unsaid = unsaid + 1 WHERE instance = ?")
+            .bind(&dead.instance)
+            .execute(&mut *connection)
+            .await?;
+        return Ok(());
+    }
+    let data: String = row.try_get("data")?;
+    let data: Data = serde_json::from_str(&data).unwrap_or_default();
+    let unsaid = last.map_or(0, |(_, unsaid)| unsaid);
+    let about = json!({ "kind": event_kind, "task": data.task.map(|task| task.name), "error": dead.error });
+    notify(&dead.instance, unsaid + 1, Some(about), numbers, now, connection).await?;
+    released.noticed = true;
+    Ok(())
+}
+
+/// Accepts an event `delivery.dead`: `{"instance", "count", "message", "last": {"kind", "task", "error"}}`.
+async fn notify(
+    instance: &str,
+    count: i64,
+    last: Option<Value>,
+    numbers: &AtomicI64,
+    now: i64,
+    connection: &mut SqliteConnection,
+) -> sqlx::Result<()> {
+    let error = last.as_ref().and_then(|last| last["error"].as_str()).map(|error| format!("; the last: {error}"));
+    let noun = if count == 1 { "delivery" } else { "deliveries" };
+    let message = format!("{count} {noun} to `{instance}` given up{}", error.unwrap_or_default());
+    let data = json!({ "instance": instance, "count": count, "message": message, "last": last });
+    let event = NewEvent {
+        kind: kind::DELIVERY_DEAD.to_owned(),
+        time: now,
+        received: now,
+        source: "butler".to_owned(),
+        keys: Vec::new(),
+        data: serde_json::from_value(data).map_err(|error| sqlx::Error::Encode(Box::new(error)))?,
+    };
+    accept::accept(&[event], numbers, &mut *connection).await?;
+    sqlx::query(
+        "INSERT INTO dead_notices (instance, at, unsaid) VALUES (?1, ?2, 0)
+         ON CONFLICT (instance) DO UPDATE SET at = ?2, unsaid = 0",
+    )
+    .bind(instance)
+    .bind(now)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn tend(numbers: &AtomicI64, connection: &mut SqliteConnection) -> sqlx::Result<Released> {
+    let now = now_ms();
+    let mut released = Released::default();
+    let instances: Vec<String> = sqlx::query_scalar(
+        "UPDATE deliveries SET state = 0, token = NULL, due = ?1 WHERE state = 1 AND lease_until < ?1 RETURNING instance",
+    )
+    .bind(now)
+    .fetch_all(&mut *connection)
+    .await?;
+    released.instances = instances;
+    // One a round is enough: rounds come often.
+    let unsaid: Option<(String, i64)> =
+        sqlx::query_as("SELECT instance, unsaid FROM dead_notices WHERE unsaid > 0 AND at + ? <= ? LIMIT 1")
+            .bind(NOTICE_EVERY_MS)
+            .bind(now)
+            .fetch_optional(&mut *connection)
+            .await?;
+    if let Some((instance, count)) = unsaid {
+        notify(&instance, count, None, numbers, now, connection).await?;
+        released.noticed = true;
+    }
+    Ok(released)
+}
+
+/// Frees the leases of an earlier process.
+pub(super) async fn free_leases(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    sqlx::query("UPDATE deliveries SET state = 0, token = NULL, due = ? WHERE state = 1")
+        .bind(now_ms())
+        .execute(connection)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! The store: events, deliveries and what belongs to them, in one SQLite file. All SQL of Butler is in this module.
+//!
+//! * One connection writes, in groups: operations that are waiting share a transaction and its one `fsync` (`writer`).
+//! * A few connections read (`history`).
+//! * The operations are those that a store shared by several hosts would need as well: accept, route, claim, settle.
+//!
+//! An operation returns when it is committed. While the disk is full or read-only, operations wait and
+//! [`Store::trouble`] says why; nothing is lost, and callers feel it as back-pressure.
+
+mod accept;
+mod deliveries;
+mod history;
+mod migrations;
+mod retention;
+mod route;
+mod script_logs;
+mod storage;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
+
+pub use accept::{Accepted, NewEvent};
+pub use deliveries::{Claimed, Released, Settled, Settlement, State};
+pub use history::{DeliveryFilter, DeliveryRow, EventFilter, EventRow, QueueDepth};
+pub use retention::Removed;
+pub use route::{NewDelivery, Routed, RoutedDelivery, ThrottleKey};
+pub use script_logs::NewScriptLog;
+pub use storage::StorageError;
+
+use writer::Writer;
+
+/// The store. Cheap to clone; closed when [`Store::close`] was called and all operations under way have ended.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// Random, made with the file: the first part of every id.
+    id: String,
+    path: PathBuf,
+    writer: Writer,
+    readers: SqlitePool,
+    /// The number of the next event.
+    next_event: Arc<AtomicI64>,
+    /// Lease tokens; unique within this process, and leases of earlier ones are freed at start.
+    next_token: AtomicI64,
+    /// Held for as long as the store is open.
+    _lock: File,
+}
+
+/// Why the store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The folder or file cannot be made or opened.
+    #[error(
+        "the store {path} cannot be opened: {cause}; `store.path` must be a file on a local disk that Butler may write"
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system or SQLite said.
+        cause: String,
+    },
+    /// Another process uses it.
+    #[error("the store {path} is in use by another Butler ({owner}); stop it, or give this one its own `store.path`")]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// What the other process wrote about itself.
+        owner: String,
+    },
+    /// It was written by a newer Butler.
+    #[error(
+        "the store {path} has version {found}, this Butler knows up to {known}: install the newer Butler again, or restore the backup made by its update"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
+    /// An operation failed by itself, not for want of the disk.
+    #[error("the store refused an operation: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+impl Store {
+    /// Opens the store, making or migrating it, and frees leases of an earlier process.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let open_error = |cause: String| StoreError::Open { path: path.to_owned(), cause };
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|error| open_error(error.to_string()))?;
+        }
+        let lock = lock(path)?;
+        let plain = SqliteConnectOptions::new()
+            .filename(path)
+            .busy_timeout(Duration::from_secs(5))
+            .foreign_keys(false)
+            .disable_statement_logging();
+        let options = plain
+            .clone()
+            .create_if_missing(true)
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full);
+        let mut connection =
+            SqliteConnection::connect_with(&options).await.map_err(|error| open_error(error.to_string()))?;
+        migrations::run(&mut connection, path).await?;
+        let id = accept::store_id(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
+        let next_event = accept::next_event(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
+        deliveries::free_leases(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
+        let readers = SqlitePoolOptions::new().max_connections(3).connect_lazy_with(plain.read_only(true));
+        let writer = Writer::start(connection, path.with_extension("reserve"));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                id,
+                path: path.to_owned(),
+                writer,
+                readers,
+                next_event: Arc::new(AtomicI64::new(next_event)),
+                next_token: AtomicI64::new(1),
+                _lock: lock,
+            }),
+        })
+    }
+
+    /// Why the store cannot commit at present; `None` when all is well.
+    pub fn trouble(&self) -> Option<String> {
+        self.inner.writer.trouble()
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// The text form of an event's number.
+    pub fn event_id(&self, seq: i64) -> String {
+        format!("{}-{seq}", self.inner.id)
+    }
+
+    /// The text form of a delivery's number.
+    pub fn delivery_id(&self, id: i64) -> String {
+        format!("{}-d{id}", self.inner.id)
+    }
+
+    /// The number in an event id of this store.
+    pub fn parse_event_id(&self, text: &str) -> Option<i64> {
+        text.strip_prefix(&self.inner.id)?.strip_prefix('-')?.parse().ok()
+    }
+
+    /// The number in a delivery id of this store.
+    pub fn parse_delivery_id(&self, text: &str) -> Option<i64> {
+        text.strip_prefix(&self.inner.id)?.strip_prefix("-d")?.parse().ok()
+    }
+
+    /// Ends the writer after all waiting operations, unless the disk does not let it; later operations fail.
+    pub async fn close(&self) {
+        self.inner.writer.close().await;
+        self.inner.readers.close().await;
+    }
+
+    fn next_token(&self) -> i64 {
+        self.inner.next_token.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Locks `<store>.lock` for this process and writes into it who holds it.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let lock_path = path.with_extension("lock");
+    let open_error = |cause: std::io::Error| StoreError::Open { path: path.to_owned(), cause: cause.to_string() };
+    let mut file =
+        File::options().read(true).write(true).create(true).truncate(false).open(&lock_path).map_err(open_error)?;
+    if file.try_lock().is_err() {
+        let mut owner = String::new();
+        // Windows does not let others read a locked file: then the owner stays unknown.
+        let _ = file.read_to_string(&mut owner);
+        let owner = owner.trim();
+        let owner = if owner.is_empty() { "unknown process".to_owned() } else { owner.to_owned() };
+        return Err(StoreError::Locked { path: path.to_owned(), owner });
+    }
+    file.set_len(0).map_err(open_error)?;
+    file.rewind().map_err(open_error)?;
+    writeln!(file, "process {}", std::process::id()).map_err(open_error)?;
+    Ok(file)
+}
+
+/// Milliseconds since 1970 by the wall clock.
+pub fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+/// RFC 3339 in UTC with milliseconds.
+pub fn rfc3339(ms: i64) -> String {
+    let timestamp = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
+    format!("{timestamp:.3}")
+}

@@ -1,0 +1,381 @@
+//! Tests of the store's operations on a real file.
+
+use std::path::PathBuf;
+
+use butler_plugin_api::{Data, kind};
+use serde_json::json;
+
+use super::*;
+
+struct Fixture {
+    folder: tempfile::TempDir,
+    store: Store,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("s.db")).await.unwrap();
+        Self { folder, store }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("s.db")
+    }
+
+    async fn reopen(self) -> Self {
+        self.store.close().await;
+        let Self { folder, store } = self;
+        drop(store);
+        let store = Store::open(&folder.path().join("s.db")).await.unwrap();
+        Self { folder, store }
+    }
+
+    /// Accepts and routes one event with these deliveries; their numbers.
+    async fn routed(&self, deliveries: Vec<NewDelivery>) -> Vec<RoutedDelivery> {
+        let seq = self.store.accept(vec![event(&[])]).await.unwrap()[0].seq();
+        self.store.route(vec![route(seq, &[], deliveries)]).await.unwrap().remove(0).unwrap()
+    }
+
+    async fn settle(&self, claimed: &Claimed, settlement: Settlement) -> Released {
+        let settled = Settled { id: claimed.id, token: claimed.token, settlement };
+        self.store.settle(vec![settled]).await.unwrap()
+    }
+
+    async fn states(&self, instance: &str) -> Vec<State> {
+        let filter = DeliveryFilter { instance: Some(instance.to_owned()), limit: 100, ..DeliveryFilter::default() };
+        self.store.deliveries(&filter).await.unwrap().into_iter().rev().map(|row| row.state).collect()
+    }
+}
+
+fn event(keys: &[&str]) -> NewEvent {
+    let data: Data = serde_json::from_value(json!({ "task": { "id": "t1", "name": "Nightly" } })).unwrap();
+    NewEvent {
+        kind: kind::RELOAD_TASK_FAILED.to_owned(),
+        time: 1000,
+        received: 1000,
+        source: "udp".to_owned(),
+        keys: keys.iter().map(ToString::to_string).collect(),
+        data,
+    }
+}
+
+fn route(seq: i64, keys: &[&str], deliveries: Vec<NewDelivery>) -> Routed {
+    Routed {
+        seq,
+        kind: kind::RELOAD_TASK_FAILED.to_owned(),
+        time: 2000,
+        task: Some("t1".to_owned()),
+        data: json!({ "task": { "id": "t1", "name": "Nightly" } }).to_string(),
+        keys: keys.iter().map(ToString::to_string).collect(),
+        deliveries,
+        script_log: None,
+    }
+}
+
+fn to(instance: &str) -> NewDelivery {
+    NewDelivery { instance: instance.to_owned(), order_key: None, throttle: None, unknown: None }
+}
+
+fn ordered(instance: &str, key: &str) -> NewDelivery {
+    NewDelivery { order_key: Some(key.to_owned()), ..to(instance) }
+}
+
+fn throttled(instance: &str, key: &str) -> NewDelivery {
+    NewDelivery { throttle: Some(ThrottleKey { key: key.to_owned(), every_ms: 60_000 }), ..to(instance) }
+}
+
+fn dead(error: &str) -> Settlement {
+    Settlement::Dead { error: error.to_owned() }
+}
+
+#[tokio::test]
+async fn a_known_key_makes_a_duplicate_within_a_batch_and_over_restarts() {
+    let fixture = Fixture::new().await;
+    let first = fixture.store.accept(vec![event(&["a"]), event(&["a"]), event(&["b", "c"]), event(&[])]).await.unwrap();
+    assert_eq!(first[0], Accepted::New(first[0].seq()));
+    assert_eq!(first[1], Accepted::Duplicate(first[0].seq()));
+    assert!(matches!((first[2], first[3]), (Accepted::New(_), Accepted::New(_))));
+    let fixture = fixture.reopen().await;
+    let again = fixture.store.accept(vec![event(&["x", "c"])]).await.unwrap();
+    assert_eq!(again[0], Accepted::Duplicate(first[2].seq()));
+    let third = fixture.store.accept(vec![event(&["x"])]).await.unwrap();
+    assert!(matches!(third[0], Accepted::New(_)), "the duplicate did not keep the other key");
+}
+
+#[tokio::test]
+async fn numbers_rise_and_do_not_come_twice() {
+    let fixture = Fixture::new().await;
+    let first = fixture.store.accept(vec![event(&[])]).await.unwrap()[0].seq();
+    let fixture = fixture.reopen().await;
+    assert!(fixture.store.accept(vec![event(&[])]).await.unwrap()[0].seq() > first);
+    let id = fixture.store.event_id(first);
+    assert_eq!(fixture.store.parse_event_id(&id), Some(first));
+    assert_eq!(fixture.store.parse_delivery_id(&id), None);
+    assert_eq!(fixture.store.parse_event_id("other-1"), None);
+}
+
+#[tokio::test]
+async fn routing_fixes_the_event_and_an_event_with_a_known_result_joins() {
+    let fixture = Fixture::new().await;
+    let seqs = fixture.store.accept(vec![event(&["udp"]), event(&["qrs"])]).await.unwrap();
+    assert_eq!(fixture.store.accepted_count().await.unwrap(), 2);
+    let routes =
+        vec![route(seqs[0].seq(), &["result:1"], vec![to("x")]), route(seqs[1].seq(), &["result:1"], vec![to("x")])];
+    let answers = fixture.store.route(routes).await.unwrap();
+    assert_eq!(answers[0].as_ref().unwrap().len(), 1);
+    assert!(answers[1].is_none(), "one execution by two roads is one event");
+    assert_eq!(fixture.states("x").await, [State::Pending]);
+    assert_eq!(fixture.store.accepted_count().await.unwrap(), 0);
+    let row = fixture.store.event(seqs[1].seq()).await.unwrap().unwrap();
+    assert_eq!(row.state, "joined");
+    assert_eq!(fixture.store.event(seqs[0].seq()).await.unwrap().unwrap().event.time, "1970-01-01T00:00:02.000Z");
+}
+
+#[tokio::test]
+async fn a_lease_is_settled_once_and_only_with_its_token() {
+    let fixture = Fixture::new().await;
+    fixture.routed(vec![to("x")]).await;
+    let claimed = fixture.store.claim("x", 10, false, 60_000).await.unwrap().remove(0);
+    assert!(fixture.store.claim("x", 10, false, 60_000).await.unwrap().is_empty(), "leased");
+    assert_eq!((claimed.attempt, claimed.event.data.task.as_ref().unwrap().name.as_str()), (1, "Nightly"));
+    let stale = Claimed { token: claimed.token + 99, ..claimed.clone() };
+    fixture.settle(&stale, Settlement::Delivered).await;
+    assert_eq!(fixture.states("x").await, [State::Leased]);
+    let retry = Settlement::Retry { due: 0, error: "busy".to_owned(), progress: Some(json!({ "step": 1 })) };
+    fixture.settle(&claimed, retry).await;
+    let again = fixture.store.claim("x", 10, false, 60_000).await.unwrap().remove(0);
+    assert_eq!((again.attempt, again.progress.clone()), (2, Some(json!({ "step": 1 }))));
+    fixture.settle(&again, Settlement::Delivered).await;
+    fixture.settle(&claimed, dead("late")).await;
+    assert_eq!(fixture.states("x").await, [State::Delivered]);
+}
+
+#[tokio::test]
+async fn leases_of_a_dead_process_are_free_at_the_next_start() {
+    let fixture = Fixture::new().await;
+    fixture.routed(vec![to("x")]).await;
+    fixture.store.claim("x", 10, false, 3_600_000).await.unwrap();
+    let fixture = fixture.reopen().await;
+    let claimed = fixture.store.claim("x", 10, false, 60_000).await.unwrap();
+    assert_eq!(claimed[0].attempt, 2, "the attempt that may have arrived counts");
+}
+
+#[tokio::test]
+async fn a_returned_lease_is_no_attempt() {
+    let fixture = Fixture::new().await;
+    fixture.routed(vec![to("x")]).await;
+    let claimed = fixture.store.claim("x", 10, false, 60_000).await.unwrap().remove(0);
+    fixture.settle(&claimed, Settlement::Return).await;
+    assert_eq!(fixture.store.claim("x", 10, false, 60_000).await.unwrap()[0].attempt, 1);
+}
+
+#[tokio::test]
+async fn an_ordered_queue_waits_for_the_older_one_of_the_same_key() {
+    let fixture = Fixture::new().await;
+    for key in ["t1", "t1", "t2"] {
+        fixture.routed(vec![ordered("x", key)]).await;
+    }
+    let first = fixture.store.claim("x", 10, true, 60_000).await.unwrap();
+    assert_eq!(first.len(), 2, "one of each key");
+    assert_eq!(fixture.store.next_due("x", true).await.unwrap(), None, "the second of t1 is held back");
+    let later = now_ms() + 600_000;
+    fixture.settle(&first[0], Settlement::Retry { due: later, error: "busy".to_owned(), progress: None }).await;
+    assert!(fixture.store.claim("x", 10, true, 60_000).await.unwrap().is_empty(), "a retry does not let it pass");
+    assert_eq!(fixture.store.next_due("x", true).await.unwrap(), Some(later));
+    fixture.store.rebase(-600_001).await.unwrap();
+    let again = fixture.store.claim("x", 10, true, 60_000).await.unwrap().remove(0);
+    assert_eq!(again.id, first[0].id);
+    fixture.settle(&again, dead("no")).await;
+    assert_eq!(fixture.store.claim("x", 10, true, 60_000).await.unwrap().len(), 1, "death releases");
+}
+
+#[tokio::test]
+async fn a_throttle_suppresses_and_the_next_message_says_how_many() {
+    let fixture = Fixture::new().await;
+    let first = fixture.routed(vec![throttled("x", "k")]).await;
+    assert!(!first[0].suppressed);
+    for _ in 0..3 {
+        assert!(fixture.routed(vec![throttled("x", "k")]).await[0].suppressed);
+    }
+    assert!(!fixture.routed(vec![throttled("x", "other")]).await[0].suppressed);
+    let fixture = fixture.reopen().await;
+    assert!(fixture.routed(vec![throttled("x", "k")]).await[0].suppressed, "the state is in the store");
+    fixture.store.rebase(-60_001).await.unwrap();
+    assert!(!fixture.routed(vec![throttled("x", "k")]).await[0].suppressed);
+    let claimed = fixture.store.claim("x", 10, false, 60_000).await.unwrap();
+    assert_eq!(claimed.iter().map(|one| one.suppressed).collect::<Vec<_>>(), [0, 0, 4]);
+}
+
+#[tokio::test]
+async fn a_dead_holder_releases_the_newest_suppressed_one() {
+    let fixture = Fixture::new().await;
+    fixture.routed(vec![throttled("x", "k")]).await;
+    for _ in 0..2 {
+        fixture.routed(vec![throttled("x", "k")]).await;
+    }
+    let holder = fixture.store.claim("x", 10, false, 60_000).await.unwrap().remove(0);
+    let released = fixture.settle(&holder, dead("refused")).await;
+    assert_eq!(released.instances, ["x"]);
+    assert_eq!(fixture.states("x").await, [State::Dead, State::Suppressed, State::Pending]);
+    assert_eq!(fixture.store.claim("x", 10, false, 60_000).await.unwrap()[0].suppressed, 1);
+    assert!(fixture.routed(vec![throttled("x", "k")]).await[0].suppressed, "the released one holds the key");
+}
+
+#[tokio::test]
+async fn a_death_is_told_once_in_fifteen_minutes_and_a_dead_notice_raises_nothing() {
+    let fixture = Fixture::new().await;
+    for _ in 0..3 {
+        fixture.routed(vec![to("x")]).await;
+    }
+    let claimed = fixture.store.claim("x", 10, false, 60_000).await.unwrap();
+    assert!(fixture.settle(&claimed[0], dead("refused")).await.noticed);
+    assert!(!fixture.settle(&claimed[1], dead("refused")).await.noticed);
+    assert!(!fixture.settle(&claimed[2], dead("refused")).await.noticed);
+    let notices = fixture.store.accepted_events(0, 10).await.unwrap();
+    assert_eq!(notices.len(), 1);
+    assert_eq!(notices[0].event.kind, kind::DELIVERY_DEAD);
+    assert_eq!(notices[0].event.summary(), "Delivery dead: 1 delivery to `x` given up; the last: refused");
+    assert!(!fixture.store.tend().await.unwrap().noticed, "not before its time");
+    fixture.store.rebase(-15 * 60_000).await.unwrap();
+    assert!(fixture.store.tend().await.unwrap().noticed, "what was not said is said later");
+    let notices = fixture.store.accepted_events(notices[0].seq, 10).await.unwrap();
+    assert_eq!(notices[0].event.data.other["count"], 2);
+
+    let mut dead_letter = route(notices[0].seq, &[], vec![to("y")]);
+    kind::DELIVERY_DEAD.clone_into(&mut dead_letter.kind);
+    fixture.store.route(vec![dead_letter]).await.unwrap();
+    let claimed = fixture.store.claim("y", 1, false, 60_000).await.unwrap().remove(0);
+    assert!(!fixture.settle(&claimed, dead("refused")).await.noticed);
+}
+
+#[tokio::test]
+async fn a_dead_delivery_can_be_sent_again() {
+    let fixture = Fixture::new().await;
+    let id = fixture.routed(vec![to("x")]).await[0].id;
+    assert_eq!(fixture.store.retry(id).await.unwrap(), None, "it is open");
+    let claimed = fixture.store.claim("x", 1, false, 60_000).await.unwrap().remove(0);
+    fixture.settle(&claimed, dead("refused")).await;
+    assert_eq!(fixture.store.retry(id).await.unwrap().as_deref(), Some("x"));
+    assert_eq!(fixture.store.claim("x", 1, false, 60_000).await.unwrap()[0].attempt, 1);
+    assert_eq!(fixture.store.retry(999).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn deliveries_of_an_instance_that_is_gone_are_parked_until_it_is_back() {
+    let fixture = Fixture::new().await;
+    fixture.routed(vec![to("old"), to("kept")]).await;
+    assert_eq!(fixture.store.park(vec!["kept".to_owned()]).await.unwrap(), 1);
+    assert_eq!(
+        (fixture.states("old").await, fixture.states("kept").await),
+        (vec![State::Parked], vec![State::Pending])
+    );
+    assert_eq!(fixture.store.park(vec!["old".to_owned(), "kept".to_owned()]).await.unwrap(), 0);
+    assert_eq!(fixture.states("old").await, [State::Pending]);
+}
+
+#[tokio::test]
+async fn retention_spares_what_is_open_and_frees_keys() {
+    let fixture = Fixture::new().await;
+    let seqs = fixture.store.accept(vec![event(&["a"]), event(&["b"]), event(&["c"]), event(&["d"])]).await.unwrap();
+    let routes = vec![route(seqs[0].seq(), &["result:1"], vec![to("x")]), route(seqs[1].seq(), &[], vec![to("y")])];
+    fixture.store.route(routes).await.unwrap();
+    fixture.store.route(vec![route(seqs[3].seq(), &[], vec![])]).await.unwrap();
+    let claimed = fixture.store.claim("x", 1, false, 60_000).await.unwrap().remove(0);
+    fixture.settle(&claimed, Settlement::Delivered).await;
+    let removed = fixture.store.remove_old(i64::MAX, 0, u64::MAX).await.unwrap();
+    assert_eq!(removed, Removed { events: 1, more: false }, "open, accepted and last events stay");
+    let again = fixture.store.accept(vec![event(&["a"]), event(&["b"])]).await.unwrap();
+    assert!(matches!((again[0], again[1]), (Accepted::New(_), Accepted::Duplicate(_))));
+    assert_eq!(fixture.store.remove_old(0, 0, 1).await.unwrap().events, 1, "by size, whatever the age");
+}
+
+#[tokio::test]
+async fn script_logs_are_kept_once_and_forgotten() {
+    let fixture = Fixture::new().await;
+    let text = "line\n".repeat(1000);
+    for _ in 0..2 {
+        let seq = fixture.store.accept(vec![event(&[])]).await.unwrap()[0].seq();
+        let script_log = Some(NewScriptLog::new("e1", &text).unwrap());
+        fixture.store.route(vec![Routed { script_log, ..route(seq, &[], vec![]) }]).await.unwrap();
+    }
+    assert_eq!(fixture.store.script_log("e1").await.unwrap(), Some(text));
+    assert_eq!(fixture.store.script_log("e2").await.unwrap(), None);
+    fixture.store.remove_old(0, i64::MAX, u64::MAX).await.unwrap();
+    assert_eq!(fixture.store.script_log("e1").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn storage_is_kept_apart_with_time_to_live_and_quota() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    store.storage_set("x", "k%1", &json!(1), None).await.unwrap();
+    store.storage_set("x", "gone", &json!(1), Some(-1)).await.unwrap();
+    assert_eq!(store.storage_get("x", "k%1").await.unwrap(), Some(json!(1)));
+    assert_eq!(store.storage_get("y", "k%1").await.unwrap(), None);
+    assert_eq!(store.storage_get("x", "gone").await.unwrap(), None);
+    assert_eq!(store.storage_list("x", "k%").await.unwrap(), ["k%1"]);
+    assert!(store.storage_delete("x", "k%1").await.unwrap() && !store.storage_delete("x", "k%1").await.unwrap());
+    let large = json!("x".repeat(1 << 20));
+    assert!(matches!(store.storage_set("x", "k", &large, None).await, Err(StorageError::TooLong(_))));
+    let value = json!("x".repeat((1 << 20) - 100));
+    for n in 0..64 {
+        store.storage_set("x", &format!("{n}"), &value, None).await.unwrap();
+    }
+    assert!(matches!(store.storage_set("x", "more", &value, None).await, Err(StorageError::Full)));
+    store.storage_set("x", "1", &value, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_second_host_on_the_same_file_is_refused_and_told_who_has_it() {
+    let fixture = Fixture::new().await;
+    let error = Store::open(&fixture.path()).await.err().unwrap().to_string();
+    assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+}
+
+#[tokio::test]
+async fn a_newer_store_is_refused() {
+    let fixture = Fixture::new().await;
+    let path = fixture.path();
+    fixture.store.close().await;
+    drop(fixture.store);
+    let mut connection = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    sqlx::raw_sql("PRAGMA user_version = 99").execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    assert!(matches!(Store::open(&path).await, Err(StoreError::Newer { found: 99, .. })));
+}
+
+#[tokio::test]
+async fn filters_and_pages() {
+    let fixture = Fixture::new().await;
+    for _ in 0..5 {
+        fixture.routed(vec![to("x"), to("y")]).await;
+    }
+    let page =
+        |before, limit| EventFilter { kind: Some("reload-*".to_owned()), before, limit, ..EventFilter::default() };
+    let first = fixture.store.events(&page(None, 2)).await.unwrap();
+    let second = fixture.store.events(&page(Some(first[1].seq), 10)).await.unwrap();
+    assert_eq!((first.len(), second.len()), (2, 3));
+    let none = EventFilter { task: Some("t2".to_owned()), limit: 10, ..EventFilter::default() };
+    assert!(fixture.store.events(&none).await.unwrap().is_empty());
+    let filter = DeliveryFilter {
+        task: Some("t1".to_owned()),
+        state: Some(State::Pending),
+        limit: 100,
+        ..DeliveryFilter::default()
+    };
+    assert_eq!(fixture.store.deliveries(&filter).await.unwrap().len(), 10);
+    let depths = fixture.store.queue_depths().await.unwrap();
+    assert_eq!(depths[0], QueueDepth { instance: "x".to_owned(), open: 5, dead: 0 });
+}
+
+#[tokio::test]
+async fn a_faulty_operation_fails_alone() {
+    let fixture = Fixture::new().await;
+    let bad = fixture.store.inner.writer.run((), |(), connection| {
+        Box::pin(async move { sqlx::query("INSERT INTO nowhere VALUES (1)").execute(connection).await.map(drop) })
+    });
+    let (bad, good) = tokio::join!(bad, fixture.store.accept(vec![event(&["a"])]));
+    assert!(matches!(bad, Err(StoreError::Database(_))));
+    assert!(matches!(good.unwrap()[0], Accepted::New(_)));
+}

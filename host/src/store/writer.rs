@@ -1,0 +1,238 @@
+//! The one connection that writes, in groups.
+//!
+//! An operation is a function over its input and the connection. Operations that wait when the writer becomes free are
+//! run in one transaction; each is answered after its commit. When the disk does not let the group commit, the same group
+//! is tried again until it does: the callers wait. When an operation itself is at fault, the group is run one by one.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::StoreError;
+use crate::stop::stopping;
+
+/// Operations in one transaction.
+const GROUP: usize = 256;
+/// Operations waiting; callers wait for a place.
+const QUEUE: usize = 1024;
+/// Room that is set aside and given back to the file system when it is full, so that outcomes can still be written.
+const RESERVE: u64 = 4 << 20;
+const PAUSE: Duration = Duration::from_millis(500);
+
+pub(super) struct Writer {
+    queue: mpsc::Sender<Box<dyn Operation>>,
+    trouble: Arc<Mutex<Option<String>>>,
+    task: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    closing: tokio::sync::watch::Sender<bool>,
+}
+
+pub(super) type Apply<I, O> = for<'a> fn(&'a I, &'a mut SqliteConnection) -> BoxFuture<'a, sqlx::Result<O>>;
+
+trait Operation: Send {
+    fn apply<'a>(&'a mut self, connection: &'a mut SqliteConnection) -> BoxFuture<'a, sqlx::Result<()>>;
+    fn answer(self: Box<Self>, result: Result<(), sqlx::Error>);
+}
+
+struct Pending<I, O> {
+    input: I,
+    apply: Apply<I, O>,
+    output: Option<O>,
+    reply: oneshot::Sender<sqlx::Result<O>>,
+}
+
+impl<I: Send + Sync, O: Send> Operation for Pending<I, O> {
+    fn apply<'a>(&'a mut self, connection: &'a mut SqliteConnection) -> BoxFuture<'a, sqlx::Result<()>> {
+        Box::pin(async move {
+            self.output = Some((self.apply)(&self.input, connection).await?);
+            Ok(())
+        })
+    }
+
+    fn answer(self: Box<Self>, result: sqlx::Result<()>) {
+        let result = match (result, self.output) {
+            (Ok(()), Some(output)) => Ok(output),
+            (Err(error), _) => Err(error),
+            (Ok(()), None) => Err(sqlx::Error::WorkerCrashed),
+        };
+        // A caller that went away does not need the answer; what it wrote stands.
+        let _ = self.reply.send(result);
+    }
+}
+
+impl Writer {
+    pub(super) fn start(connection: SqliteConnection, reserve: PathBuf) -> Self {
+        let (queue, receiver) = mpsc::channel(QUEUE);
+        let (closing, closed) = tokio::sync::watch::channel(false);
+        let trouble = Arc::new(Mutex::new(None));
+        let state = Loop { connection, trouble: trouble.clone(), reserve, closed };
+        let task = tokio::spawn(state.run(receiver));
+        Self { queue, trouble, task: Mutex::new(Some(task)), closing }
+    }
+
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Runs an operation and waits for its commit.
+    pub(super) async fn run<I, O>(&self, input: I, apply: Apply<I, O>) -> Result<O, StoreError>
+    where
+        I: Send + Sync + 'static,
+        O: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let operation = Box::new(Pending { input, apply, output: None, reply });
+        self.queue.send(operation).await.map_err(|_| StoreError::Closed)?;
+        Ok(answer.await.map_err(|_| StoreError::Closed)??)
+    }
+
+    pub(super) async fn close(&self) {
+        self.closing.send_replace(true);
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            let _ = task.await;
+        }
+    }
+}
+
+struct Loop {
+    connection: SqliteConnection,
+    trouble: Arc<Mutex<Option<String>>>,
+    reserve: PathBuf,
+    closed: tokio::sync::watch::Receiver<bool>,
+}
+
+impl Loop {
+    async fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Operation>>) {
+        self.fill_reserve();
+        let mut group: Vec<Box<dyn Operation>> = Vec::with_capacity(GROUP);
+        loop {
+            tokio::select! {
+                biased;
+                count = queue.recv_many(&mut group, GROUP) => if count == 0 { break },
+                () = stopping(&mut self.closed) => {
+                    queue.close();
+                    if queue.recv_many(&mut group, GROUP).await == 0 {
+                        break;
+                    }
+                }
+            }
+            if !self.commit(&mut group).await {
+                break;
+            }
+        }
+        if let Err(error) = self.connection.close().await {
+            tracing::warn!(%error, "the store was not closed cleanly; it repairs itself at the next start");
+        }
+    }
+
+    /// Commits a group and answers it; false when the store was closed while the disk did not let it.
+    async fn commit(&mut self, group: &mut Vec<Box<dyn Operation>>) -> bool {
+        loop {
+            match self.transaction(group).await {
+                Ok(()) => {
+                    self.recovered();
+                    group.drain(..).for_each(|operation| operation.answer(Ok(())));
+                    return true;
+                }
+                Err(error) if is_trouble(&error) => {
+                    self.report(&error);
+                    tokio::select! {
+                        () = tokio::time::sleep(PAUSE) => {}
+                        () = stopping(&mut self.closed) => return false,
+                    }
+                }
+                Err(error) if group.len() == 1 => {
+                    tracing::error!(%error, "the store refused an operation");
+                    group.drain(..).for_each(|operation| operation.answer(Err(clone_error(&error))));
+                    return true;
+                }
+                Err(_) => {
+                    // One of them is at fault: find out which, without failing the others.
+                    let mut rest: Vec<_> = group.drain(..).collect();
+                    while !rest.is_empty() {
+                        let mut single = vec![rest.remove(0)];
+                        if !Box::pin(self.commit(&mut single)).await {
+                            return false;
+                        }
+                    }
+                    return true;
+                }
+            }
+        }
+    }
+
+    async fn transaction(&mut self, group: &mut [Box<dyn Operation>]) -> sqlx::Result<()> {
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
+        let mut result = Ok(());
+        for operation in group {
+            result = operation.apply(&mut self.connection).await;
+            if result.is_err() {
+                break;
+            }
+        }
+        if result.is_ok() {
+            result = sqlx::raw_sql("COMMIT").execute(&mut self.connection).await.map(drop);
+        }
+        if result.is_err() {
+            // Fails when SQLite has rolled back by itself already.
+            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await;
+        }
+        result
+    }
+
+    fn report(&self, error: &sqlx::Error) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if trouble.is_none() {
+            let freed = std::fs::remove_file(&self.reserve).is_ok();
+            tracing::error!(%error, freed_reserve = freed,
+                "the store cannot be written: nothing is sent until it can; make room on its disk or mend its permissions");
+        }
+        *trouble = Some(error.to_string());
+    }
+
+    fn recovered(&self) {
+        let was_in_trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
+        if was_in_trouble {
+            tracing::info!("the store can be written again");
+            self.fill_reserve();
+        }
+    }
+
+    /// Sets room aside. Written, not just sized: a file with holes would reserve nothing.
+    fn fill_reserve(&self) {
+        let present = std::fs::metadata(&self.reserve).is_ok_and(|file| file.len() == RESERVE);
+        if !present && let Err(error) = std::fs::write(&self.reserve, vec![0x42; usize::try_from(RESERVE).unwrap_or(0)])
+        {
+            tracing::debug!(%error, "no room for the reserve file");
+            let _ = std::fs::remove_file(&self.reserve);
+        }
+    }
+}
+
+/// Whether the disk, not the operation, is at fault (SQLite's primary result codes).
+fn is_trouble(error: &sqlx::Error) -> bool {
+    const BUSY: i32 = 5;
+    const LOCKED: i32 = 6;
+    const READONLY: i32 = 8;
+    const IOERR: i32 = 10;
+    const CORRUPT: i32 = 11;
+    const FULL: i32 = 13;
+    const CANTOPEN: i32 = 14;
+    const NOTADB: i32 = 26;
+    match error {
+        sqlx::Error::Database(error) => {
+            let code: i32 = error.code().and_then(|code| code.parse().ok()).unwrap_or_default();
+            matches!(code & 0xff, BUSY | LOCKED | READONLY | IOERR | CORRUPT | FULL | CANTOPEN | NOTADB)
+        }
+        sqlx::Error::Io(_) => true,
+        _ => false,
+    }
+}
+
+fn clone_error(error: &sqlx::Error) -> sqlx::Error {
+    sqlx::Error::Protocol(error.to_string())
+}

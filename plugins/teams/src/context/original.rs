@@ -1,0 +1,134 @@
+//! The variables by the names of Butler 16.
+
+use std::collections::BTreeMap;
+
+use butler_plugin_api::{App, Delivery, Execution, Instance, Task};
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value, json};
+
+use super::LineCounts;
+use crate::time;
+
+/// Variables to be; what is not known is not put in.
+struct Variables<'a>(&'a mut Map<String, Value>);
+
+impl Variables<'_> {
+    fn put(&mut self, name: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.0.insert(name.to_owned(), value.into());
+        }
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        self.put(name, Some(text).filter(|text| !text.is_empty()));
+    }
+}
+
+pub(super) fn add(
+    base: &mut Map<String, Value>,
+    delivery: &Delivery,
+    instance: &Instance,
+    zone: &TimeZone,
+    counts: LineCounts,
+) {
+    let data = &delivery.event.data;
+    let mut variables = Variables(base);
+    variables.put("hostName", data.node.clone());
+    // As ever in Teams: a backslash might be taken for an escape there.
+    variables.put("user", data.user.as_ref().map(|user| user.replace('\\', "/")));
+    if let Some(task) = &data.task {
+        add_task(&mut variables, task, data.missing.iter().any(|missing| missing == "task"));
+    }
+    if let Some(app) = &data.app {
+        add_app(&mut variables, app);
+        variables.put("appUrl", instance.links.app(&app.id).filter(|_| !app.id.is_empty()));
+    }
+    if let Some(log) = &data.log {
+        variables.text("logTimeStamp", &log.timestamp);
+        variables.text("logLevel", &log.level);
+        variables.text("logMessage", &log.message);
+    }
+    if let Some(execution) = &data.execution {
+        add_execution(&mut variables, execution, zone);
+    }
+    let log = data.script_log.as_ref();
+    let size = data.execution.as_ref().and_then(|execution| execution.script_log_size);
+    let characters = log.and_then(|log| i64::try_from(log.characters).ok());
+    variables.put("scriptLogSize", Some(size.or(characters).unwrap_or(0)));
+    variables.put("scriptLogSizeRows", log.map(|log| log.rows));
+    variables.put("scriptLogSizeCharacters", log.map(|log| log.characters));
+    variables.put("scriptLogHeadCount", Some(counts.head));
+    variables.put("scriptLogTailCount", Some(counts.tail));
+
+    let links = &instance.links;
+    for name in ["qlikSenseQMC", "qliksSenseQMC"] {
+        variables.put(name, links.qmc.clone());
+    }
+    for name in ["qlikSenseHub", "qliksSenseHub"] {
+        variables.put(name, links.hub.clone());
+    }
+    let custom = links
+        .custom
+        .iter()
+        .map(|link| json!({ "id": link.id, "linkText": link.link_text, "comment": link.comment, "url": link.url }));
+    variables.put("genericUrls", Some(Value::Array(custom.collect())));
+    variables.text("butlerVersion", &instance.host_version);
+}
+
+fn add_task(variables: &mut Variables<'_>, task: &Task, is_missing: bool) {
+    variables.text("taskName", &task.name);
+    variables.text("taskId", &task.id);
+    variables.put("taskType", task.task_type.clone());
+    if is_missing {
+        return;
+    }
+    variables.put("taskCustomProperties", Some(properties(&task.custom_properties)));
+    variables.put("taskTags", Some(task.tags.clone()));
+    variables.put("taskIsManuallyTriggered", task.is_manually_triggered);
+    variables.put("taskIsPartialReload", task.is_partial_reload);
+    variables.put("taskMaxRetries", task.max_retries);
+    variables.put("taskModifiedByUsername", task.modified_by.clone());
+    variables.put("taskModifiedDate", task.modified_date.clone());
+    variables.put("taskSessionTimeout", task.session_timeout_minutes);
+    let next = task.next_execution.clone().filter(|next| !time::is_never(next));
+    variables.put("taskNextExecution", Some(next.unwrap_or_else(|| "Never".to_owned())));
+}
+
+fn add_app(variables: &mut Variables<'_>, app: &App) {
+    variables.text("appName", &app.name);
+    variables.text("appId", &app.id);
+    variables.put("appDescription", app.description.clone());
+    variables.put("appFileSize", app.file_size_bytes);
+    variables.put("appLastSuccessfulReload", app.last_reload_time.clone());
+    variables.put("appLastModifiedDate", app.modified_date.clone());
+    variables.put("appLastModifiedByUserName", app.modified_by.clone());
+    variables.put("appPublishTime", app.publish_time.clone());
+    variables.put("appPublished", app.published);
+    // An object that prints its name.
+    variables.put("appStreamName", app.stream.as_ref().map(|stream| json!({ "id": stream.id, "name": stream.name })));
+    variables.put("appCustomProperties", Some(properties(&app.custom_properties)));
+    variables.put("appTags", Some(app.tags.clone()));
+    if let Some(owner) = &app.owner {
+        variables.text("appOwnerName", &owner.name);
+        variables.text("appOwnerUserId", &owner.user_id);
+        variables.text("appOwnerUserDirectory", &owner.user_directory);
+        variables.put("appOwnerEmail", Some(owner.emails.first().cloned().unwrap_or_default()));
+    }
+}
+
+/// One object for each value of each custom property.
+fn properties(properties: &BTreeMap<String, Vec<String>>) -> Value {
+    let pairs = properties.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+    pairs.map(|(name, value)| json!({ "name": name, "value": value })).collect()
+}
+
+fn add_execution(variables: &mut Variables<'_>, execution: &Execution, zone: &TimeZone) {
+    variables.put("executionId", execution.id.clone());
+    variables.put("executingNodeName", execution.node.clone());
+    variables.put("executionDuration", execution.duration_ms.map(time::duration));
+    let forms = |prefix, text: &String| time::forms(prefix, text, zone);
+    variables.put("executionStartTime", execution.start_time.as_ref().map(|text| forms("startTime", text)));
+    variables.put("executionStopTime", execution.stop_time.as_ref().map(|text| forms("stopTime", text)));
+    variables.put("executionStatusNum", execution.status);
+    variables.put("executionStatusText", execution.status_text.clone());
+}

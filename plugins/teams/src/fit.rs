@@ -1,0 +1,101 @@
+//! Shortens a message until it is small enough.
+//!
+//! What can be given up is counted in steps: none at step 0, everything at the last. Rendering is quick and the size goes
+//! down with the steps, so the fewest that are needed are found by halving.
+
+/// How much of the long parts of a message is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// Lines that are given up, first of the log's head (its last ones), then of its tail (its first ones), then of the
+    /// details (the oldest).
+    pub(crate) dropped: usize,
+    /// Longest line, in characters.
+    pub(crate) line: usize,
+    /// Longest other text, in characters.
+    pub(crate) text: usize,
+}
+
+impl Cut {
+    /// Nothing is given up.
+    pub(crate) const NONE: Self = Self { dropped: 0, line: usize::MAX, text: usize::MAX };
+
+    /// Step 1 cuts very long lines, the following ones drop a line each, the last one cuts all other texts as well.
+    pub(crate) fn at(step: usize, lines: usize) -> Self {
+        match step {
+            0 => Self::NONE,
+            step if step <= lines + 1 => Self { dropped: step - 1, line: 400, text: usize::MAX },
+            _ => Self { dropped: lines, line: 400, text: 300 },
+        }
+    }
+
+    /// The last step for a message with so many lines.
+    pub(crate) fn last(lines: usize) -> usize {
+        lines + 2
+    }
+}
+
+/// The result of the first step whose text has at most `max` bytes; none if even the last is longer.
+pub(crate) fn shorten<E>(
+    max: usize,
+    lines: usize,
+    mut render: impl FnMut(Cut) -> Result<String, E>,
+) -> Result<Option<String>, E> {
+    let whole = render(Cut::NONE)?;
+    if whole.len() <= max {
+        return Ok(Some(whole));
+    }
+    let (mut too_long, mut best) = (0, None);
+    let mut fits = Cut::last(lines) + 1;
+    while too_long + 1 < fits {
+        let step = usize::midpoint(too_long, fits);
+        let text = render(Cut::at(step, lines))?;
+        if text.len() <= max {
+            fits = step;
+            best = Some(text);
+        } else {
+            too_long = step;
+        }
+    }
+    Ok(best)
+}
+
+/// At most `max` characters of a text, with `…` where it was cut.
+pub(crate) fn cut(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message of `lines` lines of 10 bytes, and 50 bytes besides.
+    fn fitted(max: usize, lines: usize) -> (Option<String>, usize) {
+        let mut renders = 0;
+        let result = shorten(max, lines, |cut| {
+            renders += 1;
+            let rest = if cut.text == usize::MAX { 50 } else { 20 };
+            Ok::<_, ()>("x".repeat((lines - cut.dropped) * 10 + rest))
+        });
+        (result.unwrap(), renders)
+    }
+
+    #[test]
+    fn gives_up_as_little_as_possible_in_few_tries() {
+        assert_eq!(fitted(10_050, 1000), (Some("x".repeat(10_050)), 1));
+        let (text, renders) = fitted(5_555, 1000);
+        assert_eq!(text.unwrap().len(), 5_550);
+        assert!(renders <= 12, "{renders}");
+        assert_eq!(fitted(30, 3).0.unwrap().len(), 20, "the last step cuts texts");
+        assert_eq!(fitted(10, 3).0, None);
+        assert_eq!(fitted(10, 0).0, None);
+    }
+
+    #[test]
+    fn cuts_at_characters() {
+        assert_eq!(cut("äöü", 2), "äö…");
+        assert_eq!(cut("äöü", 3), "äöü");
+    }
+}

@@ -1,0 +1,161 @@
+//! Handlebars as templates of Butler 16 expect it.
+//!
+//! The library differs from the original in how values are printed and escaped. So a compiled template is changed before
+//! it is used: each place that prints a value, `{{x}}` as well as `{{{x}}}` and `{{&x}}`, becomes a call of a helper of
+//! ours. That gives
+//!
+//! * **one escaping**: in a template for JSON every value is escaped as part of a JSON string, with two braces and with
+//!   three, since templates of both styles exist and a quote or backslash in a task's name must not break either. With
+//!   three braces nothing else can be meant: no variable holds JSON. In a template for text nothing is escaped.
+//! * **the original's forms**: a list prints its elements with commas between, a missing variable prints nothing. An
+//!   object that has a name prints it, so `{{appStreamName}}` and `{{appStreamName.name}}` both work; other objects print
+//!   as JSON.
+//!
+//! An unknown helper is an error. Errors name the template, the line, and the variable or helper.
+
+mod helpers;
+mod locate;
+
+use handlebars::template::{Parameter, TemplateElement};
+use handlebars::{Handlebars, Path, RenderError, RenderErrorReason, Template, TemplateErrorReason};
+use serde_json::Value;
+
+/// What a template makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Makes {
+    Json,
+    Text,
+}
+
+/// A template that does not work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("template `{template}`{}: {reason}", .line.map(|line| format!(", line {line}")).unwrap_or_default())]
+pub(crate) struct TemplateError {
+    template: String,
+    line: Option<usize>,
+    reason: String,
+}
+
+impl TemplateError {
+    pub(crate) fn new(template: &str, line: Option<usize>, reason: impl Into<String>) -> Self {
+        Self { template: template.to_owned(), line, reason: reason.into() }
+    }
+}
+
+/// A template that has been read and found correct.
+pub(crate) struct Compiled {
+    name: String,
+    registry: Handlebars<'static>,
+    source: Template,
+}
+
+impl Compiled {
+    /// `name` is for error messages.
+    pub(crate) fn new(name: &str, source: &str, makes: Makes) -> Result<Self, TemplateError> {
+        let source = Template::compile_with_name(source, name.to_owned()).map_err(|error| {
+            let line = error.pos().map(|(line, _)| line);
+            TemplateError::new(name, line, explain_syntax(source, line, error.reason()))
+        })?;
+        let mut registry = Handlebars::new();
+        helpers::register(&mut registry);
+        registry.register_escape_fn(match makes {
+            Makes::Json => escape_json,
+            Makes::Text => handlebars::no_escape,
+        });
+        let mut template = source.clone();
+        print_by_helper(&mut template);
+        registry.register_template(name, template);
+        Ok(Self { name: name.to_owned(), registry, source })
+    }
+
+    /// Renders to text.
+    pub(crate) fn text(&self, context: &Value) -> Result<String, TemplateError> {
+        self.registry.render(&self.name, context).map_err(|error| self.explain(&error))
+    }
+
+    /// Renders to JSON. An error tells where in the template what is no JSON came from.
+    pub(crate) fn json(&self, context: &Value) -> Result<Value, TemplateError> {
+        let text = self.text(context)?;
+        let result = serde_json::from_str(&text).map_err(|error| {
+            let mut marked = self.source.clone();
+            let marks = locate::mark(&mut marked);
+            print_by_helper(&mut marked);
+            let mut registry = self.registry.clone();
+            registry.register_template(&self.name, marked);
+            // Marks do not change what is rendered: this cannot fail where the rendering above did not.
+            let marked = registry.render(&self.name, context).unwrap_or_default();
+            let found = locate::find(&marked, &marks, &error);
+            TemplateError::new(&self.name, found.line, format!("the result is not JSON: {error}{}", found.place))
+        })?;
+        match result {
+            Value::Object(_) => Ok(result),
+            _ => Err(TemplateError::new(&self.name, None, "the result is no JSON object, as Teams wants it")),
+        }
+    }
+
+    fn explain(&self, error: &RenderError) -> TemplateError {
+        let reason = match error.reason() {
+            RenderErrorReason::HelperNotFound(name) => format!("there is no helper `{name}`"),
+            RenderErrorReason::PartialNotFound(name) => {
+                format!("there is no partial `{name}`: partials do not work here")
+            }
+            other => other.to_string(),
+        };
+        TemplateError::new(&self.name, error.line_no, reason)
+    }
+}
+
+/// The library tells what its grammar expected, by the grammar's own names; the place in the template helps more.
+fn explain_syntax(source: &str, line: Option<usize>, reason: &TemplateErrorReason) -> String {
+    let TemplateErrorReason::InvalidSyntax(expected) = reason else { return reason.to_string() };
+    let text = line.and_then(|line| source.lines().nth(line.saturating_sub(1))).unwrap_or_default();
+    let text: String = text.trim().chars().take(60).collect();
+    let is_open = expected.contains("helper_block_end") && line.is_some_and(|line| line >= source.lines().count());
+    let hint = if is_open { "; is a block such as `{{#if …}}` not closed?" } else { "" };
+    format!("this is not Handlebars, near `{text}`{hint}")
+}
+
+/// Escapes a text as part of a JSON string, without the quotes.
+fn escape_json(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned()
+}
+
+/// Turns every place that prints a value into a call of the printing helper, whose result is escaped.
+fn print_by_helper(template: &mut Template) {
+    for element in &mut template.elements {
+        let taken = std::mem::replace(element, TemplateElement::RawString(String::new()));
+        *element = match taken {
+            TemplateElement::Expression(mut call) | TemplateElement::HtmlExpression(mut call) => {
+                if call.params.is_empty() && call.hash.is_empty() {
+                    let name = std::mem::replace(&mut call.name, Parameter::Name(helpers::PRINT.to_owned()));
+                    call.params.push(match name {
+                        // The grammar gives paths here; a name would be printed as nothing.
+                        Parameter::Name(name) => Path::parse(&name).map_or(Parameter::Name(name), Parameter::Path),
+                        other => other,
+                    });
+                }
+                TemplateElement::Expression(call)
+            }
+            other => other,
+        };
+        for inner in inner_templates(element) {
+            print_by_helper(inner);
+        }
+    }
+}
+
+/// The templates inside a block.
+fn inner_templates(element: &mut TemplateElement) -> impl Iterator<Item = &mut Template> {
+    let (first, second) = match element {
+        TemplateElement::HelperBlock(block) => (block.template.as_mut(), block.inverse.as_mut()),
+        TemplateElement::DecoratorBlock(block) | TemplateElement::PartialBlock(block) => {
+            (block.template.as_mut(), None)
+        }
+        _ => (None, None),
+    };
+    first.into_iter().chain(second)
+}
+
+#[cfg(test)]
+mod tests;

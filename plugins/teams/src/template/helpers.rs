@@ -1,0 +1,122 @@
+//! The helpers that templates may call beside the built-in ones.
+//!
+//! * `{{#if (eq a b)}}`: equal, and of the same type; an object with a name counts as its name
+//! * `{{default a b}}`: `a`, or `b` where `a` prints nothing
+//! * `{{lines a 5}}`: the first five lines of a text or list, `-5`: the last five, without a number: all
+
+use handlebars::{
+    Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError, RenderErrorReason,
+    Renderable, ScopedJson,
+};
+use serde_json::Value;
+
+/// Name of the helper that prints values; no template can call it by itself.
+pub(super) const PRINT: &str = "(print)";
+
+pub(super) fn register(registry: &mut Handlebars<'_>) {
+    registry.register_helper(PRINT, Box::new(Pure(print_value)));
+    registry.register_helper("default", Box::new(Pure(default)));
+    registry.register_helper("lines", Box::new(Pure(lines)));
+    registry.register_helper("eq", Box::new(Eq));
+}
+
+/// A helper that makes a value of its parameters. The library escapes the value when it is printed.
+struct Pure(fn(&[&Value]) -> Result<Value, RenderError>);
+
+impl HelperDef for Pure {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+    ) -> Result<ScopedJson<'rc>, RenderError> {
+        let params: Vec<&Value> = helper.params().iter().map(handlebars::PathAndJson::value).collect();
+        (self.0)(&params).map(ScopedJson::Derived)
+    }
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "the signature of all helpers")]
+fn print_value(params: &[&Value]) -> Result<Value, RenderError> {
+    Ok(Value::String(params.first().map(|value| print(value)).unwrap_or_default()))
+}
+
+/// As in the original: nothing for null, lists with commas. Objects print their name, or else as JSON.
+pub(super) fn print(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(print).collect::<Vec<_>>().join(","),
+        Value::Object(fields) => match fields.get("name") {
+            Some(Value::String(name)) => name.clone(),
+            _ => value.to_string(),
+        },
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+fn param<'a>(params: &[&'a Value], index: usize, helper: &'static str) -> Result<&'a Value, RenderError> {
+    params.get(index).copied().ok_or_else(|| RenderErrorReason::ParamNotFoundForIndex(helper, index).into())
+}
+
+fn default(params: &[&Value]) -> Result<Value, RenderError> {
+    let text = print(param(params, 0, "default")?);
+    let otherwise = param(params, 1, "default")?;
+    Ok(if text.is_empty() { print(otherwise) } else { text }.into())
+}
+
+fn lines(params: &[&Value]) -> Result<Value, RenderError> {
+    let lines: Vec<String> = match param(params, 0, "lines")? {
+        Value::Array(items) => items.iter().map(print).collect(),
+        other => print(other).lines().map(str::to_owned).collect(),
+    };
+    let count = params.get(1).and_then(|count| count.as_i64()).unwrap_or(i64::MAX);
+    let kept = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX).min(lines.len());
+    let kept = if count < 0 { &lines[lines.len() - kept..] } else { &lines[..kept] };
+    Ok(kept.join("\n").into())
+}
+
+/// Works in a subexpression, as a block, and printed.
+struct Eq;
+
+impl HelperDef for Eq {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+    ) -> Result<ScopedJson<'rc>, RenderError> {
+        let params: Vec<&Value> = helper.params().iter().map(handlebars::PathAndJson::value).collect();
+        let equal = is_equal(param(&params, 0, "eq")?, param(&params, 1, "eq")?);
+        Ok(ScopedJson::Derived(Value::Bool(equal)))
+    }
+
+    fn call<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        registry: &'reg Handlebars<'reg>,
+        context: &'rc Context,
+        render: &mut RenderContext<'reg, 'rc>,
+        out: &mut dyn Output,
+    ) -> HelperResult {
+        let equal = self.call_inner(helper, registry, context, render)?.as_json() == &Value::Bool(true);
+        if !helper.is_block() {
+            return Ok(out.write(if equal { "true" } else { "false" })?);
+        }
+        let branch = if equal { helper.template() } else { helper.inverse() };
+        branch.map_or(Ok(()), |branch| branch.render(registry, context, render, out))
+    }
+}
+
+fn is_equal(left: &Value, right: &Value) -> bool {
+    let name = |value: &Value, other: &Value| match (value, other) {
+        (Value::Object(fields), Value::String(_)) => fields.get("name").cloned(),
+        _ => None,
+    };
+    if let (Value::Number(left), Value::Number(right)) = (left, right) {
+        return left.as_f64() == right.as_f64();
+    }
+    let (named_left, named_right) = (name(left, right), name(right, left));
+    named_left.as_ref().unwrap_or(left) == named_right.as_ref().unwrap_or(right)
+}

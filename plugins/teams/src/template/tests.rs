@@ -1,0 +1,97 @@
+//! What templates of the original rely on, and what is better than there.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn text(template: &str, context: &Value) -> String {
+    Compiled::new("t", template, Makes::Text).unwrap().text(context).unwrap()
+}
+
+fn json(template: &str, context: &Value) -> Result<Value, TemplateError> {
+    Compiled::new("cards/mine.json", template, Makes::Json)?.json(context)
+}
+
+#[test]
+fn values_print_as_in_the_original() {
+    let context = json!({
+        "no": false, "zero": 0, "null": null, "tags": ["a", "b"], "deep": { "hours": 1 },
+        "stream": { "id": "1", "name": "Finance & more" }
+    });
+    for (template, result) in [
+        ("{{no}} {{zero}} {{null}}{{nothing.here}}{{{nothing}}}", "false 0 "),
+        ("{{tags}} {{{tags}}} {{tags.[1]}}", "a,b a,b b"),
+        ("{{stream}} {{stream.name}} {{stream.id}}", "Finance & more Finance & more 1"),
+        ("{{#with stream}}{{name}}{{/with}}{{#if (eq stream \"Finance & more\")}}!{{/if}}", "Finance & more!"),
+        ("{{deep}} {{deep.hours}}", "{\"hours\":1} 1"),
+        ("{{#each tags}}{{@index}}{{this}}{{#unless @last}}, {{/unless}}{{/each}}", "0a, 1b"),
+        ("{{#if nothing}}x{{else if zero}}y{{else}}{{no}}{{/if}}", "false"),
+        ("{{!-- {{#if (eq id \"k\")}} --}}A{{!-- {{/if}} --}}", "A"),
+        ("{{& stream}} {{log}}", "Finance & more "),
+        ("{{eq zero 0}} {{eq zero \"0\"}} {{eq no null}}", "true false false"),
+        ("{{#eq zero 0}}yes{{else}}no{{/eq}}", "yes"),
+        ("{{default nothing \"-\"}} {{default zero 1}} {{default tags 1}}", "- 0 a,b"),
+        ("{{lines tags 1}}|{{lines tags -1}}|{{lines tags}}|{{lines nothing}}", "a|b|a\nb|"),
+    ] {
+        assert_eq!(text(template, &context), result, "{template}");
+    }
+    let links = json!({ "links": [{ "id": "k1", "text": "One" }, { "id": "k2", "text": "Two" }] });
+    assert_eq!(text("{{#each links}}{{#if (eq id \"k2\")}}{{text}}{{/if}}{{/each}}", &links), "Two");
+}
+
+#[test]
+fn both_kinds_of_braces_survive_nasty_texts() {
+    let nasty = "R&D \"x\"; C:\\new\\file\r\n\ta = 'b' <c> \u{1F600} \u{7}";
+    let context = json!({ "x": nasty, "list": [nasty] });
+    let template = r#"{"two": "{{x}}", "three": "{{{x}}}", "amp": "{{&x}}", "in": "{{#each list}}{{{this}}}{{/each}}",
+                       "help": "{{{default y x}}}"}"#;
+    let result = json(template, &context).unwrap();
+    for name in ["two", "three", "amp", "in", "help"] {
+        assert_eq!(result[name], nasty, "{name}");
+    }
+    assert_eq!(text("{{x}}|{{{x}}}", &context), format!("{nasty}|{nasty}"), "no escaping in text");
+}
+
+proptest! {
+    #[test]
+    fn any_text_survives(x in any::<String>()) {
+        let result = json(r#"{"a": "{{x}}", "b": "{{{x}}}"}"#, &json!({ "x": x })).unwrap();
+        prop_assert_eq!(result, json!({ "a": x, "b": x }));
+    }
+
+    #[test]
+    fn no_template_panics(source in "[{}#/!~& a-z\"\n]{0,60}") {
+        let _ = json(&source, &json!({ "a": "b" }));
+    }
+}
+
+#[test]
+fn errors_name_template_line_and_culprit() {
+    let error = |template: &str| json(template, &json!({ "name": "n" })).unwrap_err().to_string();
+
+    let unknown = error("{\n \"a\": \"{{upper name}}\"\n}");
+    assert_eq!(unknown, "template `cards/mine.json`, line 2: there is no helper `upper`");
+    let block = error("{\n \"a\": \"{{#each2 name}}{{/each2}}\"\n}");
+    assert_eq!(block, "template `cards/mine.json`, line 2: there is no helper `each2`");
+    let open = error("{\n\n \"a\": \"{{#if name}}\"\n}");
+    assert_eq!(
+        open,
+        "template `cards/mine.json`, line 4: this is not Handlebars, near `}`; is a block such as `{{#if …}}` not closed?"
+    );
+    let tag = error("{\n \"a\": \"{{name}\"\n}");
+    assert_eq!(tag, "template `cards/mine.json`, line 2: this is not Handlebars, near `\"a\": \"{{name}\"`");
+    let crossed = error("{\n \"a\": \"{{#if name}}{{/unless}}\"\n}");
+    assert!(crossed.contains("line 2: helper \"if\" was opened, but \"unless\" is closing"), "{crossed}");
+
+    let empty = error("{\n \"a\": \"{{name}}\",\n \"count\": {{rows}},\n \"b\": 1\n}");
+    assert_eq!(
+        empty,
+        "template `cards/mine.json`, line 3: the result is not JSON: expected value at line 3 column 11 of the result, \
+         after `{ \"a\": \"n\", \"count\": ,`; `rows` printed nothing"
+    );
+    let comma = error("{\n \"a\": [\n  1,\n ]\n}");
+    assert!(comma.starts_with("template `cards/mine.json`, line 4: the result is not JSON: trailing comma"), "{comma}");
+    let bare = error("{\n \"a\": {{name}}\n}");
+    assert!(bare.contains("line 2: ") && bare.contains("variable before is `name`"), "{bare}");
+}

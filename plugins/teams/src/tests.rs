@@ -1,0 +1,277 @@
+//! The plugin as the host sees it.
+
+use butler_plugin_api::testing::{FakeHost, block_on, manifest_of, sample_delivery};
+use butler_plugin_api::{CustomLink, Data, Delivery, DeliveryError, Health, Links, OperationError, Plugin, StartError};
+use serde_json::{Value, json};
+
+use super::Teams;
+
+const NASTY: &str = "R&D \"x\"; C:\\new\\file\r\n\tä \u{1F600}";
+
+fn links() -> Links {
+    Links {
+        qmc: Some("https://sense.test/qmc".to_owned()),
+        hub: Some("https://sense.test/hub".to_owned()),
+        app_base_url: Some("https://sense.test/sense/app".to_owned()),
+        custom: vec![CustomLink {
+            id: "wiki".to_owned(),
+            link_text: "Wiki".to_owned(),
+            comment: "What to do".to_owned(),
+            url: "https://wiki.test/?a=b&c=d".to_owned(),
+        }],
+    }
+}
+
+/// A fake host with links, and a folder for templates.
+fn fake() -> (FakeHost, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    (FakeHost::new("teams").links(links()).config_dir(folder.path().to_str().unwrap()), folder)
+}
+
+async fn start(fake: &FakeHost, more: Value) -> Teams {
+    let mut settings = json!({ "webhookUrl": "https://flow.test/hook?sig=x", "timeZone": "Europe/Stockholm" });
+    settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    fake.start(settings).await.unwrap()
+}
+
+/// What is posted for a delivery.
+fn posted(more: Value, delivery: &Delivery) -> Value {
+    let (fake, _folder) = fake();
+    block_on(async { start(&fake, more).await.deliver(delivery).await.unwrap() });
+    let request = fake.requests().pop().unwrap();
+    assert_eq!((request.method.as_str(), request.url.as_str()), ("POST", "https://flow.test/hook?sig=x"));
+    assert!(request.headers.contains(&("Content-Type".to_owned(), "application/json".to_owned())));
+    serde_json::from_slice(&request.body).unwrap()
+}
+
+fn nasty(delivery: &mut Delivery) {
+    let data = &mut delivery.event.data;
+    data.task.as_mut().unwrap().name = NASTY.to_owned();
+    data.app.as_mut().unwrap().name = NASTY.to_owned();
+    data.log.as_mut().unwrap().message = NASTY.to_owned();
+    data.execution.as_mut().unwrap().details[0].message = NASTY.to_owned();
+    let log = data.script_log.as_mut().unwrap();
+    log.head[0] = NASTY.to_owned();
+    log.tail[0] = NASTY.to_owned();
+}
+
+#[test]
+fn built_in_cards() {
+    insta::assert_json_snapshot!("failed", posted(json!({}), &sample_delivery("reload-task.failed")));
+    let mut late = sample_delivery("preload-task.aborted");
+    (late.late_seconds, late.suppressed) = (Some(3600), 2);
+    insta::assert_json_snapshot!("aborted-late", posted(json!({ "envelope": "card" }), &late));
+    let mut certificate = sample_delivery("certificate.expiring");
+    certificate.event.data.other.insert("daysLeft".to_owned(), json!(12));
+    insta::assert_json_snapshot!("certificate", posted(json!({}), &certificate));
+}
+
+#[test]
+fn rows_without_value_are_left_out() {
+    let mut delivery = sample_delivery("reload-task.failed");
+    let data = &mut delivery.event.data;
+    (data.app, data.execution, data.script_log, data.user) = (None, None, None, None);
+    data.missing = ["app", "execution", "scriptLog"].map(str::to_owned).to_vec();
+    insta::assert_json_snapshot!("missing", posted(json!({ "envelope": "card" }), &delivery));
+    // Even with nothing at all there is a card.
+    for kind in ["reload-task.failed", "moon.risen", ""] {
+        let mut delivery = sample_delivery(kind);
+        delivery.event.data = Data::default();
+        assert_eq!(posted(json!({}), &delivery)["type"], "message", "{kind}");
+    }
+}
+
+#[test]
+fn every_kind_has_a_card_that_fits() {
+    for kind in butler_plugin_api::kind::ALL {
+        let (fake, _folder) = fake();
+        block_on(async {
+            let teams = start(&fake, json!({})).await;
+            teams.deliver(&sample_delivery(kind)).await.unwrap();
+            assert_eq!(teams.health().await, Health::Good, "{kind}");
+        });
+        assert!(fake.requests()[0].body.len() < 20_480);
+    }
+}
+
+#[test]
+fn nasty_texts_arrive_as_they_are() {
+    let mut delivery = sample_delivery("reload-task.failed");
+    nasty(&mut delivery);
+    let card = &posted(json!({}), &delivery)["attachments"][0]["content"];
+    assert_eq!(card["body"][0]["text"], format!("Reload task failed: {NASTY}"));
+    assert_eq!(card["body"][1]["facts"][0]["value"], NASTY);
+    let wiki = &card["body"][2]["actions"][3];
+    assert_eq!(wiki["url"], "https://wiki.test/?a=b&c=d");
+    let code = card["body"][4]["items"][1]["codeSnippet"].as_str().unwrap();
+    assert!(code.starts_with(&format!("{NASTY}\n")), "{code}");
+}
+
+#[test]
+fn basic_messages() {
+    let mut delivery = sample_delivery("reload-task.failed");
+    delivery.suppressed = 4;
+    nasty(&mut delivery);
+    let message = posted(json!({ "messageType": "basic", "basicTemplate": "Failed: {{taskName}}" }), &delivery);
+    assert_eq!(message["attachments"][0]["content"]["body"][0]["text"], format!("Failed: {NASTY}"));
+    let delivery = sample_delivery("reload-task.failed");
+    insta::assert_json_snapshot!("basic", posted(json!({ "messageType": "basic", "envelope": "card" }), &delivery));
+    let broken =
+        posted(json!({ "messageType": "basic", "basicTemplate": "{{nosuch taskName}}" }), &delivery).to_string();
+    assert!(broken.contains("template `basicTemplate`, line 1: there is no helper `nosuch`"), "{broken}");
+}
+
+#[test]
+fn own_templates_of_both_styles_are_read_for_each_message() {
+    let (fake, folder) = fake();
+    let path = folder.path().join("mine.json");
+    std::fs::write(
+        &path,
+        "\u{feff}{\"a\": \"{{{scriptLogHead}}}\", \"b\": \"{{appStreamName}} {{appStreamName.id}}\"}",
+    )
+    .unwrap();
+    let mut delivery = sample_delivery("reload-task.failed");
+    nasty(&mut delivery);
+    block_on(async {
+        let teams = start(&fake, json!({ "templateFile": "mine.json" })).await;
+        teams.deliver(&delivery).await.unwrap();
+        std::fs::write(&path, "{\"c\": {{scriptLogSizeRows}}}").unwrap();
+        teams.deliver(&delivery).await.unwrap();
+    });
+    let bodies: Vec<Value> = fake.requests().iter().map(|r| serde_json::from_slice(&r.body).unwrap()).collect();
+    assert!(bodies[0]["a"].as_str().unwrap().starts_with(NASTY));
+    assert_eq!(bodies[0]["b"], "Finance EU 99999999-0000-4000-8000-000000000001");
+    assert_eq!(bodies[1], json!({ "c": 412 }));
+}
+
+#[test]
+fn a_broken_template_loses_no_alert() {
+    let (fake, folder) = fake();
+    let path = folder.path().join("mine.json");
+    let mut delivery = sample_delivery("reload-task.failed");
+    block_on(async {
+        let teams = start(&fake, json!({ "templateFile": "mine.json" })).await;
+        assert!(matches!(teams.health().await, Health::Degraded(_)), "the file is not there yet");
+        for (source, part) in [
+            (None, "cannot be read"),
+            (Some("{\n{{#if x}}\n}"), "template `mine.json`, line"),
+            (Some("{\n\"a\": \"{{upper taskName}}\"\n}"), "template `mine.json`, line 2: there is no helper `upper`"),
+            (Some("{\n\"a\": {{nothing}}\n}"), "`nothing` printed nothing"),
+            (Some("[1, 2]"), "no JSON object"),
+        ] {
+            if let Some(source) = source {
+                std::fs::write(&path, source).unwrap();
+            }
+            teams.deliver(&delivery).await.unwrap();
+            let body = String::from_utf8(fake.requests().pop().unwrap().body).unwrap();
+            assert!(body.contains("Reload task failed: Sales nightly") && body.contains(part), "{body}");
+            assert!(matches!(teams.health().await, Health::Degraded(text) if text.contains(part)));
+            let error = teams.invoke("check", Value::Null).await.unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        std::fs::write(&path, "{}").unwrap();
+        teams.deliver(&delivery).await.unwrap();
+        assert_eq!(teams.health().await, Health::Good);
+    });
+    delivery.suppressed = 1;
+    std::fs::write(&path, "{").unwrap();
+    let shown = block_on(async {
+        let teams = start(&fake, json!({ "templateFile": "mine.json" })).await;
+        teams.invoke("render", serde_json::to_value(&delivery).unwrap()).await.unwrap()
+    });
+    insta::assert_json_snapshot!("plain", shown);
+}
+
+#[test]
+fn long_logs_are_shortened_to_fit_and_say_so() {
+    let mut delivery = sample_delivery("reload-task.failed");
+    let log = delivery.event.data.script_log.as_mut().unwrap();
+    let line = |number: usize| format!("{number:03} \"quoted\\\" {}", "ä".repeat(200));
+    log.head = (0..60).map(line).collect();
+    log.tail = (352..412).map(line).collect();
+    let lines = json!({ "headScriptLogLines": 30, "tailScriptLogLines": 60 });
+    let message = posted(lines, &delivery);
+    let text = message.to_string();
+    assert!(text.len() <= 20_480 && text.len() > 19_000, "{}", text.len());
+    let body = message["attachments"][0]["content"]["body"].as_array().unwrap();
+    assert!(body.last().unwrap()["text"].as_str().unwrap().starts_with("Shortened"));
+    let head = body[4]["items"][1]["codeSnippet"].as_str().unwrap();
+    assert_eq!(head, "… 30 lines left out to fit the message", "the head goes first");
+    let tail = body[5]["items"][1]["codeSnippet"].as_str().unwrap();
+    assert_eq!(body[3]["items"][1]["codeSnippet"].as_str().unwrap().lines().count(), 3, "the details stay");
+    assert!(tail.starts_with("… ") && tail.ends_with(&line(411)), "the end of the tail is the last to go");
+
+    // What cannot be shortened enough is a plain card.
+    delivery.event.data.task.as_mut().unwrap().name = "\u{1}".repeat(100_000);
+    let text = posted(json!({ "maxSize": "2kB" }), &delivery).to_string();
+    assert!(text.len() <= 2048 && text.contains("The full card is larger"), "{}: {text}", text.len());
+}
+
+#[test]
+fn the_whole_log_is_fetched_only_when_the_event_has_too_few_lines() {
+    let (fake, _folder) = fake();
+    let whole: Vec<String> = (0..412).map(|number| format!("line {number}")).collect();
+    let fake = fake.qlik("scriptLog/e1", json!(whole.join("\r\n")));
+    let shown = block_on(async {
+        let teams = start(&fake, json!({ "headScriptLogLines": 3, "tailScriptLogLines": 2 })).await;
+        let delivery = serde_json::to_value(sample_delivery("reload-task.failed")).unwrap();
+        teams.invoke("render", delivery).await.unwrap()
+    });
+    let body = &shown["attachments"][0]["content"]["body"];
+    assert_eq!(body[4]["items"][1]["codeSnippet"], "line 0\nline 1\nline 2");
+    assert_eq!(body[5]["items"][1]["codeSnippet"], "line 410\nline 411");
+}
+
+#[test]
+fn answers_follow_the_shared_rule() {
+    let (fake, _folder) = fake();
+    let fake = fake.answer(202, "1").answer_with(429, &[("Retry-After", "30")], "").answer(400, "bad card");
+    block_on(async {
+        let teams = start(&fake, json!({})).await;
+        let delivery = sample_delivery("reload-task.failed");
+        teams.deliver(&delivery).await.unwrap();
+        let error = teams.deliver(&delivery).await.unwrap_err();
+        assert!(matches!(error, DeliveryError::Retry { after: Some(after), .. } if after.as_secs() == 30));
+        assert!(matches!(teams.deliver(&delivery).await, Err(DeliveryError::Reject { .. })));
+    });
+}
+
+#[test]
+fn a_check_posts_nothing() {
+    let (fake, _folder) = fake();
+    let fake = fake.answer(405, "");
+    block_on(async {
+        let teams = start(&fake, json!({})).await;
+        let text = teams.invoke("check", Value::Null).await.unwrap();
+        assert!(text.as_str().unwrap().contains("flow.test is reachable"), "{text}");
+        assert!(matches!(teams.invoke("import", Value::Null).await, Err(OperationError::Unsupported(_))));
+        assert!(matches!(teams.invoke("render", json!(1)).await, Err(OperationError::Failed(_))));
+    });
+    let methods: Vec<_> = fake.requests().into_iter().map(|request| request.method).collect();
+    assert_eq!(methods, ["OPTIONS"]);
+}
+
+#[test]
+fn a_check_tells_of_retired_addresses() {
+    let (fake, _folder) = fake();
+    block_on(async {
+        for (url, part) in [
+            ("https://prod-1.westeurope.logic.azure.com/workflows/x", "logic.azure.com were to stop"),
+            ("https://lab.webhook.office.com/webhookb2/x", "connectors of Office 365"),
+        ] {
+            let text = start(&fake, json!({ "webhookUrl": url })).await.invoke("check", Value::Null).await.unwrap();
+            assert!(text.as_str().unwrap().contains(part), "{text}");
+        }
+    });
+}
+
+#[test]
+fn start_and_manifest() {
+    let settings = json!({ "webhookUrl": "ftp://flow.test/" });
+    let error = block_on(FakeHost::new("teams").start::<Teams>(settings)).err().unwrap();
+    assert!(matches!(error, StartError::Config(text) if text.contains("`webhookUrl`")));
+    let manifest = manifest_of::<Teams>();
+    assert!(manifest.script_log);
+    assert_eq!(manifest.operations, ["check", "render"]);
+    assert_eq!(manifest.settings_schema["required"], json!(["webhookUrl"]));
+}

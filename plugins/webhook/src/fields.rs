@@ -1,0 +1,262 @@
+//! Format `butler16`: one flat object, or the same fields as a query.
+//!
+//! The kinds that Butler 16 had webhooks for keep its fields, names and order, and carry `eventId` at the end. All other
+//! kinds get the same scheme: `event` is a text for people, then come the facts that are known, `eventId` and `kind`.
+
+use butler_plugin_api::{Event, kind};
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
+use url::Url;
+
+/// Longest value in a query, in characters: many servers refuse addresses of more than 8 kB.
+const LONGEST_QUERY_VALUE: usize = 500;
+/// How many further facts an event without a form of its own may bring.
+const MOST_FACTS: usize = 100;
+
+/// Fields in order; what is not known is not in it.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Fields(Vec<(String, Value)>);
+
+/// The original spells a few names differently in a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Names {
+    Json,
+    Query,
+}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl Fields {
+    fn put(&mut self, name: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.0.push((name.to_owned(), value.into()));
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
+    }
+}
+
+/// The fields of an event.
+pub(crate) fn butler16(event: &Event, names: Names) -> Fields {
+    let mut fields = Fields::default();
+    match event.kind.as_str() {
+        kind::RELOAD_TASK_FAILED => {
+            fields.put("event", Some("Qlik Sense reload failed"));
+            task(&mut fields, event, event.data.user.as_ref().map(|user| user.replace(r"\\", r"\")));
+        }
+        kind::RELOAD_TASK_ABORTED => {
+            fields.put("event", Some("Qlik Sense reload aborted"));
+            task(&mut fields, event, event.data.user.clone());
+        }
+        kind::SERVER_LICENSE_STATUS => license(&mut fields, event, "server license status"),
+        kind::SERVER_LICENSE_EXPIRED => license(&mut fields, event, "server license has expired alert"),
+        kind::SERVER_LICENSE_EXPIRING => license(&mut fields, event, "server license about to expire alert"),
+        kind::SERVICE_STOPPED => service(&mut fields, event, names, "STOPPED"),
+        kind::SERVICE_STARTED => service(&mut fields, event, names, "RUNNING"),
+        _ => {
+            fields.put("event", Some(headline(&event.kind)));
+            task(&mut fields, event, event.data.user.clone());
+            further(&mut fields, &event.data.other);
+            fields.put("eventId", Some(event.id.clone()));
+            fields.put("kind", Some(event.kind.clone()));
+            return fields;
+        }
+    }
+    fields.put("eventId", Some(event.id.clone()));
+    fields
+}
+
+/// The facts of a task event in the original's order.
+fn task(fields: &mut Fields, event: &Event, user: Option<String>) {
+    let data = &event.data;
+    let known = |text: &String| !text.is_empty();
+    fields.put("hostName", data.node.clone().filter(known));
+    fields.put("user", user.filter(known));
+    fields.put("taskName", data.task.as_ref().map(|task| task.name.clone()).filter(known));
+    fields.put("taskId", data.task.as_ref().map(|task| task.id.clone()).filter(known));
+    fields.put("appName", data.app.as_ref().map(|app| app.name.clone()).filter(known));
+    fields.put("appId", data.app.as_ref().map(|app| app.id.clone()).filter(known));
+    let owner = data.app.as_ref().and_then(|app| app.owner.as_ref());
+    fields.put("appOwnerName", owner.map(|owner| owner.name.clone()));
+    fields.put("appOwnerUserDirectory", owner.map(|owner| owner.user_directory.clone()));
+    fields.put("appOwnerUserId", owner.map(|owner| owner.user_id.clone()));
+    // As in the original there is always a text for a reload: receivers read it without asking whether it is there.
+    let email = owner.map(|owner| owner.emails.first().cloned().unwrap_or_default());
+    let is_original = matches!(event.kind.as_str(), kind::RELOAD_TASK_FAILED | kind::RELOAD_TASK_ABORTED);
+    fields.put("appOwnerEmail", email.or_else(|| is_original.then(String::new)));
+    fields.put("logTimeStamp", data.log.as_ref().map(|log| log.timestamp.clone()).filter(known));
+    fields.put("logLevel", data.log.as_ref().map(|log| log.level.clone()).filter(known));
+    fields.put("executionId", data.execution.as_ref().and_then(|execution| execution.id.clone()));
+    fields.put("logMessage", data.log.as_ref().map(|log| log.message.clone()).filter(known));
+}
+
+/// The first of some paths into the further facts that leads somewhere.
+fn find<'a>(event: &'a Event, pointers: &[&str]) -> Option<&'a Value> {
+    pointers.iter().find_map(|pointer| {
+        let mut parts = pointer.split('/');
+        let first = event.data.other.get(parts.next()?)?;
+        parts.try_fold(first, |value, part| value.get(part))
+    })
+}
+
+fn license(fields: &mut Fields, event: &Event, text: &str) {
+    fields.put("event", Some(text));
+    let expired = find(event, &["licenseExpired", "license/expired", "expired"]).cloned();
+    fields.put("licenseExpired", expired.or_else(|| known_expiry(&event.kind)));
+    let date = find(event, &["expiryDateStr", "expiryDate", "license/expiryDate"]);
+    fields.put("expiryDateStr", date.cloned());
+    fields.put("daysUntilExpiry", find(event, &["daysUntilExpiry", "license/daysUntilExpiry", "daysLeft"]).cloned());
+}
+
+/// What the kind alone says about `licenseExpired`.
+fn known_expiry(kind: &str) -> Option<Value> {
+    match kind {
+        kind::SERVER_LICENSE_EXPIRED => Some(Value::Bool(true)),
+        kind::SERVER_LICENSE_EXPIRING => Some(Value::Bool(false)),
+        _ => None,
+    }
+}
+
+fn service(fields: &mut Fields, event: &Event, names: Names, status: &str) {
+    let mut put = |name: &str, value: Option<Value>| {
+        let lower = names == Names::Query;
+        fields.put(&if lower { name.to_ascii_lowercase() } else { name.to_owned() }, value);
+    };
+    let upper = |value: &Value| value.as_str().map_or_else(|| value.clone(), |text| text.to_uppercase().into());
+    put("event", Some("Windows service monitor".into()));
+    let host = find(event, &["host", "service/host"]).cloned();
+    put("host", host.or_else(|| event.data.node.clone().map(Value::from)));
+    put("serviceStatus", Some(find(event, &["serviceStatus", "service/status"]).map_or_else(|| status.into(), upper)));
+    put("serviceName", find(event, &["serviceName", "service/name", "service"]).filter(|v| v.is_string()).cloned());
+    put("serviceDisplayName", find(event, &["serviceDisplayName", "service/displayName", "displayName"]).cloned());
+    put("serviceStartType", find(event, &["serviceStartType", "service/startType", "startType"]).cloned());
+    let previous = ["prevState", "servicePrevStatus", "service/previousStatus", "service/prevState", "previousState"];
+    put("prevState", find(event, &previous).map(upper));
+    put("currState", Some(find(event, &["currState", "service/state", "state"]).map_or_else(|| status.into(), upper)));
+    put("stateChanged", Some(true.into()));
+}
+
+/// The facts of kinds that have no form of their own. A fact whose name is taken is left out.
+fn further(fields: &mut Fields, other: &Map<String, Value>) {
+    for (name, value) in other.iter().take(MOST_FACTS) {
+        if !value.is_null() && !fields.has(name) && name != "eventId" && name != "kind" {
+            fields.put(name, Some(value.clone()));
+        }
+    }
+}
+
+/// `preload-task.failed` as `Qlik Sense preload task failed`; `node.silent` as `Node silent`.
+fn headline(kind: &str) -> String {
+    let words = kind.replace(['-', '.'], " ");
+    if kind.contains("-task.") {
+        return format!("Qlik Sense {words}");
+    }
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// Adds fields to the query of an address. Lists and objects go as JSON; very long values are cut.
+pub(crate) fn append_query(url: &mut Url, fields: &Fields) {
+    let mut query = url.query_pairs_mut();
+    for (name, value) in &fields.0 {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        match text.char_indices().nth(LONGEST_QUERY_VALUE) {
+            Some((end, _)) => query.append_pair(name, &format!("{}…", &text[..end])),
+            None => query.append_pair(name, &text),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use butler_plugin_api::testing::sample_event;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn json_of(event: &Event) -> String {
+        serde_json::to_string_pretty(&butler16(event, Names::Json)).unwrap()
+    }
+
+    #[test]
+    fn reloads_keep_the_fields_of_the_original() {
+        insta::assert_snapshot!("failed", json_of(&sample_event(kind::RELOAD_TASK_FAILED)));
+        insta::assert_snapshot!("aborted", json_of(&sample_event(kind::RELOAD_TASK_ABORTED)));
+    }
+
+    #[test]
+    fn doubled_backslashes_of_the_user_become_single_only_for_failures() {
+        for (kind, user) in [(kind::RELOAD_TASK_FAILED, r"LAB\ann"), (kind::RELOAD_TASK_ABORTED, r"LAB\\ann")] {
+            let mut event = sample_event(kind);
+            event.data.user = Some(r"LAB\\ann".to_owned());
+            let fields = butler16(&event, Names::Json);
+            assert!(fields.0.contains(&("user".to_owned(), user.into())), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_fetched_is_left_out() {
+        let mut event = sample_event(kind::RELOAD_TASK_FAILED);
+        event.data.app.as_mut().unwrap().owner = None;
+        event.data.execution = None;
+        event.data.missing = vec!["owner".to_owned(), "execution".to_owned()];
+        insta::assert_snapshot!("missing", json_of(&event));
+    }
+
+    #[test]
+    fn other_kinds_bring_what_is_known() {
+        insta::assert_snapshot!("preload", json_of(&sample_event(kind::PRELOAD_TASK_FAILED)));
+        let mut event = sample_event(kind::CERTIFICATE_EXPIRING);
+        event.data.other.insert("daysLeft".to_owned(), json!(12));
+        event.data.other.insert("kind".to_owned(), json!("not ours"));
+        insta::assert_snapshot!("certificate", json_of(&event));
+    }
+
+    #[test]
+    fn licenses_and_services_keep_the_fields_of_the_original() {
+        let mut event = sample_event(kind::SERVER_LICENSE_EXPIRING);
+        let facts = json!({ "expiryDateStr": "2026-04-01", "daysUntilExpiry": 28 });
+        event.data.other = serde_json::from_value(facts).unwrap();
+        insta::assert_snapshot!("license", json_of(&event));
+
+        let mut event = sample_event(kind::SERVICE_STOPPED);
+        let facts = json!({ "service": { "name": "QlikSenseEngineService", "displayName": "Qlik Sense Engine Service",
+                            "startType": "Automatic", "previousStatus": "running" } });
+        event.data.other = serde_json::from_value(facts).unwrap();
+        insta::assert_snapshot!("service", json_of(&event));
+        let mut url = Url::parse("https://a.test/hook?token=x").unwrap();
+        append_query(&mut url, &butler16(&event, Names::Query));
+        insta::assert_snapshot!("service-query", url.as_str().replace('&', "\n&"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_survives_body_and_query(text in "\\PC{0,60}[\"\\\\;&=\r\n\u{1F600}]\\PC{0,60}") {
+            let mut event = sample_event(kind::RELOAD_TASK_FAILED);
+            event.data.log.as_mut().unwrap().message.clone_from(&text);
+            let body: Value = serde_json::from_str(&json_of(&event)).unwrap();
+            prop_assert_eq!(body["logMessage"].as_str().unwrap(), text.as_str());
+            let mut url = Url::parse("https://a.test/hook").unwrap();
+            append_query(&mut url, &butler16(&event, Names::Query));
+            let back = url.query_pairs().find(|(name, _)| name == "logMessage").unwrap().1.into_owned();
+            prop_assert_eq!(back, text);
+        }
+    }
+
+    #[test]
+    fn long_values_of_a_query_are_cut_at_a_character() {
+        let mut event = sample_event(kind::RELOAD_TASK_FAILED);
+        event.data.log.as_mut().unwrap().message = "ä".repeat(3000);
+        let mut url = Url::parse("https://a.test/hook").unwrap();
+        append_query(&mut url, &butler16(&event, Names::Query));
+        let cut = url.query_pairs().find(|(name, _)| name == "logMessage").unwrap().1.into_owned();
+        assert_eq!(cut, format!("{}…", "ä".repeat(LONGEST_QUERY_VALUE)));
+    }
+}

@@ -1,0 +1,312 @@
+//! The executable as a child process.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{butler_exe, http, wait_for};
+
+/// A running daemon. It is killed when it is dropped.
+pub struct Butler {
+    child: Child,
+    folder: Arc<TempDir>,
+    config: PathBuf,
+    environment: Vec<(String, String)>,
+    log: Arc<Mutex<String>>,
+    stdout: Arc<Mutex<String>>,
+    run: Value,
+}
+
+/// What a command of the executable printed.
+#[derive(Debug)]
+pub struct Output {
+    /// Exit code; -1 after a signal.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// Runs the executable to its end.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn run(arguments: &[&str]) -> Output {
+    let output = Command::new(butler_exe())
+        .args(arguments)
+        .env_remove("BUTLER_CONFIG")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the executable starts");
+    Output {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Asks a process to stop (SIGTERM).
+pub fn stop_gently(child: &Child) {
+    #[cfg(unix)]
+    {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap_or_default());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+    }
+    #[cfg(not(unix))]
+    let _ = child;
+}
+
+impl Butler {
+    /// Starts the daemon in a folder of its own with this config and waits until it is ready.
+    ///
+    /// The config need not name store and addresses: `store: { path: butler.db }`, `udp: { listen: 127.0.0.1:0 }` and
+    /// `rest: { listen: 127.0.0.1:0 }` are added where these sections are missing.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn start(config: &str) -> Self {
+        Self::start_with(config, &[]).await
+    }
+
+    /// The same with environment variables.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
+        let folder = Arc::new(TempDir::new().expect("a folder can be made"));
+        Self::start_in(folder, config, environment).await
+    }
+
+    /// The same in a folder that exists.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn start_in(folder: Arc<TempDir>, config: &str, environment: &[(&str, &str)]) -> Self {
+        let path = folder.path().join("butler.yaml");
+        std::fs::write(&path, complete(config)).expect("the config can be written");
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Self::spawn(folder, path, environment).await
+    }
+
+    async fn spawn(folder: Arc<TempDir>, config: PathBuf, environment: Vec<(String, String)>) -> Self {
+        let mut child = Command::new(butler_exe())
+            .arg("run")
+            .arg("-c")
+            .arg(&config)
+            .env_remove("BUTLER_CONFIG")
+            .envs(environment.iter().map(|(k, v)| (k, v)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the executable starts");
+        let log = collect(child.stderr.take());
+        let stdout = collect(child.stdout.take());
+        let run_file = folder.path().join("butler.db.run.json");
+        let pid = u64::from(child.id());
+        let mut butler = Self { child, folder, config, environment, log, stdout, run: Value::Null };
+        let until = std::time::Instant::now() + crate::PATIENCE;
+        loop {
+            let run = std::fs::read(&run_file).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+            if let Some(run) = run.filter(|run| run["pid"].as_u64() == Some(pid)) {
+                butler.run = run;
+                return butler;
+            }
+            if let Ok(Some(status)) = butler.child.try_wait() {
+                panic!("the daemon ended with {status}:\n{}", butler.log());
+            }
+            assert!(std::time::Instant::now() < until, "the daemon does not become ready:\n{}", butler.log());
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its config file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Address of its REST server: `http://127.0.0.1:…`.
+    pub fn rest(&self) -> &str {
+        self.run["rest"].as_str().expect("the run file names the REST server")
+    }
+
+    /// Its admin token.
+    pub fn token(&self) -> &str {
+        self.run["token"].as_str().expect("the run file has a token")
+    }
+
+    /// Address of its UDP socket.
+    pub fn udp(&self) -> &str {
+        self.run["udp"].as_str().expect("the config has UDP")
+    }
+
+    /// Sends datagrams.
+    ///
+    /// # Panics
+    /// When the system does not send.
+    pub fn send(&self, messages: &[impl AsRef<[u8]>]) {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
+        for message in messages {
+            socket.send_to(message.as_ref(), self.udp()).expect("loopback takes datagrams");
+        }
+    }
+
+    /// GET with the admin token; the status and the JSON of the answer.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        let answer = http().get(format!("{}{path}", self.rest())).bearer_auth(self.token()).send().await;
+        let answer = answer.expect("the daemon answers");
+        let status = answer.status().as_u16();
+        let bytes = answer.bytes().await.expect("the daemon answers whole");
+        (
+            status,
+            serde_json::from_slice(&bytes)
+                .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&bytes).into_owned())),
+        )
+    }
+
+    /// One value of `/metrics`: the sample whose name and labels are exactly this text.
+    pub async fn metric(&self, series: &str) -> Option<f64> {
+        let (_, page) = self.get("/metrics").await;
+        let line =
+            page.as_str()?.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned))?;
+        line.parse().ok()
+    }
+
+    /// Waits until a metric has a value.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[allow(clippy::float_cmp, reason = "counters hold whole numbers")]
+    pub async fn wait_metric(&self, series: &str, value: f64) {
+        wait_for(&format!("{series} {value}"), || async { (self.metric(series).await == Some(value)).then_some(()) })
+            .await;
+    }
+
+    /// Deliveries by the API, the newest first.
+    pub async fn deliveries(&self, query: &str) -> Vec<Value> {
+        let (_, answer) = self.get(&format!("/v5/deliveries?{query}")).await;
+        answer["deliveries"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Waits for a delivery in a state.
+    ///
+    /// # Panics
+    /// When there is none in time.
+    pub async fn wait_delivery(&self, state: &str, instance: &str) -> Value {
+        let query = format!("state={state}&instance={instance}");
+        wait_for(&format!("a delivery to {instance} that is {state}; log:\n{}", self.log()), || async {
+            self.deliveries(&query).await.into_iter().next()
+        })
+        .await
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What it wrote to standard output so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks it to stop and waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn stop(mut self) -> (ExitStatus, String) {
+        stop_gently(&self.child);
+        let status = self.wait_end().await;
+        (status, self.log())
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn wait_end(&mut self) -> ExitStatus {
+        let until = std::time::Instant::now() + crate::PATIENCE;
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return status;
+            }
+            assert!(std::time::Instant::now() < until, "the daemon does not end:\n{}", self.log());
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Kills it (SIGKILL) and starts it again in the same folder.
+    ///
+    /// # Panics
+    /// When it does not become ready again.
+    pub async fn kill_and_start(mut self) -> Self {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let (folder, config, environment) = (self.folder.clone(), self.config.clone(), self.environment.clone());
+        drop(self);
+        Self::spawn(folder, config, environment).await
+    }
+}
+
+impl Drop for Butler {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Adds the sections that a test does not care for.
+fn complete(config: &str) -> String {
+    let mut text = config.to_owned();
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    let has = |key: &str| config.lines().any(|line| line.starts_with(key));
+    for (key, section) in [
+        ("version:", "version: 1\n"),
+        ("store:", "store: { path: butler.db }\n"),
+        ("udp:", "udp: { listen: \"127.0.0.1:0\" }\n"),
+        ("rest:", "rest: { listen: \"127.0.0.1:0\" }\n"),
+    ] {
+        if !has(key) {
+            text.push_str(section);
+        }
+    }
+    text
+}
+
+/// Reads a pipe to its end in the background.
+fn collect(pipe: Option<impl Read + Send + 'static>) -> Arc<Mutex<String>> {
+    let text = Arc::new(Mutex::new(String::new()));
+    let target = text.clone();
+    if let Some(pipe) = pipe {
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(pipe);
+            let mut line = Vec::new();
+            while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+                target.lock().unwrap_or_else(PoisonError::into_inner).push_str(&String::from_utf8_lossy(&line));
+                line.clear();
+            }
+        });
+    }
+    text
+}

@@ -1,0 +1,85 @@
+//! What the end-to-end tests share: the real executable as a child process, and a destination that records.
+//!
+//! Nothing here skips: if the executable or a plugin file is missing, the test fails and says which command builds it.
+
+mod butler;
+mod sink;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use butler::{Butler, Output, run, stop_gently};
+pub use qlik_simulator as qlik;
+pub use sink::{Answer, Received, Sink};
+
+/// Longest time that a condition may take to come true; generous, since machines are shared.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// The folder of the executable and of the plugin files: this test's own target folder.
+pub fn target_dir() -> PathBuf {
+    let mut path = std::env::current_exe().expect("a test has an executable");
+    path.pop();
+    if path.ends_with("deps") {
+        path.pop();
+    }
+    path
+}
+
+/// The executable under test.
+///
+/// # Panics
+/// When it has not been built.
+pub fn butler_exe() -> PathBuf {
+    let path = target_dir().join(format!("butler{}", std::env::consts::EXE_SUFFIX));
+    assert!(path.is_file(), "{} is missing: run `cargo build --workspace` first", path.display());
+    path
+}
+
+/// The file of a plugin, as cargo built it.
+///
+/// # Panics
+/// When it has not been built.
+pub fn plugin_file(plugin: &str) -> PathBuf {
+    let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let path = target_dir().join(format!("{prefix}butler_plugin_{}{suffix}", plugin.replace('-', "_")));
+    assert!(path.is_file(), "{} is missing: run `cargo build --workspace` first", path.display());
+    path
+}
+
+/// Waits until a condition holds and returns its value.
+///
+/// # Panics
+/// When it does not come true in time; `what` is in the message.
+pub async fn wait_for<T, F>(what: &str, mut condition: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(tokio::time::Instant::now() < until, "waited in vain for: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A client for plain HTTP on loopback.
+///
+/// # Panics
+/// When the TLS library refuses its own defaults.
+pub fn http() -> reqwest::Client {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider knows the default versions")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .timeout(Duration::from_secs(20))
+        .build()
+        .expect("a client with plain defaults can be built")
+}

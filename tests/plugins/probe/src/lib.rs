@@ -1,0 +1,173 @@
+//! A plugin for the end-to-end tests: uses every service of the host, and misbehaves on request.
+
+use std::time::Duration;
+
+use butler_plugin_api::{
+    Delivery, DeliveryError, Endpoint, Health, Host, Manifest, OperationError, Plugin, Request, Response, Scope,
+    StartError,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Settings of the probe.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Settings {
+    /// What goes wrong.
+    fault: Fault,
+    /// Where deliveries are reported to, by HTTP.
+    url: Option<String>,
+    /// A text that must not leave the process.
+    secret: Option<String>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+enum Fault {
+    #[default]
+    None,
+    /// Refuses its settings.
+    Config,
+    /// Is not available when it starts for the first time.
+    Unavailable,
+    /// Panics in `start`.
+    PanicInStart,
+    /// Panics in every delivery.
+    Panic,
+    /// Panics when a future is dropped.
+    PanicInDrop,
+    /// Never ends a delivery.
+    Hang,
+    /// Blocks its thread in a delivery.
+    Block,
+    /// Refuses every delivery.
+    Reject,
+    /// Tells the secret in its error.
+    TellSecret,
+}
+
+struct Probe {
+    settings: Settings,
+    host: Host,
+}
+
+/// A value that panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("the bomb went off");
+    }
+}
+
+impl Plugin for Probe {
+    type Settings = Settings;
+
+    fn manifest() -> Manifest {
+        let mut manifest = Manifest::new("probe", "Uses everything that the plugin API offers")
+            .default_events(&["reload-task.*", "delivery.dead"])
+            .operation("check")
+            .operation("render")
+            .endpoint(Endpoint::new("POST", "/v5/probe/{topic}", Scope::Messages, "Echoes a request"))
+            .endpoint(Endpoint::new("GET", "/v5/probe/panic", Scope::Read, "Panics"));
+        manifest.deadline_seconds = 2;
+        manifest.emits = vec!["node.silent".to_owned()];
+        manifest
+    }
+
+    async fn start(settings: Settings, host: Host) -> Result<Self, StartError> {
+        tracing::info!(fault = ?settings.fault, "the probe starts");
+        match settings.fault {
+            Fault::Config => return Err(StartError::Config("the probe was told to refuse its settings".to_owned())),
+            Fault::PanicInStart => panic!("the probe was told to panic"),
+            Fault::Unavailable => {
+                let seen =
+                    host.storage().get("seen").await.map_err(|error| StartError::Unavailable(error.to_string()))?;
+                let store = host.storage().set("seen", &json!(true), None).await;
+                store.map_err(|error| StartError::Unavailable(error.to_string()))?;
+                if seen.is_none() {
+                    return Err(StartError::Unavailable("not yet".to_owned()));
+                }
+            }
+            _ => {}
+        }
+        Ok(Self { settings, host })
+    }
+
+    async fn deliver(&self, delivery: &Delivery) -> Result<(), DeliveryError> {
+        match self.settings.fault {
+            Fault::Panic => panic!("the probe was told to panic"),
+            Fault::PanicInDrop => {
+                let _bomb = Bomb;
+                self.host.sleep(Duration::from_millis(1)).await;
+            }
+            Fault::Hang => std::future::pending().await,
+            Fault::Block => loop {
+                std::thread::park();
+            },
+            Fault::Reject => return Err(DeliveryError::reject("the probe was told to reject")),
+            Fault::TellSecret => {
+                let secret = self.settings.secret.clone().unwrap_or_default();
+                tracing::error!(%secret, "the secret is {secret}");
+                return Err(DeliveryError::reject(format!("the secret is {secret}")));
+            }
+            _ => self.report(delivery).await?,
+        }
+        Ok(())
+    }
+
+    async fn call(&self, request: Request) -> Response {
+        if request.route == "/v5/probe/panic" {
+            panic!("the probe was told to panic");
+        }
+        let body = request.json().unwrap_or(Value::Null);
+        Response::json(
+            201,
+            &json!({ "topic": request.params.get("topic"), "query": request.query, "body": body, "caller": request.caller }),
+        )
+    }
+
+    async fn invoke(&self, operation: &str, input: Value) -> Result<Value, OperationError> {
+        match operation {
+            "check" => Ok(json!("the probe is content")),
+            "render" => Ok(input["event"]["kind"].clone()),
+            other => Err(OperationError::Unsupported(other.to_owned())),
+        }
+    }
+
+    async fn health(&self) -> Health {
+        Health::Good
+    }
+}
+
+impl Probe {
+    /// Goes once through all services: progress, storage, time, background work, metrics, emit, Qlik, HTTP.
+    async fn report(&self, delivery: &Delivery) -> Result<(), DeliveryError> {
+        let Some(url) = &self.settings.url else { return Ok(()) };
+        let event = &delivery.event;
+        if delivery.attempt == 1 {
+            return Err(DeliveryError::retry("the first attempt is for progress").with_progress(json!({ "step": 1 })));
+        }
+        let storage = self.host.storage();
+        let count = storage.get("count").await?.and_then(|value| value.as_u64()).unwrap_or_default() + 1;
+        storage.set("count", &json!(count), Some(Duration::from_secs(3600))).await?;
+        self.host.sleep(Duration::from_millis(5)).await;
+        self.host.metrics().count("reports_total", &[("kind", &event.kind)], 1).await?;
+        let emitted = self.host.emit("node.silent", json!({ "node": "probe", "message": event.id })).await?;
+        let task = event.data.task.as_ref().map(|task| task.id.clone()).unwrap_or_default();
+        let qlik = self.host.qlik().get("task/full", &[("filter", &format!("id eq {task}"))]).await;
+        let qlik = qlik.map(|reply| reply.body[0]["name"].clone()).unwrap_or_default();
+        let host = self.host.clone();
+        let background = format!("{url}/background");
+        self.host.spawn(async move {
+            let sent = host.http().post(background).json(&json!({})).send().await;
+            tracing::info!(sent = sent.is_ok(), "the background task ends");
+        });
+        let report = json!({ "delivery": delivery, "count": count, "emitted": emitted, "qlik": qlik });
+        self.host.http().post(url.as_str()).json(&report).send().await?.error_for_status()?;
+        Ok(())
+    }
+}
+
+butler_plugin_api::export!(Probe);

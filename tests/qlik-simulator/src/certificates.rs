@@ -1,0 +1,198 @@
+//! The authority, the server certificate and the client certificate of one simulated site.
+
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    server::WebPkiClientVerifier,
+};
+
+use crate::ids;
+
+/// Why certificates could not be made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// A key or certificate could not be generated.
+    #[error("cannot generate certificates")]
+    Generate(#[from] rcgen::Error),
+    /// rustls does not accept what was generated.
+    #[error("cannot set up TLS with the generated certificates")]
+    Tls(#[from] rustls::Error),
+    /// The check of client certificates could not be set up.
+    #[error("cannot set up the check of client certificates")]
+    Verifier(#[from] rustls::client::VerifierBuilderError),
+}
+
+/// Where [`Certificates::write_to`] put the exported files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The client certificate, `client.pem`.
+    pub client: PathBuf,
+    /// The client's unencrypted PKCS#8 key, `client_key.pem`.
+    pub client_key: PathBuf,
+    /// The certificate of the authority, `root.pem`.
+    pub root: PathBuf,
+}
+
+/// One authority with a server and a client certificate. Clones share the same keys.
+///
+/// Two values made by separate calls have nothing in common, so the second one serves as "the wrong authority" in a
+/// test.
+#[derive(Clone)]
+pub struct Certificates(Arc<Material>);
+
+struct Material {
+    root: CertificateDer<'static>,
+    root_pem: String,
+    client: CertificateDer<'static>,
+    client_pem: String,
+    client_key: KeyPair,
+    server: CertificateDer<'static>,
+    server_key: KeyPair,
+}
+
+impl std::fmt::Debug for Certificates {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Certificates").finish_non_exhaustive()
+    }
+}
+
+impl Certificates {
+    /// Certificates whose server part names `localhost`, `127.0.0.1` and `::1`.
+    pub fn generate() -> Result<Self, CertificateError> {
+        Self::with_names(vec![
+            SanType::DnsName("localhost".try_into()?),
+            SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        ])
+    }
+
+    /// Certificates whose server part has a common name only, as old Qlik Sense servers made them. Clients that check
+    /// host names by today's rules refuse it.
+    pub fn without_subject_alt_name() -> Result<Self, CertificateError> {
+        Self::with_names(Vec::new())
+    }
+
+    fn with_names(names: Vec<SanType>) -> Result<Self, CertificateError> {
+        // The authority's name must differ per site: clients look issuers up by name.
+        let mut params = named(&format!("sense1-{}.lab.local-CA", &ids::random()[..8]));
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let root = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+
+        let mut params = named("localhost");
+        params.subject_alt_names = names;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let server_key = KeyPair::generate()?;
+        let server = params.signed_by(&server_key, &root)?;
+
+        let mut params = named("QlikClient");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.use_authority_key_identifier_extension = true;
+        let client_key = KeyPair::generate()?;
+        let client = params.signed_by(&client_key, &root)?;
+
+        Ok(Self(Arc::new(Material {
+            root: root.der().clone(),
+            root_pem: root.pem(),
+            client: client.der().clone(),
+            client_pem: client.pem(),
+            client_key,
+            server: server.der().clone(),
+            server_key,
+        })))
+    }
+
+    /// The authority's certificate as PEM text.
+    pub fn root_pem(&self) -> &str {
+        &self.0.root_pem
+    }
+
+    /// The client certificate as PEM text.
+    pub fn client_pem(&self) -> &str {
+        &self.0.client_pem
+    }
+
+    /// The client's key as PEM text (PKCS#8, unencrypted).
+    pub fn client_key_pem(&self) -> String {
+        self.0.client_key.serialize_pem()
+    }
+
+    /// Writes `client.pem`, `client_key.pem` and `root.pem` into `folder`, which is created if needed.
+    pub fn write_to(&self, folder: impl AsRef<Path>) -> io::Result<CertificateFiles> {
+        let folder = folder.as_ref();
+        fs::create_dir_all(folder)?;
+        let files = CertificateFiles {
+            client: folder.join("client.pem"),
+            client_key: folder.join("client_key.pem"),
+            root: folder.join("root.pem"),
+        };
+        fs::write(&files.client, self.client_pem())?;
+        fs::write(&files.client_key, self.client_key_pem())?;
+        fs::write(&files.root, self.root_pem())?;
+        Ok(files)
+    }
+
+    /// TLS settings for a client that shows the client certificate and trusts this authority only.
+    pub fn client_config(&self) -> Result<ClientConfig, CertificateError> {
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(self.roots()?);
+        Ok(builder.with_client_auth_cert(vec![self.0.client.clone()], key(&self.0.client_key))?)
+    }
+
+    /// TLS settings for a client that trusts this authority but shows no certificate.
+    pub fn anonymous_client_config(&self) -> Result<ClientConfig, CertificateError> {
+        Ok(ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(self.roots()?)
+            .with_no_client_auth())
+    }
+
+    /// TLS settings of the server: a client certificate of this authority is required.
+    pub(crate) fn server_config(&self) -> Result<ServerConfig, CertificateError> {
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), provider())
+            .build()
+            .map_err(CertificateError::Verifier)?;
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(vec![self.0.server.clone()], key(&self.0.server_key))?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
+    }
+
+    fn roots(&self) -> Result<RootCertStore, CertificateError> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.root.clone())?;
+        Ok(roots)
+    }
+}
+
+/// The process-wide default is left alone: several crates of one test binary may want different ones.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn named(common_name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params
+}
+
+fn key(pair: &KeyPair) -> PrivateKeyDer<'static> {
+    PrivatePkcs8KeyDer::from(pair.serialize_der()).into()
+}

@@ -1,0 +1,176 @@
+//! What goes wrong on purpose.
+//!
+//! A fault is decided after a request was counted and before its headers are checked: a server in trouble does not
+//! first look who is asking.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::qrs::Endpoint;
+
+/// One thing that goes wrong, for all requests unless narrowed down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    effect: Effect,
+    endpoint: Option<Endpoint>,
+    remaining: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    Latency(Duration),
+    Outcome(Outcome),
+}
+
+/// How a faulty request ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Status(u16),
+    Reset,
+    Hang,
+    Nonsense,
+}
+
+impl Fault {
+    /// Answers come this much later. Goes together with other faults; several add up.
+    pub fn latency(delay: Duration) -> Self {
+        Self::new(Effect::Latency(delay))
+    }
+
+    /// Requests are answered with this status and a short plain text. A number that HTTP does not know becomes 500.
+    pub fn status(status: u16) -> Self {
+        Self::new(Effect::Outcome(Outcome::Status(status)))
+    }
+
+    /// The connection is reset instead of an answer.
+    pub fn reset() -> Self {
+        Self::new(Effect::Outcome(Outcome::Reset))
+    }
+
+    /// There is never an answer, though the connection stays open.
+    pub fn hang() -> Self {
+        Self::new(Effect::Outcome(Outcome::Hang))
+    }
+
+    /// Requests are answered with status 200 and a page that is not JSON, as a proxy in between might do.
+    pub fn nonsense() -> Self {
+        Self::new(Effect::Outcome(Outcome::Nonsense))
+    }
+
+    /// Only for requests to this endpoint.
+    #[must_use]
+    pub fn on(mut self, endpoint: Endpoint) -> Self {
+        self.endpoint = Some(endpoint);
+        self
+    }
+
+    /// Only for the first `count` requests that it applies to; then it is gone.
+    #[must_use]
+    pub fn first(mut self, count: u32) -> Self {
+        self.remaining = Some(count);
+        self
+    }
+
+    fn new(effect: Effect) -> Self {
+        Self { effect, endpoint: None, remaining: None }
+    }
+
+    /// Whether it applies to the request at hand. If so, one of its uses is gone.
+    fn applies(&mut self, endpoint: Endpoint) -> bool {
+        if self.endpoint.is_some_and(|only| only != endpoint) {
+            return false;
+        }
+        match &mut self.remaining {
+            None => true,
+            Some(0) => false,
+            Some(count) => {
+                *count -= 1;
+                true
+            }
+        }
+    }
+}
+
+/// The faults in force. Clones share them; they can be changed at any time.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<Mutex<Vec<Fault>>>);
+
+/// What happens to one request.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) delay: Duration,
+    pub(crate) outcome: Option<Outcome>,
+}
+
+impl Faults {
+    /// Puts a fault in force. Of several that decide how a request ends, the one added first wins.
+    pub fn add(&self, fault: Fault) {
+        self.lock().push(fault);
+    }
+
+    /// Removes all faults. Requests that already hang stay so until their connection ends.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
+    /// Whether no fault is in force.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    pub(crate) fn plan(&self, endpoint: Endpoint) -> Plan {
+        let mut faults = self.lock();
+        let mut plan = Plan::default();
+        if faults.is_empty() {
+            return plan;
+        }
+        for fault in faults.iter_mut() {
+            let effect = fault.effect;
+            let decided = plan.outcome.is_some() && matches!(effect, Effect::Outcome(_));
+            if decided || !fault.applies(endpoint) {
+                continue;
+            }
+            match effect {
+                Effect::Latency(delay) => plan.delay = plan.delay.saturating_add(delay),
+                Effect::Outcome(outcome) => plan.outcome = Some(outcome),
+            }
+        }
+        faults.retain(|fault| fault.remaining != Some(0));
+        plan
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Fault>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limited_fault_ends_after_its_uses() {
+        let faults = Faults::default();
+        faults.add(Fault::status(503).on(Endpoint::About).first(2));
+        assert_eq!(faults.plan(Endpoint::Tag).outcome, None);
+        assert_eq!(faults.plan(Endpoint::About).outcome, Some(Outcome::Status(503)));
+        assert_eq!(faults.plan(Endpoint::About).outcome, Some(Outcome::Status(503)));
+        assert_eq!(faults.plan(Endpoint::About).outcome, None);
+        assert!(faults.is_empty());
+    }
+
+    #[test]
+    fn delays_add_up_and_the_first_outcome_wins() {
+        let faults = Faults::default();
+        faults.add(Fault::reset().first(1));
+        faults.add(Fault::latency(Duration::from_millis(20)));
+        faults.add(Fault::hang().first(1));
+        faults.add(Fault::latency(Duration::from_millis(30)));
+        let delay = Duration::from_millis(50);
+        assert_eq!(faults.plan(Endpoint::About), Plan { delay, outcome: Some(Outcome::Reset) });
+        assert_eq!(faults.plan(Endpoint::About), Plan { delay, outcome: Some(Outcome::Hang) });
+        assert_eq!(faults.plan(Endpoint::About), Plan { delay, outcome: None });
+    }
+}

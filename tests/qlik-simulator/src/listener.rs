@@ -1,0 +1,93 @@
+//! The TLS listener and its connections.
+//!
+//! Dropping or stopping a [`Listener`] ends everything it has begun: the accept loop hears of it, closes the port, and
+//! takes its connections along.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::{JoinHandle, JoinSet},
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    qrs::Qrs,
+    socket::{ResetSwitch, Socket},
+};
+
+/// A client that connects must finish the handshake within this time.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// Pause after an error of `accept`, for instance when there are too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+pub(crate) struct Listener {
+    addr: SocketAddr,
+    /// The accept loop ends as soon as this is sent or dropped.
+    stop: oneshot::Sender<()>,
+    accepting: JoinHandle<()>,
+}
+
+impl Listener {
+    pub(crate) async fn start(addr: SocketAddr, tls: TlsAcceptor, qrs: Arc<Qrs>) -> io::Result<Self> {
+        let listener = TcpListener::bind(addr).await?;
+        let addr = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel();
+        let accepting = tokio::spawn(accept(listener, tls, qrs, stopped));
+        Ok(Self { addr, stop, accepting })
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Closes the port and all connections, and returns when that is done.
+    pub(crate) async fn stop(self) {
+        drop(self.stop);
+        // The loop ends only when all connections are gone. It does not panic; if it did, all would be gone, too.
+        let _ = self.accepting.await;
+    }
+}
+
+async fn accept(listener: TcpListener, tls: TlsAcceptor, qrs: Arc<Qrs>, mut stopped: oneshot::Receiver<()>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = &mut stopped => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    qrs.counters.connection();
+                    connections.spawn(serve(stream, tls.clone(), qrs.clone()));
+                }
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    drop(listener);
+    connections.shutdown().await;
+}
+
+async fn serve(stream: TcpStream, tls: TlsAcceptor, qrs: Arc<Qrs>) {
+    // Without it, answers may wait for acknowledgements. Failure costs time only.
+    let _ = stream.set_nodelay(true);
+    let reset = ResetSwitch::default();
+    let socket = Socket::new(stream, reset.clone());
+    let Ok(Ok(stream)) = timeout(HANDSHAKE_TIME, tls.accept(socket)).await else {
+        qrs.counters.handshake(false);
+        return;
+    };
+    qrs.counters.handshake(true);
+    let service = service_fn(|request| {
+        let qrs = qrs.clone();
+        let reset = reset.clone();
+        async move { qrs.serve(request).await.inspect_err(|_| reset.set()) }
+    });
+    // Errors are the client's, or wanted.
+    let _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
+}

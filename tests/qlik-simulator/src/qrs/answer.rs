@@ -1,0 +1,155 @@
+//! Answers from the contents of the site.
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::{Endpoint, Qrs, Reply, Route, query::Query};
+use crate::{ExecutionResult, Filter, Tag, Task, TaskKind, site::State};
+
+impl Qrs {
+    pub(super) fn answer(&self, route: &Route, query: &Query) -> Reply {
+        if let Some(cheap) = &self.cheap
+            && let Some(reply) = cheap.answer(route, query, &self.site)
+        {
+            return reply;
+        }
+        match route.endpoint {
+            Endpoint::TaskStart => self.start(&route.id),
+            Endpoint::ScriptLog => {
+                let file = query.get("fileReferenceId").unwrap_or_default();
+                reference(self.site.write().reference_by_file(&route.id, file))
+            }
+            Endpoint::ScriptLogFile => {
+                let result = query.get("executionResultId").unwrap_or_default();
+                reference(self.site.write().reference_by_result(&route.id, result))
+            }
+            Endpoint::ScriptLogDownload => match self.site.read().download(&route.id) {
+                Some(log) => Reply::text(StatusCode::OK, log.as_bytes().to_vec()),
+                None => Reply::not_found(),
+            },
+            Endpoint::About => Reply::json(about().to_string()),
+            _ => self.look_up(route, query),
+        }
+    }
+
+    fn start(&self, task_id: &str) -> Reply {
+        let mut state = self.site.write();
+        let Some(id) = state.tasks.get(task_id).map(|task| task.id.clone()) else { return Reply::not_found() };
+        state.starts.push(id);
+        Reply::no_content()
+    }
+
+    fn look_up(&self, route: &Route, query: &Query) -> Reply {
+        let filter = match query.filter() {
+            Ok(filter) => filter,
+            Err(error) => return Reply::text(StatusCode::BAD_REQUEST, error.to_string()),
+        };
+        let state = self.site.read();
+        if !route.id.is_empty() {
+            return by_id(route, &state).map_or_else(Reply::not_found, |object| Reply::json(object.to_string()));
+        }
+        let mut objects = candidates(route.endpoint, filter.as_ref(), &state);
+        drop(state);
+        objects.retain(|object| filter.as_ref().is_none_or(|filter| filter.matches(object)));
+        query.sort(&mut objects);
+        let objects: Value = objects.into_iter().map(|object| condense(route.endpoint, object)).collect();
+        Reply::json(objects.to_string())
+    }
+}
+
+/// The object of a path with an identifier, if there is one.
+fn by_id(route: &Route, state: &State) -> Option<Value> {
+    let id = &route.id;
+    let task = |wanted: fn(TaskKind) -> bool| {
+        state.tasks.get(id).filter(|task| wanted(task.kind)).map(|task| task.full(state))
+    };
+    match route.endpoint {
+        Endpoint::ReloadTaskById => task(TaskKind::has_app),
+        Endpoint::ExternalProgramTaskById => task(|kind| kind == TaskKind::ExternalProgram),
+        Endpoint::UserSyncTaskById => task(|kind| kind == TaskKind::UserSync),
+        Endpoint::ExecutionResultById => state.results.get(id).map(ExecutionResult::full),
+        Endpoint::AppById => state.apps.get(id).map(|app| app.full(state)),
+        Endpoint::UserById => state.users.get(id).map(|user| user.full(state)),
+        _ => None,
+    }
+}
+
+/// The full objects of a list that a filter may let through: as few as can be told without looking at their JSON.
+fn candidates(endpoint: Endpoint, filter: Option<&Filter>, state: &State) -> Vec<Value> {
+    let demanded = |field| filter.and_then(|filter| filter.guids(field));
+    let ids = demanded("id");
+    match endpoint {
+        Endpoint::Task | Endpoint::TaskFull | Endpoint::ReloadTask | Endpoint::ReloadTaskFull => {
+            let all = matches!(endpoint, Endpoint::Task | Endpoint::TaskFull);
+            let wanted = |task: &&Task| all || task.kind.has_app();
+            match ids {
+                Some(ids) => ids
+                    .iter()
+                    .filter_map(|id| state.tasks.get(id))
+                    .filter(wanted)
+                    .map(|task| task.full(state))
+                    .collect(),
+                None => state.tasks.iter().filter(wanted).map(|task| task.full(state)).collect(),
+            }
+        }
+        Endpoint::AppFull => match ids {
+            Some(ids) => ids.iter().filter_map(|id| state.apps.get(id)).map(|app| app.full(state)).collect(),
+            None => state.apps.iter().map(|app| app.full(state)).collect(),
+        },
+        Endpoint::UserFull => match ids {
+            Some(ids) => ids.iter().filter_map(|id| state.users.get(id)).map(|user| user.full(state)).collect(),
+            None => state.users.iter().map(|user| user.full(state)).collect(),
+        },
+        Endpoint::ExecutionResult | Endpoint::ExecutionResultFull => {
+            let (tasks, executions) = (demanded("taskID"), demanded("executionID"));
+            let among = |ids: &Option<Vec<&str>>, id: &str| {
+                ids.as_ref().is_none_or(|ids| ids.iter().any(|other| other.eq_ignore_ascii_case(id)))
+            };
+            state
+                .results
+                .iter()
+                .filter(|result| {
+                    among(&executions, &result.execution_id)
+                        && among(&tasks, &result.task_id)
+                        && among(&ids, &result.id)
+                })
+                .map(ExecutionResult::full)
+                .collect()
+        }
+        Endpoint::Tag | Endpoint::TagFull => state.tags.iter().map(Tag::full).collect(),
+        Endpoint::CustomPropertyDefinitionFull => {
+            state.custom_properties.iter().map(crate::CustomPropertyDefinition::full).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Lists that are not `…/full` show a short form.
+fn condense(endpoint: Endpoint, full: Value) -> Value {
+    match endpoint {
+        Endpoint::Task | Endpoint::ReloadTask => Task::condense(&full),
+        Endpoint::ExecutionResult => ExecutionResult::condense(full),
+        Endpoint::Tag => json!({ "id": full["id"], "name": full["name"], "privileges": null }),
+        _ => full,
+    }
+}
+
+fn reference(reference: Option<String>) -> Reply {
+    match reference {
+        Some(value) => Reply::json(json!({ "value": value, "schemaPath": "WrappedGuid" }).to_string()),
+        None => Reply::not_found(),
+    }
+}
+
+fn about() -> Value {
+    json!({
+        "buildVersion": "14.187.4.0",
+        "buildDate": "9/20/2013 10:09:00 AM",
+        "databaseProvider": "Devart.Data.PostgreSql",
+        "nodeType": 1,
+        "sharedPersistence": true,
+        "requiresBootstrap": false,
+        "singleNodeOnly": false,
+        "schemaPath": "About",
+    })
+}

@@ -1,0 +1,127 @@
+//! The simulator as tests see it.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use tokio::sync::Mutex;
+use tokio_rustls::TlsAcceptor;
+
+use crate::{CertificateError, Certificates, Counts, Faults, Options, SeenRequest, Site, listener::Listener, qrs::Qrs};
+
+/// Why a simulator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Certificates could not be made or used.
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
+    /// The port could not be opened.
+    #[error("cannot listen on {addr}")]
+    Listen {
+        /// The address in question.
+        addr: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// A running simulator. It ends when it is dropped, or, with certainty about the moment, by [`QlikSimulator::stop`].
+pub struct QlikSimulator {
+    qrs: Arc<Qrs>,
+    certificates: Certificates,
+    tls: TlsAcceptor,
+    addr: SocketAddr,
+    /// `None` while stopped.
+    listener: Mutex<Option<Listener>>,
+}
+
+impl std::fmt::Debug for QlikSimulator {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("QlikSimulator").field("addr", &self.addr).finish_non_exhaustive()
+    }
+}
+
+impl QlikSimulator {
+    /// Starts a simulator on 127.0.0.1. It is reachable when this returns.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let certificates = match options.certificates {
+            Some(certificates) => certificates,
+            None if options.without_subject_alt_name => Certificates::without_subject_alt_name()?,
+            None => Certificates::generate()?,
+        };
+        let tls = TlsAcceptor::from(Arc::new(certificates.server_config()?));
+        let qrs = Arc::new(Qrs::new(options.site.unwrap_or_else(Site::sample), options.cheap));
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
+        let listener = listen(addr, &tls, &qrs).await?;
+        let addr = listener.addr();
+        Ok(Self { qrs, certificates, tls, addr, listener: Mutex::new(Some(listener)) })
+    }
+
+    /// Where it listens. Stays the same over stop and restart.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The base address of all calls, `https://127.0.0.1:<port>/qrs/`.
+    pub fn base_url(&self) -> String {
+        format!("https://{}/qrs/", self.addr)
+    }
+
+    /// The certificates of server and client.
+    pub fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+
+    /// What the simulated Qlik Sense contains.
+    pub fn site(&self) -> &Site {
+        &self.qrs.site
+    }
+
+    /// What goes wrong.
+    pub fn faults(&self) -> &Faults {
+        &self.qrs.faults
+    }
+
+    /// What has arrived so far.
+    pub fn counts(&self) -> Counts {
+        self.qrs.counters.snapshot()
+    }
+
+    /// Sets all counts to zero and forgets [`QlikSimulator::seen_requests`].
+    pub fn reset_counts(&self) {
+        self.qrs.counters.reset();
+        self.qrs.log.clear();
+    }
+
+    /// The last 1 000 requests, oldest first. Always empty with [`Options::cheap`].
+    pub fn seen_requests(&self) -> Vec<SeenRequest> {
+        self.qrs.log.all()
+    }
+
+    /// Closes the port and all connections. When this returns, clients see "connection refused".
+    pub async fn stop(&self) {
+        if let Some(listener) = self.listener.lock().await.take() {
+            listener.stop().await;
+        }
+    }
+
+    /// Stops if need be and listens again on the same port, with the same certificates, site, faults and counts.
+    pub async fn restart(&self) -> Result<(), StartError> {
+        let mut running = self.listener.lock().await;
+        if let Some(listener) = running.take() {
+            listener.stop().await;
+        }
+        *running = Some(listen(self.addr, &self.tls, &self.qrs).await?);
+        Ok(())
+    }
+
+    pub(crate) fn qrs(&self) -> Arc<Qrs> {
+        self.qrs.clone()
+    }
+}
+
+async fn listen(addr: SocketAddr, tls: &TlsAcceptor, qrs: &Arc<Qrs>) -> Result<Listener, StartError> {
+    Listener::start(addr, tls.clone(), qrs.clone()).await.map_err(|source| StartError::Listen { addr, source })
+}

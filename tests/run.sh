@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The test command: installs what the tests need and runs all of them.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+missing() { ! command -v cc promtool python3 sqlite3 >/dev/null || ! python3 -c 'import ensurepip' 2>/dev/null; }
+if missing; then
+  mapfile -t packages < <(grep -v '^#' tests/packages.txt)
+  root=(); [ "$(id -u)" = 0 ] || root=(sudo)
+  "${root[@]}" apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+fi
+if ! target/venv/bin/check-jsonschema --version >/dev/null 2>&1; then
+  python3 -m venv target/venv
+  target/venv/bin/pip install --quiet --requirement tests/requirements.txt
+fi
+export PATH="$PWD/target/venv/bin:$PATH"
+
+# Plugins are dynamic libraries: cargo does not know that the tests load them.
+cargo build --workspace
+if cargo nextest --version >/dev/null 2>&1; then
+  cargo nextest run --workspace "$@"
+  cargo test --workspace --doc
+else
+  cargo test --workspace "$@"
+fi
