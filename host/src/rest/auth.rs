@@ -82,7 +82,7 @@ impl Auth {
     /// The caller at this address. The error is what they are told if the request needs a scope.
     pub(super) fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Caller, Failure> {
         let peer = peer.to_canonical();
-        let mut by_network = self.by_network(peer);
+        let by_network = self.by_network(peer);
         let Some(token) = bearer(headers) else {
             return by_network.ok_or_else(|| {
                 unauthorized(
@@ -90,18 +90,14 @@ impl Auth {
                 )
             });
         };
-        match self.by_token(token) {
-            Some(mut caller) => {
-                caller.scopes.append(
-                    &mut by_network.as_mut().map(|other| std::mem::take(&mut other.scopes)).unwrap_or_default(),
-                );
+        match (self.by_token(token), by_network) {
+            (Some(mut caller), network) => {
+                caller.scopes.extend(network.into_iter().flat_map(|network| network.scopes));
                 Ok(caller)
             }
             // Without tokens in the config, one that was sent all the same means nothing.
-            None if self.tokens.is_empty() && by_network.is_some() => {
-                by_network.ok_or_else(|| unauthorized("no access"))
-            }
-            None => Err(unauthorized("the token is not one of `rest.tokens` of Butler's config")),
+            (None, Some(network)) if self.tokens.is_empty() => Ok(network),
+            (None, _) => Err(unauthorized("the token is not one of `rest.tokens` of Butler's config")),
         }
     }
 
@@ -185,7 +181,7 @@ mod tests {
     use crate::config::Token;
 
     fn token(name: &str, secret: &str, scopes: &[Scope]) -> Token {
-        let sha256 = Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = Sha256::digest(secret).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         Token { name: name.to_owned(), sha256, scopes: scopes.to_vec() }
     }
 

@@ -1,5 +1,6 @@
 //! What the handlers work with.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -35,6 +36,8 @@ pub struct ContextParts {
 pub struct Context {
     pub(super) store: Store,
     pub(super) instances: Vec<Arc<Instance>>,
+    /// Their names.
+    pub(super) names: BTreeSet<String>,
     pub(super) udp: Option<Arc<ingest::Running>>,
     pub(super) lookups: Option<Arc<Lookups>>,
     pub(super) tasks: Arc<TaskStates>,
@@ -50,8 +53,9 @@ impl Context {
     /// A context; Butler counts as started now.
     pub fn new(parts: ContextParts) -> Self {
         let ContextParts { store, instances, udp, lookups, tasks, shared, wake } = parts;
+        let names = instances.iter().map(|instance| instance.name().to_owned()).collect();
         let (started_ms, version) = (now_ms(), env!("CARGO_PKG_VERSION"));
-        Self { store, instances, udp, lookups, tasks, shared, wake, started_ms, version }
+        Self { store, instances, names, udp, lookups, tasks, shared, wake, started_ms, version }
     }
 
     pub(super) fn secrets(&self) -> &Secrets {

@@ -11,6 +11,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue};
 
 use super::answer::Answer;
 use super::context::Context;
+use crate::config::Secrets;
 use crate::observe::TaskState;
 use crate::observe::exposition::{Exposition, Kind};
 use crate::plugins::{Condition, Instance, Series, Statistics};
@@ -19,6 +20,10 @@ use crate::store::now_ms;
 /// States that every task has a series for, so that an alert on one ends when the task leaves it.
 const OUTCOMES: [&str; 3] = ["aborted", "failed", "succeeded"];
 
+type Count = fn(&Statistics) -> u64;
+type Time = fn(&TaskState) -> Option<i64>;
+type Labels = BTreeMap<String, String>;
+
 /// The page.
 pub(super) async fn page(context: &Context) -> Answer {
     let mut page = Exposition::default();
@@ -26,10 +31,10 @@ pub(super) async fn page(context: &Context) -> Answer {
     udp(&mut page, context);
     store(&mut page, context).await;
     instances(&mut page, context);
-    tasks(&mut page, &context.tasks.all());
-    plugins(&mut page, context.shared.metrics.series());
+    tasks(&mut page, context.tasks.all(), context.secrets());
+    plugins(&mut page, context.shared.metrics.series(), context.secrets());
     let text = page.finish();
-    let mut answer = Response::new(Body::from(context.secrets().redact(&text).into_owned()));
+    let mut answer = Response::new(Body::from(text));
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     answer.headers_mut().insert(CONTENT_TYPE, content_type);
     answer
@@ -91,8 +96,8 @@ fn udp(page: &mut Exposition, context: &Context) {
         let help = "Datagrams that the kernel dropped since the socket was bound";
         page.single("butler_udp_kernel_dropped_total", Kind::Counter, help, drops);
     }
-    page.single("butler_udp_buffered", Kind::Gauge, "Datagrams in the buffer", counts.buffered);
-    page.single("butler_udp_buffer_used_bytes", Kind::Gauge, "Bytes of the buffer in use", counts.buffered_bytes);
+    page.single("butler_udp_buffer_datagrams", Kind::Gauge, "Datagrams in the buffer", counts.buffered);
+    page.single("butler_udp_buffer_bytes", Kind::Gauge, "Bytes of the buffer in use", counts.buffered_bytes);
 }
 
 async fn store(page: &mut Exposition, context: &Context) {
@@ -132,7 +137,6 @@ fn instances(page: &mut Exposition, context: &Context) {
         let labels = [("instance", instance.name()), ("plugin", instance.manifest().name.as_str())];
         page.sample("butler_instance_up", &labels, u8::from(instance.condition() == Condition::Running));
     }
-    type Count = fn(&Statistics) -> u64;
     let counters: [(&str, &str, Count); 3] = [
         ("butler_deliveries_delivered_total", "Deliveries that arrived", |counts| {
             counts.delivered.load(Ordering::Relaxed)
@@ -151,19 +155,23 @@ fn instances(page: &mut Exposition, context: &Context) {
     }
 }
 
-fn tasks(page: &mut Exposition, tasks: &BTreeMap<String, TaskState>) {
+// Secrets are hidden in labels, not in the page: a number of them would make it unreadable.
+
+fn tasks(page: &mut Exposition, mut tasks: BTreeMap<String, TaskState>, secrets: &Secrets) {
     if tasks.is_empty() {
         return;
     }
+    for task in tasks.values_mut() {
+        task.name = secrets.redact(&task.name).into_owned();
+    }
     page.metric("butler_task_state", Kind::Gauge, "1 for the outcome of the task's last run");
-    for (id, task) in tasks {
+    for (id, task) in &tasks {
         let other = (!OUTCOMES.contains(&task.outcome.as_str())).then_some(task.outcome.as_str());
         for state in OUTCOMES.into_iter().chain(other) {
             let labels = [("task_id", id.as_str()), ("task_name", task.name.as_str()), ("state", state)];
             page.sample("butler_task_state", &labels, u8::from(state == task.outcome));
         }
     }
-    type Time = fn(&TaskState) -> Option<i64>;
     let times: [(&str, &str, Time); 3] = [
         ("butler_task_last_run_timestamp_seconds", "End of the task's last run, since 1970", |task| Some(task.last_ms)),
         ("butler_task_last_success_timestamp_seconds", "End of the task's last successful run, since 1970", |task| {
@@ -173,7 +181,7 @@ fn tasks(page: &mut Exposition, tasks: &BTreeMap<String, TaskState>) {
     ];
     for (name, help, time) in times {
         page.metric(name, Kind::Gauge, help);
-        for (id, task) in tasks {
+        for (id, task) in &tasks {
             if let Some(ms) = time(task) {
                 page.sample(name, &[("task_id", id), ("task_name", &task.name)], seconds(ms));
             }
@@ -182,15 +190,16 @@ fn tasks(page: &mut Exposition, tasks: &BTreeMap<String, TaskState>) {
 }
 
 /// Metrics of plugins, each name once: counters get the ending that Prometheus wants, and so may meet another name.
-fn plugins(page: &mut Exposition, series: Vec<Series>) {
-    let mut families: BTreeMap<String, (bool, BTreeMap<BTreeMap<String, String>, f64>)> = BTreeMap::new();
+fn plugins(page: &mut Exposition, series: Vec<Series>, secrets: &Secrets) {
+    let mut families: BTreeMap<String, (bool, BTreeMap<Labels, f64>)> = BTreeMap::new();
     for one in series {
         let ending = if one.counter && !one.name.ends_with("_total") { "_total" } else { "" };
         let name = format!("butler_plugin_{}{ending}", one.name);
         let (counter, samples) = families.entry(name).or_insert_with(|| (one.counter, BTreeMap::new()));
         // A gauge that is named as a counter and meets one: the first stays.
         if *counter == one.counter {
-            samples.entry(one.labels).or_insert(one.value);
+            let labels = one.labels.into_iter().map(|(label, text)| (label, secrets.redact(&text).into_owned()));
+            samples.entry(labels.collect()).or_insert(one.value);
         }
     }
     for (name, (counter, samples)) in families {
@@ -231,14 +240,16 @@ mod tests {
                 series("sent", true, "b", 4.0),
                 series("sent_total", true, "a", 9.0),
                 series("size_bytes", false, "a", f64::INFINITY),
+                series("size_bytes", false, "b-s3cret-1", 1_234_567.0),
             ],
+            &Secrets::new(["s3cret-1".to_owned(), "234567".to_owned()]),
         );
         assert_eq!(
             page.finish(),
             "# HELP butler_plugin_sent_total Kept by a plugin\n# TYPE butler_plugin_sent_total counter\n\
              butler_plugin_sent_total{instance=\"a\"} 3\nbutler_plugin_sent_total{instance=\"b\"} 4\n\
              # HELP butler_plugin_size_bytes Kept by a plugin\n# TYPE butler_plugin_size_bytes gauge\n\
-             butler_plugin_size_bytes{instance=\"a\"} +Inf\n"
+             butler_plugin_size_bytes{instance=\"a\"} +Inf\nbutler_plugin_size_bytes{instance=\"b-[redacted]\"} 1234567\n"
         );
     }
 
@@ -252,7 +263,7 @@ mod tests {
             duration_ms: Some(1500),
         };
         let mut page = Exposition::default();
-        tasks(&mut page, &BTreeMap::from([("t1".to_owned(), state)]));
+        tasks(&mut page, BTreeMap::from([("t1".to_owned(), state)]), &Secrets::default());
         let text = page.finish();
         let labels = "task_id=\"t1\",task_name=\"Sales \\\"nightly\\\"\"";
         for line in [

@@ -15,7 +15,7 @@ pub(super) struct Origins {
     listen: IpAddr,
     /// Lower case, without trailing dots.
     hosts: Vec<String>,
-    origins: Vec<String>,
+    listed: Vec<String>,
 }
 
 impl Origins {
@@ -26,7 +26,7 @@ impl Origins {
             hosts.extend(name.split_once('.').map(|(first, _)| first.to_owned()));
             hosts.push(name);
         }
-        Self { listen: rest.listen.ip().to_canonical(), hosts, origins: rest.origins.clone() }
+        Self { listen: rest.listen.ip().to_canonical(), hosts, listed: rest.origins.clone() }
     }
 
     /// Refuses a request that a foreign page may have sent. `local` is the address that it came in on.
@@ -45,7 +45,7 @@ impl Origins {
         }
         if let Some(origin) = origin {
             let origin = origin.to_str().unwrap_or("?");
-            if self.origins.iter().any(|listed| listed == origin) {
+            if self.listed.iter().any(|listed| listed == origin) {
                 return Ok(());
             }
             // A page of this server itself, perhaps behind a proxy that does TLS.

@@ -1,9 +1,9 @@
-//! Butler against a simulated Qlik Sense: builds everything, starts the simulator, two destinations and the daemon with
-//! `config/demo.yaml`, and lets reloads fail and succeed until Ctrl-C.
+//! Butler against a simulated Qlik Sense: starts the simulator, two destinations and the daemon with `config/demo.yaml`, and
+//! lets reloads fail and succeed until Ctrl-C. `cargo build --workspace && target/debug/demo`
 
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -19,7 +19,6 @@ const EVERY: Duration = Duration::from_secs(3);
 #[tokio::main(worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     let root = workspace();
-    build(&root)?;
     let folder = tempfile::tempdir().context("no folder for the demo can be made")?;
     let simulator = QlikSimulator::start(Options::default()).await.context("the simulator does not start")?;
     let certificates = folder.path().join("certificates");
@@ -30,18 +29,19 @@ async fn main() -> anyhow::Result<()> {
     println!("\nThe simulated Qlik Sense is at {}", simulator.base_url());
     println!("Standard output: the console plugin. Lines with >> come from the other two destinations.");
     println!("Ctrl-C ends all of it.\n");
-    let mut butler = tokio::process::Command::new(executable()?)
-        .args(["run", "-c"])
-        .arg(root.join("config/demo.yaml"))
-        .env("DEMO_FOLDER", folder.path())
-        .env("DEMO_QRS_PORT", simulator.addr().port().to_string())
-        .env("DEMO_DESTINATIONS", format!("http://{destinations}"))
-        .kill_on_drop(true)
-        .spawn()
-        .context("Butler does not start")?;
+    let mut butler = Daemon(
+        Command::new(executable()?)
+            .args(["run", "-c"])
+            .arg(root.join("config/demo.yaml"))
+            .env("DEMO_FOLDER", folder.path())
+            .env("DEMO_QRS_PORT", simulator.addr().port().to_string())
+            .env("DEMO_DESTINATIONS", format!("http://{destinations}"))
+            .spawn()
+            .context("Butler does not start")?,
+    );
     let run = tokio::select! {
         run = run_file(folder.path()) => run?,
-        status = butler.wait() => bail!("Butler ended at once: {}", status?),
+        status = butler.ended() => bail!("Butler ended at once: {}", status?),
     };
     println!(
         "\nREST API: {}/v5/events and more; here it needs no token, since it listens on this machine only\n",
@@ -49,36 +49,46 @@ async fn main() -> anyhow::Result<()> {
     );
     tokio::select! {
         result = reloads(simulator.site(), run["udp"].as_str().unwrap_or_default()) => result?,
-        status = butler.wait() => bail!("Butler ended: {}", status?),
+        status = butler.ended() => bail!("Butler ended: {}", status?),
         _ = tokio::signal::ctrl_c() => {}
     }
     // The terminal sends Ctrl-C to Butler as well.
-    let _ = tokio::time::timeout(Duration::from_secs(30), butler.wait()).await;
+    let _ = tokio::time::timeout(Duration::from_secs(30), butler.ended()).await;
     Ok(())
+}
+
+/// The daemon as a child process; killed if the demo ends before it.
+struct Daemon(Child);
+
+impl Daemon {
+    async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.0.try_wait()? {
+                return Ok(status);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map(Path::to_owned).unwrap_or_default()
 }
 
-/// Builds the executable and the plugins, which cargo does not know to be needed here.
-fn build(root: &Path) -> anyhow::Result<()> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--workspace"]).current_dir(root);
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-    let status = cargo.status().context("cargo cannot be run")?;
-    if !status.success() {
-        bail!("the build failed");
-    }
-    Ok(())
-}
-
 /// Butler's executable, in the folder of this one.
 fn executable() -> anyhow::Result<PathBuf> {
     let mut path = std::env::current_exe()?;
     path.set_file_name(format!("butler{}", std::env::consts::EXE_SUFFIX));
+    if !path.is_file() {
+        bail!("{} is missing: run `cargo build --workspace` first", path.display());
+    }
     Ok(path)
 }
 

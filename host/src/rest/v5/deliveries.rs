@@ -94,7 +94,7 @@ pub(in super::super) async fn retry(context: &Context, call: &Call) -> Result<An
     if matches!(row.state, State::Pending | State::Leased) {
         return Err(conflict(format!("is still open ({}): it is tried again by itself", row.state.name())));
     }
-    if !context.instances.iter().any(|instance| instance.name() == row.instance) {
+    if !context.names.contains(&row.instance) {
         return Err(conflict(format!("was for the instance `{}`, which is not in the config", row.instance)));
     }
     // Between the look and this it may have been retried by somebody else.

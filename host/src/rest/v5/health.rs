@@ -9,11 +9,19 @@ use super::super::answer::{Answer, json as answer};
 use super::super::context::Context;
 use super::super::request::Call;
 use crate::plugins::Condition;
+use crate::qlik::GateState;
 use crate::store::rfc3339;
 
-/// Something that is not as it should be.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    status: &'static str,
+    /// Why it is not ready.
+    reasons: Vec<Note>,
+    /// What is not as it should be, and does not keep events from being accepted.
+    notes: Vec<Note>,
+}
+
+#[derive(Debug, Serialize)]
 struct Note {
     subject: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,44 +40,82 @@ pub(in super::super) fn live(context: &Context) -> Answer {
 /// but events are accepted and wait for it.
 pub(in super::super) fn ready(context: &Context, call: &Call) -> Answer {
     let told = call.caller.as_ref().is_some_and(|caller| caller.may(Scope::Read));
-    let reasons = reasons(context, told);
-    let notes = notes(context, told);
-    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let word = if reasons.is_empty() { "ready" } else { "not ready" };
-    answer(context.secrets(), status, &json!({ "status": word, "reasons": reasons, "notes": notes }))
+    let qlik = context.lookups.as_ref().map(|lookups| lookups.repository().state());
+    let instances = context.instances.iter().map(|instance| (instance.name(), instance.condition()));
+    let (status, report) = report(context.store.trouble(), qlik, instances, told);
+    answer(context.secrets(), status, &report)
 }
 
-fn reasons(context: &Context, told: bool) -> Vec<Note> {
-    let trouble = context.store.trouble();
-    let note = trouble.map(|trouble| {
-        let message = if told { trouble } else { "the store cannot be written; Butler's log says why".to_owned() };
-        Note { subject: "store", instance: None, state: None, message }
-    });
-    note.into_iter().collect()
-}
-
-fn notes(context: &Context, told: bool) -> Vec<Note> {
-    let mut notes = Vec::new();
-    if let Some(lookups) = &context.lookups {
-        let state = lookups.repository().state();
-        if !state.reachable {
-            let since = state.down_since_ms.map(|since| format!(" since {}", rfc3339(since))).unwrap_or_default();
-            let error = state.last_error.filter(|_| told).map(|error| format!(": {error}")).unwrap_or_default();
-            let message = format!("Qlik Sense does not answer{since}{error}");
-            notes.push(Note { subject: "qlik", instance: None, state: None, message });
-        }
+fn report<'a>(
+    trouble: Option<String>,
+    qlik: Option<GateState>,
+    instances: impl Iterator<Item = (&'a str, Condition)>,
+    told: bool,
+) -> (StatusCode, Report) {
+    let mut report = Report::default();
+    if let Some(trouble) = trouble {
+        let message = if told { trouble } else { "cannot be written; Butler's log says why".to_owned() };
+        report.reasons.push(Note { subject: "store", instance: None, state: None, message });
     }
-    for instance in &context.instances {
-        let condition = instance.condition();
-        if condition == Condition::Running {
-            continue;
-        }
+    if let Some(state) = qlik.filter(|state| !state.reachable) {
+        let since = state.down_since_ms.map(|since| format!(" since {}", rfc3339(since))).unwrap_or_default();
+        let error = state.last_error.filter(|_| told).map(|error| format!(": {error}")).unwrap_or_default();
+        let message = format!("does not answer{since}{error}");
+        report.notes.push(Note { subject: "qlik", instance: None, state: None, message });
+    }
+    for (name, condition) in instances.filter(|(_, condition)| *condition != Condition::Running) {
         let state = serde_json::to_value(&condition).ok().and_then(|value| value["state"].as_str().map(str::to_owned));
         let message = match condition {
             Condition::Unavailable { message } | Condition::Failed { message } if told => message,
             _ => "does not run; its deliveries wait".to_owned(),
         };
-        notes.push(Note { subject: "instance", instance: Some(instance.name().to_owned()), state, message });
+        report.notes.push(Note { subject: "instance", instance: Some(name.to_owned()), state, message });
     }
-    notes
+    let ready = report.reasons.is_empty();
+    report.status = if ready { "ready" } else { "not ready" };
+    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(reachable: bool) -> GateState {
+        let last_error = (!reachable).then(|| "connection refused by sense1".to_owned());
+        GateState { reachable, down_since_ms: (!reachable).then_some(0), last_error, last_success_ms: None }
+    }
+
+    #[test]
+    fn only_the_store_makes_it_unready() {
+        let instances = || {
+            let unavailable = Condition::Unavailable { message: "no route to mail.internal".to_owned() };
+            [("chat", Condition::Running), ("mail", unavailable), ("mqtt", Condition::Stuck)].into_iter()
+        };
+        let (status, told) = report(None, Some(state(false)), instances(), true);
+        assert_eq!(status, StatusCode::OK);
+        let notes = json!([
+            { "subject": "qlik", "message": "does not answer since 1970-01-01T00:00:00.000Z: connection refused by sense1" },
+            { "subject": "instance", "instance": "mail", "state": "unavailable", "message": "no route to mail.internal" },
+            { "subject": "instance", "instance": "mqtt", "state": "stuck", "message": "does not run; its deliveries wait" },
+        ]);
+        assert_eq!(serde_json::to_value(told).unwrap(), json!({ "status": "ready", "reasons": [], "notes": notes }));
+
+        let (status, told) = report(Some("disk full".to_owned()), Some(state(true)), std::iter::empty(), true);
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        let reasons = json!([{ "subject": "store", "message": "disk full" }]);
+        assert_eq!(
+            serde_json::to_value(told).unwrap(),
+            json!({ "status": "not ready", "reasons": reasons, "notes": [] })
+        );
+    }
+
+    #[test]
+    fn who_may_not_read_is_told_no_details() {
+        let failed = Condition::Failed { message: "no route to mail.internal".to_owned() };
+        let (_, report) =
+            report(Some("disk full".to_owned()), Some(state(false)), [("mail", failed)].into_iter(), false);
+        let text = serde_json::to_string(&report).unwrap();
+        assert!(!["disk full", "sense1", "internal"].iter().any(|detail| text.contains(detail)), "{text}");
+        assert!(text.contains("\"state\":\"failed\""), "{text}");
+    }
 }

@@ -1,0 +1,135 @@
+//! Limits of size, time and number; binding and stopping.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use butler_plugin_api::{Endpoint, Response as PluginResponse, Scope};
+use futures_util::FutureExt;
+use reqwest::Method;
+use serde_json::json;
+use tokio::sync::Notify;
+
+use super::super::Server;
+use super::super::endpoints::Mount;
+use super::super::server::Limits;
+use super::{Options, Site, answer, echo, wire};
+use crate::config::Rest;
+
+#[tokio::test]
+async fn bodies_have_a_limit() {
+    let mounts = vec![echo("a", Endpoint::new("POST", "/v4/any", Scope::Read, ""))];
+    let site = Site::start(Options { mounts, ..Options::default() }).await;
+    let post = |length: usize| site.request(Method::POST, "/v4/any").body(" ".repeat(length));
+    assert_eq!(answer(post(1 << 20)).await.0, 201);
+    let too_large = json!({ "statusCode": 413, "code": "FST_ERR_CTP_BODY_TOO_LARGE", "error": "Payload Too Large",
+        "message": "Request body is too large" });
+    assert_eq!(answer(post((1 << 20) + 1)).await, (413, too_large.clone()));
+    // Announced or not.
+    let chunks = futures_util::stream::iter((0..2).map(|_| Ok::<_, std::io::Error>(vec![b' '; 600 << 10])));
+    let chunked = site.request(Method::POST, "/v4/any").body(reqwest::Body::wrap_stream(chunks));
+    assert_eq!(answer(chunked).await, (413, too_large));
+}
+
+/// Sends bytes and reads until the server closes.
+fn raw(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_slowly_is_cut_off_and_others_get_their_place() {
+    let limits = Limits {
+        connections: 1,
+        head: Duration::from_millis(200),
+        body: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let mounts = vec![echo("a", Endpoint::new("POST", "/v4/any", Scope::Read, ""))];
+    let site = Site::start(Options { mounts, limits, ..Options::default() }).await;
+    let address = site.address;
+    let raw = async |bytes: &'static [u8]| tokio::task::spawn_blocking(move || raw(address, bytes)).await.unwrap();
+    // Nothing at all, and half a head.
+    raw(b"").await;
+    let answer = raw(b"GET /v4/butlerping HTTP/1.1\r\nHost: loc").await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+    // Half a body.
+    let answer = raw(b"POST /v4/any HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc").await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    // A head that is too long.
+    let answer = raw(Box::leak(
+        [b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ".as_slice(), &vec![b'x'; 100_000]].concat().into_boxed_slice(),
+    ))
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    // The only place is free again; an old client needs no `Host`.
+    let answer = raw(b"GET /v4/butlerping HTTP/1.0\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_stop_lets_requests_under_way_end() {
+    let (arrived, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let slow = {
+        let (arrived, go) = (arrived.clone(), go.clone());
+        Mount::fake("a", Endpoint::new("GET", "/v4/slow", Scope::Read, ""), move |_| {
+            let (arrived, go) = (arrived.clone(), go.clone());
+            async move {
+                arrived.notify_one();
+                go.notified().await;
+                wire(PluginResponse::json(200, &"done"))
+            }
+            .boxed()
+        })
+    };
+    let site = Site::start(Options { mounts: vec![slow], ..Options::default() }).await;
+    // An idle connection does not hold up the stop.
+    assert_eq!(answer(site.get("/v4/butlerping")).await.0, 200);
+    let request = tokio::spawn(answer(site.get("/v4/slow")));
+    arrived.notified().await;
+    site.stop.send(true).unwrap();
+    while TcpStream::connect(site.address).is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!site.running.is_finished());
+    go.notify_one();
+    assert_eq!(request.await.unwrap(), (200, json!("done")));
+    site.running.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_does_not_end_is_cut_off() {
+    let arrived = Arc::new(Notify::new());
+    let endless = {
+        let arrived = arrived.clone();
+        Mount::fake("a", Endpoint::new("GET", "/v4/endless", Scope::Read, ""), move |_| {
+            arrived.notify_one();
+            std::future::pending().boxed()
+        })
+    };
+    let limits = Limits { stop: Duration::from_millis(50), ..Limits::default() };
+    let site = Site::start(Options { mounts: vec![endless], limits, ..Options::default() }).await;
+    let request = tokio::spawn(site.get("/v4/endless").send());
+    arrived.notified().await;
+    site.stop.send(true).unwrap();
+    site.running.await.unwrap();
+    assert!(request.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_explained() {
+    let site = Site::start(Options::default()).await;
+    let error = Server::bind(&Rest { listen: site.address, ..Rest::default() }).unwrap_err().to_string();
+    assert!(
+        error.contains(&site.address.to_string()) && error.contains("`rest.listen`") && error.contains("another port"),
+        "{error}"
+    );
+    let foreign = Rest { listen: "192.0.2.1:0".parse().unwrap(), ..Rest::default() };
+    let error = Server::bind(&foreign).unwrap_err().to_string();
+    assert!(error.contains("this machine has no such address"), "{error}");
+}

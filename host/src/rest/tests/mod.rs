@@ -1,0 +1,184 @@
+//! The server as callers see it, over loopback.
+
+mod access;
+mod limits;
+mod lists;
+mod plugins;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use butler_plugin_api::abi::{WireRequest, WireResponse};
+use butler_plugin_api::{Endpoint, Response as PluginResponse, Scope};
+use futures_util::FutureExt;
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use super::endpoints::Mount;
+use super::server::Limits;
+use super::{Context, ContextParts, Server};
+use crate::config::{Rest, Secrets, TlsProfile, Token, Udp};
+use crate::ingest::UdpServer;
+use crate::observe::TaskStates;
+use crate::plugins::{HttpClients, PluginMetrics, Shared};
+use crate::qlik;
+use crate::store::{NewDelivery, NewEvent, Routed, Settled, Settlement, Store, now_ms};
+
+/// A running server over a store of its own.
+struct Site {
+    store: Store,
+    shared: Arc<Shared>,
+    tasks: Arc<TaskStates>,
+    woken: Arc<Mutex<Vec<String>>>,
+    address: SocketAddr,
+    client: Client,
+    stop: watch::Sender<bool>,
+    running: JoinHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+#[derive(Default)]
+struct Options {
+    rest: Rest,
+    mounts: Vec<Mount>,
+    limits: Limits,
+    secrets: Vec<String>,
+    udp: bool,
+    /// Instances that the config has, by name only.
+    instances: Vec<&'static str>,
+}
+
+const ADMIN: &str = "token-of-the-run-file";
+
+impl Site {
+    async fn start(options: Options) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("butler.db")).await.unwrap();
+        let shared = Arc::new(Shared {
+            runtime: tokio::runtime::Handle::current(),
+            store: store.clone(),
+            accepted: Arc::new(Notify::new()),
+            http: HttpClients::new(BTreeMap::new()),
+            qlik: None,
+            metrics: PluginMetrics::default(),
+            secrets: Arc::new(Secrets::new(options.secrets)),
+        });
+        let (tasks, woken) = (Arc::new(TaskStates::default()), Arc::new(Mutex::new(Vec::new())));
+        let udp = options.udp.then(|| {
+            let config: Udp = serde_json::from_value(json!({ "listen": "127.0.0.1:0" })).unwrap();
+            Arc::new(UdpServer::bind(&config).unwrap().start().unwrap())
+        });
+        let mut context = Context::new(ContextParts {
+            store: store.clone(),
+            instances: Vec::new(),
+            udp,
+            lookups: None,
+            tasks: tasks.clone(),
+            shared: shared.clone(),
+            wake: {
+                let woken = woken.clone();
+                Box::new(move |instance| woken.lock().unwrap().push(instance.to_owned()))
+            },
+        });
+        context.names.extend(options.instances.into_iter().map(str::to_owned));
+        let rest = Rest { listen: "127.0.0.1:0".parse().unwrap(), ..options.rest };
+        let server = Server::bind(&rest).unwrap();
+        let address = server.local_addr();
+        let server = server.with_mounts(Arc::new(context), ADMIN, options.mounts, options.limits).unwrap();
+        let (stop, stopping) = watch::channel(false);
+        let running = tokio::spawn(server.run(stopping));
+        let client = Client::builder()
+            .tls_backend_preconfigured(qlik::profile(&TlsProfile::default()).unwrap())
+            .no_proxy()
+            .build()
+            .unwrap();
+        Self { store, shared, tasks, woken, address, client, stop, running, _folder: folder }
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("http://{}{path}", self.address))
+    }
+
+    fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    /// Accepts events of a task; answers their ids.
+    async fn accept(&self, kinds: &[&str]) -> Vec<i64> {
+        let event = |(n, kind): (usize, &&str)| NewEvent {
+            kind: (*kind).to_owned(),
+            time: 1000,
+            received: now_ms(),
+            source: "test".to_owned(),
+            keys: Vec::new(),
+            data: serde_json::from_value(json!({ "task": { "id": format!("t{}", n % 2), "name": "Sales" } })).unwrap(),
+        };
+        let accepted = self.store.accept(kinds.iter().enumerate().map(event).collect()).await.unwrap();
+        accepted.into_iter().map(crate::store::Accepted::seq).collect()
+    }
+
+    /// Makes a delivery of an event.
+    async fn deliver(&self, seq: i64, instance: &str) -> i64 {
+        let row = self.store.event(seq).await.unwrap().unwrap();
+        let delivery = NewDelivery { instance: instance.to_owned(), order_key: None, throttle: None, unknown: None };
+        let routed = Routed {
+            seq,
+            kind: row.event.kind,
+            time: 1000,
+            task: row.event.data.task.as_ref().map(|task| task.id.clone()),
+            data: serde_json::to_string(&row.event.data).unwrap(),
+            keys: Vec::new(),
+            deliveries: vec![delivery],
+            script_log: None,
+        };
+        self.store.route(vec![routed]).await.unwrap()[0].as_ref().unwrap()[0].id
+    }
+
+    async fn bury(&self, instance: &str, error: &str) {
+        let settled = self.store.claim(instance, 10, false, 60_000).await.unwrap().into_iter().map(|claimed| Settled {
+            id: claimed.id,
+            token: claimed.token,
+            settlement: Settlement::Dead { error: error.to_owned() },
+        });
+        self.store.settle(settled.collect()).await.unwrap();
+    }
+}
+
+/// Status and body.
+async fn answer(request: RequestBuilder) -> (u16, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default())
+}
+
+async fn text(request: RequestBuilder) -> (StatusCode, String) {
+    let response = request.send().await.unwrap();
+    (response.status(), response.text().await.unwrap())
+}
+
+/// Answers with what the plugin would see.
+fn echo(instance: &str, endpoint: Endpoint) -> Mount {
+    Mount::fake(instance, endpoint, |request: WireRequest| {
+        let seen = json!({
+            "method": request.method,
+            "url": request.url,
+            "headers": request.headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+            "body": String::from_utf8(request.body).unwrap(),
+            "options": serde_json::from_str::<Value>(&request.options).unwrap(),
+        });
+        std::future::ready(wire(PluginResponse::json(201, &seen))).boxed()
+    })
+}
+
+fn wire(response: PluginResponse) -> WireResponse {
+    WireResponse { status: response.status, headers: response.headers, body: response.body, options: String::new() }
+}
+
+fn token(name: &str, secret: &str, scopes: &[Scope]) -> Token {
+    let sha256 = Sha256::digest(secret).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+    Token { name: name.to_owned(), sha256, scopes: scopes.to_vec() }
+}
