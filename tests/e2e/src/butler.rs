@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{butler_exe, http, wait_for};
+use crate::{butler_exe, http, provide_test_plugins, wait_for};
 
 /// A running daemon. It is killed when it is dropped.
 pub struct Butler {
@@ -90,6 +90,7 @@ impl Butler {
     pub async fn start_in(folder: Arc<TempDir>, config: &str, environment: &[(&str, &str)]) -> Self {
         let path = folder.path().join("butler.yaml");
         std::fs::write(&path, complete(config)).expect("the config can be written");
+        provide_test_plugins(folder.path(), config);
         let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         Self::spawn(folder, path, environment).await
     }
@@ -286,6 +287,7 @@ fn complete(config: &str) -> String {
         ("store:", "store: { path: butler.db }\n"),
         ("udp:", "udp: { listen: \"127.0.0.1:0\" }\n"),
         ("rest:", "rest: { listen: \"127.0.0.1:0\" }\n"),
+        ("pluginDirs:", "pluginDirs: [plugins]\n"),
     ] {
         if !has(key) {
             text.push_str(section);

@@ -6,7 +6,7 @@ mod butler;
 mod sink;
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use butler::{Butler, Output, run, stop_gently};
@@ -36,15 +36,43 @@ pub fn butler_exe() -> PathBuf {
     path
 }
 
-/// The file of a plugin, as cargo built it.
+/// Plugins for tests only. Their files are not named as plugins are, so that no search path finds them by itself.
+const TEST_PLUGINS: [&str; 3] = ["probe", "other-version", "other-layout"];
+
+/// The file of a plugin, as cargo built it. Those for tests only are to be copied under [`plugin_file_name`].
 ///
 /// # Panics
 /// When it has not been built.
 pub fn plugin_file(plugin: &str) -> PathBuf {
-    let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    let path = target_dir().join(format!("{prefix}butler_plugin_{}{suffix}", plugin.replace('-', "_")));
+    let name = if TEST_PLUGINS.contains(&plugin) { format!("test-plugin-{plugin}") } else { format!("butler-plugin-{plugin}") };
+    let path = target_dir().join(library_name(&name));
     assert!(path.is_file(), "{} is missing: run `cargo build --workspace` first", path.display());
     path
+}
+
+/// The name under which a plugin's file is found.
+pub fn plugin_file_name(plugin: &str) -> String {
+    library_name(&format!("butler-plugin-{plugin}"))
+}
+
+fn library_name(package: &str) -> String {
+    let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    format!("{prefix}{}{suffix}", package.replace('-', "_"))
+}
+
+/// Copies the test plugins that a config uses into `plugins` in a folder; `pluginDirs: [plugins]` then finds them.
+///
+/// # Panics
+/// When the folder cannot be written.
+pub fn provide_test_plugins(folder: &Path, config: &str) {
+    for plugin in TEST_PLUGINS.iter().filter(|plugin| config.contains(&format!("use: {plugin}"))) {
+        let plugins = folder.join("plugins");
+        std::fs::create_dir_all(&plugins).expect("the folder of the test can be written");
+        let target = plugins.join(plugin_file_name(plugin));
+        if !target.exists() {
+            std::fs::copy(plugin_file(plugin), target).expect("the folder of the test can be written");
+        }
+    }
 }
 
 /// Waits until a condition holds and returns its value.
