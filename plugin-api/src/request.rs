@@ -31,6 +31,15 @@ impl Request {
     }
 }
 
+/// The error form of the REST API, in the order of its keys.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ErrorBody<'a> {
+    status_code: u16,
+    error: &'a str,
+    message: &'a str,
+}
+
 /// The answer of an endpoint.
 #[derive(Debug, Clone, Default)]
 pub struct Response {
@@ -73,16 +82,9 @@ impl Response {
             502 => "Bad Gateway",
             503 => "Service Unavailable",
             504 => "Gateway Timeout",
-            400..=499 => "Client Error",
+            code if code < 500 => "Client Error",
             _ => "Internal Server Error",
         };
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Body<'a> {
-            status_code: u16,
-            error: &'a str,
-            message: &'a str,
-        }
-        Self::json(status, &Body { status_code: status, error: reason, message })
+        Self::json(status, &ErrorBody { status_code: status, error: reason, message })
     }
 }

@@ -15,25 +15,25 @@ use crate::plugins::{HttpClients, Instance, PluginMetrics, Shared};
 use crate::qlik::{Lookups, Repository};
 use crate::store::Store;
 
-/// The lines so far.
+/// The lines: how many say that something failed.
 #[derive(Default)]
 struct Lines {
     failed: usize,
 }
 
 impl Lines {
-    fn good(&self, what: &str, detail: &str) {
-        println!("ok      {what:<28} {detail}");
-    }
-
-    fn note(&self, what: &str, detail: &str) {
-        println!("note    {what:<28} {detail}");
-    }
-
     fn bad(&mut self, what: &str, detail: &str) {
         self.failed += 1;
         println!("failed  {what:<28} {detail}");
     }
+}
+
+fn good(what: &str, detail: &str) {
+    println!("ok      {what:<28} {detail}");
+}
+
+fn note(what: &str, detail: &str) {
+    println!("note    {what:<28} {detail}");
 }
 
 /// Checks a config. Nothing is bound, no alert is sent, and a running daemon is not disturbed.
@@ -41,9 +41,9 @@ pub(super) async fn run(path: &Path, log_level: Option<Level>) -> Result<(), Fai
     let setup = daemon::load(path)?;
     observe::init_logging(log_level.unwrap_or(Level::Warn), setup.loaded.config.log.format);
     let mut lines = Lines::default();
-    lines.good("config", &format!("{}, {} instances", path.display(), setup.loaded.config.plugins.len()));
+    good("config", &format!("{}, {} instances", path.display(), setup.loaded.config.plugins.len()));
     for warning in &setup.loaded.warnings {
-        lines.note("config", warning);
+        note("config", warning);
     }
     let lookups = qlik(&setup, &mut lines).await;
     instances(&setup, lookups, &mut lines).await?;
@@ -57,7 +57,7 @@ pub(super) async fn run(path: &Path, log_level: Option<Level>) -> Result<(), Fai
 async fn qlik(setup: &Setup, lines: &mut Lines) -> Option<Arc<Lookups>> {
     let config = &setup.loaded.config;
     let Some(qlik) = &config.qlik else {
-        lines.note("qlik", "no `qlik:` in the config: events keep the facts of their log line, their type is assumed");
+        note("qlik", "no `qlik:` in the config: events keep the facts of their log line, their type is assumed");
         return None;
     };
     let repository = match Repository::new(qlik) {
@@ -68,7 +68,7 @@ async fn qlik(setup: &Setup, lines: &mut Lines) -> Option<Arc<Lookups>> {
         }
     };
     match repository.probe().await {
-        Ok(version) => lines.good("qlik", &format!("{} answers, version {version}", repository.server())),
+        Ok(version) => good("qlik", &format!("{} answers, version {version}", repository.server())),
         Err(error) => lines.bad("qlik", &error.to_string()),
     }
     Some(Arc::new(Lookups::new(repository, &config.script_log)))
@@ -105,12 +105,12 @@ async fn instances(setup: &Setup, qlik: Option<Arc<Lookups>>, lines: &mut Lines)
 
 async fn probe(instance: &Instance, what: &str, lines: &mut Lines) {
     if !instance.manifest().operations.iter().any(|operation| operation == "check") {
-        lines.good(what, "starts (the plugin has no check of its destination)");
+        good(what, "starts (the plugin has no check of its destination)");
         return;
     }
     match instance.invoke("check", Value::Null).await {
-        Ok(answer) => lines.good(what, answer.as_str().unwrap_or("its destination can be reached")),
-        Err(OperationError::Unsupported(_)) => lines.good(what, "starts"),
+        Ok(answer) => good(what, answer.as_str().unwrap_or("its destination can be reached")),
+        Err(OperationError::Unsupported(_)) => good(what, "starts"),
         Err(error) => lines.bad(what, &error.to_string()),
     }
 }

@@ -47,9 +47,9 @@ async fn remove_old(store: &Store, config: &Config, stop: &watch::Receiver<bool>
         let now = now_ms();
         let (before, logs) = (now - config.store.keep.millis(), now - config.script_log.keep.millis());
         match store.remove_old(before, logs, config.store.max_size.as_bytes()).await {
-            Ok(step) => {
-                removed += step.events;
-                if !step.more {
+            Ok(some) => {
+                removed += some.events;
+                if !some.more {
                     break;
                 }
             }

@@ -203,7 +203,7 @@ impl Enricher {
             match NewScriptLog::new(&reference, &log.text) {
                 Ok(packed) => *script_log = Some(packed),
                 Err(error) => {
-                    tracing::warn!(event = event.id, %error, "the script log cannot be compressed and is not kept")
+                    tracing::warn!(event = event.id, %error, "the script log cannot be compressed and is not kept");
                 }
             }
             event.data.script_log = Some(log.to_event(self.parts.script_log.lines as usize, reference));

@@ -66,10 +66,12 @@ impl Route {
         if self.caused(event) {
             return None;
         }
-        let (number, rule, unknown) = self.rules.iter().enumerate().find_map(|(number, rule)| {
-            let unknown = rule.matches(event, document)?;
-            Some((number, rule, unknown))
-        })?;
+        let (number, rule, unknown) =
+            self.rules.iter().enumerate().find_map(|(number, rule)| match rule.matches(event, document) {
+                Verdict::Holds => Some((number, rule, None)),
+                Verdict::Unknown(path) => Some((number, rule, Some(path))),
+                Verdict::Fails => None,
+            })?;
         let throttle = rule.throttle.as_ref().and_then(|(per, every_ms)| {
             let value = per.key(event, document)?;
             let key = format!("{}|{number}|{}|{value}", self.instance, event.kind);
@@ -117,18 +119,15 @@ impl CompiledRule {
         Ok(Self { kinds: rule.events.clone(), periodic: true, conditions, throttle, on_unknown })
     }
 
-    /// `None`: does not match. `Some(path)`: matches, and the condition on `path` could not be decided.
-    fn matches(&self, event: &Event, document: &Value) -> Option<Option<String>> {
-        if !self.periodic && kind::PERIODIC.contains(&event.kind.as_str()) {
-            return None;
-        }
-        if !self.kinds.iter().any(|pattern| glob(pattern, &event.kind)) {
-            return None;
+    fn matches(&self, event: &Event, document: &Value) -> Verdict {
+        if !self.periodic && kind::PERIODIC.contains(&event.kind.as_str())
+            || !self.kinds.iter().any(|pattern| glob(pattern, &event.kind))
+        {
+            return Verdict::Fails;
         }
         match self.conditions.verdict(event, document) {
-            Verdict::Holds => Some(None),
-            Verdict::Unknown(path) if self.on_unknown == OnUnknown::Deliver => Some(Some(path)),
-            Verdict::Fails | Verdict::Unknown(_) => None,
+            Verdict::Unknown(_) if self.on_unknown == OnUnknown::Drop => Verdict::Fails,
+            verdict => verdict,
         }
     }
 }
@@ -148,6 +147,7 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "reads better with `json!`")]
     fn event(kind: &str, source: &str, data: Value) -> Event {
         serde_json::from_value(
             json!({ "id": "x-1", "kind": kind, "time": "", "receivedAt": "", "source": source, "data": data }),

@@ -16,7 +16,7 @@ use crate::qlik;
 /// Longest answer that is read.
 const MAX_ANSWER: usize = 16 << 20;
 const TIMEOUT: Duration = Duration::from_secs(30);
-const MAX_TIMEOUT: Duration = Duration::from_secs(300);
+const MAX_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// HTTP clients by TLS profile.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl HttpClients {
             .tls_backend_preconfigured(config)
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(10))
-            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_idle_timeout(Duration::from_mins(1))
             .pool_max_idle_per_host(8)
             .user_agent(concat!("butler/", env!("CARGO_PKG_VERSION")))
             .build()

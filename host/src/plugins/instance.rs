@@ -20,7 +20,7 @@ use crate::config::{OnStuck, PluginEntry};
 use crate::stop::stopping;
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
-const CALL_DEADLINE: Duration = Duration::from_secs(60);
+const CALL_DEADLINE: Duration = Duration::from_mins(1);
 const HEALTH_DEADLINE: Duration = Duration::from_secs(10);
 const HEALTH_EVERY: Duration = Duration::from_secs(30);
 /// A thread that does not take a message for so long is blocked.
@@ -246,7 +246,7 @@ impl Instance {
                 return;
             }
             // One that ran for long was well: its next failure is a first one.
-            failures = if started.elapsed() > Duration::from_secs(600) { 0 } else { failures };
+            failures = if started.elapsed() > Duration::from_mins(10) { 0 } else { failures };
             let wait = RESTART_WAITS[failures.min(RESTART_WAITS.len() - 1)];
             failures += 1;
             tokio::select! {
@@ -325,7 +325,7 @@ impl Instance {
                     this.restart.notify_one();
                     return;
                 }
-                while !worker.responds(Duration::from_secs(3600)).await {
+                while !worker.responds(Duration::from_hours(1)).await {
                     if matches!(*condition.borrow(), Condition::Stopped | Condition::Failed { .. }) {
                         return;
                     }
@@ -395,9 +395,8 @@ impl Instance {
             let response = butler_plugin_api::Response::error(status, message);
             WireResponse { status, headers: response.headers, body: response.body, options: String::new() }
         };
-        let worker = match (self.condition(), self.worker()) {
-            (Condition::Running, Some(worker)) => worker,
-            _ => return error(503, &format!("the instance `{}` does not run at present", self.name())),
+        let (Condition::Running, Some(worker)) = (self.condition(), self.worker()) else {
+            return error(503, &format!("the instance `{}` does not run at present", self.name()));
         };
         match worker.call(CALL_DEADLINE, move |handle| handle.call(request)).await {
             Ok(mut response) => {

@@ -94,12 +94,11 @@ impl Worker {
             })
         });
         self.messages.send(Message::Call(job)).map_err(|_| CallError::Gone)?;
-        match tokio::time::timeout(deadline, answer).await {
-            Ok(answer) => answer.map_err(|_| CallError::Gone),
-            Err(_) => {
-                abort.abort();
-                Err(CallError::Deadline)
-            }
+        if let Ok(answer) = tokio::time::timeout(deadline, answer).await {
+            answer.map_err(|_| CallError::Gone)
+        } else {
+            abort.abort();
+            Err(CallError::Deadline)
         }
     }
 

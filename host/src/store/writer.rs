@@ -152,9 +152,8 @@ impl Loop {
                 }
                 Err(_) => {
                     // One of them is at fault: find out which, without failing the others.
-                    let mut rest: Vec<_> = group.drain(..).collect();
-                    while !rest.is_empty() {
-                        let mut single = vec![rest.remove(0)];
+                    for operation in std::mem::take(group) {
+                        let mut single = vec![operation];
                         if !Box::pin(self.commit(&mut single)).await {
                             return false;
                         }

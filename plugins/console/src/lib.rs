@@ -1,7 +1,8 @@
 //! Writes events as readable lines to standard output: the first destination to try, and a help in finding out what
 //! other instances would get.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 
 use butler_plugin_api::{Delivery, DeliveryError, Host, Manifest, Plugin, StartError};
 use schemars::JsonSchema;
@@ -56,15 +57,16 @@ fn render(format: Format, delivery: &Delivery) -> Result<String, DeliveryError> 
         let text = serde_json::to_string(event).map_err(|error| DeliveryError::reject(error.to_string()))?;
         return Ok(text + "\n");
     }
+    // Writing to a text cannot fail.
     let mut text = format!("{}  {:<26}  {}", event.time, event.kind, event.summary());
     let note = delivery.note();
     if !note.is_empty() {
-        text.push_str(&format!("  [{note}]"));
+        let _ = write!(text, "  [{note}]");
     }
     text.push('\n');
     if matches!(format, Format::Detailed) {
         for (name, value) in details(delivery) {
-            text.push_str(&format!("    {name:<12} {value}\n"));
+            let _ = writeln!(text, "    {name:<12} {value}");
         }
     }
     Ok(text)
@@ -102,7 +104,8 @@ fn details(delivery: &Delivery) -> Vec<(&'static str, String)> {
     }
     if let Some(log) = &data.script_log {
         rows.push(("script log", format!("{} lines, the last:", log.rows)));
-        rows.extend(log.tail.iter().rev().take(3).rev().map(|line| ("", line.clone())));
+        let lines: Vec<&String> = log.tail.iter().filter(|line| !line.trim().is_empty()).collect();
+        rows.extend(lines.iter().rev().take(3).rev().map(|line| ("", (*line).clone())));
     }
     rows
 }

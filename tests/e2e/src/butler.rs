@@ -143,16 +143,25 @@ impl Butler {
     }
 
     /// Address of its REST server: `http://127.0.0.1:…`.
+    ///
+    /// # Panics
+    /// When the run file does not have it.
     pub fn rest(&self) -> &str {
         self.run["rest"].as_str().expect("the run file names the REST server")
     }
 
     /// Its admin token.
+    ///
+    /// # Panics
+    /// When the run file does not have it.
     pub fn token(&self) -> &str {
         self.run["token"].as_str().expect("the run file has a token")
     }
 
     /// Address of its UDP socket.
+    ///
+    /// # Panics
+    /// When the run file does not have it.
     pub fn udp(&self) -> &str {
         self.run["udp"].as_str().expect("the config has UDP")
     }

@@ -17,6 +17,9 @@ pub use sink::{Answer, Received, Sink};
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The folder of the executable and of the plugin files: this test's own target folder.
+///
+/// # Panics
+/// When the system does not tell where this test is.
 pub fn target_dir() -> PathBuf {
     let mut path = std::env::current_exe().expect("a test has an executable");
     path.pop();
@@ -44,7 +47,11 @@ const TEST_PLUGINS: [&str; 3] = ["probe", "other-version", "other-layout"];
 /// # Panics
 /// When it has not been built.
 pub fn plugin_file(plugin: &str) -> PathBuf {
-    let name = if TEST_PLUGINS.contains(&plugin) { format!("test-plugin-{plugin}") } else { format!("butler-plugin-{plugin}") };
+    let name = if TEST_PLUGINS.contains(&plugin) {
+        format!("test-plugin-{plugin}")
+    } else {
+        format!("butler-plugin-{plugin}")
+    };
     let path = target_dir().join(library_name(&name));
     assert!(path.is_file(), "{} is missing: run `cargo build --workspace` first", path.display());
     path

@@ -118,9 +118,7 @@ impl Plugin for Probe {
     }
 
     async fn call(&self, request: Request) -> Response {
-        if request.route == "/v5/probe/panic" {
-            panic!("the probe was told to panic");
-        }
+        assert!(request.route != "/v5/probe/panic", "the probe was told to panic");
         let body = request.json().unwrap_or(Value::Null);
         Response::json(
             201,
@@ -151,7 +149,7 @@ impl Probe {
         }
         let storage = self.host.storage();
         let count = storage.get("count").await?.and_then(|value| value.as_u64()).unwrap_or_default() + 1;
-        storage.set("count", &json!(count), Some(Duration::from_secs(3600))).await?;
+        storage.set("count", &json!(count), Some(Duration::from_hours(1))).await?;
         self.host.sleep(Duration::from_millis(5)).await;
         self.host.metrics().count("reports_total", &[("kind", &event.kind)], 1).await?;
         let emitted = self.host.emit("node.silent", json!({ "node": "probe", "message": event.id })).await?;
