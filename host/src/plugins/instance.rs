@@ -154,9 +154,13 @@ impl Instance {
         self.condition.subscribe()
     }
 
-    /// What the plugin said last when it was asked how it is.
+    /// How it is: what the plugin said last, or why the last delivery failed.
     pub fn health(&self) -> Health {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let said = self.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match (said, self.statistics.last_error()) {
+            (Health::Good, Some(error)) => Health::Degraded(format!("the last delivery failed: {error}")),
+            (said, _) => said,
+        }
     }
 
     fn set(&self, condition: Condition) {

@@ -122,6 +122,8 @@ pub struct Released {
 /// An instance says so at most once in this time.
 const NOTICE_EVERY_MS: i64 = 15 * 60 * 1000;
 const ERROR_LENGTH: usize = 2000;
+/// Deliveries of an instance that is gone are kept open for so long.
+const PARKED_FOR_MS: i64 = 7 * 24 * 3_600_000;
 
 struct Claim {
     instance: String,
@@ -189,7 +191,7 @@ impl Store {
             .await
     }
 
-    /// Takes back leases that have run out, and says what was not said yet of dead deliveries.
+    /// Takes back leases that have run out, buries what was parked for too long, and says what was not said yet of dead deliveries.
     pub async fn tend(&self) -> Result<Released, StoreError> {
         let numbers = self.inner.next_event.clone();
         self.inner.writer.run(numbers, |numbers, connection| Box::pin(tend(numbers, connection))).await
@@ -508,6 +510,12 @@ async fn tend(numbers: &AtomicI64, connection: &mut SqliteConnection) -> sqlx::R
     .fetch_all(&mut *connection)
     .await?;
     released.instances = instances;
+    sqlx::query("UPDATE deliveries SET state = 3, error = ?, updated = ?2 WHERE state = 5 AND updated < ?2 - ?3")
+        .bind("its instance has been gone from the config for 7 days")
+        .bind(now)
+        .bind(PARKED_FOR_MS)
+        .execute(&mut *connection)
+        .await?;
     // One a round is enough: rounds come often.
     let unsaid: Option<(String, i64)> =
         sqlx::query_as("SELECT instance, unsaid FROM dead_notices WHERE unsaid > 0 AND at + ? <= ? LIMIT 1")

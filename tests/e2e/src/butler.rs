@@ -36,19 +36,41 @@ pub struct Output {
 /// Runs the executable to its end.
 ///
 /// # Panics
-/// When it cannot be started.
+/// When it cannot be started, or does not end.
 pub fn run(arguments: &[&str]) -> Output {
-    let output = Command::new(butler_exe())
+    run_with(arguments, &[])
+}
+
+/// The same with environment variables.
+///
+/// # Panics
+/// When it cannot be started, or does not end.
+pub fn run_with(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut child = Command::new(butler_exe())
         .args(arguments)
         .env_remove("BUTLER_CONFIG")
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("the executable starts");
-    Output {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    let pipes = [drain(child.stdout.take()), drain(child.stderr.take())];
+    let until = std::time::Instant::now() + crate::PATIENCE;
+    let status = loop {
+        match child.try_wait().expect("a child can be waited for") {
+            Some(status) => break Some(status),
+            None if std::time::Instant::now() > until => {
+                let _ = child.kill();
+                let _ = child.wait();
+                break None;
+            }
+            None => std::thread::sleep(std::time::Duration::from_millis(5)),
+        }
+    };
+    let [stdout, stderr] = pipes.map(|pipe| pipe.join().expect("a reader of a pipe does not panic"));
+    let Some(status) = status else { panic!("`butler {}` does not end:\n{stdout}{stderr}", arguments.join(" ")) };
+    Output { code: status.code().unwrap_or(-1), stdout, stderr }
 }
 
 /// Asks a process to stop (SIGTERM).
@@ -193,6 +215,38 @@ impl Butler {
         )
     }
 
+    /// POST of JSON with the admin token; the status and the JSON of the answer.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let request = http().post(format!("{}{path}", self.rest())).bearer_auth(self.token());
+        let request = request.header("content-type", "application/json").body(body.to_string());
+        let answer = request.send().await.expect("the daemon answers");
+        let status = answer.status().as_u16();
+        let bytes = answer.bytes().await.expect("the daemon answers whole");
+        (status, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    /// An event by the API, with its deliveries; null if there is none.
+    pub async fn event(&self, id: &str) -> Value {
+        let (status, event) = self.get(&format!("/v5/events/{id}")).await;
+        if status == 200 { event } else { Value::Null }
+    }
+
+    /// Waits until the newest event about a task is routed, and returns it with its deliveries.
+    ///
+    /// # Panics
+    /// When there is none in time.
+    pub async fn wait_routed(&self, task: &str, kind: &str) -> Value {
+        let id = wait_for(&format!("a routed event {kind} about {task}"), || async {
+            let (_, answer) = self.get(&format!("/v5/events?task={task}&kind={kind}&limit=1")).await;
+            let event = &answer["events"][0];
+            (event["state"] == "routed").then(|| event["id"].as_str().map(str::to_owned)).flatten()
+        });
+        self.event(&id.await).await
+    }
+
     /// One value of `/metrics`: the sample whose name and labels are exactly this text.
     pub async fn metric(&self, series: &str) -> Option<f64> {
         let (_, page) = self.get("/metrics").await;
@@ -320,4 +374,15 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> Arc<Mutex<String>> {
         });
     }
     text
+}
+
+/// Reads a pipe to its end on a thread of its own.
+fn drain(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
 }

@@ -3,15 +3,17 @@
 //! Nothing here skips: if the executable or a plugin file is missing, the test fails and says which command builds it.
 
 mod butler;
+mod sense;
 mod sink;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use butler::{Butler, Output, run, stop_gently};
 pub use qlik_simulator as qlik;
-pub use sink::{Answer, Received, Sink};
+
+pub use self::butler::{Butler, Output, run, run_with, stop_gently};
+pub use self::sink::{Answer, Received, Sink};
 
 /// Longest time that a condition may take to come true; generous, since machines are shared.
 pub const PATIENCE: Duration = Duration::from_secs(40);

@@ -22,6 +22,10 @@ pub struct Received {
     pub headers: HeaderMap,
     /// Body as text.
     pub body: String,
+    /// When it came.
+    pub at: std::time::Instant,
+    /// The status that it was answered with; none for [`Answer::Hang`].
+    pub status: Option<u16>,
 }
 
 impl Received {
@@ -110,6 +114,11 @@ impl Sink {
         self.lock().received.clone()
     }
 
+    /// The requests that were answered with success.
+    pub fn successes(&self) -> Vec<Received> {
+        self.received().into_iter().filter(|received| received.status.is_some_and(|code| code < 300)).collect()
+    }
+
     /// Waits for so many requests and returns them.
     pub async fn wait(&self, count: usize) -> Vec<Received> {
         crate::wait_for(&format!("{count} requests at the sink"), || async {
@@ -144,13 +153,19 @@ async fn answer(
 ) -> Response {
     let answer = {
         let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = script.once.pop_front().or_else(|| script.always.clone()).unwrap_or(Answer::Status(200));
         script.received.push(Received {
             method: method.to_string(),
             target: uri.to_string(),
             headers,
             body: String::from_utf8_lossy(&body).into_owned(),
+            at: std::time::Instant::now(),
+            status: match answer {
+                Answer::Status(code) | Answer::RetryAfter(code, _) => Some(code),
+                Answer::Hang => None,
+            },
         });
-        script.once.pop_front().or_else(|| script.always.clone()).unwrap_or(Answer::Status(200))
+        answer
     };
     let status = |code: u16| StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     match answer {
