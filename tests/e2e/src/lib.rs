@@ -13,6 +13,7 @@ use std::time::Duration;
 pub use qlik_simulator as qlik;
 
 pub use self::butler::{Butler, Output, run, run_with, stop_gently};
+pub use self::sense::{Fields, Sense, datagram, failure, fields};
 pub use self::sink::{Answer, Received, Sink};
 
 /// Longest time that a condition may take to come true; generous, since machines are shared.

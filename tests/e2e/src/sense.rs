@@ -4,13 +4,13 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
-use butler::ingest::sample;
+use ::butler::ingest::sample;
 use qlik_simulator::{Options, QlikSimulator};
 use tempfile::TempDir;
 
 use crate::Butler;
 
-pub use butler::ingest::sample::Fields;
+pub use ::butler::ingest::sample::Fields;
 
 /// A simulated Qlik Sense, with a folder for a daemon that asks it.
 pub struct Sense {
