@@ -40,7 +40,9 @@ pub trait Plugin: Send + Sync + Sized + 'static {
 
     /// Brings several events to the destination, with one result each, in the same order.
     ///
-    /// For a plugin whose manifest sets [`Manifest::batch`]; by default calls [`Plugin::deliver`] one after another.
+    /// For a plugin whose manifest sets [`Manifest::batch`]; by default calls [`Plugin::deliver`] one after another. An
+    /// implementation of your own that emits events names their keys itself ([`Host::emit_once`]): only the default knows
+    /// which delivery an event comes from.
     fn deliver_batch(&self, deliveries: &[Delivery]) -> impl Future<Output = Vec<Result<(), DeliveryError>>> + Send {
         async move {
             let mut results = Vec::with_capacity(deliveries.len());

@@ -9,7 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use butler_plugin_api::{Event, kind};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::oneshot::error::TryRecvError;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::router::Router;
@@ -72,7 +73,8 @@ impl Enricher {
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let (ready, queue) = mpsc::channel(ROUTE_BATCH);
         let routing = tokio::spawn(self.clone().route_all(queue));
-        let mut waiting: JoinSet<i64> = JoinSet::new();
+        let mut waiting: JoinSet<()> = JoinSet::new();
+        let mut turns = Turns::default();
         let mut seen = 0;
         while !*stop.borrow() {
             let free = WINDOW.saturating_sub(waiting.len());
@@ -91,13 +93,14 @@ impl Enricher {
             for row in rows {
                 seen = row.seq;
                 let (this, ready) = (self.clone(), ready.clone());
+                let turn = turns.take(&row.event);
                 waiting.spawn(async move {
-                    let seq = row.seq;
-                    if let Some(routed) = this.enrich(row).await {
+                    let routed = this.enrich(row).await;
+                    let _next = turn.mine().await;
+                    if let Some(routed) = routed {
                         // Fails only when routing has ended: then the event stays accepted.
                         let _ = ready.send(routed).await;
                     }
-                    seq
                 });
             }
             if full && waiting.len() < WINDOW {
@@ -246,6 +249,43 @@ impl Enricher {
     }
 }
 
+/// Lets events of one task be routed in the order of their numbers, however long the look-ups of each take: an ordered
+/// instance hands out deliveries in the order in which they were made.
+#[derive(Default)]
+struct Turns(HashMap<String, oneshot::Receiver<()>>);
+
+/// The place of one event among those of its task.
+struct Turn {
+    before: Option<oneshot::Receiver<()>>,
+    /// Dropped when it is the next one's turn.
+    done: Option<oneshot::Sender<()>>,
+}
+
+impl Turns {
+    fn take(&mut self, event: &Event) -> Turn {
+        // An unfinished distribution may take hours: nobody waits for it, and it waits for nobody.
+        let Some(task) = event.data.task.as_ref().filter(|_| event.kind != DISTRIBUTE_PENDING) else {
+            return Turn { before: None, done: None };
+        };
+        if self.0.len() > WINDOW {
+            self.0.retain(|_, last| matches!(last.try_recv(), Err(TryRecvError::Empty)));
+        }
+        let (done, last) = oneshot::channel();
+        Turn { before: self.0.insert(task.id.clone(), last), done: Some(done) }
+    }
+}
+
+impl Turn {
+    /// Waits until those before it are routed or given up. What it returns is to be held until this one is routed.
+    async fn mine(self) -> Option<oneshot::Sender<()>> {
+        if let Some(before) = self.before {
+            // The sender is dropped, never used.
+            let _ = before.await;
+        }
+        self.done
+    }
+}
+
 /// Without Qlik Sense in the config the kind of the wire is the best guess.
 fn assume(event: &mut Event) {
     if event.kind == DISTRIBUTE_PENDING {
@@ -253,5 +293,50 @@ fn assume(event: &mut Event) {
     }
     if event.subject().ends_with("-task") {
         event.data.kind_assumed = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    fn event(kind: &str, task: &str) -> Event {
+        serde_json::from_value(
+            serde_json::json!({ "id": "x-1", "kind": kind, "time": "", "receivedAt": "", "source": "udp",
+            "data": { "task": { "id": task, "name": "T" } } }),
+        )
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn events_of_one_task_keep_their_order_and_those_of_others_do_not_wait() {
+        let mut turns = Turns::default();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let slow = Arc::new(Notify::new());
+        let mut tasks = JoinSet::new();
+        for (n, kind, task) in [
+            (1, "reload-task.failed", "a"),
+            (2, "reload-task.succeeded", "a"),
+            (3, "reload-task.failed", "b"),
+            (4, DISTRIBUTE_PENDING, "a"),
+        ] {
+            let (turn, order, slow) = (turns.take(&event(kind, task)), order.clone(), slow.clone());
+            tasks.spawn(async move {
+                if n == 1 {
+                    slow.notified().await;
+                }
+                let _next = turn.mine().await;
+                order.lock().unwrap().push(n);
+            });
+        }
+        while order.lock().unwrap().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        slow.notify_one();
+        tasks.join_all().await;
+        let order = order.lock().unwrap().clone();
+        assert_eq!(order[2..], [1, 2], "{order:?}");
     }
 }

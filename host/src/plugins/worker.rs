@@ -59,15 +59,11 @@ impl Worker {
         let alive = Arc::new(AtomicBool::new(true));
         let services = services(Spawner(messages.clone()), alive.clone());
         let (end, ended) = watch::channel(false);
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let library = library.clone();
         std::thread::Builder::new().name(format!("plugin {}", document.name)).spawn(move || {
-            match library.create(&document, &settings, services) {
-                Ok(handle) => runtime.block_on(serve(queue, handle)),
-                Err(error) => tracing::error!(instance = document.name, %error, "the plugin cannot make an instance"),
+            if let Err(error) = run(&library, &document, &settings, services, queue) {
+                tracing::error!(instance = document.name, error, "the instance cannot be made");
             }
-            // Ends background futures of the plugin here, where they ran.
-            drop(runtime);
             end.send_replace(true);
         })?;
         Ok(Self { messages, alive, ended })
@@ -123,6 +119,20 @@ impl Worker {
         let rest = deadline.saturating_sub(started.elapsed()).max(Duration::from_millis(100));
         stopped && tokio::time::timeout(rest, ended.wait_for(|ended| *ended)).await.is_ok_and(|ended| ended.is_ok())
     }
+}
+
+/// The life of the thread. The runtime is dropped here as well: it ends background futures of the plugin where they ran.
+fn run(
+    library: &Library,
+    document: &InstanceDocument,
+    settings: &Value,
+    services: Arc<dyn HostServices>,
+    queue: mpsc::UnboundedReceiver<Message>,
+) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string())?;
+    let handle = library.create(document, settings, services)?;
+    runtime.block_on(serve(queue, handle));
+    Ok(())
 }
 
 async fn serve(mut queue: mpsc::UnboundedReceiver<Message>, handle: PluginHandle) {

@@ -275,6 +275,21 @@ async fn deliveries_of_an_instance_that_is_gone_are_parked_until_it_is_back() {
 }
 
 #[tokio::test]
+async fn what_was_parked_for_a_week_is_dead() {
+    let fixture = Fixture::new().await;
+    fixture.routed(vec![to("old")]).await;
+    fixture.store.park(vec![]).await.unwrap();
+    fixture.store.tend().await.unwrap();
+    assert_eq!(fixture.states("old").await, [State::Parked]);
+    let aged = fixture.store.inner.writer.run((), |(), connection| {
+        Box::pin(async move { sqlx::query("UPDATE deliveries SET updated = 0").execute(connection).await.map(drop) })
+    });
+    aged.await.unwrap();
+    fixture.store.tend().await.unwrap();
+    assert_eq!(fixture.states("old").await, [State::Dead]);
+}
+
+#[tokio::test]
 async fn retention_spares_what_is_open_and_frees_keys() {
     let fixture = Fixture::new().await;
     let seqs = fixture.store.accept(vec![event(&["a"]), event(&["b"]), event(&["c"]), event(&["d"])]).await.unwrap();
