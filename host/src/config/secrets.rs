@@ -16,6 +16,8 @@ use super::report::{Problem, join, similar};
 
 /// Longest file that a placeholder may name, in bytes.
 const LONGEST_FILE: u64 = 64 << 10;
+/// Where secrets are: a short host name or port is no reason to warn.
+const SETTINGS: &str = "/plugins/";
 /// Most placeholders in a config.
 const MOST_PLACEHOLDERS: usize = 1000;
 /// Most bytes that the secrets of a config have together.
@@ -137,7 +139,7 @@ impl<'a> Source<'a> {
                         Ok(value) => {
                             if value.is_empty() {
                                 resolved.remarks.push((pointer.to_owned(), format!("{name} is empty")));
-                            } else if value.len() < SHORTEST {
+                            } else if value.len() < SHORTEST && pointer.starts_with(SETTINGS) {
                                 let remark = format!(
                                     "{name} is shorter than {SHORTEST} bytes and will not be hidden in logs and answers"
                                 );

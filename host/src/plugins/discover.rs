@@ -214,17 +214,17 @@ mod tests {
 
     #[test]
     fn names_and_files() {
-        assert_eq!(plugin_name(&file_name("new-relic")).as_deref(), Some("new-relic"));
+        assert_eq!(plugin_name(&file_name("big-chat")).as_deref(), Some("big-chat"));
         assert_eq!(plugin_name("libother.so"), None);
     }
 
     #[test]
     fn a_missing_plugin_is_named_with_the_nearest_one() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(file_name("teams")), "").unwrap();
+        std::fs::write(folder.path().join(file_name("chats")), "").unwrap();
         let search = SearchPath(vec![folder.path().to_owned()]);
-        let error = search.find("team").unwrap_err().to_string();
-        assert!(error.contains("did you mean `teams`?") && error.contains(&file_name("team")), "{error}");
+        let error = search.find("chat").unwrap_err().to_string();
+        assert!(error.contains("did you mean `chats`?") && error.contains(&file_name("chat")), "{error}");
     }
 
     #[test]

@@ -243,8 +243,9 @@ impl Butler {
             let (_, answer) = self.get(&format!("/v5/events?task={task}&kind={kind}&limit=1")).await;
             let event = &answer["events"][0];
             (event["state"] == "routed").then(|| event["id"].as_str().map(str::to_owned)).flatten()
-        });
-        self.event(&id.await).await
+        })
+        .await;
+        self.event(&id).await
     }
 
     /// One value of `/metrics`: the sample whose name and labels are exactly this text.
