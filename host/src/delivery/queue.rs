@@ -1,12 +1,13 @@
 //! The queue of one instance: claims what is due, hands it over, settles the outcomes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use butler_plugin_api::{Delivery, Outcome};
 use serde_json::Value;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::backoff::next_attempt;
@@ -18,6 +19,12 @@ use crate::store::{Claimed, Released, Settled, Settlement, Store, StoreError, no
 const LATE_MS: i64 = 5 * 60 * 1000;
 /// Longest progress that is kept.
 const MAX_PROGRESS: usize = 16 << 10;
+/// Outcomes that wait to be stored.
+const OUTCOMES: usize = 256;
+/// A claimed delivery is handed out within this time or given back.
+const LONGEST_AHEAD: Duration = Duration::from_secs(30);
+/// What a lease lasts beyond the deadline of a call: the time ahead of it and the time to store its outcome.
+const LEASE_RESERVE_MS: i64 = 120_000;
 /// Looked after at least so often, whatever was announced.
 const ROUND: Duration = Duration::from_secs(30);
 
@@ -28,6 +35,16 @@ pub struct Queue {
     wake: Arc<Notify>,
     /// Told of deliveries and events that settling set free.
     released: Box<dyn Fn(Released) + Send + Sync>,
+}
+
+/// Claimed deliveries that wait for a free place.
+#[derive(Default)]
+struct Ahead {
+    claimed: VecDeque<(Claimed, Instant)>,
+    /// There may be more to claim.
+    more: bool,
+    /// When the next one is due, ms since 1970.
+    due: Option<i64>,
 }
 
 impl Queue {
@@ -41,56 +58,77 @@ impl Queue {
         Arc::new(Self { instance, store, wake, released: Box::new(released) })
     }
 
-    /// Works until `stop`; then claims no more, and ends when what is in flight has ended.
+    /// Works until `stop`; then hands out no more, and ends when what is in flight has ended and is settled.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let (outcomes, settling) = mpsc::channel(OUTCOMES);
+        let settling = tokio::spawn(self.clone().settle_all(settling));
         let mut condition = self.instance.watch();
         let mut flying = JoinSet::new();
+        let mut ahead = Ahead { more: true, ..Ahead::default() };
         let concurrency = self.instance.manifest().concurrency as usize;
+        let batch = self.instance.manifest().batch.max as usize;
         while !*stop.borrow() {
-            let mut due = None;
-            if flying.len() < concurrency && *condition.borrow_and_update() == Condition::Running {
-                match self.claim(concurrency - flying.len()).await {
-                    Ok(claimed) if claimed.is_empty() => due = self.next_due().await.ok().flatten(),
-                    Ok(claimed) => {
-                        let batch = self.instance.manifest().batch.max as usize;
-                        let mut claimed = claimed.into_iter().peekable();
-                        while claimed.peek().is_some() {
-                            let deliveries: Vec<_> = claimed.by_ref().take(batch).collect();
-                            flying.spawn(self.clone().hand_over(deliveries));
-                        }
-                        continue;
-                    }
+            let running = *condition.borrow_and_update() == Condition::Running;
+            self.return_old(&mut ahead, &outcomes).await;
+            while running && flying.len() < concurrency && !ahead.claimed.is_empty() {
+                let deliveries: Vec<_> =
+                    ahead.claimed.drain(..batch.min(ahead.claimed.len())).map(|(claimed, _)| claimed).collect();
+                flying.spawn(self.clone().hand_over(deliveries, outcomes.clone()));
+            }
+            if running && ahead.more && ahead.claimed.len() < concurrency * batch {
+                match self.claim(&mut ahead).await {
+                    Ok(()) if !ahead.claimed.is_empty() && flying.len() < concurrency => continue,
+                    Ok(()) => {}
                     Err(StoreError::Closed) => break,
                     Err(error) => {
                         tracing::error!(instance = self.instance.name(), %error, "the queue cannot be read");
                     }
                 }
             }
-            let wait =
-                due.map_or(ROUND, |due| Duration::from_millis((due - now_ms()).max(1).unsigned_abs())).min(ROUND);
+            let wait = ahead.due.map_or(ROUND, |due| Duration::from_millis((due - now_ms()).max(1).unsigned_abs()));
             tokio::select! {
                 () = stopping(&mut stop) => {}
-                () = self.wake.notified() => {}
-                _ = condition.changed() => {}
-                Some(_) = flying.join_next() => {}
-                () = tokio::time::sleep(wait) => {}
+                () = self.wake.notified() => ahead.more = true,
+                changed = condition.changed() => ahead.more |= changed.is_ok(),
+                Some(_) = flying.join_next() => while flying.try_join_next().is_some() {},
+                () = tokio::time::sleep(wait.min(ROUND)) => ahead.more = true,
             }
         }
+        for (claimed, _) in ahead.claimed {
+            let back = Settled { id: claimed.id, token: claimed.token, settlement: Settlement::Return };
+            let _ = outcomes.send(back).await;
+        }
         while flying.join_next().await.is_some() {}
+        drop(outcomes);
+        let _ = settling.await;
     }
 
-    async fn next_due(&self) -> Result<Option<i64>, StoreError> {
-        self.store.next_due(self.instance.name(), self.instance.manifest().ordered).await
-    }
-
-    async fn claim(&self, free: usize) -> Result<Vec<Claimed>, StoreError> {
+    /// Claims ahead, so that a free place does not wait for a commit.
+    async fn claim(&self, ahead: &mut Ahead) -> Result<(), StoreError> {
         let manifest = self.instance.manifest();
-        let limit = u32::try_from(free).unwrap_or(1).saturating_mul(manifest.batch.max);
-        let lease_ms = i64::from(manifest.deadline_seconds) * 1000 + 60_000;
-        self.store.claim(self.instance.name(), limit, manifest.ordered, lease_ms).await
+        let limit = manifest.concurrency.saturating_mul(manifest.batch.max).saturating_mul(2).clamp(64, 2000);
+        let lease_ms = i64::from(manifest.deadline_seconds) * 1000 + LEASE_RESERVE_MS;
+        let claimed = self.store.claim(self.instance.name(), limit, manifest.ordered, lease_ms).await?;
+        ahead.more = claimed.len() >= limit as usize;
+        let now = Instant::now();
+        ahead.claimed.extend(claimed.into_iter().map(|claimed| (claimed, now)));
+        ahead.due = if ahead.more { None } else { self.store.next_due(self.instance.name(), manifest.ordered).await? };
+        Ok(())
     }
 
-    async fn hand_over(self: Arc<Self>, claimed: Vec<Claimed>) {
+    /// Gives back what waited so long that its lease could run out before an outcome is there.
+    async fn return_old(&self, ahead: &mut Ahead, outcomes: &mpsc::Sender<Settled>) {
+        while ahead.claimed.front().is_some_and(|(_, since)| since.elapsed() > LONGEST_AHEAD) {
+            if let Some((claimed, _)) = ahead.claimed.pop_front() {
+                let back = Settled { id: claimed.id, token: claimed.token, settlement: Settlement::Return };
+                // Fails only when settling has ended, with the store.
+                let _ = outcomes.send(back).await;
+                ahead.more = true;
+            }
+        }
+    }
+
+    async fn hand_over(self: Arc<Self>, claimed: Vec<Claimed>, settling: mpsc::Sender<Settled>) {
         let now = now_ms();
         let deliveries = claimed
             .iter()
@@ -108,17 +146,31 @@ impl Queue {
             })
             .collect();
         let outcomes = self.instance.deliver(deliveries).await;
-        let settled =
-            claimed.iter().zip(outcomes).map(|(claimed, outcome)| self.settlement(claimed, outcome)).collect();
-        match self.store.settle(settled).await {
-            Ok(released) => {
-                if released != Released::default() {
-                    (self.released)(released);
+        for (claimed, outcome) in claimed.iter().zip(outcomes) {
+            // Fails only when settling has ended, with the store: then the lease is freed at the next start.
+            let _ = settling.send(self.settlement(claimed, outcome)).await;
+        }
+    }
+
+    /// Stores outcomes in groups. While the store is in trouble they wait here, and nothing more is handed out.
+    async fn settle_all(self: Arc<Self>, mut outcomes: mpsc::Receiver<Settled>) {
+        let mut group = Vec::with_capacity(OUTCOMES);
+        while outcomes.recv_many(&mut group, OUTCOMES).await > 0 {
+            let open = group.iter().any(|one| matches!(one.settlement, Settlement::Retry { .. } | Settlement::Return));
+            match self.store.settle(std::mem::take(&mut group)).await {
+                Ok(released) => {
+                    if released != Released::default() {
+                        (self.released)(released);
+                    }
+                    if open || self.instance.manifest().ordered {
+                        // There is a new time to wait for, or the next one of an order key is free.
+                        self.wake.notify_one();
+                    }
                 }
+                Err(StoreError::Closed) => return,
+                // The leases run out, and the deliveries come again.
+                Err(error) => tracing::error!(instance = self.instance.name(), %error, "outcomes cannot be stored"),
             }
-            // The lease runs out, and the delivery comes again.
-            Err(StoreError::Closed) => {}
-            Err(error) => tracing::error!(instance = self.instance.name(), %error, "outcomes cannot be stored"),
         }
     }
 

@@ -422,10 +422,10 @@ async fn log_of(folder: &Arc<TempDir>, arguments: &[&str]) -> String {
         .spawn()
         .unwrap();
     let run_file = folder.path().join("butler.db.run.json");
-    // The probe is started after the run file is written; it has stored something when it was.
     wait_for("the daemon is ready", || async { run_file.exists().then_some(()) }).await;
     stop_gently(&child);
-    let status = wait_for("the daemon ends", || async { child.try_wait().unwrap() }).await;
+    let ended = tokio::task::spawn_blocking(move || child.wait());
+    let status = tokio::time::timeout(e2e::PATIENCE, ended).await.expect("the daemon ends").unwrap().unwrap();
     let log = std::fs::read_to_string(log).unwrap();
     assert_eq!(status.code(), Some(0), "{log}");
     log
