@@ -1,7 +1,6 @@
 //! Datagrams become stored events.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -15,34 +14,40 @@ const BATCH: usize = 2000;
 pub async fn accept_datagrams(udp: Arc<Running>, store: Store, accepted: Arc<Notify>) {
     let limiter = LogLimiter::default();
     while let Some(datagrams) = udp.next_batch(BATCH).await {
-        let events: Vec<NewEvent> = datagrams.iter().filter_map(|datagram| parse(&udp, &limiter, datagram)).collect();
-        if events.is_empty() {
-            continue;
+        let events: Arc<[NewEvent]> = datagrams.iter().filter_map(|datagram| parse(&udp, &limiter, datagram)).collect();
+        if !events.is_empty() && !store_all(&udp, &store, &events).await {
+            return;
         }
-        loop {
-            match store.accept(events.clone()).await {
-                Ok(answers) => {
-                    let duplicates = answers.iter().filter(|answer| matches!(answer, Accepted::Duplicate(_))).count();
-                    let counters = udp.counters();
-                    counters.processed.add((answers.len() - duplicates) as u64);
-                    counters.duplicates.add(duplicates as u64);
-                    accepted.notify_one();
-                    break;
-                }
-                Err(StoreError::Closed) => {
-                    tracing::error!(
-                        events = events.len(),
-                        "the store was closed before received events could be stored"
-                    );
-                    return;
-                }
-                Err(error) => {
-                    tracing::error!(%error, "received events cannot be stored yet");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+        accepted.notify_one();
+    }
+}
+
+/// Stores events; false when the store is closed. While the disk is full the store lets this wait.
+async fn store_all(udp: &Running, store: &Store, events: &Arc<[NewEvent]>) -> bool {
+    let answers = match store.accept(events.clone()).await {
+        Ok(answers) => answers,
+        Err(StoreError::Closed) => {
+            tracing::error!(events = events.len(), "the store was closed before received events could be stored");
+            return false;
+        }
+        Err(error) if events.len() == 1 => {
+            tracing::error!(%error, event = ?events[0], "an event cannot be stored and is lost; please report this");
+            return true;
+        }
+        Err(_) => {
+            // One of them is at fault: the others must not suffer.
+            for event in events.iter() {
+                if !Box::pin(store_all(udp, store, &Arc::from([event.clone()]))).await {
+                    return false;
                 }
             }
+            return true;
         }
-    }
+    };
+    let duplicates = answers.iter().filter(|answer| matches!(answer, Accepted::Duplicate(_))).count();
+    udp.counters().processed.add((answers.len() - duplicates) as u64);
+    udp.counters().duplicates.add(duplicates as u64);
+    true
 }
 
 fn parse(udp: &Running, limiter: &LogLimiter, datagram: &Datagram) -> Option<NewEvent> {

@@ -222,30 +222,36 @@ impl Enricher {
     async fn route_all(self: Arc<Self>, mut queue: mpsc::Receiver<Routed>) {
         let mut batch = Vec::with_capacity(ROUTE_BATCH);
         while queue.recv_many(&mut batch, ROUTE_BATCH).await > 0 {
-            let events = std::mem::take(&mut batch);
-            loop {
-                match self.parts.store.route(events.clone()).await {
-                    Ok(answers) => {
-                        let woken: HashSet<String> = answers
-                            .into_iter()
-                            .flatten()
-                            .flatten()
-                            .filter(|made| !made.suppressed)
-                            .map(|made| made.instance)
-                            .collect();
-                        for queue in woken.iter().filter_map(|instance| self.parts.queues.get(instance)) {
-                            queue.notify_one();
-                        }
-                        break;
-                    }
-                    Err(StoreError::Closed) => return,
-                    Err(error) => {
-                        tracing::error!(%error, "events cannot be routed yet");
-                        tokio::time::sleep(Duration::from_secs(1)).await;
+            if !self.route_some(std::mem::take(&mut batch).into()).await {
+                return;
+            }
+        }
+    }
+
+    /// Routes events and wakes their queues; false when the store is closed.
+    async fn route_some(&self, events: Arc<[Routed]>) -> bool {
+        match self.parts.store.route(events.clone()).await {
+            Ok(answers) => {
+                let made = answers.into_iter().flatten().flatten().filter(|made| !made.suppressed);
+                let woken: HashSet<String> = made.map(|made| made.instance).collect();
+                for queue in woken.iter().filter_map(|instance| self.parts.queues.get(instance)) {
+                    queue.notify_one();
+                }
+            }
+            Err(StoreError::Closed) => return false,
+            Err(error) if events.len() == 1 => {
+                tracing::error!(%error, event = events[0].seq, "an event cannot be routed before the next start; please report this");
+            }
+            Err(_) => {
+                // One of them is at fault: the others must not suffer.
+                for event in events.iter() {
+                    if !Box::pin(self.route_some(Arc::from([event.clone()]))).await {
+                        return false;
                     }
                 }
             }
         }
+        true
     }
 }
 

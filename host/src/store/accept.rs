@@ -48,7 +48,7 @@ impl Accepted {
 /// Events to accept, with the counter that numbers them. They get their numbers inside the transaction: so numbers become
 /// visible in their order, and a reader that has seen one has seen all before it.
 pub(super) struct Batch {
-    pub(super) events: Vec<NewEvent>,
+    pub(super) events: Arc<[NewEvent]>,
     pub(super) numbers: Arc<AtomicI64>,
 }
 
@@ -60,8 +60,8 @@ struct Numbered<'a> {
 
 impl Store {
     /// Accepts events, in one transaction; one answer each.
-    pub async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Accepted>, StoreError> {
-        let batch = Batch { events, numbers: self.inner.next_event.clone() };
+    pub async fn accept(&self, events: impl Into<Arc<[NewEvent]>>) -> Result<Vec<Accepted>, StoreError> {
+        let batch = Batch { events: events.into(), numbers: self.inner.next_event.clone() };
         self.inner
             .writer
             .run(batch, |batch, connection| Box::pin(accept(&batch.events, &batch.numbers, connection)))

@@ -1,5 +1,7 @@
 //! Routing: fixes an event and makes its deliveries, in one transaction.
 
+use std::sync::Arc;
+
 use sqlx::SqliteConnection;
 
 use super::script_logs::{self, NewScriptLog};
@@ -61,13 +63,16 @@ pub struct RoutedDelivery {
 
 impl Store {
     /// Fixes events and makes their deliveries. One answer each; `None`: the event joined an earlier one.
-    pub async fn route(&self, events: Vec<Routed>) -> Result<Vec<Option<Vec<RoutedDelivery>>>, StoreError> {
+    pub async fn route(
+        &self,
+        events: impl Into<Arc<[Routed]>>,
+    ) -> Result<Vec<Option<Vec<RoutedDelivery>>>, StoreError> {
         self.inner
             .writer
-            .run(events, |events, connection| {
+            .run(events.into(), |events, connection| {
                 Box::pin(async move {
                     let mut answers = Vec::with_capacity(events.len());
-                    for event in events {
+                    for event in events.iter() {
                         answers.push(route(event, connection).await?);
                     }
                     Ok(answers)

@@ -117,7 +117,7 @@ impl Site {
             keys: Vec::new(),
             data: serde_json::from_value(json!({ "task": { "id": format!("t{}", n % 2), "name": "Sales" } })).unwrap(),
         };
-        let accepted = self.store.accept(kinds.iter().enumerate().map(event).collect()).await.unwrap();
+        let accepted = self.store.accept(kinds.iter().enumerate().map(event).collect::<Vec<_>>()).await.unwrap();
         accepted.into_iter().map(crate::store::Accepted::seq).collect()
     }
 
