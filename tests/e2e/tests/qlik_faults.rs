@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::qlik::{Certificates, Fault, Options, Site};
+use e2e::qlik::{Certificates, Endpoint, Fault, Options, Site};
 use e2e::{Butler, Sense, Sink, failure, wait_for};
 use serde_json::{Value, json};
 
@@ -18,8 +18,15 @@ fn config(sink: &Sink) -> String {
 fn assert_without_facts(event: &Value) {
     assert_eq!(event["kind"], "reload-task.failed");
     let data = &event["data"];
-    assert_eq!((&data["missing"], &data["kindAssumed"]), (&json!(["task", "execution", "app"]), &json!(true)), "{event}");
-    assert_eq!((&data["task"]["name"], &data["app"]["name"]), (&json!("Reload order analysis"), &json!("Order analysis")));
+    assert_eq!(
+        (&data["missing"], &data["kindAssumed"]),
+        (&json!(["task", "execution", "app"]), &json!(true)),
+        "{event}"
+    );
+    assert_eq!(
+        (&data["task"]["name"], &data["app"]["name"]),
+        (&json!("Reload order analysis"), &json!("Order analysis"))
+    );
     assert_eq!((&data["log"]["message"], &data["node"]), (&json!("Max retries reached"), &json!("sense1")));
     assert_eq!((&data["app"]["owner"], &data["task"]["type"]), (&Value::Null, &Value::Null), "{event}");
 }
@@ -90,7 +97,8 @@ async fn a_repository_that_is_down_from_the_start_means_an_alert_without_facts()
     let (sense, sink) = (Sense::start().await, Sink::start().await);
     let message = failure(&sense.failed(Site::SAMPLE_RELOAD_TASK));
     sense.stop().await;
-    let original = format!("  - use: webhook\n    name: original\n    settings: {{ url: {} }}\n", sink.url("/original"));
+    let original =
+        format!("  - use: webhook\n    name: original\n    settings: {{ url: {} }}\n", sink.url("/original"));
     let butler = sense.butler(&(config(&sink) + &original)).await;
     butler.send(&[message]);
     assert_without_facts(&sink.wait_where("the event", |request| request.target == "/").await.json());
@@ -123,6 +131,105 @@ async fn a_repository_that_comes_back_in_time_gives_all_facts() {
 }
 
 #[tokio::test]
+async fn many_events_during_a_hang_wait_no_longer_than_one() {
+    const EVENTS: usize = 40;
+    let sense = Sense::with(Options::default().site(Site::with_tasks(EVENTS))).await;
+    let sink = Sink::start().await;
+    sense.faults().add(Fault::hang());
+    let butler = sense.butler(&config(&sink)).await;
+    let messages: Vec<String> = (0..EVENTS).map(|n| failure(&sense.failed(&Site::numbered_task(n)))).collect();
+    let sent = Instant::now();
+    butler.send(&messages);
+    let alerts = sink.wait(EVENTS).await;
+    assert!(sent.elapsed() < Duration::from_secs(15), "`giveUpAfter` is 2 s, and they took {:?}", sent.elapsed());
+    assert!(alerts.iter().all(|alert| alert.json()["data"]["kindAssumed"] == true));
+}
+
+#[tokio::test]
+async fn a_fact_that_alone_cannot_be_read_is_missing_alone() {
+    let (sense, sink) = (Sense::start().await, Sink::start().await);
+    sense.faults().add(Fault::status(403).on(Endpoint::UserById));
+    let butler = sense.butler(&config(&sink)).await;
+    butler.send(&[failure(&sense.failed(Site::SAMPLE_RELOAD_TASK))]);
+    let event = sink.wait(1).await[0].json();
+    let data = &event["data"];
+    assert_eq!((&data["missing"], &data["kindAssumed"]), (&json!(["owner"]), &Value::Null), "{event}");
+    assert_eq!(
+        (&data["app"]["stream"]["name"], &data["task"]["type"]),
+        (&json!("Everyone"), &json!("reload")),
+        "{event}"
+    );
+    assert_eq!(data["app"]["owner"]["emails"], json!([]), "{event}");
+}
+
+#[tokio::test]
+async fn a_script_log_that_cannot_be_read_is_missing_alone() {
+    let (sense, sink) = (Sense::start().await, Sink::start().await);
+    for call in [Endpoint::ScriptLog, Endpoint::ScriptLogFile] {
+        sense.faults().add(Fault::status(500).on(call));
+    }
+    let teams = format!("  - use: teams\n    settings: {{ webhookUrl: {} }}\n", sink.url("/teams"));
+    let butler = sense.butler(&(config(&sink) + &teams)).await;
+    butler.send(&[failure(&sense.failed(Site::SAMPLE_RELOAD_TASK))]);
+    let event = sink.wait_where("the event", |request| request.target == "/").await.json();
+    assert_eq!(event["data"]["missing"], json!(["scriptLog"]), "{event}");
+    assert_eq!(event["data"]["app"]["owner"]["name"], "Ann Berg", "{event}");
+    let card = sink.wait_where("the card", |request| request.target == "/teams").await;
+    assert!(
+        card.body.contains("Ann Berg") && card.body.contains("not available from Qlik Sense: scriptLog"),
+        "{card:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_qlik_sense_does_not_have_is_not_waited_for() {
+    let (sense, sink) = (Sense::start().await, Sink::start().await);
+    let message = failure(&sense.failed(Site::SAMPLE_RELOAD_TASK));
+    sense.site().remove_task(Site::SAMPLE_RELOAD_TASK);
+    sense.site().remove_app(Site::SAMPLE_APP);
+    let butler = sense.butler(&config(&sink).replace("2s", "2m")).await;
+    let sent = Instant::now();
+    butler.send(&[message]);
+    let event = sink.wait(1).await[0].json();
+    assert!(sent.elapsed() < Duration::from_secs(20), "a deleted task does not come back");
+    let data = &event["data"];
+    assert_eq!((&data["missing"], &data["kindAssumed"]), (&json!(["task", "app"]), &json!(true)), "{event}");
+    assert_eq!(data["execution"]["statusText"], "FinishedFail", "{event}");
+    assert_eq!(
+        (&data["task"]["name"], &data["app"]["name"]),
+        (&json!("Reload order analysis"), &json!("Order analysis"))
+    );
+}
+
+#[tokio::test]
+async fn a_result_that_is_written_late_is_waited_for() {
+    let (sense, sink) = (Sense::start().await, Sink::start().await);
+    let butler = sense.butler(&config(&sink).replace("2s", "2m")).await;
+    // The scheduler's log line comes while the repository still says that the task runs.
+    let fields = sense.about(Site::SAMPLE_RELOAD_TASK);
+    let site = sense.site();
+    site.begin_task(&fields.task_id, &fields.execution_id).expect("the site has the task");
+    butler.send(&[failure(&fields)]);
+    wait_for("a look-up", || async { (sense.counts().requests_to(Endpoint::ExecutionResultFull) > 0).then_some(()) })
+        .await;
+    assert!(sink.received().is_empty());
+    site.fail_task(&fields.task_id, &fields.execution_id).expect("the site has the task");
+    assert_with_facts(&sink.wait(1).await[0].json());
+}
+
+#[tokio::test]
+async fn a_slow_repository_gives_all_facts() {
+    let (sense, sink) = (Sense::start().await, Sink::start().await);
+    sense.faults().add(Fault::latency(Duration::from_millis(300)));
+    let butler = sense.butler(&config(&sink).replace("2s", "1m")).await;
+    let messages: Vec<String> = (0..10).map(|_| failure(&sense.failed(Site::SAMPLE_RELOAD_TASK))).collect();
+    butler.send(&messages);
+    for request in sink.wait(10).await {
+        assert_with_facts(&request.json());
+    }
+}
+
+#[tokio::test]
 async fn events_that_wait_for_the_repository_do_not_hold_up_others() {
     let (sense, sink) = (Sense::start().await, Sink::start().await);
     sense.faults().add(Fault::hang());
@@ -135,6 +242,8 @@ async fn events_that_wait_for_the_repository_do_not_hold_up_others() {
         .await;
     butler.send(&[failure(&sense.failed(Site::SAMPLE_RELOAD_TASK)), failure(&sense.failed(Site::SAMPLE_RELOAD_TASK))]);
     butler.wait_metric("butler_events_waiting", 2.0).await;
+    // Settled in the store, so that the kill repeats nothing.
+    butler.wait_delivery("delivered", "webhook").await;
     let butler = butler.kill_and_start().await;
     // The second start's own event is younger than both.
     wait_for("events of both starts", || async {

@@ -1,4 +1,5 @@
 //! Starts that must be refused, each with one clear message and nothing left behind; starts that must not be; and ends.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -598,10 +599,11 @@ async fn secrets_never_come_out_in_any_form() {
         told.join(" | ")
     );
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    config += &format!(
+    let webhook = format!(
         "  - use: webhook\n    on: [{{ events: [reload-task.failed] }}]\n    settings:\n      \
          url: 'http://{closed}/hook?key=${{file:secret.txt}}'\n      headers: {{ X-Key: '${{env:BUTLER_E2E_SECRET}}' }}\n"
     );
+    config += &webhook;
     let environment = [("BUTLER_E2E_SECRET", SECRET)];
     let butler = Butler::start_in(folder, &config, &environment).await;
     butler.send(&[failed_task()]);
