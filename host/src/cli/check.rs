@@ -38,7 +38,10 @@ fn note(what: &str, detail: &str) {
 
 /// Checks a config. Nothing is bound, no alert is sent, and a running daemon is not disturbed.
 pub(super) async fn run(path: &Path, log_level: Option<Level>) -> Result<(), Failure> {
-    let setup = daemon::load(path)?;
+    let mut setup = daemon::load(path)?;
+    if let Some(level) = log_level {
+        setup.loaded.config.log.level = level;
+    }
     observe::init_logging(log_level.unwrap_or(Level::Warn), setup.loaded.config.log.format);
     let mut lines = Lines::default();
     good("config", &format!("{}, {} instances", path.display(), setup.loaded.config.plugins.len()));

@@ -37,6 +37,8 @@ pub struct Use {
     pub index: usize,
     /// Name of the plugin.
     pub plugin: String,
+    /// Name of the instance.
+    pub instance: String,
     /// What stands under `sha256`, unchecked.
     pub sha256: Option<String>,
 }
@@ -117,7 +119,9 @@ impl Document {
                 Value::String(text) => source.lenient(text),
                 other => other.to_string(),
             });
-            Some(Use { index, plugin, sha256 })
+            let instance = entry.get("name").and_then(Value::as_str).map(|name| source.lenient(name));
+            let instance = instance.unwrap_or_else(|| plugin.clone());
+            Some(Use { index, plugin, instance, sha256 })
         });
         uses.collect()
     }

@@ -113,7 +113,12 @@ impl Document {
         let mut more = std::mem::take(&mut semantics.problems);
         problems.append(&mut more);
         let mut remarks = std::mem::take(&mut semantics.warnings);
-        problems.extend(unusable.into_iter().map(|(index, why)| Problem::new(format!("/plugins/{index}/use"), why)));
+        let known: HashSet<String> = problems.iter().map(|problem| problem.pointer.clone()).collect();
+        problems.extend(unusable.into_iter().filter_map(|(index, why)| {
+            let entry = join("/plugins", index);
+            let told = ["use", "sha256"].iter().any(|field| known.contains(&join(&entry, field)));
+            (!told).then(|| Problem::new(join(&entry, "use"), why))
+        }));
 
         if problems.is_empty() {
             let read = serde_json::from_value::<Config>(resolved.value);

@@ -79,6 +79,7 @@ pub async fn run(setup: Setup) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    let signals = StopSignals::listen();
     let (config, secrets) = (loaded.config.clone(), Arc::new(loaded.secrets.clone()));
     let started = Instant::now();
 
@@ -171,13 +172,14 @@ pub async fn run(setup: Setup) -> Result<(), Failure> {
     let (refused, mut refusals) = mpsc::unbounded_channel::<(String, String)>();
     let mut work: JoinSet<()> = JoinSet::new();
     let mut supervisors: JoinSet<()> = JoinSet::new();
+    let grace = config.shutdown_timeout.duration() / 2;
     for instance in &instances {
         let refused = refused.clone();
         supervisors.spawn(instance.clone().supervise(work_stopping.clone(), move |name, message| {
             let _ = refused.send((name.to_owned(), message.to_owned()));
         }));
         let wake = queues[instance.name()].clone();
-        let queue = Queue::new(instance.clone(), store.clone(), wake, released.clone());
+        let queue = Queue::new(instance.clone(), store.clone(), wake, grace, released.clone());
         work.spawn(queue.run(work_stopping.clone()));
     }
     let enriching = tokio::spawn(enricher.run(work_stopping.clone()));
@@ -209,7 +211,7 @@ pub async fn run(setup: Setup) -> Result<(), Failure> {
     announce(&config, &instances, rest_address, udp.as_deref(), started);
 
     let result = tokio::select! {
-        signal = stop_signal() => {
+        signal = signals.received() => {
             tracing::info!(signal, "stopping");
             Ok(())
         }
@@ -229,13 +231,14 @@ pub async fn run(setup: Setup) -> Result<(), Failure> {
             let _ = accepting.await;
         }
         if result.is_ok() {
-            drain(&store, DRAIN.min(config.shutdown_timeout.duration() / 2)).await;
+            drain(&store, DRAIN.min(config.shutdown_timeout.duration() / 4)).await;
         }
         stop_work.send_replace(true);
         let _ = enriching.await;
         while work.join_next().await.is_some() {}
         while supervisors.join_next().await.is_some() {}
-        let rest = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(500));
+        // Less than there is, so that it can be said who did not stop.
+        let rest = deadline.saturating_duration_since(Instant::now()).mul_f32(0.8).max(Duration::from_millis(200));
         let mut stopping = JoinSet::new();
         for instance in instances {
             stopping.spawn(async move { (instance.stop(rest).await, instance.name().to_owned()) });
@@ -315,21 +318,38 @@ async fn drain(store: &Store, limit: Duration) {
     }
 }
 
-#[cfg(unix)]
-async fn stop_signal() -> &'static str {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        // Without handlers the system ends the process on a signal; the store survives that.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = tokio::signal::ctrl_c() => "SIGINT",
-    }
+/// The signals that ask for a stop; heard from the moment that they are listened to.
+struct StopSignals {
+    #[cfg(unix)]
+    streams: Option<[tokio::signal::unix::Signal; 2]>,
 }
 
-#[cfg(not(unix))]
-async fn stop_signal() -> &'static str {
-    let _ = tokio::signal::ctrl_c().await;
-    "Ctrl-C"
+impl StopSignals {
+    #[cfg(unix)]
+    fn listen() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        // Without handlers the system ends the process on a signal; the store survives that.
+        let streams = signal(SignalKind::terminate()).and_then(|one| Ok([one, signal(SignalKind::interrupt())?])).ok();
+        Self { streams }
+    }
+
+    #[cfg(unix)]
+    async fn received(self) -> &'static str {
+        let Some([mut terminate, mut interrupt]) = self.streams else { return std::future::pending().await };
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn listen() -> Self {
+        Self {}
+    }
+
+    #[cfg(not(unix))]
+    async fn received(self) -> &'static str {
+        let _ = tokio::signal::ctrl_c().await;
+        "Ctrl-C"
+    }
 }

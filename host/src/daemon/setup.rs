@@ -9,6 +9,7 @@ use butler_plugin_api::abi::host::Library;
 use crate::config::{Checks, Document, Loaded, PluginSchema, Report, Rule};
 use crate::pipeline::check_rule;
 use crate::plugins::{SearchPath, manifest_fault};
+use crate::rest::check_endpoints;
 
 /// A config without faults, with its plugins.
 pub struct Setup {
@@ -32,7 +33,8 @@ pub fn load(path: &Path) -> Result<Setup, Report> {
     let search = SearchPath::new(&document.plugin_dirs());
     let mut libraries: BTreeMap<String, Arc<Library>> = BTreeMap::new();
     let mut unusable = Vec::new();
-    for used in document.uses() {
+    let uses = document.uses();
+    for used in uses.clone() {
         // A second instance with another pin is checked as well: the file is hashed again, not opened again.
         match search.open(&used.plugin, used.sha256.as_deref()) {
             Ok((path, library)) => match manifest_fault(library.manifest()) {
@@ -44,6 +46,10 @@ pub fn load(path: &Path) -> Result<Setup, Report> {
             Err(error) => unusable.push((used.index, error.to_string())),
         }
     }
+    let served = uses
+        .iter()
+        .filter_map(|used| Some((used.index, used.instance.as_str(), libraries.get(&used.plugin)?.manifest())));
+    unusable.extend(check_endpoints(served));
     let schemas = libraries
         .iter()
         .map(|(name, library)| {

@@ -33,6 +33,8 @@ pub struct Queue {
     instance: Arc<Instance>,
     store: Store,
     wake: Arc<Notify>,
+    /// How long a stop waits for deliveries in flight.
+    grace: Duration,
     /// Told of deliveries and events that settling set free.
     released: Box<dyn Fn(Released) + Send + Sync>,
 }
@@ -53,12 +55,14 @@ impl Queue {
         instance: Arc<Instance>,
         store: Store,
         wake: Arc<Notify>,
+        grace: Duration,
         released: impl Fn(Released) + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { instance, store, wake, released: Box::new(released) })
+        Arc::new(Self { instance, store, wake, grace, released: Box::new(released) })
     }
 
-    /// Works until `stop`; then hands out no more, and ends when what is in flight has ended and is settled.
+    /// Works until `stop`; then hands out no more, and ends when what is in flight has ended and is settled, or its grace
+    /// is over.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let (outcomes, settling) = mpsc::channel(OUTCOMES);
         let settling = tokio::spawn(self.clone().settle_all(settling));
@@ -98,7 +102,15 @@ impl Queue {
             let back = Settled { id: claimed.id, token: claimed.token, settlement: Settlement::Return };
             let _ = outcomes.send(back).await;
         }
-        while flying.join_next().await.is_some() {}
+        let ended = tokio::time::timeout(self.grace, async { while flying.join_next().await.is_some() {} }).await;
+        if ended.is_err() {
+            tracing::warn!(
+                instance = self.instance.name(),
+                calls = flying.len(),
+                "deliveries did not end before the stop; they are repeated after the next start"
+            );
+            flying.shutdown().await;
+        }
         drop(outcomes);
         let _ = settling.await;
     }

@@ -41,7 +41,6 @@ pub enum BindError {
         /// The address of the config.
         address: SocketAddr,
         /// What the system says.
-        #[source]
         cause: io::Error,
         /// What may help.
         remedy: &'static str,

@@ -29,6 +29,8 @@ const ROUTE_BATCH: usize = 100;
 const DISTRIBUTION_POLL: Duration = Duration::from_secs(30);
 /// QRS writes results and logs late: so long it is asked again.
 const RESULT_PATIENCE_MS: i64 = 8_000;
+/// Even an event whose time is over is looked up once.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
@@ -155,7 +157,10 @@ impl Enricher {
             let enriched = {
                 // The semaphore is never closed; without a place the look-up is made all the same.
                 let _place = self.places.acquire().await.ok();
-                lookups.enrich(&event.data, &event.kind, received, want_log).await
+                let left = Duration::from_millis((give_up - now_ms()).max(0).unsigned_abs());
+                let patience = left.max(LEAST_PATIENCE);
+                // Boxed: only those that are being looked up need its room, not the whole window.
+                Box::pin(lookups.enrich(&event.data, &event.kind, received, want_log, patience)).await
             };
             let now = now_ms();
             let pause = if enriched.pending {

@@ -404,6 +404,10 @@ impl Instance {
         };
         match worker.call(CALL_DEADLINE, move |handle| handle.call(request)).await {
             Ok(mut response) => {
+                if let Some(panic) = panic_of(&response) {
+                    let panic = self.shared.secrets.redact(&panic).into_owned();
+                    tracing::error!(instance = self.name(), panic, "panicked in an endpoint");
+                }
                 if let Ok(text) = std::str::from_utf8(&response.body)
                     && let std::borrow::Cow::Owned(redacted) = self.shared.secrets.redact(text)
                 {
@@ -453,4 +457,10 @@ impl Instance {
             None => true,
         }
     }
+}
+
+/// What the SDK says of a panic in an endpoint.
+fn panic_of(response: &WireResponse) -> Option<String> {
+    let options: Value = serde_json::from_str(&response.options).ok()?;
+    options["panicked"].as_str().map(str::to_owned)
 }

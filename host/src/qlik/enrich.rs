@@ -4,10 +4,12 @@
 //! stays as heard. Asking again later is cheap: what was found is kept for some seconds by the look-ups.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use butler_plugin_api::{App, Data, Execution, Task};
+use tokio::time::Instant;
 
-use super::error::QlikError;
+use super::error::{Cause, QlikError};
 use super::facts::{self, ResultFacts, TaskFacts};
 use super::lookups::{AppFound, Found, Lookups, Outcome};
 use super::script_log::Log;
@@ -70,8 +72,17 @@ impl Lookups {
     /// Finds out the facts of an event: `heard` are those that came with it, of the provisional kind `kind`, at
     /// `received_ms` (milliseconds of the Unix epoch).
     ///
-    /// Needs at most four calls (task, app, its owner, execution result), and those for the script log.
-    pub async fn enrich(&self, heard: &Data, kind: &str, received_ms: i64, want_script_log: bool) -> Enriched {
+    /// Needs at most four calls (task, app, its owner, execution result), and those for the script log. What is not there
+    /// after `patience` is missing, with a transient error; what is there by then is not lost.
+    pub async fn enrich(
+        &self,
+        heard: &Data,
+        kind: &str,
+        received_ms: i64,
+        want_script_log: bool,
+        patience: Duration,
+    ) -> Enriched {
+        let until = Instant::now() + patience;
         let (subject, outcome_text) = kind.rsplit_once('.').unwrap_or((kind, ""));
         let is_task = subject.ends_with("-task");
         let mut out = Enriched { kind: kind.to_owned(), data: heard.clone(), ..Enriched::default() };
@@ -81,10 +92,14 @@ impl Lookups {
         if is_task {
             let outcome = Outcome::of(outcome_text);
             let execution_id = heard.execution.as_ref().and_then(|execution| execution.id.as_deref());
-            let (known, results) = tokio::join!(self.heard_task(heard), self.results(execution_id));
+            let (known, results) =
+                tokio::join!(self.by(until, self.heard_task(heard)), self.by(until, self.results(execution_id)));
             task = out.take("task", known);
             let found = match results {
-                Ok(results) => self.choose(execution_id, &results, task.as_deref(), outcome, received_ms).await,
+                Ok(results) => {
+                    let choice = self.choose(execution_id, &results, task.as_deref(), outcome, received_ms);
+                    self.by(until, choice).await
+                }
                 Err(error) => Err(error),
             };
             result = match found {
@@ -116,7 +131,7 @@ impl Lookups {
                 None => Ok(None),
             }
         };
-        let (app, log) = tokio::join!(app, log);
+        let (app, log) = tokio::join!(self.by(until, app), self.by(until, log));
 
         if with_app {
             let app = out.take("app", app);
@@ -142,6 +157,17 @@ impl Lookups {
         }
         out.data.missing = out.missing.iter().map(|fact| (*fact).to_owned()).collect();
         out
+    }
+
+    /// The outcome of a look-up, or that there was none in time.
+    async fn by<T>(&self, until: Instant, look_up: impl Future<Output = Result<T, QlikError>>) -> Result<T, QlikError> {
+        tokio::time::timeout_at(until, look_up).await.unwrap_or_else(|_| {
+            Err(QlikError::Unreachable {
+                server: self.repository().server().to_owned(),
+                cause: Cause::Timeout,
+                reason: "the time for the facts of an event was over (`enrich.giveUpAfter`)".to_owned(),
+            })
+        })
     }
 
     async fn heard_task(&self, heard: &Data) -> Result<Option<Arc<TaskFacts>>, QlikError> {

@@ -13,6 +13,8 @@ use serde::Serialize;
 use super::error::QlikError;
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A call that was given up after this time without an answer has failed.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The breaker. Shared by all calls to one server.
 #[derive(Debug)]
@@ -56,11 +58,14 @@ pub struct GateState {
     pub last_success_ms: Option<i64>,
 }
 
-/// Permission for one call. Its holder tells how the call ended; dropped without, it counts as not made.
+/// Permission for one call. Its holder tells how the call ended. Dropped without, it counts as not made, or as failed
+/// when there was no answer for long: somebody lost patience with it.
 #[derive(Debug)]
 pub(super) struct Pass<'a> {
     gate: &'a Gate,
     probe: bool,
+    since: Instant,
+    told: bool,
 }
 
 impl Gate {
@@ -76,13 +81,13 @@ impl Gate {
 
     fn admit_at(&self, now: Instant) -> Result<Pass<'_>, QlikError> {
         let mut inner = self.lock();
-        let Some(down) = &mut inner.down else { return Ok(Pass { gate: self, probe: false }) };
+        let Some(down) = &mut inner.down else { return Ok(Pass { gate: self, probe: false, since: now, told: false }) };
         if now < down.until || down.probing {
             let retry_in = down.until.saturating_duration_since(now).max(Duration::from_millis(50));
             return Err(QlikError::Gated { last_error: down.error.clone(), retry_in });
         }
         down.probing = true;
-        Ok(Pass { gate: self, probe: true })
+        Ok(Pass { gate: self, probe: true, since: now, told: false })
     }
 
     /// For health.
@@ -103,7 +108,8 @@ impl Gate {
 
 impl Pass<'_> {
     /// There was an answer, whatever it says.
-    pub(super) fn succeeded(self) {
+    pub(super) fn succeeded(mut self) {
+        self.told = true;
         let mut inner = self.gate.lock();
         inner.last_success_ms = Some(Timestamp::now().as_millisecond());
         if let Some(down) = inner.down.take() {
@@ -116,7 +122,12 @@ impl Pass<'_> {
         self.failed_at(error, Instant::now());
     }
 
-    fn failed_at(self, error: &str, now: Instant) {
+    fn failed_at(mut self, error: &str, now: Instant) {
+        self.note(error, now);
+    }
+
+    fn note(&mut self, error: &str, now: Instant) {
+        self.told = true;
         let mut inner = self.gate.lock();
         match &mut inner.down {
             None => {
@@ -143,6 +154,10 @@ impl Pass<'_> {
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
+        let waited = self.since.elapsed();
+        if !self.told && waited >= PATIENCE {
+            self.note(&format!("Qlik Sense gave no answer for {:.0} s", waited.as_secs_f32()), Instant::now());
+        }
         if self.probe
             && let Some(down) = &mut self.gate.lock().down
         {

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use butler_plugin_api::Endpoint;
 use butler_plugin_api::abi::{WireRequest, WireResponse};
+use butler_plugin_api::{Endpoint, Manifest};
 use futures_util::future::BoxFuture;
 use serde_json::json;
 
 use super::answer::{Answer, Failure};
 use super::request::Call;
+use super::routes::Table;
 use crate::plugins::Instance;
 
 type Handler = Arc<dyn Fn(WireRequest) -> BoxFuture<'static, WireResponse> + Send + Sync>;
@@ -27,6 +28,27 @@ pub(super) struct Mount {
 
 /// Headers that do not pass to a plugin.
 const NOT_IN: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
+
+/// Endpoints that cannot be served side by side, or at all: the place of the instance in the config and why. `instances`:
+/// place, name and manifest.
+pub fn check_endpoints<'a>(
+    instances: impl IntoIterator<Item = (usize, &'a str, &'a Manifest)>,
+) -> Vec<(usize, String)> {
+    let mut table = Table::own();
+    let mut faults = Vec::new();
+    for (place, name, manifest) in instances {
+        for endpoint in &manifest.endpoints {
+            // The table is thrown away: nobody calls this.
+            let handler: Handler = Arc::new(|_| Box::pin(std::future::pending()));
+            let mount = Mount { instance: name.to_owned(), endpoint: endpoint.clone(), handler };
+            if let Err(error) = table.mount(mount) {
+                faults.push((place, error.to_string()));
+                break;
+            }
+        }
+    }
+    faults
+}
 
 impl Mount {
     /// All endpoints of an instance. They answer 503 while it does not run.

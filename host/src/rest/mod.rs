@@ -30,6 +30,7 @@ mod v5;
 mod tests;
 
 pub use context::{Context, ContextParts};
+pub use endpoints::check_endpoints;
 pub use routes::RouteError;
 pub use run_file::{RunFile, RunFileError, RunInfo};
 pub use server::{BindError, Server, Serving};

@@ -45,7 +45,6 @@ pub enum RunFileError {
         /// The file.
         path: PathBuf,
         /// What the system says.
-        #[source]
         cause: io::Error,
     },
     /// There is none.
@@ -64,7 +63,6 @@ pub enum RunFileError {
         /// The file.
         path: PathBuf,
         /// What the system says.
-        #[source]
         cause: io::Error,
     },
     /// It is not what Butler writes.

@@ -27,7 +27,6 @@ use crate::config::Rest;
 #[error("the REST server cannot listen on {address} (`rest.listen`): {cause}; {remedy}")]
 pub struct BindError {
     address: SocketAddr,
-    #[source]
     cause: io::Error,
     remedy: &'static str,
 }

@@ -92,7 +92,12 @@ fn uses_and_folders_are_found_in_faulty_documents() {
     assert_eq!(document.path(), path);
     assert_eq!(document.base_dir(), folder.path());
     assert_eq!(document.plugin_dirs(), [folder.path().join("plugins"), "/opt/x".into()]);
-    let used = |index, plugin: &str, pin: &str| Use { index, plugin: plugin.into(), sha256: Some(pin.into()) };
+    let used = |index, plugin: &str, pin: &str| Use {
+        index,
+        plugin: plugin.into(),
+        instance: plugin.into(),
+        sha256: Some(pin.into()),
+    };
     assert_eq!(document.uses(), [used(0, "chat", "ab12"), used(3, "b", "12"), used(4, "c", "${env:NO SUCH}")]);
     assert!(parse("plugins: 5\npluginDirs: x\n").unwrap().uses().is_empty());
 }

@@ -8,6 +8,7 @@ use qlik_simulator::{Endpoint, ExecutionIds, Fault, Options, Run, Site, Status};
 
 use super::{EXECUTION, heard, lab, now};
 
+const PATIENCE: Duration = Duration::from_mins(1);
 const UNKNOWN: &str = "99999999-7c3b-4e6a-9d41-6b1c2e3f4a01";
 
 #[tokio::test]
@@ -16,7 +17,7 @@ async fn a_failed_reload_gets_all_its_facts_with_four_calls() {
     let result = lab.site().fail_task(Site::SAMPLE_RELOAD_TASK, EXECUTION).unwrap();
     let out = lab
         .lookups()
-        .enrich(&heard(Site::SAMPLE_RELOAD_TASK, Some(EXECUTION)), "reload-task.failed", now(), false)
+        .enrich(&heard(Site::SAMPLE_RELOAD_TASK, Some(EXECUTION)), "reload-task.failed", now(), false, PATIENCE)
         .await;
     assert_eq!(
         (out.kind.as_str(), out.missing.as_slice(), out.pending, out.not_yet),
@@ -51,7 +52,7 @@ async fn a_burst_shares_its_calls() {
     let workers: Vec<_> = (0..50)
         .map(|_| {
             let (lookups, heard) = (lookups.clone(), heard.clone());
-            tokio::spawn(async move { lookups.enrich(&heard, "reload-task.failed", received, true).await })
+            tokio::spawn(async move { lookups.enrich(&heard, "reload-task.failed", received, true, PATIENCE).await })
         })
         .collect();
     let mut first = None;
@@ -72,7 +73,7 @@ async fn further_failures_of_a_task_need_one_call_each() {
         let execution = format!("6f1cba14-59d6-4a0f-9a3d-2f6f4b8f0a{number:02}");
         let result = lab.site().fail_task(Site::SAMPLE_RELOAD_TASK, &execution).unwrap();
         let heard = heard(Site::SAMPLE_RELOAD_TASK, Some(&execution.to_ascii_uppercase()));
-        let out = lookups.enrich(&heard, "reload-task.failed", now(), false).await;
+        let out = lookups.enrich(&heard, "reload-task.failed", now(), false, PATIENCE).await;
         assert_eq!((out.missing.len(), out.keys), (0, vec![format!("result:{}", result.id)]));
     }
     assert_eq!(lab.requests(), 3 + 10);
@@ -90,7 +91,7 @@ async fn the_type_of_the_task_decides_the_kind() {
     ] {
         lab.site().abort_task(task, EXECUTION).unwrap();
         lookups.forget_execution(Some(EXECUTION)).await;
-        let out = lookups.enrich(&heard(task, Some(EXECUTION)), "reload-task.aborted", now(), true).await;
+        let out = lookups.enrich(&heard(task, Some(EXECUTION)), "reload-task.aborted", now(), true, PATIENCE).await;
         assert_eq!((out.kind.as_str(), out.missing.as_slice()), (kind, &[][..]));
         assert_eq!(out.data.app.unwrap().owner.is_some(), with_app);
         assert!(out.script_log.is_none());
@@ -102,7 +103,7 @@ async fn what_qrs_does_not_know_is_missing_for_good() {
     let lab = lab(Options::default()).await;
     let mut heard = heard(UNKNOWN, Some(EXECUTION));
     heard.app.as_mut().unwrap().id = UNKNOWN.to_owned();
-    let out = lab.lookups().enrich(&heard, "reload-task.failed", now(), true).await;
+    let out = lab.lookups().enrich(&heard, "reload-task.failed", now(), true, PATIENCE).await;
     assert_eq!(out.missing, ["task", "execution", "app", "scriptLog"]);
     assert_eq!((out.transient, out.kind.as_str(), out.data.kind_assumed), (None, "reload-task.failed", true));
     assert_eq!((out.data.task, out.data.app), (heard.task, heard.app));
@@ -110,7 +111,7 @@ async fn what_qrs_does_not_know_is_missing_for_good() {
     // Nothing is asked for ids that are none.
     let asked = lab.requests();
     let odd = Data { task: Some(Task { id: "' or 1 eq 1".to_owned(), ..Task::default() }), ..Data::default() };
-    let out = lab.lookups().enrich(&odd, "reload-task.failed", now(), true).await;
+    let out = lab.lookups().enrich(&odd, "reload-task.failed", now(), true, PATIENCE).await;
     assert_eq!((out.missing.len(), out.transient, lab.requests()), (4, None, asked));
 }
 
@@ -121,7 +122,7 @@ async fn trouble_with_the_owner_does_not_lose_the_app() {
     let lookups = lab.lookups();
     lab.simulator.faults().add(Fault::status(403).on(Endpoint::UserById).first(1));
     let heard = heard(Site::SAMPLE_RELOAD_TASK, Some(EXECUTION));
-    let out = lookups.enrich(&heard, "reload-task.failed", now(), false).await;
+    let out = lookups.enrich(&heard, "reload-task.failed", now(), false, PATIENCE).await;
     assert_eq!(out.missing, ["owner"]);
     assert_eq!(out.transient.and_then(|error| error.status()), Some(403));
     let app = out.data.app.unwrap();
@@ -130,7 +131,7 @@ async fn trouble_with_the_owner_does_not_lose_the_app() {
 
     // The second try asks for the owner only.
     lab.simulator.reset_counts();
-    let out = lookups.enrich(&heard, "reload-task.failed", now(), false).await;
+    let out = lookups.enrich(&heard, "reload-task.failed", now(), false, PATIENCE).await;
     assert_eq!((out.missing.len(), out.transient, lab.requests()), (0, None, 1));
 }
 
@@ -140,11 +141,11 @@ async fn with_qrs_down_the_event_keeps_what_was_heard() {
     let lookups = lab.lookups();
     lab.simulator.stop().await;
     let heard = heard(Site::SAMPLE_RELOAD_TASK, Some(EXECUTION));
-    let out = lookups.enrich(&heard, "reload-task.failed", now(), true).await;
+    let out = lookups.enrich(&heard, "reload-task.failed", now(), true, PATIENCE).await;
     assert!(out.transient.unwrap().is_transient());
     assert_eq!(out.missing, ["task", "execution", "app", "scriptLog"]);
     assert_eq!((&out.data.task, &out.data.app, out.data.kind_assumed), (&heard.task, &heard.app, true));
-    let out = lookups.enrich(&heard, "distribute-task.pending", now(), false).await;
+    let out = lookups.enrich(&heard, "distribute-task.pending", now(), false, PATIENCE).await;
     assert!(out.pending && out.transient.is_some());
 }
 
@@ -161,13 +162,13 @@ async fn without_equal_ids_the_last_result_of_the_task_is_taken() {
             Run::new(Status::FinishedFail).ending_at(SystemTime::now() - Duration::from_hours(1)),
         )
         .unwrap();
-    let out = lookups.enrich(&heard, "reload-task.failed", now(), false).await;
+    let out = lookups.enrich(&heard, "reload-task.failed", now(), false, PATIENCE).await;
     assert_eq!((out.missing.as_slice(), out.not_yet, out.keys.len()), (&["execution"][..], false, 0));
 
     // The kept answer is older than the next failure, so it does not count.
     tokio::time::sleep(Duration::from_millis(2)).await;
     let result = lab.site().fail_task(Site::SAMPLE_RELOAD_TASK, EXECUTION).unwrap();
-    let out = lookups.enrich(&heard, "reload-task.failed", now(), false).await;
+    let out = lookups.enrich(&heard, "reload-task.failed", now(), false, PATIENCE).await;
     assert_eq!((out.missing.len(), out.keys), (0, vec![format!("result:{}", result.id)]));
 }
 
@@ -180,10 +181,10 @@ async fn a_result_that_comes_late_is_found_by_a_later_try() {
         let heard = heard(Site::SAMPLE_RELOAD_TASK, Some(EXECUTION));
         lab.site().begin_task(Site::SAMPLE_RELOAD_TASK, EXECUTION).unwrap();
         let received = now();
-        let out = lookups.enrich(&heard, "reload-task.failed", received, false).await;
+        let out = lookups.enrich(&heard, "reload-task.failed", received, false, PATIENCE).await;
         assert_eq!((out.missing.as_slice(), out.not_yet, out.transient), (&["execution"][..], true, None));
         lab.site().fail_task(Site::SAMPLE_RELOAD_TASK, EXECUTION).unwrap();
-        let out = lookups.enrich(&heard, "reload-task.failed", received, false).await;
+        let out = lookups.enrich(&heard, "reload-task.failed", received, false, PATIENCE).await;
         assert_eq!((out.missing.len(), out.not_yet), (0, false), "{ids:?}");
     }
 }
@@ -204,10 +205,10 @@ async fn distributions_wait_for_their_status() {
             let received = now();
             let running = Run::new(Status::DistributionRunning);
             lab.site().run_task(Site::SAMPLE_DISTRIBUTE_TASK, EXECUTION, running).unwrap();
-            let out = lookups.enrich(&heard, "distribute-task.pending", received, false).await;
+            let out = lookups.enrich(&heard, "distribute-task.pending", received, false, PATIENCE).await;
             assert_eq!((out.pending, out.kind.as_str(), out.transient), (true, "distribute-task.pending", None));
             lab.site().run_task(Site::SAMPLE_DISTRIBUTE_TASK, EXECUTION, Run::new(status)).unwrap();
-            let out = lookups.enrich(&heard, "distribute-task.pending", received, false).await;
+            let out = lookups.enrich(&heard, "distribute-task.pending", received, false, PATIENCE).await;
             assert_eq!((out.pending, out.kind.as_str(), out.missing.len()), (false, kind, 0), "{ids:?}");
         }
     }
@@ -217,7 +218,7 @@ async fn distributions_wait_for_their_status() {
 async fn an_app_reload_needs_its_app_only() {
     let lab = lab(Options::default()).await;
     let heard = Data { app: heard("", None).app, ..Data::default() };
-    let out = lab.lookups().enrich(&heard, "app-reload.failed", now(), true).await;
+    let out = lab.lookups().enrich(&heard, "app-reload.failed", now(), true, PATIENCE).await;
     assert_eq!((out.kind.as_str(), out.missing.len(), out.data.kind_assumed), ("app-reload.failed", 0, false));
     assert!(out.data.app.unwrap().owner.is_some() && out.script_log.is_none());
     assert_eq!(lab.requests(), 2);

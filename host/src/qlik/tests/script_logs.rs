@@ -56,7 +56,7 @@ async fn without_a_log_the_event_goes_on() {
     assert_eq!(result.file_reference, None);
     lab.simulator.reset_counts();
     let heard = heard(Site::SAMPLE_RELOAD_TASK, Some(EXECUTION));
-    let out = lab.lookups().enrich(&heard, "reload-task.failed", now(), true).await;
+    let out = lab.lookups().enrich(&heard, "reload-task.failed", now(), true, Duration::from_mins(1)).await;
     assert_eq!((out.missing.as_slice(), out.transient, out.not_yet), (&["scriptLog"][..], None, true));
     let counts = lab.simulator.counts();
     assert_eq!((counts.requests_to(Endpoint::ScriptLog), counts.requests_to(Endpoint::ScriptLogFile)), (0, 1));
