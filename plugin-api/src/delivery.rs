@@ -18,7 +18,7 @@ use crate::services::{HttpError, ServiceError, StatusError};
 pub struct Delivery {
     /// Unique id of this delivery.
     pub delivery_id: String,
-    /// 1 for the first attempt.
+    /// 1 for the first attempt. After a crash of the host, what may have been handed out before counts as an attempt.
     pub attempt: u32,
     /// When the first attempt began, RFC 3339 in UTC.
     pub first_attempt_at: String,

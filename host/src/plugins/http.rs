@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use butler_plugin_api::HttpError;
 use butler_plugin_api::abi::{WireRequest, WireResponse};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, Url};
 use serde::Deserialize;
 
@@ -98,7 +98,11 @@ impl HttpClients {
         let headers = answer
             .headers()
             .iter()
-            .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .map(|(name, value)| {
+                let value = String::from_utf8_lossy(value.as_bytes());
+                let value = if *name == RETRY_AFTER { seconds(&value, SystemTime::now()) } else { value.into_owned() };
+                (name.as_str().to_owned(), value)
+            })
             .collect();
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error))? {
@@ -108,6 +112,14 @@ impl HttpClients {
             body.extend_from_slice(&chunk);
         }
         Ok(WireResponse { status, headers, body, options: String::new() })
+    }
+}
+
+/// A `Retry-After` in its form of seconds: plugins need to know one form only.
+fn seconds(value: &str, now: SystemTime) -> String {
+    match httpdate::parse_http_date(value) {
+        Ok(date) => date.duration_since(now).unwrap_or_default().as_secs().to_string(),
+        Err(_) => value.to_owned(),
     }
 }
 
@@ -126,4 +138,17 @@ fn chain(error: &reqwest::Error) -> String {
         cause = error.source();
     }
     if text.is_empty() { "the request failed".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_retry_after_are_seconds() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:51:37 GMT", now), "120");
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:00:00 GMT", now), "0");
+        assert_eq!(seconds("17", now), "17");
+    }
 }

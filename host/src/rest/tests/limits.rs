@@ -26,17 +26,21 @@ async fn bodies_have_a_limit() {
     let too_large = json!({ "statusCode": 413, "code": "FST_ERR_CTP_BODY_TOO_LARGE", "error": "Payload Too Large",
         "message": "Request body is too large" });
     assert_eq!(answer(post((1 << 20) + 1)).await, (413, too_large.clone()));
-    // Announced or not.
-    let chunks = futures_util::stream::iter((0..2).map(|_| Ok::<_, std::io::Error>(vec![b' '; 600 << 10])));
-    let chunked = site.request(Method::POST, "/v4/any").body(reqwest::Body::wrap_stream(chunks));
-    assert_eq!(answer(chunked).await, (413, too_large));
+    // Announced or not; little more than the limit, so that nothing is left unread when the server closes.
+    let chunk = [b"80001\r\n".as_slice(), &vec![b' '; 0x80001], b"\r\n"].concat();
+    let head = b"POST /v4/any HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let request = [head.as_slice(), &chunk, &chunk, b"0\r\n\r\n"].concat();
+    let address = site.address;
+    let answer = tokio::task::spawn_blocking(move || raw(address, &request)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("FST_ERR_CTP_BODY_TOO_LARGE"), "{answer}");
 }
 
 /// Sends bytes and reads until the server closes.
 fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream.write_all(bytes).unwrap();
+    // The server may have answered and closed before it read everything.
+    let _ = stream.write_all(bytes);
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
