@@ -5,7 +5,7 @@
 //! that wait for a dead Qlik Sense do not hold up others. What is ready is routed in batches.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use butler_plugin_api::{Event, kind};
@@ -22,7 +22,9 @@ use crate::stop::stopping;
 use crate::store::{EventRow, NewScriptLog, Routed, Store, StoreError, now_ms};
 
 /// Events in memory at once.
-const WINDOW: usize = 2000;
+const WINDOW: usize = 1000;
+/// More are read when at least so many have a place.
+const REFILL: usize = 250;
 /// Events routed in one commit.
 const ROUTE_BATCH: usize = 100;
 /// An unfinished distribution is asked for again after this time.
@@ -59,16 +61,14 @@ pub struct EnricherParts {
 /// Enriches and routes.
 pub struct Enricher {
     parts: EnricherParts,
-    router: RwLock<Arc<Router>>,
     places: Semaphore,
 }
 
 impl Enricher {
     /// An enricher that is not running yet.
-    pub fn new(mut parts: EnricherParts) -> Arc<Self> {
-        let router = std::mem::take(&mut parts.router);
+    pub fn new(parts: EnricherParts) -> Arc<Self> {
         let places = Semaphore::new(parts.enrich.concurrency as usize);
-        Arc::new(Self { parts, router: RwLock::new(Arc::new(router)), places })
+        Arc::new(Self { parts, places })
     }
 
     /// Works until `stop`. Events that were not routed by then stay accepted, for the next start.
@@ -77,11 +77,13 @@ impl Enricher {
         let routing = tokio::spawn(self.clone().route_all(queue));
         let mut waiting: JoinSet<()> = JoinSet::new();
         let mut turns = Turns::default();
+        // There may be events that were not read yet.
+        let mut more = true;
         let mut seen = 0;
         while !*stop.borrow() {
             let free = WINDOW.saturating_sub(waiting.len());
             let mut rows = Vec::new();
-            if free > 0 {
+            if more && free >= REFILL {
                 rows = match self.parts.store.accepted_events(seen, u32::try_from(free).unwrap_or(1)).await {
                     Ok(rows) => rows,
                     Err(error) => {
@@ -90,8 +92,8 @@ impl Enricher {
                         continue;
                     }
                 };
+                more = rows.len() == free;
             }
-            let full = rows.len() == free;
             for row in rows {
                 seen = row.seq;
                 let (this, ready) = (self.clone(), ready.clone());
@@ -105,12 +107,9 @@ impl Enricher {
                     }
                 });
             }
-            if full && waiting.len() < WINDOW {
-                continue;
-            }
             tokio::select! {
                 () = stopping(&mut stop) => {}
-                () = self.parts.accepted.notified() => {}
+                () = self.parts.accepted.notified() => more = true,
                 Some(_) = waiting.join_next() => while waiting.try_join_next().is_some() {},
             }
         }
@@ -136,8 +135,7 @@ impl Enricher {
                 None => assume(&mut event),
             }
         }
-        let router = self.router.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let deliveries = router.route(&event);
+        let deliveries = self.parts.router.route(&event);
         let time = event.time.parse::<jiff::Timestamp>().map_or(received, jiff::Timestamp::as_millisecond);
         let data = serde_json::to_string(&event.data).ok()?;
         self.parts.tasks.note(&event, time);

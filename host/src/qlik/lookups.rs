@@ -22,7 +22,7 @@ use crate::config;
 const TTL: Duration = Duration::from_secs(15);
 
 /// Most answers of one sort that are kept.
-const ENTRIES: u64 = 10_000;
+const ENTRIES: u64 = 1_000;
 
 /// Most bytes of script logs that are kept, and for how long: until the event is stored.
 const LOG_BYTES: u64 = 32 << 20;

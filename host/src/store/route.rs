@@ -92,7 +92,7 @@ async fn route(event: &Routed, connection: &mut SqliteConnection) -> sqlx::Resul
             .await?;
         return Ok(None);
     }
-    sqlx::query(
+    let fixed = sqlx::query(
         "UPDATE events SET state = 1, kind = ?, time = ?, task = ?, data = ?,
                 keys = CASE WHEN ?5 = '' THEN keys WHEN keys = '' THEN ?5 ELSE keys || char(10) || ?5 END
          WHERE seq = ?6 AND state = 0",
@@ -105,6 +105,10 @@ async fn route(event: &Routed, connection: &mut SqliteConnection) -> sqlx::Resul
     .bind(event.seq)
     .execute(&mut *connection)
     .await?;
+    if fixed.rows_affected() == 0 {
+        // Routed before: an event is fixed once, and has its deliveries.
+        return Ok(Some(Vec::new()));
+    }
     if let Some(log) = &event.script_log {
         script_logs::keep(log, connection).await?;
     }

@@ -125,6 +125,8 @@ async fn routing_fixes_the_event_and_an_event_with_a_known_result_joins() {
     let answers = fixture.store.route(routes).await.unwrap();
     assert_eq!(answers[0].as_ref().unwrap().len(), 1);
     assert!(answers[1].is_none(), "one execution by two roads is one event");
+    let again = fixture.store.route(vec![route(seqs[0].seq(), &["result:1"], vec![to("x")])]).await.unwrap();
+    assert_eq!(again, [Some(vec![])], "an event is fixed once");
     assert_eq!(fixture.states("x").await, [State::Pending]);
     assert_eq!(fixture.store.accepted_count().await.unwrap(), 0);
     let row = fixture.store.event(seqs[1].seq()).await.unwrap().unwrap();

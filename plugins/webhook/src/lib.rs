@@ -23,6 +23,7 @@ impl Plugin for Webhook {
     fn manifest() -> Manifest {
         Manifest::new("webhook", "Calls an HTTP address for each event")
             .default_events(Manifest::ALERTS)
+            .concurrency(8)
             .operation("check")
             .operation("render")
     }

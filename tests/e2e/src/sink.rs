@@ -47,6 +47,8 @@ pub enum Answer {
     Status(u16),
     /// A status with `Retry-After` in seconds.
     RetryAfter(u16, u64),
+    /// A status, so much later.
+    After(std::time::Duration, u16),
     /// Nothing, ever.
     Hang,
 }
@@ -161,7 +163,7 @@ async fn answer(
             body: String::from_utf8_lossy(&body).into_owned(),
             at: std::time::Instant::now(),
             status: match answer {
-                Answer::Status(code) | Answer::RetryAfter(code, _) => Some(code),
+                Answer::Status(code) | Answer::RetryAfter(code, _) | Answer::After(_, code) => Some(code),
                 Answer::Hang => None,
             },
         });
@@ -171,6 +173,10 @@ async fn answer(
     match answer {
         Answer::Status(code) => status(code).into_response(),
         Answer::RetryAfter(code, seconds) => (status(code), [("retry-after", seconds.to_string())]).into_response(),
+        Answer::After(delay, code) => {
+            tokio::time::sleep(delay).await;
+            status(code).into_response()
+        }
         Answer::Hang => std::future::pending().await,
     }
 }

@@ -1,0 +1,483 @@
+//! The store in trouble: no room, no permission, a broken file; and a store with a long history.
+//!
+//! Full and failing disks are file systems of their own, so these tests need root.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use e2e::{Answer, Butler, Disk, Output, Sink, failure, fields, resident, run_with, sqlite, take_all_room, wait_for};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// What the webhook delivers at once.
+const CONCURRENCY: usize = 8;
+
+fn config(sink: &Sink, more: &str) -> String {
+    format!(
+        "{more}\nshutdownTimeout: 4s\nplugins:\n  - use: webhook\n    name: hook\n    retry: {{ initial: 50ms, max: 200ms }}\n    \
+         settings: {{ url: {}, format: event, timeout: 30s }}\n",
+        sink.url("/")
+    )
+}
+
+fn failures(count: usize) -> Vec<String> {
+    (0..count).map(|_| failure(&fields())).collect()
+}
+
+/// Takes all room of a disk, and again whatever becomes free, until it is dropped; then it gives it back.
+struct Filler {
+    file: std::path::PathBuf,
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Filler {
+    fn start(disk: &Disk) -> Self {
+        let file = disk.path().join("filler");
+        take_all_room(&file);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (target, stopping) = (file.clone(), stop.clone());
+        let thread = std::thread::spawn(move || {
+            while !stopping.load(Ordering::Acquire) {
+                take_all_room(&target);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        Self { file, stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
+
+/// Waits until the daemon says that its store cannot be written, and why.
+async fn wait_trouble(butler: &Butler) -> String {
+    wait_for(&format!("trouble with the store; log:\n{}", butler.log()), || async {
+        let (status, report) = butler.get("/v5/health/ready").await;
+        let reason = &report["reasons"][0];
+        (status == 503 && reason["subject"] == "store").then(|| reason["message"].as_str().unwrap_or("").to_owned())
+    })
+    .await
+}
+
+/// Waits until the daemon is ready again.
+async fn wait_ready(butler: &Butler) {
+    wait_for("the store to be well", || async { (butler.get("/v5/health/ready").await.0 == 200).then_some(()) }).await;
+}
+
+/// Requests by the id of their event.
+fn by_event(sink: &Sink) -> BTreeMap<String, usize> {
+    let mut events = BTreeMap::new();
+    for request in sink.received() {
+        *events.entry(request.json()["id"].as_str().expect("an event has an id").to_owned()).or_default() += 1;
+    }
+    events
+}
+
+/// All the while the daemon stays in trouble, and nobody gets anything.
+async fn nothing_happens(butler: &Butler, sink: &Sink, time: Duration) {
+    let (before, until) = (sink.received().len(), Instant::now() + time);
+    while Instant::now() < until {
+        let (status, report) = butler.get("/v5/health/ready").await;
+        assert_eq!(status, 503, "{report}\n{}", butler.log());
+        assert_eq!(butler.get("/v5/health/live").await.0, 200);
+        assert_eq!(sink.received().len(), before, "something was handed out");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn wait_delivered(butler: &Butler, count: usize) {
+    wait_for(&format!("{count} deliveries; log:\n{}", butler.log()), || async {
+        let open = butler.metric("butler_deliveries_open{instance=\"hook\"}").await;
+        let delivered = butler.deliveries("state=delivered&instance=hook&limit=500").await.len();
+        (open == Some(0.0) && delivered == count).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_the_disk_is_full_nothing_is_handed_out_and_later_everything_once() {
+    let (disk, sink) = (Disk::in_memory(16), Sink::start().await);
+    let butler = Butler::start_in(disk.folder(), &config(&sink, ""), &[]).await;
+    butler.send(&failures(3));
+    wait_delivered(&butler, 3).await;
+    wait_ready(&butler).await;
+
+    let filler = Filler::start(&disk);
+    butler.send(&failures(1));
+    let reason = wait_trouble(&butler).await;
+    assert!(reason.contains("full"), "{reason}");
+    assert_eq!(butler.metric("butler_store_trouble").await, Some(1.0));
+    butler.send(&failures(50));
+    nothing_happens(&butler, &sink, Duration::from_secs(3)).await;
+    assert_eq!(sink.received().len(), 3);
+    let log = butler.log();
+    assert!(log.contains("the store cannot be written") && log.contains("make room"), "{log}");
+
+    drop(filler);
+    wait_ready(&butler).await;
+    butler.wait_metric("butler_udp_processed_total", 54.0).await;
+    wait_delivered(&butler, 54).await;
+    let told = by_event(&sink);
+    assert_eq!((told.len(), sink.received().len()), (54, 54), "everything, once");
+    let (status, log) = butler.stop().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("can be written again"), "{log}");
+    assert!(log.lines().filter(|line| line.contains("ERROR")).count() <= 2, "not a line for each try: {log}");
+    let sum = "SELECT count(*) FROM deliveries WHERE state = 2; PRAGMA integrity_check;";
+    assert_eq!(sqlite(&disk.path().join("butler.db"), sum), "54\nok");
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_up_between_delivery_and_outcome_makes_no_storm() {
+    let (disk, sink) = (Disk::in_memory(16), Sink::start().await);
+    let butler = Butler::start_in(disk.folder(), &config(&sink, ""), &[]).await;
+    // Many wait; some are on their way when the room goes, and are answered after that.
+    sink.always(Some(Answer::After(Duration::from_secs(1), 200)));
+    butler.send(&failures(40));
+    butler.wait_metric("butler_deliveries_open{instance=\"hook\"}", 40.0).await;
+    sink.wait(CONCURRENCY).await;
+    let filler = Filler::start(&disk);
+    wait_trouble(&butler).await;
+    // What was handed out before the first outcome could not be stored may still arrive.
+    wait_for("calls under way to end", || async {
+        let last = sink.received().iter().map(|request| request.at.elapsed()).min();
+        (last > Some(Duration::from_millis(1_300))).then_some(())
+    })
+    .await;
+    let during = sink.received().len();
+    assert!(during <= 3 * CONCURRENCY, "{during} were handed out although no outcome could be stored");
+    nothing_happens(&butler, &sink, Duration::from_secs(3)).await;
+    assert!(by_event(&sink).values().all(|count| *count == 1), "{:?}", by_event(&sink));
+
+    sink.always(None);
+    drop(filler);
+    wait_ready(&butler).await;
+    wait_delivered(&butler, 40).await;
+    let told = by_event(&sink);
+    assert_eq!((told.len(), sink.received().len()), (40, 40), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_kill_on_a_full_disk_repeats_at_most_what_had_no_outcome() {
+    let (disk, sink) = (Disk::in_memory(16), Sink::start().await);
+    let config = config(&sink, "");
+    let butler = Butler::start_in(disk.folder(), &config, &[]).await;
+    sink.always(Some(Answer::After(Duration::from_secs(1), 200)));
+    butler.send(&failures(20));
+    butler.wait_metric("butler_deliveries_open{instance=\"hook\"}", 20.0).await;
+    sink.wait(1).await;
+    let filler = Filler::start(&disk);
+    wait_trouble(&butler).await;
+    drop(butler);
+
+    // It does not start without room, and says why.
+    let file = disk.path().join("butler.yaml");
+    let output = run_in_background(&file).await;
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(output.stderr.contains("butler.db") || output.stderr.contains("store"), "{output:?}");
+    assert!(output.stderr.contains("space") || output.stderr.contains("full"), "{output:?}");
+    drop(filler);
+    sink.always(None);
+    let butler = Butler::start_in(disk.folder(), &config, &[]).await;
+    wait_delivered(&butler, 20).await;
+    let told = by_event(&sink);
+    assert_eq!(told.len(), 20);
+    assert!(told.values().all(|count| *count <= 2), "{told:?}");
+}
+
+/// Runs a daemon that ends by itself.
+async fn run_in_background(config: &Path) -> Output {
+    let config = config.to_str().expect("paths of tests are UTF-8").to_owned();
+    let run = tokio::task::spawn_blocking(move || run_with(&["run", "-c", &config], &[]));
+    run.await.expect("the daemon ends by itself")
+}
+
+#[tokio::test]
+async fn a_disk_that_becomes_read_only_stops_everything_and_loses_nothing() {
+    let (disk, sink) = (Disk::in_file(64), Sink::start().await);
+    let config = config(&sink, "");
+    let butler = Butler::start_in(disk.folder(), &config, &[]).await;
+    butler.send(&failures(2));
+    wait_delivered(&butler, 2).await;
+    sink.always(Some(Answer::Hang));
+    butler.send(&failures(5));
+    sink.wait(7).await;
+    butler.wait_metric("butler_udp_processed_total", 7.0).await;
+
+    disk.fail();
+    butler.send(&failures(3));
+    let reason = wait_trouble(&butler).await;
+    assert!(!reason.is_empty());
+    nothing_happens(&butler, &sink, Duration::from_secs(2)).await;
+    assert_eq!(butler.metric("butler_udp_processed_total").await, Some(7.0), "accepted means stored");
+    let log = butler.log();
+    assert!(log.contains("the store cannot be written") && log.contains("permissions"), "{log}");
+    // A stop does not wait for the disk, and says what it takes along.
+    let asked = Instant::now();
+    let (status, log) = butler.stop().await;
+    assert!(asked.elapsed() < Duration::from_secs(10), "the stop took {:?}:\n{log}", asked.elapsed());
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("before received events could be stored") && log.contains("events=3"), "{log}");
+
+    let output = run_in_background(&disk.path().join("butler.yaml")).await;
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(output.stderr.contains("butler.db") && output.stderr.contains("ead-only"), "{output:?}");
+
+    disk.repair();
+    sink.always(None);
+    let butler = Butler::start_in(disk.folder(), &config, &[]).await;
+    wait_delivered(&butler, 7).await;
+    let told = by_event(&sink);
+    assert_eq!(told.len(), 7, "all that was accepted");
+    assert!(told.values().all(|count| *count <= 2), "{told:?}");
+    drop(butler);
+}
+
+#[tokio::test]
+async fn a_store_on_a_read_only_disk_is_refused() {
+    let (disk, sink) = (Disk::in_memory(16), Sink::start().await);
+    let (status, log) = Butler::start_in(disk.folder(), &config(&sink, ""), &[]).await.stop().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    disk.read_only();
+    let output = run_in_background(&disk.path().join("butler.yaml")).await;
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(output.stderr.contains("butler.db") && output.stderr.contains("ead-only"), "{output:?}");
+    assert_eq!(output.stderr.lines().filter(|line| line.contains("butler.db")).count(), 1, "one message: {output:?}");
+}
+
+/// A store with so many delivered events, left by a daemon that was stopped.
+async fn stopped_store(folder: &Arc<TempDir>, config: &str, events: u32, age: &str) {
+    let (status, log) = Butler::start_in(folder.clone(), config, &[]).await.stop().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    sqlite(&folder.path().join("butler.db"), &history(events, age));
+}
+
+/// Delivered events with keys, and data of the usual size.
+fn history(count: u32, age: &str) -> String {
+    format!(
+        "BEGIN;
+         CREATE TEMP TABLE n (n INTEGER PRIMARY KEY);
+         WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {count}) INSERT INTO n SELECT n FROM c;
+         INSERT INTO events (seq, kind, time, received, source, state, task, keys, data)
+           SELECT 1000 + n, 'reload-task.failed', (unixepoch() - {age}) * 1000, (unixepoch() - {age}) * 1000, 'udp', 1,
+                  'task-' || n % 500, 'exec:old-' || n || ':failed',
+                  '{{\"task\":{{\"id\":\"task-' || n % 500 || '\",\"name\":\"Old\"}},\"message\":\"' || hex(zeroblob(200)) || '\"}}' FROM n;
+         INSERT INTO keys (key, event) SELECT 'exec:old-' || n || ':failed', 1000 + n FROM n;
+         INSERT INTO deliveries (event, instance, state, due, created, updated)
+           SELECT 1000 + n, 'hook', 2, unixepoch() * 1000, unixepoch() * 1000, unixepoch() * 1000 FROM n;
+         COMMIT;"
+    )
+}
+
+#[tokio::test]
+async fn a_broken_store_is_refused_with_one_message_and_left_as_it_is() {
+    let sink = Sink::start().await;
+    let config = config(&sink, "");
+    let spoil: [(&str, fn(&Path)); 3] = [
+        ("garbage in front", |store| {
+            let mut file = File::options().write(true).open(store).expect("the store can be opened");
+            file.write_all(&[0xA5; 4096]).expect("the store can be written");
+        }),
+        ("the second half is missing", |store| {
+            let file = File::options().write(true).open(store).expect("the store can be opened");
+            let length = file.metadata().expect("it is there").len();
+            file.set_len(length / 2).expect("the store can be cut");
+        }),
+        ("a byte is missing", |store| {
+            let file = File::options().write(true).open(store).expect("the store can be opened");
+            let length = file.metadata().expect("it is there").len();
+            file.set_len(length - 1).expect("the store can be cut");
+        }),
+    ];
+    for (what, spoil) in spoil {
+        let folder = Arc::new(TempDir::new().expect("a folder can be made"));
+        stopped_store(&folder, &config, 2_000, "60").await;
+        let store = folder.path().join("butler.db");
+        spoil(&store);
+        let broken = std::fs::read(&store).expect("the store can be read");
+        let output = run_in_background(&folder.path().join("butler.yaml")).await;
+        assert_eq!(output.code, 1, "{what}: {output:?}");
+        let lines: Vec<&str> = output.stderr.lines().filter(|line| line.contains("butler.db")).collect();
+        assert_eq!(lines.len(), 1, "{what}: {output:?}");
+        assert!(lines[0].contains("malformed") || lines[0].contains("not a database"), "{what}: {output:?}");
+        assert!(!output.stderr.contains("panicked"), "{what}: {output:?}");
+        assert!(std::fs::read(&store).expect("it is there") == broken, "{what}: the broken file was changed");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_broken_inside_is_reported_and_nothing_is_lost_silently() {
+    let sink = Sink::start().await;
+    let config = config(&sink, "");
+    let folder = Arc::new(TempDir::new().expect("a folder can be made"));
+    stopped_store(&folder, &config, 5_000, "60").await;
+    let store = folder.path().join("butler.db");
+    let pages = std::fs::metadata(&store).expect("it is there").len() / 4096;
+    // The pages of the keys: no start reads them, every event does.
+    let sql = "SELECT pageno FROM dbstat WHERE name = 'keys' AND pagetype = 'leaf';";
+    let leaves: Vec<u64> = sqlite(&store, sql).lines().map(|line| line.parse().expect("a number")).collect();
+    assert!(leaves.len() > 20 && leaves.iter().all(|page| *page <= pages), "{leaves:?}");
+    let mut file = File::options().write(true).open(&store).expect("the store can be opened");
+    for page in leaves {
+        file.seek(SeekFrom::Start((page - 1) * 4096)).expect("it is long enough");
+        file.write_all(&[0xA5; 4096]).expect("the store can be written");
+    }
+    drop(file);
+
+    let butler = Butler::start_in(folder.clone(), &config, &[]).await;
+    butler.send(&failures(3));
+    let reason = wait_trouble(&butler).await;
+    assert!(reason.contains("malformed"), "{reason}");
+    nothing_happens(&butler, &sink, Duration::from_secs(2)).await;
+    assert_eq!(butler.metric("butler_udp_processed_total").await, Some(0.0), "accepted means stored");
+    let (status, log) = butler.stop().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("malformed"), "{log}");
+    assert!(log.contains("before received events could be stored") && log.contains("events=3"), "{log}");
+    assert!(log.lines().filter(|line| line.contains("ERROR")).count() <= 4, "not a line for each try: {log}");
+}
+
+#[tokio::test]
+async fn a_program_that_locks_the_store_holds_events_up_and_loses_none() {
+    let sink = Sink::start().await;
+    let folder = Arc::new(TempDir::new().expect("a folder can be made"));
+    let butler = Butler::start_in(folder.clone(), &config(&sink, ""), &[]).await;
+    butler.send(&failures(1));
+    wait_delivered(&butler, 1).await;
+    let mut child = std::process::Command::new("sqlite3")
+        .arg(folder.path().join("butler.db"))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("sqlite3 is installed (tests/packages.txt)");
+    let mut input = child.stdin.take().expect("it has a pipe");
+    input.write_all(b".timeout 10000\nBEGIN IMMEDIATE;\n.print locked\n").expect("sqlite3 reads");
+    let mut line = String::new();
+    let mut output = std::io::BufReader::new(child.stdout.take().expect("it has a pipe"));
+    std::io::BufRead::read_line(&mut output, &mut line).expect("sqlite3 writes");
+    assert_eq!(line.trim(), "locked");
+
+    butler.send(&failures(5));
+    let reason = wait_trouble(&butler).await;
+    assert!(reason.contains("locked"), "{reason}");
+    nothing_happens(&butler, &sink, Duration::from_secs(1)).await;
+    drop(input);
+    child.wait().expect("sqlite3 ends");
+    wait_delivered(&butler, 6).await;
+    wait_ready(&butler).await;
+    assert_eq!(sink.received().len(), 6);
+}
+
+/// Starts a daemon; how long it took, and how much memory it has when it has told an event.
+async fn start_and_tell(folder: &Arc<TempDir>, config: &str, sink: &Sink) -> (Butler, Duration, u64) {
+    let begun = Instant::now();
+    let butler = Butler::start_in(folder.clone(), config, &[]).await;
+    let before = sink.received().len();
+    butler.send(&failures(1));
+    sink.wait(before + 1).await;
+    let took = begun.elapsed();
+    for path in ["/metrics", "/v5/events?limit=10", "/v5/deliveries?limit=10", "/v5/health/ready"] {
+        let asked = Instant::now();
+        assert_eq!(butler.get(path).await.0, 200, "{path}");
+        assert!(asked.elapsed() < Duration::from_secs(1), "{path} took {:?}", asked.elapsed());
+    }
+    let memory = resident(butler.pid());
+    (butler, took, memory)
+}
+
+#[tokio::test]
+async fn a_long_history_costs_neither_time_at_the_start_nor_memory() {
+    const HISTORY: u32 = 200_000;
+    let sink = Sink::start().await;
+    let config = config(&sink, "");
+    let (empty, long) = (TempDir::new(), TempDir::new());
+    let empty = Arc::new(empty.expect("a folder can be made"));
+    let long = Arc::new(long.expect("a folder can be made"));
+    stopped_store(&long, &config, HISTORY, "n").await;
+    let (butler, took_empty, memory_empty) = start_and_tell(&empty, &config, &sink).await;
+    drop(butler);
+    let (butler, took, memory) = start_and_tell(&long, &config, &sink).await;
+    assert_eq!(sqlite(&long.path().join("butler.db"), "SELECT count(*) >= 200000 FROM events;"), "1");
+    assert!(took < took_empty + Duration::from_secs(2), "{took:?}; without history {took_empty:?}");
+    assert!(memory < memory_empty + (30 << 20), "{memory} bytes; without history {memory_empty}");
+    // Duplicates of what is in the history are still known.
+    assert_eq!(sink.received().len(), 2);
+    let (status, log) = butler.stop().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
+#[tokio::test]
+async fn events_are_accepted_and_told_while_a_long_history_is_removed() {
+    const HISTORY: u32 = 200_000;
+    let sink = Sink::start().await;
+    let config = config(&sink, "store: { path: butler.db, keep: 1d }");
+    let folder = Arc::new(TempDir::new().expect("a folder can be made"));
+    stopped_store(&folder, &config, HISTORY, "90000").await;
+    let (butler, _, memory) = start_and_tell(&folder, &config, &sink).await;
+    let store = folder.path().join("butler.db");
+    let old = || sqlite(&store, "SELECT count(*) FROM events WHERE keys LIKE 'exec:old-%';").parse::<u64>();
+    let left = || old().expect("sqlite3 prints a number");
+    wait_for("old events to be removed", || async { (left() < u64::from(HISTORY)).then_some(()) }).await;
+    let before = left();
+    let mut longest = Duration::ZERO;
+    let mut most = memory;
+    for n in 0..40 {
+        let sent = Instant::now();
+        butler.send(&failures(1));
+        sink.wait(n + 2).await;
+        longest = longest.max(sent.elapsed());
+        most = most.max(resident(butler.pid()));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let after = left();
+    assert!(after < before, "the removal went on meanwhile");
+    assert!(after > 0, "the removal ended too early to tell");
+    assert!(longest < Duration::from_secs(2), "an event took {longest:?}");
+    assert!(most < memory + (30 << 20), "{most} bytes; before {memory}");
+    assert_eq!(sink.received().len(), 41);
+    let asked = Instant::now();
+    let (status, log) = butler.stop().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(asked.elapsed() < Duration::from_secs(9), "{:?}", asked.elapsed());
+    assert_eq!(
+        sqlite(&store, "SELECT count(*) FROM deliveries WHERE state IN (0, 1); PRAGMA integrity_check;"),
+        "0\nok"
+    );
+}
+
+#[tokio::test]
+async fn a_full_store_by_its_own_limit_makes_room_and_accepts() {
+    let sink = Sink::start().await;
+    let config = config(&sink, "store: { path: butler.db, maxSize: 4MB }");
+    let folder = Arc::new(TempDir::new().expect("a folder can be made"));
+    stopped_store(&folder, &config, 15_000, "60").await;
+    let store = folder.path().join("butler.db");
+    assert!(std::fs::metadata(&store).expect("it is there").len() > 8 << 20);
+    let (butler, ..) = start_and_tell(&folder, &config, &sink).await;
+    wait_for("the store to be small", || async {
+        let used =
+            "SELECT (SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count);";
+        let pages: u64 = sqlite(&store, used).parse().expect("sqlite3 prints a number");
+        (pages * 4096 <= 4 << 20).then_some(())
+    })
+    .await;
+    let newest = sqlite(&store, "SELECT max(seq) FROM events WHERE keys LIKE 'exec:old-%';");
+    assert_eq!(newest, "16000", "the oldest go first, and no more than needed");
+    butler.send(&failures(1));
+    sink.wait(2).await;
+    let (_, events) = butler.get("/v5/events?limit=1").await;
+    assert_ne!(events["events"][0]["id"], Value::Null, "{events}");
+}
