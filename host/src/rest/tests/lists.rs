@@ -112,7 +112,8 @@ async fn deliveries_are_listed_and_what_cannot_be_retried_says_why() {
     assert_eq!(*site.woken.lock().unwrap(), ["mail"]);
     assert_eq!(list("state=dead").await.1["deliveries"].as_array().unwrap().len(), 1);
     assert_eq!(retry(&ids[0]).await.0, 409);
-    let foreign = site.store.delivery_id(site.deliver(seqs[2], "gone").await);
+    let another = site.accept(&["node.silent"]).await[0];
+    let foreign = site.store.delivery_id(site.deliver(another, "gone").await);
     site.bury("gone", "x").await;
     let (status, body) = retry(&foreign).await;
     assert_eq!(status, 409);
