@@ -3,8 +3,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-missing() { ! command -v cc promtool python3 sqlite3 >/dev/null || ! python3 -c 'import ensurepip' 2>/dev/null; }
-if missing; then
+present() {
+  for program in cc promtool python3 sqlite3; do command -v "$program" >/dev/null || return 1; done
+  python3 -c 'import ensurepip' 2>/dev/null
+}
+if ! present; then
   mapfile -t packages < <(grep -v '^#' tests/packages.txt)
   root=(); [ "$(id -u)" = 0 ] || root=(sudo)
   "${root[@]}" apt-get update -qq
