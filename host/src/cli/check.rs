@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use butler_plugin_api::OperationError;
 use serde_json::Value;
-use tokio::sync::Notify;
 
 use crate::config::Level;
-use crate::daemon::{self, Failure, Setup, document};
+use crate::daemon::{self, Failure, Setup, instance_document};
 use crate::observe;
-use crate::plugins::{HttpClients, Instance, PluginMetrics, Shared};
-use crate::qlik::{Lookups, Repository};
+use crate::plugins::Instance;
+use crate::qlik::Lookups;
 use crate::store::Store;
 
 /// The lines: how many say that something failed.
@@ -44,7 +43,9 @@ pub(super) async fn run(path: &Path, log_level: Option<Level>) -> Result<(), Fai
     }
     observe::init_logging(log_level.unwrap_or(Level::Warn), setup.loaded.config.log.format);
     let mut lines = Lines::default();
-    good("config", &format!("{}, {} instances", path.display(), setup.loaded.config.plugins.len()));
+    let count = setup.loaded.config.plugins.len();
+    let noun = if count == 1 { "instance" } else { "instances" };
+    good("config", &format!("{}, {count} {noun}", path.display()));
     for warning in &setup.loaded.warnings {
         note("config", warning);
     }
@@ -58,23 +59,23 @@ pub(super) async fn run(path: &Path, log_level: Option<Level>) -> Result<(), Fai
 }
 
 async fn qlik(setup: &Setup, lines: &mut Lines) -> Option<Arc<Lookups>> {
-    let config = &setup.loaded.config;
-    let Some(qlik) = &config.qlik else {
-        note("qlik", "no `qlik:` in the config: events keep the facts of their log line, their type is assumed");
-        return None;
-    };
-    let repository = match Repository::new(qlik) {
-        Ok(repository) => Arc::new(repository),
+    let lookups = match daemon::lookups(&setup.loaded.config) {
+        Ok(Some(lookups)) => lookups,
+        Ok(None) => {
+            note("qlik", "no `qlik:` in the config: events keep the facts of their log line, their type is assumed");
+            return None;
+        }
         Err(error) => {
             lines.bad("qlik certificates", &error.to_string());
             return None;
         }
     };
+    let repository = lookups.repository();
     match repository.probe().await {
         Ok(version) => good("qlik", &format!("{} answers, version {version}", repository.server())),
         Err(error) => lines.bad("qlik", &error.to_string()),
     }
-    Some(Arc::new(Lookups::new(repository, &config.script_log)))
+    Some(lookups)
 }
 
 async fn instances(setup: &Setup, qlik: Option<Arc<Lookups>>, lines: &mut Lines) -> Result<(), Failure> {
@@ -82,18 +83,11 @@ async fn instances(setup: &Setup, qlik: Option<Arc<Lookups>>, lines: &mut Lines)
     // Plugins may store something when they start: not into the store of the running daemon.
     let folder = std::env::temp_dir().join(format!("butler-check-{}", std::process::id()));
     let store = Store::open(&folder.join("check.db")).await.map_err(anyhow::Error::from)?;
-    let shared = Arc::new(Shared {
-        runtime: tokio::runtime::Handle::current(),
-        store: store.clone(),
-        accepted: Arc::new(Notify::new()),
-        http: HttpClients::new(config.tls.clone()),
-        qlik,
-        metrics: PluginMetrics::default(),
-        secrets: Arc::new(setup.loaded.secrets.clone()),
-    });
+    let shared = daemon::shared(&setup.loaded, store.clone(), qlik);
     for entry in &config.plugins {
         let Some(library) = setup.libraries.get(&entry.plugin) else { continue };
-        let instance = Instance::new(document(&setup.loaded, entry), entry.clone(), library.clone(), shared.clone());
+        let instance =
+            Instance::new(instance_document(&setup.loaded, entry), entry.clone(), library.clone(), shared.clone());
         let what = format!("instance {}", instance.name());
         match instance.start().await {
             Ok(()) => probe(&instance, &what, lines).await,

@@ -52,8 +52,8 @@ pub struct EnricherParts {
     pub wants_script_log: bool,
     /// Routes.
     pub router: Router,
-    /// Queues to wake, by instance.
-    pub queues: HashMap<String, Arc<Notify>>,
+    /// Wakes the queue of an instance.
+    pub wake: Box<dyn Fn(&str) + Send + Sync>,
     /// States of tasks, for metrics.
     pub tasks: Arc<TaskStates>,
 }
@@ -237,8 +237,8 @@ impl Enricher {
             Ok(answers) => {
                 let made = answers.into_iter().flatten().flatten().filter(|made| !made.suppressed);
                 let woken: HashSet<String> = made.map(|made| made.instance).collect();
-                for queue in woken.iter().filter_map(|instance| self.parts.queues.get(instance)) {
-                    queue.notify_one();
+                for instance in &woken {
+                    (self.parts.wake)(instance);
                 }
             }
             Err(StoreError::Closed) => return false,
