@@ -218,12 +218,18 @@ impl Instance {
     /// called when the settings turn out to be impossible.
     pub async fn supervise(self: Arc<Self>, mut stop: watch::Receiver<bool>, refused: impl Fn(&str, &str)) {
         let mut failures = 0;
+        let mut ran = false;
         loop {
             match self.start().await {
                 Ok(()) => tracing::info!(instance = self.name(), plugin = self.manifest().name, "started"),
                 Err(StartError::Config(message)) => {
                     self.set(Condition::Failed { message: message.clone() });
-                    refused(self.name(), &message);
+                    if ran {
+                        // The same settings were good enough before: no reason to end the others with it.
+                        tracing::error!(instance = self.name(), "does not start again: {message}");
+                    } else {
+                        refused(self.name(), &message);
+                    }
                     return;
                 }
                 Err(error) => {
@@ -238,6 +244,7 @@ impl Instance {
                     }
                 }
             }
+            ran = true;
             let started = tokio::time::Instant::now();
             if !self.tend(&mut stop).await {
                 return;
