@@ -22,6 +22,8 @@ use crate::store::{NewEvent, Store, now_ms};
 
 /// What is under way at a stop gets at most this time, before it is left for the next start.
 const DRAIN: Duration = Duration::from_secs(2);
+/// While received events are stored at a stop, it is looked so often whether the store is in trouble.
+const LOOK: Duration = Duration::from_millis(100);
 /// In trouble the store does not wait for its disk at a stop.
 const CLOSE: Duration = Duration::from_secs(2);
 
@@ -136,14 +138,24 @@ impl Running {
     }
 
     async fn stop_parts(mut self, drain: bool, deadline: Instant) -> bool {
-        let stopping = self.tell(kind::BUTLER_STOPPING, json!({ "message": "Butler is stopping" }));
-        let _ = tokio::time::timeout(DRAIN, stopping).await;
+        if self.store.trouble().is_none() {
+            let stopping = self.tell(kind::BUTLER_STOPPING, json!({ "message": "Butler is stopping" }));
+            let _ = tokio::time::timeout(DRAIN, stopping).await;
+        }
         self.stop_input.send_replace(true);
         if let Some(udp) = &self.udp {
             udp.stop();
         }
-        if let Some(accepting) = self.accepting.take() {
-            let _ = accepting.await;
+        if let Some(mut accepting) = self.accepting.take() {
+            while tokio::time::timeout(LOOK, &mut accepting).await.is_err() {
+                if self.store.trouble().is_some() {
+                    // It may never be well again: whoever waits for it is told now that it is over.
+                    self.store.close().await;
+                }
+            }
+        }
+        if self.store.trouble().is_some() {
+            self.store.close().await;
         }
         if drain {
             self.drain(DRAIN.min(self.config.shutdown_timeout.duration() / 4)).await;

@@ -27,6 +27,8 @@ const LONGEST_AHEAD: Duration = Duration::from_secs(30);
 const LEASE_RESERVE_MS: i64 = 120_000;
 /// Looked after at least so often, whatever was announced.
 const ROUND: Duration = Duration::from_secs(30);
+/// While the store is in trouble, it is looked so often whether it still is.
+const TROUBLE_ROUND: Duration = Duration::from_millis(500);
 
 /// The queue of one instance.
 pub struct Queue {
@@ -74,14 +76,16 @@ impl Queue {
         while !*stop.borrow() {
             let running = *condition.borrow_and_update() == Condition::Running;
             self.return_old(&mut ahead, &outcomes).await;
-            while running && flying.len() < concurrency && !ahead.claimed.is_empty() {
+            // What is claimed already waits as well: an outcome that cannot be stored is an alert that comes twice.
+            let held = self.store.trouble().is_some();
+            while running && !held && flying.len() < concurrency && !ahead.claimed.is_empty() {
                 let deliveries: Vec<_> =
                     ahead.claimed.drain(..batch.min(ahead.claimed.len())).map(|(claimed, _)| claimed).collect();
                 flying.spawn(self.clone().hand_over(deliveries, outcomes.clone()));
             }
             if running && ahead.more && ahead.claimed.len() < concurrency * batch {
                 match self.claim(&mut ahead).await {
-                    Ok(()) if !ahead.claimed.is_empty() && flying.len() < concurrency => continue,
+                    Ok(()) if !held && !ahead.claimed.is_empty() && flying.len() < concurrency => continue,
                     Ok(()) => {}
                     Err(StoreError::Closed) => break,
                     Err(error) => {
@@ -95,7 +99,7 @@ impl Queue {
                 () = self.wake.notified() => ahead.more = true,
                 changed = condition.changed() => ahead.more |= changed.is_ok(),
                 Some(_) = flying.join_next() => while flying.try_join_next().is_some() {},
-                () = tokio::time::sleep(wait.min(ROUND)) => ahead.more = true,
+                () = tokio::time::sleep(wait.min(if held { TROUBLE_ROUND } else { ROUND })) => ahead.more = true,
             }
         }
         for (claimed, _) in ahead.claimed {

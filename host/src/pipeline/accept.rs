@@ -16,9 +16,20 @@ pub async fn accept_datagrams(udp: Arc<Running>, store: Store, accepted: Arc<Not
     while let Some(datagrams) = udp.next_batch(BATCH).await {
         let events: Arc<[NewEvent]> = datagrams.iter().filter_map(|datagram| parse(&udp, &limiter, datagram)).collect();
         if !events.is_empty() && !store_all(&udp, &store, &events).await {
-            return;
+            return tell_rest(&udp).await;
         }
         accepted.notify_one();
+    }
+}
+
+/// The store is closed: says how much is left in the buffer until the socket is stopped.
+async fn tell_rest(udp: &Running) {
+    let mut events = 0;
+    while let Some(datagrams) = udp.next_batch(BATCH).await {
+        events += datagrams.iter().filter(|datagram| ingest::parse(&datagram.bytes).is_ok()).count();
+    }
+    if events > 0 {
+        tracing::error!(events, "the store was closed before received events could be stored");
     }
 }
 

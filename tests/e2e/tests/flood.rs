@@ -145,9 +145,8 @@ async fn flood(udp: &str, from: &str, next: impl FnMut() -> Vec<u8> + Send + 'st
             && now.queued == now.processed + now.duplicates + now.rejected;
         done.then_some(now)
     });
-    let all = match tokio::time::timeout(Duration::from_secs(20), all).await {
-        Ok(all) => all,
-        Err(_) => panic!("sent {flood} and {good}, counted {:?}:\n{}", counted(&butler).await, butler.log()),
+    let Ok(all) = tokio::time::timeout(Duration::from_secs(20), all).await else {
+        panic!("sent {flood} and {good}, counted {:?}:\n{}", counted(&butler).await, butler.log());
     };
     assert_eq!(all.received + all.foreign + all.kernel, sent, "{all:?}");
     assert_eq!(all.received, all.queued + all.dropped, "{all:?}");
@@ -190,7 +189,7 @@ async fn a_flood_of_the_longest_datagrams_is_counted_and_takes_no_memory() {
     let result = flood("", FRIEND, || vec![b'x'; 65_507]).await;
     good_ones_were_heard(&result);
     let counted = result.counted;
-    assert!(counted.rejected > 1_000, "no flood: {counted:?}");
+    assert!(counted.rejected > 100 && counted.received > 1_000, "no flood: {counted:?}");
     let unknown = result.butler.metric("butler_udp_rejected_total{reason=\"unknown-type\"}").await;
     #[allow(clippy::cast_precision_loss, reason = "the number is small")]
     let rejected = counted.rejected as f64;
