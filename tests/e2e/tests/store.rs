@@ -291,11 +291,14 @@ fn history(count: u32, age: &str) -> String {
     )
 }
 
+/// Breaks a store file.
+type Spoil = fn(&Path);
+
 #[tokio::test]
 async fn a_broken_store_is_refused_with_one_message_and_left_as_it_is() {
     let sink = Sink::start().await;
     let config = config(&sink, "");
-    let spoil: [(&str, fn(&Path)); 3] = [
+    let spoil: [(&str, Spoil); 3] = [
         ("garbage in front", |store| {
             let mut file = File::options().write(true).open(store).expect("the store can be opened");
             file.write_all(&[0xA5; 4096]).expect("the store can be written");
@@ -424,8 +427,8 @@ async fn a_long_history_costs_neither_time_at_the_start_nor_memory() {
     assert!(memory < memory_empty + (30 << 20), "{memory} bytes; without history {memory_empty}");
     // Duplicates of what is in the history are still known.
     assert_eq!(sink.received().len(), 2);
-    let (status, log) = butler.stop().await;
-    assert_eq!(status.code(), Some(0), "{log}");
+    let (status, told) = butler.stop().await;
+    assert_eq!(status.code(), Some(0), "{told}");
 }
 
 #[tokio::test]
