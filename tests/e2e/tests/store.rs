@@ -363,6 +363,32 @@ async fn a_store_that_is_broken_inside_is_reported_and_nothing_is_lost_silently(
 }
 
 #[tokio::test]
+async fn a_daemon_whose_store_is_in_trouble_from_the_first_event_can_be_stopped() {
+    let sink = Sink::start().await;
+    let config = config(&sink, "");
+    let folder = Arc::new(TempDir::new().expect("a folder can be made"));
+    stopped_store(&folder, &config, 100, "60").await;
+    let store = folder.path().join("butler.db");
+    // Every event is entered here, the start's own too; opening the store does not look at it.
+    let page = sqlite(&store, "SELECT rootpage FROM sqlite_master WHERE name = 'events_accepted';");
+    let page: u64 = page.parse().expect("sqlite3 prints a number");
+    let mut file = File::options().write(true).open(&store).expect("the store can be opened");
+    file.seek(SeekFrom::Start((page - 1) * 4096)).expect("it is long enough");
+    file.write_all(&[0xA5; 4096]).expect("the store can be written");
+    drop(file);
+
+    let butler = Butler::start_in(folder, &config, &[]).await;
+    let reason = wait_trouble(&butler).await;
+    assert!(reason.contains("malformed"), "{reason}");
+    wait_for("the daemon to say that it is there", || async { butler.log().contains("is ready").then_some(()) }).await;
+    let asked = Instant::now();
+    let (status, log) = butler.stop().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(asked.elapsed() < Duration::from_secs(9), "the stop took {:?}:\n{log}", asked.elapsed());
+    assert!(sink.received().is_empty());
+}
+
+#[tokio::test]
 async fn a_program_that_locks_the_store_holds_events_up_and_loses_none() {
     let sink = Sink::start().await;
     let folder = Arc::new(TempDir::new().expect("a folder can be made"));
