@@ -69,7 +69,7 @@ pub async fn run(setup: Setup) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     let parts = Parts::make(setup).await?;
-    let mut running = Running::start(parts).await?;
+    let mut running = Running::start(parts);
     running.announce(began);
     let result = tokio::select! {
         signal = signals.received() => {

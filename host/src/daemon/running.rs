@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::parts::{Parts, Queues};
-use super::{Failure, upkeep};
+use super::upkeep;
 use crate::config::Config;
 use crate::delivery::Queue;
 use crate::ingest;
@@ -49,7 +49,7 @@ pub(super) struct Running {
 
 impl Running {
     /// Starts everything.
-    pub(super) async fn start(parts: Parts) -> Result<Self, Failure> {
+    pub(super) fn start(parts: Parts) -> Self {
         let Parts { config, store, accepted, instances, queues, enricher, udp, server, rest_address, run_file } = parts;
         let (stop_input, input_stopping) = watch::channel(false);
         let (stop_work, stopping) = watch::channel(false);
@@ -73,7 +73,9 @@ impl Running {
         work.spawn(upkeep::run(store.clone(), config.clone(), released, stopping));
         let accepting = udp.clone().map(|udp| tokio::spawn(accept_datagrams(udp, store.clone(), accepted.clone())));
         let serving = tokio::spawn(server.run(input_stopping));
-        let running = Self {
+        // Told beside the rest: whoever waits for a store in trouble hears no signal.
+        work.spawn(tell_start(store.clone(), accepted.clone(), udp.as_ref().map(|udp| udp.local_addr())));
+        Self {
             config,
             store,
             accepted,
@@ -87,16 +89,7 @@ impl Running {
             serving,
             work,
             refusals,
-        };
-        let version = env!("CARGO_PKG_VERSION");
-        let message = format!("Butler {version} has started");
-        running.tell(kind::BUTLER_STARTED, json!({ "version": version, "message": message })).await;
-        if let Some(udp) = &running.udp {
-            let message = format!("receives events at {}", udp.local_addr());
-            let data = json!({ "address": udp.local_addr().to_string(), "message": message });
-            running.tell(kind::UDP_LISTENING, data).await;
         }
-        Ok(running)
     }
 
     /// Says in the log that all is ready, and where.
@@ -139,7 +132,8 @@ impl Running {
 
     async fn stop_parts(mut self, drain: bool, deadline: Instant) -> bool {
         if self.store.trouble().is_none() {
-            let stopping = self.tell(kind::BUTLER_STOPPING, json!({ "message": "Butler is stopping" }));
+            let data = json!({ "message": "Butler is stopping" });
+            let stopping = tell(&self.store, &self.accepted, kind::BUTLER_STOPPING, data);
             let _ = tokio::time::timeout(DRAIN, stopping).await;
         }
         self.stop_input.send_replace(true);
@@ -179,17 +173,27 @@ impl Running {
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
     }
+}
 
-    /// Accepts an event about Butler itself.
-    async fn tell(&self, kind: &str, data: Value) {
-        let now = now_ms();
-        let data: Data = serde_json::from_value(data).unwrap_or_default();
-        let source = "butler".to_owned();
-        let event = NewEvent { kind: kind.to_owned(), time: now, received: now, source, keys: Vec::new(), data };
-        match self.store.accept(vec![event]).await {
-            Ok(_) => self.accepted.notify_one(),
-            Err(error) => tracing::error!(kind, %error, "an event of Butler itself cannot be stored"),
-        }
+async fn tell_start(store: Store, accepted: Arc<Notify>, udp: Option<SocketAddr>) {
+    let version = env!("CARGO_PKG_VERSION");
+    let data = json!({ "version": version, "message": format!("Butler {version} has started") });
+    tell(&store, &accepted, kind::BUTLER_STARTED, data).await;
+    if let Some(address) = udp {
+        let data = json!({ "address": address.to_string(), "message": format!("receives events at {address}") });
+        tell(&store, &accepted, kind::UDP_LISTENING, data).await;
+    }
+}
+
+/// Accepts an event about Butler itself.
+async fn tell(store: &Store, accepted: &Notify, kind: &str, data: Value) {
+    let now = now_ms();
+    let data: Data = serde_json::from_value(data).unwrap_or_default();
+    let source = "butler".to_owned();
+    let event = NewEvent { kind: kind.to_owned(), time: now, received: now, source, keys: Vec::new(), data };
+    match store.accept(vec![event]).await {
+        Ok(_) => accepted.notify_one(),
+        Err(error) => tracing::error!(kind, %error, "an event of Butler itself cannot be stored"),
     }
 }
 
