@@ -146,11 +146,11 @@ async fn kills_under_load_lose_nothing() {
     let mut accepted = BTreeSet::new();
     for round in 0..ROUNDS {
         let tasks: Vec<_> = (0..60).map(|_| fields()).collect();
+        let told = sink.received().len();
         butler.send(&tasks.iter().map(failure).collect::<Vec<_>>());
         butler.wait_metric("butler_udp_processed_total", 60.0).await;
         accepted.extend(tasks.into_iter().map(|task| task.execution_id));
         // Some have been told, others are in flight or wait.
-        let told = sink.received().len();
         sink.wait(told + round).await;
         butler = butler.kill_and_start().await;
     }
