@@ -34,7 +34,7 @@ pub async fn run(store: Store, config: Config, released: impl Fn(Released), mut 
             Err(StoreError::Closed) => return,
             Err(error) => tracing::error!(%error, "the store cannot be tended"),
         }
-        if round.is_multiple_of(RETENTION_ROUNDS) {
+        if round.is_multiple_of(RETENTION_ROUNDS) || store.is_short_of_room().await {
             remove_old(&store, &config, &stop).await;
         }
         round = round.wrapping_add(1);
@@ -42,15 +42,16 @@ pub async fn run(store: Store, config: Config, released: impl Fn(Released), mut 
 }
 
 async fn remove_old(store: &Store, config: &Config, stop: &watch::Receiver<bool>) {
-    let mut removed = 0;
+    let (mut removed, mut after) = (0, 0);
     while !*stop.borrow() {
         let now = now_ms();
         let (before, logs) = (now - config.store.keep.millis(), now - config.script_log.keep.millis());
-        match store.remove_old(before, logs, config.store.max_size.as_bytes()).await {
+        match store.remove_old(after, before, logs, config.store.max_size.as_bytes()).await {
             Ok(some) => {
                 removed += some.events;
-                if !some.more {
-                    break;
+                match some.next {
+                    Some(next) => after = next,
+                    None => break,
                 }
             }
             Err(error) => {
