@@ -7,6 +7,7 @@
 
 pub mod cli;
 pub mod config;
+mod current;
 pub mod daemon;
 pub mod delivery;
 pub mod ingest;

@@ -37,10 +37,7 @@ fn note(what: &str, detail: &str) {
 
 /// Checks a config. Nothing is bound, no alert is sent, and a running daemon is not disturbed.
 pub(super) async fn run(path: &Path, log_level: Option<Level>) -> Result<(), Failure> {
-    let mut setup = daemon::load(path)?;
-    if let Some(level) = log_level {
-        setup.loaded.config.log.level = level;
-    }
+    let setup = daemon::load(path, log_level)?;
     observe::init_logging(log_level.unwrap_or(Level::Warn), setup.loaded.config.log.format);
     let mut lines = Lines::default();
     let count = setup.loaded.config.plugins.len();
@@ -83,11 +80,15 @@ async fn instances(setup: &Setup, qlik: Option<Arc<Lookups>>, lines: &mut Lines)
     // Plugins may store something when they start: not into the store of the running daemon.
     let folder = std::env::temp_dir().join(format!("butler-check-{}", std::process::id()));
     let store = Store::open(&folder.join("check.db")).await.map_err(anyhow::Error::from)?;
-    let shared = daemon::shared(&setup.loaded, store.clone(), qlik);
+    let shared = Arc::new(daemon::shared(&setup.loaded, store.clone(), qlik));
     for entry in &config.plugins {
-        let Some(library) = setup.libraries.get(&entry.plugin) else { continue };
-        let instance =
-            Instance::new(instance_document(&setup.loaded, entry), entry.clone(), library.clone(), shared.clone());
+        let Some(opened) = setup.libraries.get(&entry.plugin) else { continue };
+        let instance = Instance::new(
+            instance_document(&setup.loaded, entry),
+            entry.clone(),
+            opened.library.clone(),
+            shared.clone(),
+        );
         let what = format!("instance {}", instance.name());
         match instance.start().await {
             Ok(()) => probe(&instance, &what, lines).await,

@@ -1,13 +1,12 @@
-//! `butler deliveries`: asks the running daemon, whose address and token are in its run file.
+//! `butler deliveries`: asks the running daemon.
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Subcommand;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::ConfigFile;
-use crate::config::{Document, TlsProfile};
+use super::client::Daemon;
 use crate::daemon::Failure;
-use crate::{qlik, rest};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Deliveries {
@@ -39,37 +38,15 @@ pub(super) enum Deliveries {
         #[arg(required = true)]
         ids: Vec<String>,
     },
-}
-
-/// A running daemon.
-struct Daemon {
-    client: reqwest::Client,
-    run: rest::RunInfo,
-}
-
-impl Daemon {
-    fn find(file: &ConfigFile) -> anyhow::Result<Self> {
-        let store = Document::read(&file.config)?.store_path();
-        let run = rest::RunInfo::read(&store)?;
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(qlik::profile(&TlsProfile::default())?)
-            .no_proxy()
-            .build()?;
-        Ok(Self { client, run })
-    }
-
-    async fn ask(&self, method: reqwest::Method, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
-        let mut url: reqwest::Url = format!("{}{path}", self.run.rest).parse()?;
-        url.query_pairs_mut().extend_pairs(query);
-        let answer = self.client.request(method, url).bearer_auth(&self.run.token).send().await;
-        let answer = answer.with_context(|| format!("the daemon does not answer at {}", self.run.rest))?;
-        let status = answer.status();
-        let body: Value = serde_json::from_slice(&answer.bytes().await?).unwrap_or_default();
-        if !status.is_success() {
-            bail!("{}", body["message"].as_str().unwrap_or("the daemon refused without a reason"));
-        }
-        Ok(body)
-    }
+    /// Give the deliveries of an instance that is gone from the config, perhaps renamed, to another one.
+    Move {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// The instance that is gone.
+        old: String,
+        /// The instance that gets them.
+        new: String,
+    },
 }
 
 impl Deliveries {
@@ -80,7 +57,7 @@ impl Deliveries {
                 for (name, value) in [("state", state), ("instance", instance), ("task", task)] {
                     query.extend(value.map(|value| (name, value)));
                 }
-                let answer = Daemon::find(&file)?.ask(reqwest::Method::GET, "/v5/deliveries", &query).await?;
+                let answer = Daemon::find(&file)?.get("/v5/deliveries", &query).await?;
                 if json {
                     println!("{answer:#}");
                 } else {
@@ -91,9 +68,14 @@ impl Deliveries {
                 let daemon = Daemon::find(&file)?;
                 for id in ids {
                     let path = format!("/v5/deliveries/{id}/retry");
-                    daemon.ask(reqwest::Method::POST, &path, &[]).await.with_context(|| id.clone())?;
+                    daemon.post(&path, &Value::Null).await.with_context(|| id.clone())?;
                     println!("{id} is pending again");
                 }
+            }
+            Self::Move { file, old, new } => {
+                let moved =
+                    Daemon::find(&file)?.post("/v5/deliveries/move", &json!({ "from": old, "to": new })).await?;
+                println!("{} open deliveries of {old} go to {new} now", moved["moved"]);
             }
         }
         Ok(())

@@ -1,8 +1,10 @@
 //! The command line.
 
 mod check;
+mod client;
 mod deliveries;
 mod plugins;
+mod reload;
 mod schema;
 mod token;
 mod udp_send;
@@ -36,6 +38,8 @@ enum Command {
     Run(ConfigFile),
     /// Check a config: everything in it, its plugins, their destinations, Qlik Sense. Sends no alert.
     Check(ConfigFile),
+    /// Have the running daemon read its config anew; as SIGHUP does, and says what became of it.
+    Reload(ConfigFile),
     /// Write the JSON Schema of the config, with all plugins found.
     Schema(schema::Schema),
     /// Plugins.
@@ -77,6 +81,7 @@ pub fn run() -> Result<(), Failure> {
     match cli.command {
         Command::Run(file) => run_daemon(&file.config, cli.log_level),
         Command::Check(file) => block_on(check::run(&file.config, cli.log_level)),
+        Command::Reload(file) => block_on(reload::run(&file)),
         Command::Schema(schema) => Ok(schema.run()?),
         Command::Plugins(plugins) => Ok(plugins.run()?),
         Command::Deliveries(deliveries) => block_on(deliveries.run()),
@@ -86,9 +91,8 @@ pub fn run() -> Result<(), Failure> {
 }
 
 fn run_daemon(config: &Path, log_level: Option<Level>) -> Result<(), Failure> {
-    let mut setup = daemon::load(config)?;
-    let log = &mut setup.loaded.config.log;
-    log.level = log_level.unwrap_or(log.level);
+    let setup = daemon::load(config, log_level)?;
+    let log = &setup.loaded.config.log;
     observe::init_logging(log.level, log.format);
     block_on(daemon::run(setup))
 }

@@ -1,10 +1,12 @@
 //! The daemon: the only place that knows all parts, wires them, starts and stops them.
 //!
 //! Start: config and plugins validated (`setup`); store locked and opened, sockets bound (`parts`); instances started side by
-//! side (`running`). All of it or nothing: until the sockets are bound nothing has happened that anybody could see. Stop: the
+//! side (`member`, `running`). All of it or nothing: until the sockets are bound nothing has happened that anybody could see. Stop: the
 //! same backwards.
 
+mod member;
 mod parts;
+mod reload;
 mod running;
 mod setup;
 mod signals;
@@ -20,8 +22,8 @@ pub use setup::{Setup, load};
 
 use crate::config::Report;
 use parts::Parts;
-use running::Running;
-use signals::StopSignals;
+use running::{Happening, Running};
+use signals::{Signal, Signals};
 
 /// Why the daemon ended.
 pub enum Failure {
@@ -64,20 +66,33 @@ impl From<anyhow::Error> for Failure {
 
 /// Runs until a signal, or until an instance refuses its settings. The log is installed.
 pub async fn run(setup: Setup) -> Result<(), Failure> {
-    let (signals, began) = (StopSignals::listen(), Instant::now());
+    let (mut signals, began) = (Signals::listen(), Instant::now());
     for warning in &setup.loaded.warnings {
         tracing::warn!("{warning}");
     }
     let parts = Parts::make(setup).await?;
     let mut running = Running::start(parts);
     running.announce(began);
-    let result = tokio::select! {
-        signal = signals.received() => {
-            tracing::info!(signal, "stopping");
-            Ok(())
-        }
-        (instance, message) = running.refusal() => {
-            Err(Failure::Config(format!("the instance `{instance}` refuses its settings: {message}")))
+    let result = loop {
+        tokio::select! {
+            signal = signals.received() => match signal {
+                Signal::Stop(name) => {
+                    tracing::info!(signal = name, "stopping");
+                    break Ok(());
+                }
+                // What became of it is in the log.
+                Signal::Reload => drop(running.reload_and_tell().await),
+            },
+            happening = running.happens() => match happening {
+                Happening::ReloadAsked(asked) => {
+                    let answer = running.reload_and_tell().await;
+                    // Who asked may be gone.
+                    let _ = asked.send(answer);
+                }
+                Happening::Refused { instance, message } => {
+                    break Err(Failure::Config(format!("the instance `{instance}` refuses its settings: {message}")));
+                }
+            },
         }
     };
     let clean = running.stop(result.is_ok()).await;

@@ -1,15 +1,17 @@
 //! Makes all parts, without letting anything happen yet.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use butler_plugin_api::Instance as InstanceDocument;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
+use super::reload::{self, Asked};
 use super::{Failure, Setup};
-use crate::config::{Config, Loaded, PluginEntry};
+use crate::config::{Config, Loaded, PluginEntry, Secrets};
+use crate::current::Current;
+use crate::delivery::Queues;
 use crate::ingest::{self, UdpServer};
 use crate::observe::TaskStates;
 use crate::pipeline::{Enricher, EnricherParts, Router};
@@ -20,86 +22,118 @@ use crate::store::{Released, Store};
 
 /// All parts of a daemon. The sockets are bound; what arrives waits in them.
 pub(super) struct Parts {
-    pub(super) config: Config,
-    pub(super) store: Store,
-    /// Told when an event was accepted.
-    pub(super) accepted: Arc<Notify>,
+    pub(super) core: Core,
+    pub(super) setup: Setup,
     pub(super) instances: Vec<Arc<Instance>>,
-    pub(super) queues: Queues,
     pub(super) enricher: Arc<Enricher>,
     pub(super) udp: Option<Arc<ingest::Running>>,
     pub(super) server: rest::Serving,
     pub(super) rest_address: SocketAddr,
     /// Removed when it is dropped.
     pub(super) run_file: rest::RunFile,
+    pub(super) reloads: mpsc::Receiver<Asked>,
 }
 
-/// Wakes the queues, by instance.
+/// What stays over a reload, with what a reload replaces.
 #[derive(Clone)]
-pub(super) struct Queues(Arc<HashMap<String, Arc<Notify>>>);
+pub(super) struct Core {
+    pub(super) store: Store,
+    /// Told when an event was accepted.
+    pub(super) accepted: Arc<Notify>,
+    pub(super) queues: Queues,
+    pub(super) config: Arc<Current<Config>>,
+    router: Arc<Current<Router>>,
+    instances: Arc<Current<Vec<Arc<Instance>>>>,
+    secrets: Arc<Current<Secrets>>,
+    lookups: Option<Arc<Lookups>>,
+    metrics: Arc<PluginMetrics>,
+}
 
-impl Queues {
-    fn new(instances: &[Arc<Instance>]) -> Self {
-        let named = instances.iter().map(|instance| (instance.name().to_owned(), Arc::new(Notify::new())));
-        Self(Arc::new(named.collect()))
-    }
-
-    /// What the queue of an instance waits for.
-    pub(super) fn of(&self, instance: &Instance) -> Arc<Notify> {
-        // Each instance has one; another would never be told.
-        self.0.get(instance.name()).cloned().unwrap_or_default()
-    }
-
-    pub(super) fn wake(&self, instance: &str) {
-        if let Some(queue) = self.0.get(instance) {
-            queue.notify_one();
+impl Core {
+    fn new(loaded: &Loaded, store: Store, lookups: Option<Arc<Lookups>>) -> Self {
+        Self {
+            store,
+            accepted: Arc::default(),
+            queues: Queues::default(),
+            config: Arc::new(Current::new(loaded.config.clone())),
+            router: Arc::default(),
+            instances: Arc::default(),
+            secrets: Arc::new(Current::new(loaded.secrets.clone())),
+            lookups,
+            metrics: Arc::default(),
         }
+    }
+
+    /// The instances of a config, not started.
+    pub(super) fn instances<'a>(&self, setup: &'a Setup) -> impl Iterator<Item = (&'a PluginEntry, Arc<Instance>)> {
+        let shared = Arc::new(Shared {
+            accepted: self.accepted.clone(),
+            metrics: self.metrics.clone(),
+            ..shared(&setup.loaded, self.store.clone(), self.lookups.clone())
+        });
+        setup.loaded.config.plugins.iter().filter_map(move |entry| {
+            // Validation has refused entries whose plugin was not opened.
+            let library = setup.libraries.get(&entry.plugin)?.library.clone();
+            let document = instance_document(&setup.loaded, entry);
+            Some((entry, Instance::new(document, entry.clone(), library, shared.clone())))
+        })
+    }
+
+    /// From here on this config and these instances count.
+    pub(super) fn turn_to(&self, loaded: &Loaded, instances: &[Arc<Instance>]) {
+        self.config.set(loaded.config.clone());
+        self.secrets.set(loaded.secrets.clone());
+        let entries = instances.iter().map(|instance| (instance.entry(), instance.manifest()));
+        self.router.set(Router::new(entries));
+        self.instances.set(instances.to_vec());
     }
 
     /// Wakes whom the store has set free.
-    pub(super) fn released(&self, accepted: &Notify, released: &Released) {
-        released.instances.iter().for_each(|instance| self.wake(instance));
+    pub(super) fn released(&self, released: &Released) {
+        released.instances.iter().for_each(|instance| self.queues.wake(instance));
         if released.noticed {
-            accepted.notify_one();
+            self.accepted.notify_one();
         }
+    }
+
+    /// Sets deliveries of instances apart that are not in the config any more.
+    pub(super) async fn park(&self) -> anyhow::Result<()> {
+        let parked = self.store.park(self.queues.names()).await?;
+        if parked > 0 {
+            tracing::warn!(
+                deliveries = parked,
+                "deliveries of instances that are not in the config any more are parked; `butler deliveries move` gives \
+                 them to another"
+            );
+        }
+        Ok(())
     }
 }
 
 impl Parts {
     /// Opens the store, binds the sockets, makes the instances.
     pub(super) async fn make(setup: Setup) -> Result<Self, Failure> {
-        let Setup { loaded, libraries } = setup;
-        let config = loaded.config.clone();
-        let lookups = lookups(&config).map_err(anyhow::Error::from)?;
+        let config = &setup.loaded.config;
+        let lookups = lookups(config).map_err(anyhow::Error::from)?;
         let store = Store::open(&config.store.path).await.map_err(anyhow::Error::from)?;
         let udp = config.udp.as_ref().map(UdpServer::bind).transpose().map_err(anyhow::Error::from)?;
         let server = rest::Server::bind(&config.rest).map_err(anyhow::Error::from)?;
 
-        let shared = shared(&loaded, store.clone(), lookups.clone());
-        let instances: Vec<Arc<Instance>> = config
-            .plugins
-            .iter()
-            .filter_map(|entry| {
-                // Validation has refused entries whose plugin was not opened.
-                let library = libraries.get(&entry.plugin)?.clone();
-                Some(Instance::new(instance_document(&loaded, entry), entry.clone(), library, shared.clone()))
-            })
-            .collect();
-        park(&store, &instances).await?;
-        let queues = Queues::new(&instances);
+        let core = Core::new(&setup.loaded, store.clone(), lookups.clone());
+        let instances: Vec<Arc<Instance>> = core.instances(&setup).map(|(_, instance)| instance).collect();
+        for instance in &instances {
+            core.queues.add(instance.name());
+        }
+        core.park().await?;
+        core.turn_to(&setup.loaded, &instances);
         let tasks = Arc::new(TaskStates::default());
         let enricher = Enricher::new(EnricherParts {
             store: store.clone(),
-            accepted: shared.accepted.clone(),
+            accepted: core.accepted.clone(),
             lookups: lookups.clone(),
-            enrich: config.enrich.clone(),
-            script_log: config.script_log.clone(),
-            wants_script_log: instances.iter().any(|instance| instance.manifest().script_log),
-            router: Router::new(instances.iter().map(|instance| (instance.entry(), instance.manifest()))),
-            wake: {
-                let queues = queues.clone();
-                Box::new(move |instance| queues.wake(instance))
-            },
+            config: core.config.clone(),
+            router: core.router.clone(),
+            queues: core.queues.clone(),
             tasks: tasks.clone(),
         });
 
@@ -109,22 +143,21 @@ impl Parts {
         let udp_address = udp.as_ref().map(|udp| udp.local_addr());
         let run_file =
             rest::RunFile::write(&config.store.path, rest_address, udp_address).map_err(anyhow::Error::from)?;
+        let (reload, reloads) = reload::channel();
         let context = rest::Context::new(rest::ContextParts {
-            store: store.clone(),
-            instances: instances.clone(),
+            store,
+            instances: core.instances.clone(),
             udp: udp.clone(),
             lookups,
             tasks,
-            shared: shared.clone(),
-            wake: {
-                let queues = queues.clone();
-                Box::new(move |instance| queues.wake(instance))
-            },
+            metrics: core.metrics.clone(),
+            secrets: core.secrets.clone(),
+            queues: core.queues.clone(),
+            reload,
         });
         let server =
             server.with_routes(Arc::new(context), &run_file).map_err(|error| Failure::Config(error.to_string()))?;
-        let accepted = shared.accepted.clone();
-        Ok(Self { config, store, accepted, instances, queues, enricher, udp, server, rest_address, run_file })
+        Ok(Self { core, setup, instances, enricher, udp, server, rest_address, run_file, reloads })
     }
 }
 
@@ -136,16 +169,16 @@ pub fn lookups(config: &Config) -> Result<Option<Arc<Lookups>>, crate::qlik::Qli
 }
 
 /// What all instances share. Belongs to the runtime that it is made in.
-pub fn shared(loaded: &Loaded, store: Store, qlik: Option<Arc<Lookups>>) -> Arc<Shared> {
-    Arc::new(Shared {
+pub fn shared(loaded: &Loaded, store: Store, qlik: Option<Arc<Lookups>>) -> Shared {
+    Shared {
         runtime: tokio::runtime::Handle::current(),
         store,
-        accepted: Arc::new(Notify::new()),
+        accepted: Arc::default(),
         http: HttpClients::new(loaded.config.tls.clone()),
         qlik,
-        metrics: PluginMetrics::default(),
+        metrics: Arc::default(),
         secrets: Arc::new(loaded.secrets.clone()),
-    })
+    }
 }
 
 /// What an instance is told when it is made.
@@ -157,14 +190,4 @@ pub fn instance_document(loaded: &Loaded, entry: &PluginEntry) -> InstanceDocume
         config_dir: loaded.base_dir.to_string_lossy().into_owned(),
         log_level: entry.log_level.unwrap_or(loaded.config.log.level).number(),
     }
-}
-
-/// Sets deliveries of instances apart that are not in the config any more.
-async fn park(store: &Store, instances: &[Arc<Instance>]) -> Result<(), Failure> {
-    let names = instances.iter().map(|instance| instance.name().to_owned()).collect();
-    let parked = store.park(names).await.map_err(anyhow::Error::from)?;
-    if parked > 0 {
-        tracing::warn!(deliveries = parked, "deliveries of instances that are not in the config any more are parked");
-    }
-    Ok(())
 }

@@ -1,5 +1,6 @@
 //! The daemon at work, and its end.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +11,15 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-use super::parts::{Parts, Queues};
-use super::upkeep;
-use crate::config::Config;
-use crate::delivery::Queue;
+use super::member::{Member, Refusal, made_of};
+use super::parts::{Core, Parts};
+use super::reload::Asked;
+use super::{Setup, upkeep};
+use crate::config::{Config, PluginEntry};
 use crate::ingest;
 use crate::pipeline::accept_datagrams;
-use crate::plugins::Instance;
 use crate::rest;
-use crate::store::{NewEvent, Store, now_ms};
+use crate::store::{NewEvent, Released, Store, now_ms};
 
 /// What is under way at a stop gets at most this time, before it is left for the next start.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -27,12 +28,27 @@ const LOOK: Duration = Duration::from_millis(100);
 /// In trouble the store does not wait for its disk at a stop.
 const CLOSE: Duration = Duration::from_secs(2);
 
+/// What concerns the daemon as a whole.
+pub(super) enum Happening {
+    /// An instance refuses its settings at the start.
+    Refused { instance: String, message: String },
+    /// Somebody asks by REST for a reload.
+    ReloadAsked(Asked),
+}
+
 /// A daemon at work.
 pub(super) struct Running {
-    config: Config,
-    store: Store,
-    accepted: Arc<Notify>,
-    instances: Vec<Arc<Instance>>,
+    pub(super) core: Core,
+    pub(super) setup: Arc<Setup>,
+    /// The config of the start.
+    pub(super) begun_with: Config,
+    pub(super) members: BTreeMap<String, Member>,
+    /// A thread of a former instance did not end.
+    pub(super) abandoned: bool,
+    pub(super) remount: rest::Remount,
+    /// For instances that are started by a reload: they do not end the daemon.
+    pub(super) refused_later: mpsc::UnboundedSender<Refusal>,
+    reloads: mpsc::Receiver<Asked>,
     udp: Option<Arc<ingest::Running>>,
     rest_address: SocketAddr,
     run_file: rest::RunFile,
@@ -42,44 +58,49 @@ pub(super) struct Running {
     stop_work: watch::Sender<bool>,
     accepting: Option<JoinHandle<()>>,
     serving: JoinHandle<()>,
-    /// Enricher, queues, upkeep, supervisors.
+    /// Enricher and upkeep.
     work: JoinSet<()>,
-    refusals: mpsc::UnboundedReceiver<(String, String)>,
+    refusals: mpsc::UnboundedReceiver<Refusal>,
 }
 
 impl Running {
     /// Starts everything.
     pub(super) fn start(parts: Parts) -> Self {
-        let Parts { config, store, accepted, instances, queues, enricher, udp, server, rest_address, run_file } = parts;
+        let Parts { core, setup, instances, enricher, udp, server, rest_address, run_file, reloads } = parts;
         let (stop_input, input_stopping) = watch::channel(false);
         let (stop_work, stopping) = watch::channel(false);
         let (refused, refusals) = mpsc::unbounded_channel();
+        let (store, accepted) = (core.store.clone(), core.accepted.clone());
+        let entries = setup.loaded.config.plugins.iter();
+        let members = instances
+            .into_iter()
+            .zip(entries)
+            .map(|(instance, entry)| {
+                let made_of = made_of(&setup.loaded, entry);
+                (instance.name().to_owned(), Member::start(&core, instance, made_of, refused.clone()))
+            })
+            .collect();
         let mut work = JoinSet::new();
-        let released = {
-            let (queues, accepted): (Queues, _) = (queues.clone(), accepted.clone());
-            move |released| queues.released(&accepted, &released)
-        };
-        for instance in &instances {
-            let refused = refused.clone();
-            work.spawn(instance.clone().supervise(stopping.clone(), move |name, message| {
-                // Nobody listens any more when the daemon stops anyway.
-                let _ = refused.send((name.to_owned(), message.to_owned()));
-            }));
-            let grace = config.shutdown_timeout.duration() / 2;
-            let queue = Queue::new(instance.clone(), store.clone(), queues.of(instance), grace, released.clone());
-            work.spawn(queue.run(stopping.clone()));
-        }
         work.spawn(enricher.run(stopping.clone()));
-        work.spawn(upkeep::run(store.clone(), config.clone(), released, stopping));
+        let released = {
+            let core = core.clone();
+            move |released: Released| core.released(&released)
+        };
+        work.spawn(upkeep::run(store.clone(), core.config.clone(), core.queues.clone(), released, stopping));
         let accepting = udp.clone().map(|udp| tokio::spawn(accept_datagrams(udp, store.clone(), accepted.clone())));
+        let remount = server.remount();
         let serving = tokio::spawn(server.run(input_stopping));
         // Told beside the rest: whoever waits for a store in trouble hears no signal.
-        work.spawn(tell_start(store.clone(), accepted.clone(), udp.as_ref().map(|udp| udp.local_addr())));
+        work.spawn(tell_start(store, accepted, udp.as_ref().map(|udp| udp.local_addr())));
         Self {
-            config,
-            store,
-            accepted,
-            instances,
+            begun_with: setup.loaded.config.clone(),
+            core,
+            setup: Arc::new(setup),
+            members,
+            abandoned: false,
+            remount,
+            refused_later: log_refusals(),
+            reloads,
             udp,
             rest_address,
             run_file,
@@ -95,11 +116,12 @@ impl Running {
     /// Says in the log that all is ready, and where.
     pub(super) fn announce(&self, began: Instant) {
         let off = |section: &str| format!("off (no `{section}:` in the config)");
-        let names: Vec<&str> = self.instances.iter().map(|instance| instance.name()).collect();
+        let config = &self.begun_with;
+        let names: Vec<&str> = config.plugins.iter().map(PluginEntry::instance).collect();
         tracing::info!(
             udp = self.udp.as_ref().map_or_else(|| off("udp"), |udp| udp.local_addr().to_string()),
             rest = format!("http://{}", self.rest_address),
-            qlik = self.config.qlik.as_ref().map_or_else(|| off("qlik"), |qlik| qlik.host.clone()),
+            qlik = config.qlik.as_ref().map_or_else(|| off("qlik"), |qlik| qlik.host.clone()),
             instances = names.join(" "),
             ready_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             "Butler {} is ready",
@@ -107,18 +129,19 @@ impl Running {
         );
     }
 
-    /// Waits until an instance refuses its settings: its name, and why.
-    pub(super) async fn refusal(&mut self) -> (String, String) {
-        match self.refusals.recv().await {
-            Some(refusal) => refusal,
-            None => std::future::pending().await,
+    /// Waits until something happens that concerns the daemon as a whole.
+    pub(super) async fn happens(&mut self) -> Happening {
+        tokio::select! {
+            Some((instance, message)) = self.refusals.recv() => Happening::Refused { instance, message },
+            Some(asked) = self.reloads.recv() => Happening::ReloadAsked(asked),
+            else => std::future::pending().await,
         }
     }
 
     /// Stops everything within `shutdownTimeout`; false when something did not end. With `drain`, what is under way gets
     /// some time to arrive.
     pub(super) async fn stop(self, drain: bool) -> bool {
-        let (limit, store) = (self.config.shutdown_timeout, self.store.clone());
+        let (limit, store) = (self.core.config.get().shutdown_timeout, self.core.store.clone());
         let deadline = Instant::now() + limit.duration();
         let clean = tokio::time::timeout_at(deadline, self.stop_parts(drain, deadline)).await.unwrap_or_else(|_| {
             tracing::error!(
@@ -131,9 +154,9 @@ impl Running {
     }
 
     async fn stop_parts(mut self, drain: bool, deadline: Instant) -> bool {
-        if self.store.trouble().is_none() {
+        if self.core.store.trouble().is_none() {
             let data = json!({ "message": "Butler is stopping" });
-            let stopping = tell(&self.store, &self.accepted, kind::BUTLER_STOPPING, data);
+            let stopping = tell(&self.core.store, &self.core.accepted, kind::BUTLER_STOPPING, data);
             let _ = tokio::time::timeout(DRAIN, stopping).await;
         }
         self.stop_input.send_replace(true);
@@ -142,21 +165,25 @@ impl Running {
         }
         if let Some(mut accepting) = self.accepting.take() {
             while tokio::time::timeout(LOOK, &mut accepting).await.is_err() {
-                if self.store.trouble().is_some() {
+                if self.core.store.trouble().is_some() {
                     // It may never be well again: whoever waits for it is told now that it is over.
-                    self.store.close().await;
+                    self.core.store.close().await;
                 }
             }
         }
-        if self.store.trouble().is_some() {
-            self.store.close().await;
+        if self.core.store.trouble().is_some() {
+            self.core.store.close().await;
         }
         if drain {
-            self.drain(DRAIN.min(self.config.shutdown_timeout.duration() / 4)).await;
+            self.drain(DRAIN.min(self.core.config.get().shutdown_timeout.duration() / 4)).await;
         }
         self.stop_work.send_replace(true);
+        self.members.values().for_each(Member::begin_stop);
         while self.work.join_next().await.is_some() {}
-        let clean = stop_instances(std::mem::take(&mut self.instances), deadline).await;
+        for member in self.members.values_mut() {
+            member.drained().await;
+        }
+        let clean = stop_members(std::mem::take(&mut self.members), deadline).await && !self.abandoned;
         let _ = self.serving.await;
         drop(self.run_file);
         clean
@@ -166,7 +193,8 @@ impl Running {
     async fn drain(&self, limit: Duration) {
         let until = Instant::now() + limit;
         while Instant::now() < until {
-            let waiting = self.store.accepted_count().await.unwrap_or(0) + self.store.due_count().await.unwrap_or(0);
+            let waiting =
+                self.core.store.accepted_count().await.unwrap_or(0) + self.core.store.due_count().await.unwrap_or(0);
             if waiting == 0 {
                 return;
             }
@@ -198,19 +226,24 @@ async fn tell(store: &Store, accepted: &Notify, kind: &str, data: Value) {
 }
 
 /// Stops all instances at once; false when one did not stop.
-async fn stop_instances(instances: Vec<Arc<Instance>>, deadline: Instant) -> bool {
+async fn stop_members(members: BTreeMap<String, Member>, deadline: Instant) -> bool {
     // Less than there is, so that it can be said who did not stop.
     let time = deadline.saturating_duration_since(Instant::now()).mul_f32(0.8).max(Duration::from_millis(200));
-    let mut stopping = JoinSet::new();
-    for instance in instances {
-        stopping.spawn(async move { (instance.stop(time).await, instance.name().to_owned()) });
-    }
+    let mut stopping: JoinSet<bool> = members.into_values().map(|member| member.stop(time)).collect();
     let mut clean = true;
     while let Some(stopped) = stopping.join_next().await {
-        if let Ok((false, name)) = stopped {
-            tracing::error!(instance = name, "did not stop in time and is abandoned");
-            clean = false;
-        }
+        clean &= stopped.unwrap_or(false);
     }
     clean
+}
+
+/// Says in the log which instances of a reload refuse their settings. They do not end the daemon: it has worked before.
+fn log_refusals() -> mpsc::UnboundedSender<Refusal> {
+    let (refused, mut refusals) = mpsc::unbounded_channel::<Refusal>();
+    tokio::spawn(async move {
+        while let Some((instance, message)) = refusals.recv().await {
+            tracing::error!(instance, "refuses its settings: {message}; mend them and reload");
+        }
+    });
+    refused
 }

@@ -1,14 +1,15 @@
 //! From a config file to everything that is needed before anything is bound: validated values and opened plugins.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use butler_plugin_api::abi::host::Library;
 
-use crate::config::{Checks, Document, Loaded, PluginSchema, Report, Rule};
+use crate::config::{Checks, Document, Level, Loaded, PluginSchema, Report, Rule};
 use crate::pipeline::check_rule;
-use crate::plugins::{SearchPath, manifest_fault};
+use crate::plugins::{SearchPath, check_file, manifest_fault};
 use crate::rest::check_endpoints;
 
 /// A config without faults, with its plugins.
@@ -16,7 +17,48 @@ pub struct Setup {
     /// The config.
     pub loaded: Loaded,
     /// Opened plugins by name.
-    pub libraries: BTreeMap<String, Arc<Library>>,
+    pub libraries: BTreeMap<String, Opened>,
+    /// Plugins of an earlier setup whose file is another one now.
+    pub(super) replaced: Vec<String>,
+    path: PathBuf,
+    log_level: Option<Level>,
+}
+
+/// A plugin that was opened. Libraries are never closed, so this is for the life of the process.
+#[derive(Clone)]
+pub struct Opened {
+    /// The plugin.
+    pub library: Arc<Library>,
+    path: PathBuf,
+    changed: Option<SystemTime>,
+}
+
+impl Opened {
+    fn new(path: PathBuf, library: Library) -> Self {
+        Self { library: Arc::new(library), changed: changed(&path), path }
+    }
+
+    /// Whether the file at this path is no longer the one that was opened.
+    fn is_other(&self, path: &Path) -> bool {
+        self.path != path || self.changed != changed(path)
+    }
+}
+
+fn changed(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|file| file.modified()).ok()
+}
+
+/// What is needed to read a config anew.
+pub(super) struct Again {
+    path: PathBuf,
+    log_level: Option<Level>,
+    libraries: BTreeMap<String, Opened>,
+}
+
+impl Setup {
+    pub(super) fn again(&self) -> Again {
+        Again { path: self.path.clone(), log_level: self.log_level, libraries: self.libraries.clone() }
+    }
 }
 
 struct RuleChecks;
@@ -27,20 +69,37 @@ impl Checks for RuleChecks {
     }
 }
 
-/// Reads a config file and opens the plugins that it uses. All faults are reported at once.
-pub fn load(path: &Path) -> Result<Setup, Report> {
-    let document = Document::read(path)?;
+/// Reads a config file and opens the plugins that it uses. All faults are reported at once. `log_level` counts instead of
+/// the file's.
+pub fn load(path: &Path, log_level: Option<Level>) -> Result<Setup, Report> {
+    load_again(Again { path: path.to_owned(), log_level, libraries: BTreeMap::new() })
+}
+
+/// Reads a config file anew. Plugins that were opened stay as they are.
+pub(super) fn load_again(again: Again) -> Result<Setup, Report> {
+    let Again { path, log_level, libraries: opened } = again;
+    let document = Document::read(&path)?;
     let search = SearchPath::new(&document.plugin_dirs());
-    let mut libraries: BTreeMap<String, Arc<Library>> = BTreeMap::new();
+    let mut libraries: BTreeMap<String, Opened> = BTreeMap::new();
+    let mut replaced = Vec::new();
     let mut unusable = Vec::new();
     let uses = document.uses();
     for used in uses.clone() {
         // A second instance with another pin is checked as well: the file is hashed again, not opened again.
+        if let Some(known) = opened.get(&used.plugin) {
+            match search.find(&used.plugin).and_then(|path| check_file(&path, used.sha256.as_deref()).map(|()| path)) {
+                Ok(path) if known.is_other(&path) => replaced.push(format!("the file of the plugin `{}`", used.plugin)),
+                Ok(_) => {}
+                Err(error) => unusable.push((used.index, error.to_string())),
+            }
+            libraries.insert(used.plugin, known.clone());
+            continue;
+        }
         match search.open(&used.plugin, used.sha256.as_deref()) {
             Ok((path, library)) => match manifest_fault(library.manifest()) {
                 Some(fault) => unusable.push((used.index, format!("{}: {fault}", path.display()))),
                 None => {
-                    libraries.entry(used.plugin).or_insert_with(|| Arc::new(library));
+                    libraries.entry(used.plugin).or_insert_with(|| Opened::new(path, library));
                 }
             },
             Err(error) => unusable.push((used.index, error.to_string())),
@@ -48,15 +107,19 @@ pub fn load(path: &Path) -> Result<Setup, Report> {
     }
     let served = uses
         .iter()
-        .filter_map(|used| Some((used.index, used.instance.as_str(), libraries.get(&used.plugin)?.manifest())));
+        .filter_map(|used| Some((used.index, used.instance.as_str(), libraries.get(&used.plugin)?.library.manifest())));
     unusable.extend(check_endpoints(served));
     let schemas = libraries
         .iter()
-        .map(|(name, library)| {
-            let settings_schema = library.manifest().settings_schema.clone();
+        .map(|(name, opened)| {
+            let settings_schema = opened.library.manifest().settings_schema.clone();
             (name.clone(), PluginSchema { settings_schema })
         })
         .collect();
-    let loaded = document.validate(&schemas, unusable, &RuleChecks)?;
-    Ok(Setup { loaded, libraries })
+    let mut loaded = document.validate(&schemas, unusable, &RuleChecks)?;
+    let level = &mut loaded.config.log.level;
+    *level = log_level.unwrap_or(*level);
+    // What was opened once stays open, and known.
+    let libraries = opened.into_iter().chain(libraries).collect();
+    Ok(Setup { loaded, libraries, replaced, path, log_level })
 }

@@ -1,26 +1,41 @@
-//! The signals that ask for a stop.
+//! The signals that ask for a stop or a reload.
 
-/// The signals that ask for a stop; heard from the moment that they are listened to.
-pub(super) struct StopSignals {
-    #[cfg(unix)]
-    streams: Option<[tokio::signal::unix::Signal; 2]>,
+/// What a signal asks for.
+pub(super) enum Signal {
+    /// A stop; the name of the signal.
+    Stop(&'static str),
+    /// The config is to be read anew.
+    Reload,
 }
 
-impl StopSignals {
+/// The signals of the process; heard from the moment that they are listened to.
+pub(super) struct Signals {
+    #[cfg(unix)]
+    streams: Option<[tokio::signal::unix::Signal; 3]>,
+}
+
+impl Signals {
     #[cfg(unix)]
     pub(super) fn listen() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
+        let all = || {
+            Ok::<_, std::io::Error>([
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::hangup())?,
+            ])
+        };
         // Without handlers the system ends the process on a signal; the store survives that.
-        let streams = signal(SignalKind::terminate()).and_then(|one| Ok([one, signal(SignalKind::interrupt())?])).ok();
-        Self { streams }
+        Self { streams: all().ok() }
     }
 
     #[cfg(unix)]
-    pub(super) async fn received(self) -> &'static str {
-        let Some([mut terminate, mut interrupt]) = self.streams else { return std::future::pending().await };
+    pub(super) async fn received(&mut self) -> Signal {
+        let Some([terminate, interrupt, hangup]) = &mut self.streams else { return std::future::pending().await };
         tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => Signal::Stop("SIGTERM"),
+            _ = interrupt.recv() => Signal::Stop("SIGINT"),
+            _ = hangup.recv() => Signal::Reload,
         }
     }
 
@@ -30,8 +45,8 @@ impl StopSignals {
     }
 
     #[cfg(not(unix))]
-    pub(super) async fn received(self) -> &'static str {
+    pub(super) async fn received(&mut self) -> Signal {
         let _ = tokio::signal::ctrl_c().await;
-        "Ctrl-C"
+        Signal::Stop("Ctrl-C")
     }
 }

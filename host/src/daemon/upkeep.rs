@@ -1,10 +1,13 @@
 //! What is done by the clock: leases taken back, old events removed, jumps of the wall clock noticed.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::current::Current;
+use crate::delivery::Queues;
 use crate::stop::stopping;
 use crate::store::{Released, Store, StoreError, now_ms};
 
@@ -17,7 +20,13 @@ const RETENTION_ROUNDS: u32 = 20;
 const JUMP_MS: i64 = 60_000;
 
 /// Works until `stop`.
-pub async fn run(store: Store, config: Config, released: impl Fn(Released), mut stop: watch::Receiver<bool>) {
+pub async fn run(
+    store: Store,
+    config: Arc<Current<Config>>,
+    queues: Queues,
+    released: impl Fn(Released),
+    mut stop: watch::Receiver<bool>,
+) {
     let mut clock = Clock::new();
     let mut ticks: u32 = 0;
     loop {
@@ -35,13 +44,20 @@ pub async fn run(store: Store, config: Config, released: impl Fn(Released), mut 
         if !ticks.is_multiple_of(ROUND_TICKS) {
             continue;
         }
+        // What was being routed during a reload may be for an instance that it removed.
+        if let Err(error) = store.park(queues.names()).await {
+            tracing::error!(%error, "deliveries without an instance cannot be parked");
+        }
         match store.tend().await {
             Ok(tended) => released(tended),
             Err(StoreError::Closed) => return,
             Err(error) => tracing::error!(%error, "the store cannot be tended"),
         }
-        if ticks == ROUND_TICKS || ticks.is_multiple_of(ROUND_TICKS * RETENTION_ROUNDS) || store.is_short_of_room().await {
-            remove_old(&store, &config, &stop).await;
+        if ticks == ROUND_TICKS
+            || ticks.is_multiple_of(ROUND_TICKS * RETENTION_ROUNDS)
+            || store.is_short_of_room().await
+        {
+            remove_old(&store, &config.get(), &stop).await;
         }
     }
 }

@@ -2,5 +2,7 @@
 
 mod backoff;
 mod queue;
+mod queues;
 
 pub use queue::Queue;
+pub use queues::Queues;

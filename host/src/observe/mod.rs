@@ -4,5 +4,5 @@ pub mod exposition;
 mod logging;
 mod tasks;
 
-pub use logging::init as init_logging;
+pub use logging::{init as init_logging, set_level};
 pub use tasks::{TaskState, TaskStates};

@@ -14,7 +14,9 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::router::Router;
-use crate::config;
+use crate::config::Config;
+use crate::current::Current;
+use crate::delivery::Queues;
 use crate::ingest::DISTRIBUTE_PENDING;
 use crate::observe::TaskStates;
 use crate::qlik::{Enriched, Lookups};
@@ -46,16 +48,12 @@ pub struct EnricherParts {
     pub accepted: Arc<Notify>,
     /// Qlik Sense, if the config has it.
     pub lookups: Option<Arc<Lookups>>,
-    /// Time limits.
-    pub enrich: config::Enrich,
-    /// How script logs are kept.
-    pub script_log: config::ScriptLog,
-    /// Whether an instance uses script logs.
-    pub wants_script_log: bool,
+    /// Time limits, and how script logs are kept.
+    pub config: Arc<Current<Config>>,
     /// Routes.
-    pub router: Router,
-    /// Wakes the queue of an instance.
-    pub wake: Box<dyn Fn(&str) + Send + Sync>,
+    pub router: Arc<Current<Router>>,
+    /// Told of deliveries that were made.
+    pub queues: Queues,
     /// States of tasks, for metrics.
     pub tasks: Arc<TaskStates>,
 }
@@ -69,7 +67,7 @@ pub struct Enricher {
 impl Enricher {
     /// An enricher that is not running yet.
     pub fn new(parts: EnricherParts) -> Arc<Self> {
-        let places = Semaphore::new(parts.enrich.concurrency as usize);
+        let places = Semaphore::new(parts.config.get().enrich.concurrency as usize);
         Arc::new(Self { parts, places })
     }
 
@@ -141,7 +139,7 @@ impl Enricher {
                 None => assume(&mut event),
             }
         }
-        let deliveries = self.parts.router.route(&event);
+        let deliveries = self.parts.router.get().route(&event);
         let time = event.time.parse::<jiff::Timestamp>().map_or(received, jiff::Timestamp::as_millisecond);
         let data = serde_json::to_string(&event.data).ok()?;
         self.parts.tasks.note(&event, time);
@@ -152,10 +150,11 @@ impl Enricher {
     /// Asks Qlik Sense until it has told everything, or the time for it is over.
     async fn look_up(&self, lookups: &Lookups, event: &Event, received: i64) -> Enriched {
         let outcome = event.outcome();
-        let want_log = self.parts.script_log.enabled
-            && self.parts.wants_script_log
+        let config = self.parts.config.get();
+        let want_log = config.script_log.enabled
+            && self.parts.router.get().wants_script_log()
             && (outcome == "failed" || outcome == "aborted" || outcome == "succeeded");
-        let give_up = received + self.parts.enrich.give_up_after.millis();
+        let give_up = received + config.enrich.give_up_after.millis();
         let mut wait = FIRST_WAIT;
         loop {
             let enriched = {
@@ -168,7 +167,7 @@ impl Enricher {
             };
             let now = now_ms();
             let pause = if enriched.pending {
-                if now >= received + self.parts.enrich.distribution_limit.millis() {
+                if now >= received + config.enrich.distribution_limit.millis() {
                     return enriched;
                 }
                 if enriched.transient.is_some() { wait } else { DISTRIBUTION_POLL }
@@ -218,7 +217,7 @@ impl Enricher {
                     tracing::warn!(event = event.id, %error, "the script log cannot be compressed and is not kept");
                 }
             }
-            event.data.script_log = Some(log.to_event(self.parts.script_log.lines as usize, reference));
+            event.data.script_log = Some(log.to_event(self.parts.config.get().script_log.lines as usize, reference));
         }
         if event.kind == DISTRIBUTE_PENDING {
             // Its time is over, and nobody knows how it ended: an alert too many beats one too few.
@@ -244,7 +243,7 @@ impl Enricher {
                 let made = answers.into_iter().flatten().flatten().filter(|made| !made.suppressed);
                 let woken: HashSet<String> = made.map(|made| made.instance).collect();
                 for instance in &woken {
-                    (self.parts.wake)(instance);
+                    self.parts.queues.wake(instance);
                 }
             }
             Err(StoreError::Closed) => return false,

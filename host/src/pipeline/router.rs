@@ -11,6 +11,7 @@ use crate::store::{NewDelivery, ThrottleKey};
 #[derive(Debug, Default)]
 pub struct Router {
     routes: Vec<Route>,
+    wants_script_log: bool,
 }
 
 /// The route of one instance.
@@ -34,9 +35,11 @@ struct CompiledRule {
 impl Router {
     /// Compiles the routes. The entries have been validated with [`check_rule`].
     pub fn new<'a>(entries: impl IntoIterator<Item = (&'a PluginEntry, &'a Manifest)>) -> Self {
+        let mut wants_script_log = false;
         let routes = entries
             .into_iter()
             .map(|(entry, manifest)| {
+                wants_script_log |= manifest.script_log;
                 let rules = match &entry.on {
                     Some(rules) => rules.iter().filter_map(|rule| CompiledRule::compile(rule).ok()).collect(),
                     None => vec![CompiledRule {
@@ -50,7 +53,12 @@ impl Router {
                 Route { instance: entry.instance().to_owned(), ordered: manifest.ordered, rules }
             })
             .collect();
-        Self { routes }
+        Self { routes, wants_script_log }
+    }
+
+    /// Whether an instance uses script logs.
+    pub fn wants_script_log(&self) -> bool {
+        self.wants_script_log
     }
 
     /// The deliveries to make for an event; at most one for each instance.

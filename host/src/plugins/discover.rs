@@ -142,8 +142,8 @@ impl SearchPath {
     }
 }
 
-/// Checks a file and opens it.
-pub fn open_file(path: &Path, sha256: Option<&str>) -> Result<Library, PluginError> {
+/// Checks that a file is the one that is meant.
+pub fn check_file(path: &Path, sha256: Option<&str>) -> Result<(), PluginError> {
     refuse_writable(path)?;
     if let Some(pinned) = sha256 {
         let found = hash(path)?;
@@ -151,6 +151,12 @@ pub fn open_file(path: &Path, sha256: Option<&str>) -> Result<Library, PluginErr
             return Err(PluginError::Pin { path: path.to_owned(), found, pinned: pinned.to_owned() });
         }
     }
+    Ok(())
+}
+
+/// Checks a file and opens it.
+pub fn open_file(path: &Path, sha256: Option<&str>) -> Result<Library, PluginError> {
+    check_file(path, sha256)?;
     Library::open(path).map_err(|cause| {
         if let OpenError::Layout { detail } = &cause {
             tracing::debug!(path = %path.display(), "{detail}");

@@ -34,7 +34,7 @@ pub struct Shared {
     /// Qlik Sense; absent when the config has none.
     pub qlik: Option<Arc<Lookups>>,
     /// Counters and gauges of plugins.
-    pub metrics: PluginMetrics,
+    pub metrics: Arc<PluginMetrics>,
     /// What must not leave the process.
     pub secrets: Arc<Secrets>,
 }

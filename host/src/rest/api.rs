@@ -19,11 +19,12 @@ use super::request::{self, Call};
 use super::routes::{Own, RouteError, Table, Target};
 use super::{metrics, v4, v5};
 use crate::config::Rest;
+use crate::current::Current;
 
 /// Everything above the sockets.
 pub(super) struct Api {
     context: Arc<Context>,
-    table: Table,
+    table: Current<Table>,
     auth: Auth,
     origins: Origins,
     body_deadline: Duration,
@@ -45,11 +46,14 @@ impl Api {
         mounts: Vec<Mount>,
         body_deadline: Duration,
     ) -> Result<Self, RouteError> {
-        let mut table = Table::own();
-        for mount in mounts {
-            table.mount(mount)?;
-        }
+        let table = Current::new(Table::with(mounts)?);
         Ok(Self { context, table, auth: Auth::new(rest, admin_token), origins: Origins::new(rest), body_deadline })
+    }
+
+    /// Serves these endpoints of plugins instead of the former ones.
+    pub(super) fn remount(&self, mounts: Vec<Mount>) -> Result<(), RouteError> {
+        self.table.set(Table::with(mounts)?);
+        Ok(())
     }
 
     /// Answers a request, whatever happens.
@@ -63,11 +67,11 @@ impl Api {
         let answering = AssertUnwindSafe(self.answer(parts, body, &method, ends, &mut caller)).catch_unwind();
         let mut answer = match answering.await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(failure)) => failure.into_answer(self.context.secrets()),
+            Ok(Err(failure)) => failure.into_answer(&self.context.secrets()),
             Err(_) => {
                 tracing::error!(%method, path = %self.context.secrets().redact(&path), "a REST handler panicked; please report this");
                 Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "Butler made a mistake; its log says more")
-                    .into_answer(self.context.secrets())
+                    .into_answer(&self.context.secrets())
             }
         };
         answer::finish(&mut answer);
@@ -95,7 +99,8 @@ impl Api {
     ) -> Result<Answer, Failure> {
         self.origins.check(parts.version, &parts.uri, &parts.headers, ends.local)?;
         let uri = parts.uri.path_and_query().map_or("/", axum::http::uri::PathAndQuery::as_str).to_owned();
-        let Some((route, params)) = self.table.find(method, parts.uri.path()) else {
+        let table = self.table.get();
+        let Some((route, params)) = table.find(method, parts.uri.path()) else {
             return Ok(answer::no_route(method, &uri));
         };
         let caller = self.auth.caller(ends.peer.ip(), &parts.headers);
@@ -136,6 +141,8 @@ impl Api {
             Own::Deliveries => v5::deliveries(context, call).await,
             Own::Delivery => v5::delivery(context, call).await,
             Own::Retry => v5::retry(context, call).await,
+            Own::Move => v5::move_deliveries(context, call).await,
+            Own::Reload => v5::reload(context, call).await,
             Own::Metrics => Ok(metrics::page(context).await),
         }
     }

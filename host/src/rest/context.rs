@@ -1,48 +1,56 @@
 //! What the handlers work with.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+
 use crate::config::Secrets;
+use crate::current::Current;
+use crate::delivery::Queues;
 use crate::ingest;
 use crate::observe::TaskStates;
-use crate::plugins::{Instance, Shared};
+use crate::plugins::{Instance, PluginMetrics};
 use crate::qlik::Lookups;
 use crate::store::{Store, now_ms};
 
-/// Wakes the queue of the instance with this name.
-pub type Wake = Box<dyn Fn(&str) + Send + Sync>;
+/// Reads the config anew; what became of it, as JSON, or what is wrong with the config.
+pub type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<Value, String>> + Send + Sync>;
 
 /// What a [`Context`] is made of.
 pub struct ContextParts {
     /// Events and deliveries.
     pub store: Store,
     /// All instances of the config, whether they run or not.
-    pub instances: Vec<Arc<Instance>>,
+    pub instances: Arc<Current<Vec<Arc<Instance>>>>,
     /// The UDP socket, if the config has one.
     pub udp: Option<Arc<ingest::Running>>,
     /// Qlik Sense, if the config has it.
     pub lookups: Option<Arc<Lookups>>,
     /// Last known states of tasks.
     pub tasks: Arc<TaskStates>,
-    /// Metrics of plugins, and what must not leave the process.
-    pub shared: Arc<Shared>,
-    /// Called when a delivery became pending again.
-    pub wake: Wake,
+    /// Metrics of plugins.
+    pub metrics: Arc<PluginMetrics>,
+    /// What must not leave the process.
+    pub secrets: Arc<Current<Secrets>>,
+    /// Told when a delivery became pending again.
+    pub queues: Queues,
+    /// Called when somebody asks for it.
+    pub reload: Reload,
 }
 
 /// What the handlers work with. Shared by all requests.
 pub struct Context {
     pub(super) store: Store,
-    pub(super) instances: Vec<Arc<Instance>>,
-    /// Their names.
-    pub(super) names: BTreeSet<String>,
+    instances: Arc<Current<Vec<Arc<Instance>>>>,
     pub(super) udp: Option<Arc<ingest::Running>>,
     pub(super) lookups: Option<Arc<Lookups>>,
     pub(super) tasks: Arc<TaskStates>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) wake: Wake,
+    pub(super) metrics: Arc<PluginMetrics>,
+    secrets: Arc<Current<Secrets>>,
+    pub(super) queues: Queues,
+    pub(super) reload: Reload,
     /// When it was made: for the uptime. Milliseconds since 1970.
     pub(super) started_ms: i64,
     /// Version of Butler.
@@ -52,14 +60,17 @@ pub struct Context {
 impl Context {
     /// A context; Butler counts as started now.
     pub fn new(parts: ContextParts) -> Self {
-        let ContextParts { store, instances, udp, lookups, tasks, shared, wake } = parts;
-        let names = instances.iter().map(|instance| instance.name().to_owned()).collect();
+        let ContextParts { store, instances, udp, lookups, tasks, metrics, secrets, queues, reload } = parts;
         let (started_ms, version) = (now_ms(), env!("CARGO_PKG_VERSION"));
-        Self { store, instances, names, udp, lookups, tasks, shared, wake, started_ms, version }
+        Self { store, instances, udp, lookups, tasks, metrics, secrets, queues, reload, started_ms, version }
     }
 
-    pub(super) fn secrets(&self) -> &Secrets {
-        &self.shared.secrets
+    pub(super) fn instances(&self) -> Arc<Vec<Arc<Instance>>> {
+        self.instances.get()
+    }
+
+    pub(super) fn secrets(&self) -> Arc<Secrets> {
+        self.secrets.get()
     }
 }
 

@@ -31,8 +31,8 @@ pub(super) async fn page(context: &Context) -> Answer {
     udp(&mut page, context);
     store(&mut page, context).await;
     instances(&mut page, context);
-    tasks(&mut page, context.tasks.all(), context.secrets());
-    plugins(&mut page, context.shared.metrics.series(), context.secrets());
+    tasks(&mut page, context.tasks.all(), &context.secrets());
+    plugins(&mut page, context.metrics.series(), &context.secrets());
     let text = page.finish();
     let mut answer = Response::new(Body::from(text));
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -109,7 +109,7 @@ async fn store(page: &mut Exposition, context: &Context) {
         Err(error) => tracing::warn!(%error, "waiting events cannot be counted"),
     }
     let mut depths: BTreeMap<String, (i64, i64)> =
-        context.instances.iter().map(|instance| (instance.name().to_owned(), (0, 0))).collect();
+        context.instances().iter().map(|instance| (instance.name().to_owned(), (0, 0))).collect();
     match context.store.queue_depths().await {
         Ok(known) => depths.extend(known.into_iter().map(|depth| (depth.instance, (depth.open, depth.dead)))),
         Err(error) => {
@@ -128,12 +128,12 @@ async fn store(page: &mut Exposition, context: &Context) {
 }
 
 fn instances(page: &mut Exposition, context: &Context) {
-    let instances = &context.instances;
+    let instances = context.instances();
     if instances.is_empty() {
         return;
     }
     page.metric("butler_instance_up", Kind::Gauge, "Whether the instance runs");
-    for instance in instances {
+    for instance in &*instances {
         let labels = [("instance", instance.name()), ("plugin", instance.manifest().name.as_str())];
         page.sample("butler_instance_up", &labels, u8::from(instance.condition() == Condition::Running));
     }
@@ -148,7 +148,7 @@ fn instances(page: &mut Exposition, context: &Context) {
     ];
     for (name, help, count) in counters {
         page.metric(name, Kind::Counter, help);
-        for instance in instances {
+        for instance in &*instances {
             let instance: &Instance = instance;
             page.sample(name, &[("instance", instance.name())], count(&instance.statistics));
         }

@@ -29,8 +29,8 @@ mod v5;
 #[cfg(test)]
 mod tests;
 
-pub use context::{Context, ContextParts};
+pub use context::{Context, ContextParts, Reload};
 pub use endpoints::check_endpoints;
 pub use routes::RouteError;
 pub use run_file::{RunFile, RunFileError, RunInfo};
-pub use server::{BindError, Server, Serving};
+pub use server::{BindError, Remount, Server, Serving};

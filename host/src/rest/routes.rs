@@ -55,6 +55,8 @@ pub(super) enum Own {
     Deliveries,
     Delivery,
     Retry,
+    Move,
+    Reload,
     Metrics,
 }
 
@@ -102,6 +104,8 @@ impl Table {
             (&get, "/v5/deliveries", Some(Scope::Deliveries), Own::Deliveries),
             (&get, "/v5/deliveries/{id}", Some(Scope::Deliveries), Own::Delivery),
             (&post, "/v5/deliveries/{id}/retry", Some(Scope::Deliveries), Own::Retry),
+            (&post, "/v5/deliveries/move", Some(Scope::Deliveries), Own::Move),
+            (&post, "/v5/reload", Some(Scope::Admin), Own::Reload),
             (&get, "/metrics", Some(Scope::Read), Own::Metrics),
         ];
         let route = |(method, path, scope, own): (&Method, &str, Option<Scope>, Own)| Route {
@@ -114,6 +118,15 @@ impl Table {
             target: Target::Own(own),
         };
         Self(routes.into_iter().map(route).collect())
+    }
+
+    /// The host's own routes and those of plugins.
+    pub(super) fn with(mounts: Vec<Mount>) -> Result<Self, RouteError> {
+        let mut table = Self::own();
+        for mount in mounts {
+            table.mount(mount)?;
+        }
+        Ok(table)
     }
 
     /// Adds an endpoint of a plugin.

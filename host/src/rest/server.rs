@@ -21,6 +21,7 @@ use super::endpoints::Mount;
 use super::routes::RouteError;
 use super::run_file::RunFile;
 use crate::config::Rest;
+use crate::plugins::Instance;
 
 /// Why the REST server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +102,7 @@ impl Server {
 
     /// Puts the routes of the host and of all instances behind the socket. The run file's token may do everything.
     pub fn with_routes(self, context: Arc<Context>, run_file: &RunFile) -> Result<Serving, RouteError> {
-        let mounts = context.instances.iter().flat_map(Mount::of).collect();
+        let mounts = context.instances().iter().flat_map(Mount::of).collect();
         self.with_mounts(context, &run_file.info().token, mounts, Limits::default())
     }
 
@@ -117,6 +118,17 @@ impl Server {
     }
 }
 
+/// Replaces the endpoints of plugins at a reload.
+#[derive(Clone)]
+pub struct Remount(Arc<Api>);
+
+impl Remount {
+    /// Serves the endpoints of these instances instead of the former ones.
+    pub fn to(&self, instances: &[Arc<Instance>]) -> Result<(), RouteError> {
+        self.0.remount(instances.iter().flat_map(Mount::of).collect())
+    }
+}
+
 /// A server with its routes.
 pub struct Serving {
     listener: TcpListener,
@@ -125,6 +137,11 @@ pub struct Serving {
 }
 
 impl Serving {
+    /// For reloads.
+    pub fn remount(&self) -> Remount {
+        Remount(self.api.clone())
+    }
+
     /// Answers until `stop` is true (or its sender is gone). Then it accepts nobody, lets requests under way end within
     /// 5 s, and returns.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {

@@ -17,5 +17,5 @@ struct Ping {
 pub(super) fn ping(context: &Context) -> Answer {
     // Clients compare the text.
     let ping = Ping { response: "Butler reporting for duty", butler_version: context.version };
-    json(context.secrets(), StatusCode::OK, &ping)
+    json(&context.secrets(), StatusCode::OK, &ping)
 }

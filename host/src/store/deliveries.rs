@@ -123,6 +123,29 @@ impl Store {
             .await
     }
 
+    /// Gives the deliveries of an instance that is gone to another one: the parked ones, which are pending then, and the
+    /// dead and suppressed ones. How many were open.
+    pub async fn move_deliveries(&self, from: &str, to: &str) -> Result<u64, StoreError> {
+        let input = (from.to_owned(), to.to_owned());
+        self.inner
+            .writer
+            .run(input, |(from, to), connection| {
+                Box::pin(async move {
+                    let now = now_ms();
+                    let open = "UPDATE deliveries SET instance = ?1, state = 0, due = ?2, updated = ?2
+                                WHERE instance = ?3 AND state IN (0, 5)";
+                    let open = sqlx::query(open).bind(to).bind(now).bind(from).execute(&mut *connection).await?;
+                    sqlx::query("UPDATE deliveries SET instance = ? WHERE instance = ? AND state IN (3, 4)")
+                        .bind(to)
+                        .bind(from)
+                        .execute(connection)
+                        .await?;
+                    Ok(open.rows_affected())
+                })
+            })
+            .await
+    }
+
     /// Moves the times of open deliveries and of throttles by a jump of the wall clock, so that waits keep their length.
     pub async fn rebase(&self, by_ms: i64) -> Result<(), StoreError> {
         self.inner

@@ -277,6 +277,18 @@ async fn deliveries_of_an_instance_that_is_gone_are_parked_until_it_is_back() {
 }
 
 #[tokio::test]
+async fn parked_deliveries_can_be_given_to_another_instance() {
+    let fixture = Fixture::new().await;
+    fixture.routed(vec![to("old")]).await;
+    fixture.routed(vec![to("new")]).await;
+    fixture.store.park(vec!["new".to_owned()]).await.unwrap();
+    assert_eq!(fixture.store.move_deliveries("old", "new").await.unwrap(), 1);
+    assert_eq!(fixture.states("new").await, [State::Pending, State::Pending]);
+    assert_eq!(fixture.store.claim("new", 10, false, 60_000).await.unwrap().len(), 2);
+    assert_eq!(fixture.store.move_deliveries("old", "new").await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn what_was_parked_for_a_week_is_dead() {
     let fixture = Fixture::new().await;
     fixture.routed(vec![to("old")]).await;

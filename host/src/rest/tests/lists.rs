@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use butler_plugin_api::Event;
+use futures_util::FutureExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -106,10 +107,10 @@ async fn deliveries_are_listed_and_what_cannot_be_retried_says_why() {
     let (status, body) = retry(&ids[2]).await;
     assert_eq!(status, 409);
     assert!(body["message"].as_str().unwrap().contains("still open (pending)"), "{body}");
-    assert!(site.woken.lock().unwrap().is_empty());
+    assert!(site.queues.add("mail").notified().now_or_never().is_none());
     let pending = json!({ "id": ids[0], "state": "pending", "instance": "mail" });
     assert_eq!(retry(&ids[0]).await, (200, pending));
-    assert_eq!(*site.woken.lock().unwrap(), ["mail"]);
+    assert!(site.queues.add("mail").notified().now_or_never().is_some());
     assert_eq!(list("state=dead").await.1["deliveries"].as_array().unwrap().len(), 1);
     assert_eq!(retry(&ids[0]).await.0, 409);
     let another = site.accept(&["node.silent"]).await[0];

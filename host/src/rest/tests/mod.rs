@@ -7,7 +7,7 @@ mod plugins;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use butler_plugin_api::abi::{WireRequest, WireResponse};
 use butler_plugin_api::{Endpoint, Response as PluginResponse, Scope};
@@ -22,9 +22,11 @@ use super::endpoints::Mount;
 use super::server::Limits;
 use super::{Context, ContextParts, Server};
 use crate::config::{Rest, Secrets, TlsProfile, Token, Udp};
+use crate::current::Current;
+use crate::delivery::Queues;
 use crate::ingest::UdpServer;
 use crate::observe::TaskStates;
-use crate::plugins::{HttpClients, PluginMetrics, Shared};
+use crate::plugins::{HttpClients, Shared};
 use crate::qlik;
 use crate::store::{NewDelivery, NewEvent, Routed, Settled, Settlement, Store, now_ms};
 
@@ -33,7 +35,7 @@ struct Site {
     store: Store,
     shared: Arc<Shared>,
     tasks: Arc<TaskStates>,
-    woken: Arc<Mutex<Vec<String>>>,
+    queues: Queues,
     address: SocketAddr,
     client: Client,
     stop: watch::Sender<bool>,
@@ -64,27 +66,26 @@ impl Site {
             accepted: Arc::new(Notify::new()),
             http: HttpClients::new(BTreeMap::new()),
             qlik: None,
-            metrics: PluginMetrics::default(),
+            metrics: Arc::default(),
             secrets: Arc::new(Secrets::new(options.secrets)),
         });
-        let (tasks, woken) = (Arc::new(TaskStates::default()), Arc::new(Mutex::new(Vec::new())));
+        let (tasks, queues) = (Arc::new(TaskStates::default()), Queues::default());
+        options.instances.iter().for_each(|instance| drop(queues.add(instance)));
         let udp = options.udp.then(|| {
             let config: Udp = serde_json::from_value(json!({ "listen": "127.0.0.1:0" })).unwrap();
             Arc::new(UdpServer::bind(&config).unwrap().start().unwrap())
         });
-        let mut context = Context::new(ContextParts {
+        let context = Context::new(ContextParts {
             store: store.clone(),
-            instances: Vec::new(),
+            instances: Arc::default(),
             udp,
             lookups: None,
             tasks: tasks.clone(),
-            shared: shared.clone(),
-            wake: {
-                let woken = woken.clone();
-                Box::new(move |instance| woken.lock().unwrap().push(instance.to_owned()))
-            },
+            metrics: shared.metrics.clone(),
+            secrets: Arc::new(Current::new(shared.secrets.clone())),
+            queues: queues.clone(),
+            reload: Box::new(|| Box::pin(std::future::ready(Err("line 3: no".to_owned())))),
         });
-        context.names.extend(options.instances.into_iter().map(str::to_owned));
         let rest = Rest { listen: "127.0.0.1:0".parse().unwrap(), ..options.rest };
         let server = Server::bind(&rest).unwrap();
         let address = server.local_addr();
@@ -96,7 +97,7 @@ impl Site {
             .no_proxy()
             .build()
             .unwrap();
-        Self { store, shared, tasks, woken, address, client, stop, running, _folder: folder }
+        Self { store, shared, tasks, queues, address, client, stop, running, _folder: folder }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -12,6 +12,7 @@ use super::super::server::Limits;
 use super::super::{Context, ContextParts, Server};
 use super::{ADMIN, Options, Site, answer, echo, text, wire};
 use crate::config::Rest;
+use crate::delivery::Queues;
 use crate::store::Store;
 
 fn copy_endpoint() -> Endpoint {
@@ -171,12 +172,14 @@ async fn two_instances_with_one_route_are_refused() {
     let site = Site::start(Options::default()).await;
     let context = Arc::new(Context::new(ContextParts {
         store,
-        instances: Vec::new(),
+        instances: Arc::default(),
         udp: None,
         lookups: None,
         tasks: site.tasks.clone(),
-        shared: site.shared.clone(),
-        wake: Box::new(|_| {}),
+        metrics: Arc::default(),
+        secrets: Arc::default(),
+        queues: Queues::default(),
+        reload: Box::new(|| unreachable!("not called")),
     }));
     let mounts = vec![echo("one", copy_endpoint()), echo("two", copy_endpoint())];
     let error =

@@ -1,7 +1,7 @@
 //! `/v5/deliveries`: who was told what, when, and what waits; and sending again.
 
 use axum::http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::super::answer::{Answer, Failure, json as answer};
@@ -77,13 +77,38 @@ pub(in super::super) async fn deliveries(context: &Context, call: &Call) -> Resu
     let mut rows = store.deliveries(&filter).await?;
     let next = cut(&mut rows, limit, |row| store.delivery_id(row.id));
     let deliveries = rows.into_iter().map(|row| item(store, row)).collect();
-    Ok(answer(context.secrets(), StatusCode::OK, &Page { deliveries, next }))
+    Ok(answer(&context.secrets(), StatusCode::OK, &Page { deliveries, next }))
 }
 
 /// `GET /v5/deliveries/{id}`
 pub(in super::super) async fn delivery(context: &Context, call: &Call) -> Result<Answer, Failure> {
     let row = find(context, call.param("id")).await?;
-    Ok(answer(context.secrets(), StatusCode::OK, &item(&context.store, row)))
+    Ok(answer(&context.secrets(), StatusCode::OK, &item(&context.store, row)))
+}
+
+#[derive(Deserialize)]
+struct Move {
+    from: String,
+    to: String,
+}
+
+/// `POST /v5/deliveries/move` with `{"from": INSTANCE, "to": INSTANCE}`: gives the deliveries of an instance that is gone
+/// from the config to another one, as after a change of its name.
+pub(in super::super) async fn move_deliveries(context: &Context, call: &Call) -> Result<Answer, Failure> {
+    let Move { from, to } = serde_json::from_slice(&call.body)
+        .map_err(|error| Failure::bad_request(format!("the body must be {{\"from\": …, \"to\": …}}: {error}")))?;
+    if context.queues.has(&from) {
+        let message = format!("`{from}` is in the config: only deliveries of an instance that is gone can be moved");
+        return Err(Failure::new(StatusCode::CONFLICT, message));
+    }
+    if !context.queues.has(&to) {
+        return Err(Failure::not_found(format!("there is no instance `{to}` in the config")));
+    }
+    let moved = context.store.move_deliveries(&from, &to).await?;
+    context.queues.wake(&to);
+    let who = call.caller.as_ref().map(|caller| caller.name.as_str()).unwrap_or_default();
+    tracing::info!(from, to, moved, caller = who, "deliveries were moved on request");
+    Ok(answer(&context.secrets(), StatusCode::OK, &json!({ "from": from, "to": to, "moved": moved })))
 }
 
 /// `POST /v5/deliveries/{id}/retry`
@@ -94,18 +119,18 @@ pub(in super::super) async fn retry(context: &Context, call: &Call) -> Result<An
     if matches!(row.state, State::Pending | State::Leased) {
         return Err(conflict(format!("is still open ({}): it is tried again by itself", row.state.name())));
     }
-    if !context.names.contains(&row.instance) {
+    if !context.queues.has(&row.instance) {
         return Err(conflict(format!("was for the instance `{}`, which is not in the config", row.instance)));
     }
     // Between the look and this it may have been retried by somebody else.
     let Some(instance) = context.store.retry(row.id).await? else {
         return Err(conflict("has just been made pending by another request".to_owned()));
     };
-    (context.wake)(&instance);
+    context.queues.wake(&instance);
     let who = call.caller.as_ref().map(|caller| caller.name.as_str()).unwrap_or_default();
     tracing::info!(instance, delivery = id, caller = who, "the delivery is sent again on request");
     let body = json!({ "id": id, "state": State::Pending.name(), "instance": instance });
-    Ok(answer(context.secrets(), StatusCode::OK, &body))
+    Ok(answer(&context.secrets(), StatusCode::OK, &body))
 }
 
 async fn find(context: &Context, id: &str) -> Result<DeliveryRow, Failure> {

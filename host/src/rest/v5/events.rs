@@ -49,7 +49,7 @@ pub(in super::super) async fn events(context: &Context, call: &Call) -> Result<A
     let mut rows = store.events(&filter).await?;
     let next = cut(&mut rows, limit, |row: &EventRow| store.event_id(row.seq));
     let events = rows.into_iter().map(|row| EventItem { event: row.event, state: row.state }).collect();
-    Ok(answer(context.secrets(), StatusCode::OK, &Page { events, next }))
+    Ok(answer(&context.secrets(), StatusCode::OK, &Page { events, next }))
 }
 
 /// `GET /v5/events/{id}`
@@ -65,5 +65,5 @@ pub(in super::super) async fn event(context: &Context, call: &Call) -> Result<An
     let filter = DeliveryFilter { event: Some(row.seq), limit: MAX_LIMIT, ..DeliveryFilter::default() };
     let deliveries = store.deliveries(&filter).await?.into_iter().map(|row| item(store, row)).collect();
     let single = Single { item: EventItem { event: row.event, state: row.state }, deliveries };
-    Ok(answer(context.secrets(), StatusCode::OK, &single))
+    Ok(answer(&context.secrets(), StatusCode::OK, &single))
 }

@@ -33,7 +33,7 @@ struct Note {
 
 /// `GET /v5/health/live`
 pub(in super::super) fn live(context: &Context) -> Answer {
-    answer(context.secrets(), StatusCode::OK, &json!({ "status": "live" }))
+    answer(&context.secrets(), StatusCode::OK, &json!({ "status": "live" }))
 }
 
 /// `GET /v5/health/ready`: not ready while nothing can be stored. Qlik Sense or an instance that is away is worth a note,
@@ -41,9 +41,10 @@ pub(in super::super) fn live(context: &Context) -> Answer {
 pub(in super::super) fn ready(context: &Context, call: &Call) -> Answer {
     let told = call.caller.as_ref().is_some_and(|caller| caller.may(Scope::Read));
     let qlik = context.lookups.as_ref().map(|lookups| lookups.repository().state());
-    let instances = context.instances.iter().map(|instance| (instance.name(), instance.condition()));
+    let instances = context.instances();
+    let instances = instances.iter().map(|instance| (instance.name(), instance.condition()));
     let (status, report) = report(context.store.trouble(), qlik, instances, told);
-    answer(context.secrets(), status, &report)
+    answer(&context.secrets(), status, &report)
 }
 
 fn report<'a>(

@@ -43,8 +43,8 @@ pub(in super::super) async fn plugins(context: &Context) -> Result<Answer, Failu
     let depths = context.store.queue_depths().await?;
     let depths: HashMap<&str, (i64, i64)> =
         depths.iter().map(|depth| (depth.instance.as_str(), (depth.open, depth.dead))).collect();
-    let rows: Vec<InstanceRow<'_>> = context
-        .instances
+    let instances = context.instances();
+    let rows: Vec<InstanceRow<'_>> = instances
         .iter()
         .map(|instance| {
             let manifest = instance.manifest();
@@ -68,5 +68,5 @@ pub(in super::super) async fn plugins(context: &Context) -> Result<Answer, Failu
             }
         })
         .collect();
-    Ok(answer(context.secrets(), StatusCode::OK, &json!({ "plugins": rows })))
+    Ok(answer(&context.secrets(), StatusCode::OK, &json!({ "plugins": rows })))
 }

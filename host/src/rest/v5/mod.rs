@@ -5,8 +5,10 @@ mod events;
 mod health;
 mod instances;
 mod query;
+mod reload;
 
-pub(super) use deliveries::{deliveries, delivery, retry};
+pub(super) use deliveries::{deliveries, delivery, move_deliveries, retry};
 pub(super) use events::{event, events};
 pub(super) use health::{live, ready};
 pub(super) use instances::plugins;
+pub(super) use reload::reload;

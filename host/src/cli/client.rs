@@ -1,0 +1,53 @@
+//! The running daemon as the other commands see it: its address and token are in its run file.
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+
+use super::ConfigFile;
+use crate::config::{Document, TlsProfile};
+use crate::{qlik, rest};
+
+/// A running daemon.
+pub(super) struct Daemon {
+    client: reqwest::Client,
+    run: rest::RunInfo,
+}
+
+impl Daemon {
+    /// The daemon that runs with this config.
+    pub(super) fn find(file: &ConfigFile) -> anyhow::Result<Self> {
+        let store = Document::read(&file.config)?.store_path();
+        let run = rest::RunInfo::read(&store)?;
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(qlik::profile(&TlsProfile::default())?)
+            .no_proxy()
+            .build()?;
+        Ok(Self { client, run })
+    }
+
+    pub(super) async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
+        let mut url = self.url(path)?;
+        url.query_pairs_mut().extend_pairs(query);
+        self.ask(self.client.get(url)).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let json = "application/json";
+        self.ask(self.client.post(self.url(path)?).header("content-type", json).body(body.to_string())).await
+    }
+
+    fn url(&self, path: &str) -> anyhow::Result<reqwest::Url> {
+        Ok(format!("{}{path}", self.run.rest).parse()?)
+    }
+
+    async fn ask(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+        let answer = request.bearer_auth(&self.run.token).send().await;
+        let answer = answer.with_context(|| format!("the daemon does not answer at {}", self.run.rest))?;
+        let status = answer.status();
+        let body: Value = serde_json::from_slice(&answer.bytes().await?).unwrap_or_default();
+        if !status.is_success() {
+            bail!("{}", body["message"].as_str().unwrap_or("the daemon refused without a reason"));
+        }
+        Ok(body)
+    }
+}
