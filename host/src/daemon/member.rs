@@ -45,12 +45,14 @@ impl Member {
             let _ = refused.send((name.to_owned(), message.to_owned()));
         }));
         let grace = core.config.get().shutdown_timeout.duration() / 2;
-        let wake = core.queues.add(instance.name());
+        core.queues.add(instance.name());
         let released = {
             let core = core.clone();
             move |released: Released| core.released(&released)
         };
-        work.spawn(Queue::new(instance.clone(), core.store.clone(), wake, grace, released).run(stopping));
+        work.spawn(
+            Queue::new(instance.clone(), core.store.clone(), core.queues.clone(), grace, released).run(stopping),
+        );
         Self { instance, made_of, stop, work }
     }
 

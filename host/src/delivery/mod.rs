@@ -5,4 +5,4 @@ mod queue;
 mod queues;
 
 pub use queue::Queue;
-pub use queues::Queues;
+pub use queues::{Queues, Ticket};

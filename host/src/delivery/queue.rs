@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use butler_plugin_api::{Delivery, Outcome};
 use serde_json::Value;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::backoff::next_attempt;
+use super::queues::{Queues, Straight};
 use crate::plugins::{Condition, Instance};
 use crate::stop::stopping;
 use crate::store::{Claimed, Released, Settled, Settlement, Store, StoreError, now_ms, rfc3339};
@@ -34,7 +35,7 @@ const TROUBLE_ROUND: Duration = Duration::from_millis(500);
 pub struct Queue {
     instance: Arc<Instance>,
     store: Store,
-    wake: Arc<Notify>,
+    queues: Queues,
     /// How long a stop waits for deliveries in flight.
     grace: Duration,
     /// Told of deliveries and events that settling set free.
@@ -44,23 +45,37 @@ pub struct Queue {
 /// Claimed deliveries that wait for a free place.
 #[derive(Default)]
 struct Ahead {
-    claimed: VecDeque<(Claimed, Instant)>,
+    claimed: VecDeque<Waiting>,
     /// There may be more to claim.
     more: bool,
     /// When the next one is due, ms since 1970.
     due: Option<i64>,
 }
 
+struct Waiting {
+    claimed: Claimed,
+    since: Instant,
+    /// Its place on the short way, if it came so.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Ahead {
+    fn arrived(&mut self, straight: Straight) {
+        let Straight { claimed, place } = straight;
+        self.claimed.push_back(Waiting { claimed, since: Instant::now(), _place: Some(place) });
+    }
+}
+
 impl Queue {
-    /// A queue; `wake` is notified when a delivery was made for it.
+    /// The queue of an instance, which `queues` has.
     pub fn new(
         instance: Arc<Instance>,
         store: Store,
-        wake: Arc<Notify>,
+        queues: Queues,
         grace: Duration,
         released: impl Fn(Released) + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { instance, store, wake, grace, released: Box::new(released) })
+        Arc::new(Self { instance, store, queues, grace, released: Box::new(released) })
     }
 
     /// Works until `stop`; then hands out no more, and ends when what is in flight has ended and is settled, or its grace
@@ -68,6 +83,8 @@ impl Queue {
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let (outcomes, settling) = mpsc::channel(OUTCOMES);
         let settling = tokio::spawn(self.clone().settle_all(settling));
+        let wake = self.queues.add(self.instance.name());
+        let mut arrivals = self.queues.intake(self.instance.name(), self.lease_ms());
         let mut condition = self.instance.watch();
         let mut flying = JoinSet::new();
         let mut ahead = Ahead { more: true, ..Ahead::default() };
@@ -80,7 +97,7 @@ impl Queue {
             let held = self.store.trouble().is_some();
             while running && !held && flying.len() < concurrency && !ahead.claimed.is_empty() {
                 let deliveries: Vec<_> =
-                    ahead.claimed.drain(..batch.min(ahead.claimed.len())).map(|(claimed, _)| claimed).collect();
+                    ahead.claimed.drain(..batch.min(ahead.claimed.len())).map(|one| one.claimed).collect();
                 flying.spawn(self.clone().hand_over(deliveries, outcomes.clone()));
             }
             if running && ahead.more && ahead.claimed.len() < concurrency * batch {
@@ -93,16 +110,28 @@ impl Queue {
                     }
                 }
             }
+            // The short way is for those that overtake nobody. Those of one order key are handed out by the store alone.
+            arrivals.set_open(running && !held && !ahead.more && !self.instance.manifest().ordered);
             let wait = ahead.due.map_or(ROUND, |due| Duration::from_millis((due - now_ms()).max(1).unsigned_abs()));
             tokio::select! {
                 () = stopping(&mut stop) => {}
-                () = self.wake.notified() => ahead.more = true,
+                () = wake.notified() => ahead.more = true,
+                Some(straight) = arrivals.straight.recv() => {
+                    ahead.arrived(straight);
+                    while let Ok(straight) = arrivals.straight.try_recv() {
+                        ahead.arrived(straight);
+                    }
+                }
                 changed = condition.changed() => ahead.more |= changed.is_ok(),
                 Some(_) = flying.join_next() => while flying.try_join_next().is_some() {},
                 () = tokio::time::sleep(wait.min(if held { TROUBLE_ROUND } else { ROUND })) => ahead.more = true,
             }
         }
-        for (claimed, _) in ahead.claimed {
+        arrivals.close();
+        while let Ok(straight) = arrivals.straight.try_recv() {
+            ahead.arrived(straight);
+        }
+        for Waiting { claimed, .. } in ahead.claimed {
             let back = Settled { id: claimed.id, token: claimed.token, settlement: Settlement::Return };
             let _ = outcomes.send(back).await;
         }
@@ -123,19 +152,22 @@ impl Queue {
     async fn claim(&self, ahead: &mut Ahead) -> Result<(), StoreError> {
         let manifest = self.instance.manifest();
         let limit = manifest.concurrency.saturating_mul(manifest.batch.max).saturating_mul(2).clamp(64, 2000);
-        let lease_ms = i64::from(manifest.deadline_seconds) * 1000 + LEASE_RESERVE_MS;
-        let claimed = self.store.claim(self.instance.name(), limit, manifest.ordered, lease_ms).await?;
+        let claimed = self.store.claim(self.instance.name(), limit, manifest.ordered, self.lease_ms()).await?;
         ahead.more = claimed.len() >= limit as usize;
-        let now = Instant::now();
-        ahead.claimed.extend(claimed.into_iter().map(|claimed| (claimed, now)));
+        let since = Instant::now();
+        ahead.claimed.extend(claimed.into_iter().map(|claimed| Waiting { claimed, since, _place: None }));
         ahead.due = if ahead.more { None } else { self.store.next_due(self.instance.name(), manifest.ordered).await? };
         Ok(())
     }
 
+    fn lease_ms(&self) -> i64 {
+        i64::from(self.instance.manifest().deadline_seconds) * 1000 + LEASE_RESERVE_MS
+    }
+
     /// Gives back what waited so long that its lease could run out before an outcome is there.
     async fn return_old(&self, ahead: &mut Ahead, outcomes: &mpsc::Sender<Settled>) {
-        while ahead.claimed.front().is_some_and(|(_, since)| since.elapsed() > LONGEST_AHEAD) {
-            if let Some((claimed, _)) = ahead.claimed.pop_front() {
+        while ahead.claimed.front().is_some_and(|one| one.since.elapsed() > LONGEST_AHEAD) {
+            if let Some(Waiting { claimed, .. }) = ahead.claimed.pop_front() {
                 let back = Settled { id: claimed.id, token: claimed.token, settlement: Settlement::Return };
                 // Fails only when settling has ended, with the store.
                 let _ = outcomes.send(back).await;
@@ -180,7 +212,7 @@ impl Queue {
                     }
                     if open || self.instance.manifest().ordered {
                         // There is a new time to wait for, or the next one of an order key is free.
-                        self.wake.notify_one();
+                        self.queues.wake(self.instance.name());
                     }
                 }
                 Err(StoreError::Closed) => return,

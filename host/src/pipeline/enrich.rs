@@ -16,12 +16,12 @@ use tokio::task::JoinSet;
 use super::router::Router;
 use crate::config::Config;
 use crate::current::Current;
-use crate::delivery::Queues;
+use crate::delivery::{Queues, Ticket};
 use crate::ingest::DISTRIBUTE_PENDING;
 use crate::observe::TaskStates;
 use crate::qlik::{Enriched, Lookups};
 use crate::stop::stopping;
-use crate::store::{EventRow, NewScriptLog, Routed, Store, StoreError, now_ms};
+use crate::store::{Claimed, EventRow, NewScriptLog, Routed, Settled, Settlement, Store, StoreError, now_ms, rfc3339};
 
 /// Events in memory at once.
 const WINDOW: usize = 1000;
@@ -123,7 +123,7 @@ impl Enricher {
     }
 
     /// Finds out the facts and makes the deliveries.
-    async fn enrich(&self, row: EventRow) -> Option<Routed> {
+    async fn enrich(&self, row: EventRow) -> Option<Ready> {
         let received: i64 = row.event.received_at.parse::<jiff::Timestamp>().ok()?.as_millisecond();
         let mut event = row.event;
         let mut keys = Vec::new();
@@ -143,8 +143,11 @@ impl Enricher {
         let time = event.time.parse::<jiff::Timestamp>().map_or(received, jiff::Timestamp::as_millisecond);
         let data = serde_json::to_string(&event.data).ok()?;
         self.parts.tasks.note(&event, time);
-        let task = event.data.task.map(|task| task.id);
-        Some(Routed { seq: row.seq, kind: event.kind, time, task, data, keys, deliveries, script_log })
+        event.time = rfc3339(time);
+        let task = event.data.task.as_ref().map(|task| task.id.clone());
+        let kind = event.kind.clone();
+        let routed = Routed { seq: row.seq, kind, time, task, data, keys, deliveries, script_log };
+        Some(Ready { routed, event })
     }
 
     /// Asks Qlik Sense until it has told everything, or the time for it is over.
@@ -227,33 +230,69 @@ impl Enricher {
     }
 
     /// Routes what is ready, in batches, and wakes the queues.
-    async fn route_all(self: Arc<Self>, mut queue: mpsc::Receiver<Routed>) {
+    async fn route_all(self: Arc<Self>, mut queue: mpsc::Receiver<Ready>) {
         let mut batch = Vec::with_capacity(ROUTE_BATCH);
         while queue.recv_many(&mut batch, ROUTE_BATCH).await > 0 {
-            if !self.route_some(std::mem::take(&mut batch).into()).await {
+            let (routed, events) = batch.drain(..).map(|Ready { routed, event }| (routed, event)).unzip();
+            if !self.route_some(routed, events).await {
                 return;
             }
         }
     }
 
-    /// Routes events and wakes their queues; false when the store is closed.
-    async fn route_some(&self, events: Arc<[Routed]>) -> bool {
-        match self.parts.store.route(events.clone()).await {
+    /// Routes events and hands their deliveries to the queues; false when the store is closed.
+    async fn route_some(&self, mut routed: Vec<Routed>, events: Vec<Event>) -> bool {
+        let mut tickets: HashMap<(i64, String), Ticket> = HashMap::new();
+        for Routed { seq, deliveries, .. } in &mut routed {
+            for delivery in deliveries {
+                let ticket = self.parts.queues.ticket(&delivery.instance);
+                delivery.lease_ms = ticket.as_ref().map(|ticket| ticket.lease_ms);
+                tickets.extend(ticket.map(|ticket| ((*seq, delivery.instance.clone()), ticket)));
+            }
+        }
+        let routed: Arc<[Routed]> = routed.into();
+        match self.parts.store.route(routed.clone()).await {
             Ok(answers) => {
-                let made = answers.into_iter().flatten().flatten().filter(|made| !made.suppressed);
-                let woken: HashSet<String> = made.map(|made| made.instance).collect();
+                let mut woken: HashSet<String> = HashSet::new();
+                let mut refused = Vec::new();
+                for ((routed, event), made) in routed.iter().zip(events).zip(answers) {
+                    for made in made.into_iter().flatten().filter(|made| !made.suppressed) {
+                        let Some(token) = made.token else {
+                            woken.insert(made.instance);
+                            continue;
+                        };
+                        let claimed = Claimed {
+                            id: made.id,
+                            token,
+                            attempt: 1,
+                            first_attempt: made.made,
+                            suppressed: made.stands_for,
+                            progress: None,
+                            event_time: routed.time,
+                            event: event.clone(),
+                        };
+                        let ticket = tickets.remove(&(routed.seq, made.instance.clone()));
+                        if !ticket.is_some_and(|ticket| ticket.hand_over(claimed)) {
+                            refused.push(Settled { id: made.id, token, settlement: Settlement::Return });
+                            woken.insert(made.instance);
+                        }
+                    }
+                }
+                if !refused.is_empty() && self.parts.store.settle(refused).await.is_err() {
+                    tracing::debug!("deliveries of a queue that has ended are taken back later");
+                }
                 for instance in &woken {
                     self.parts.queues.wake(instance);
                 }
             }
             Err(StoreError::Closed) => return false,
-            Err(error) if events.len() == 1 => {
-                tracing::error!(%error, event = events[0].seq, "an event cannot be routed before the next start; please report this");
+            Err(error) if routed.len() == 1 => {
+                tracing::error!(%error, event = routed[0].seq, "an event cannot be routed before the next start; please report this");
             }
             Err(_) => {
                 // One of them is at fault: the others must not suffer.
-                for event in events.iter() {
-                    if !Box::pin(self.route_some(Arc::from([event.clone()]))).await {
+                for (one, event) in routed.iter().zip(events) {
+                    if !Box::pin(self.route_some(vec![one.clone()], vec![event])).await {
                         return false;
                     }
                 }
@@ -261,6 +300,12 @@ impl Enricher {
         }
         true
     }
+}
+
+/// An event that is ready for its deliveries.
+struct Ready {
+    routed: Routed,
+    event: Event,
 }
 
 /// Lets events of one task be routed in the order of their numbers, however long the look-ups of each take: an ordered

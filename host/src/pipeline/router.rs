@@ -86,7 +86,7 @@ impl Route {
             Some(ThrottleKey { key, every_ms: *every_ms })
         });
         let order_key = event.data.task.as_ref().map(|task| task.id.clone()).filter(|_| self.ordered);
-        Some(NewDelivery { instance: self.instance.clone(), order_key, throttle, unknown })
+        Some(NewDelivery { instance: self.instance.clone(), order_key, throttle, unknown, lease_ms: None })
     }
 
     /// Whether the event is about this instance's own doing: telling it would make a loop.

@@ -42,6 +42,8 @@ pub struct NewDelivery {
     pub throttle: Option<ThrottleKey>,
     /// Path of a condition on an unknown fact.
     pub unknown: Option<String>,
+    /// It is leased at once, for so many ms: its queue takes it without a claim.
+    pub lease_ms: Option<i64>,
 }
 
 /// At most one message for a key in a time.
@@ -62,6 +64,12 @@ pub struct RoutedDelivery {
     pub instance: String,
     /// It was suppressed by its throttle.
     pub suppressed: bool,
+    /// Earlier events of its throttle key that it stands for as well.
+    pub stands_for: u64,
+    /// Token of its lease, if it was leased at once.
+    pub token: Option<i64>,
+    /// When it was made, ms since 1970; the start of its first attempt, if it was leased.
+    pub made: i64,
 }
 
 impl Store {
@@ -70,11 +78,21 @@ impl Store {
         &self,
         events: impl Into<Arc<[Routed]>>,
     ) -> Result<Vec<Option<Vec<RoutedDelivery>>>, StoreError> {
-        self.inner.writer.run(events.into(), |events, connection| Box::pin(route(events, connection))).await
+        self.inner
+            .writer
+            .run((events.into(), self.next_token()), |(events, token), connection| {
+                Box::pin(route(events, *token, connection))
+            })
+            .await
     }
 }
 
-async fn route(events: &[Routed], connection: &mut SqliteConnection) -> sqlx::Result<Vec<Option<Vec<RoutedDelivery>>>> {
+/// Routes events. Deliveries that are leased at once get `token`.
+async fn route(
+    events: &[Routed],
+    token: i64,
+    connection: &mut SqliteConnection,
+) -> sqlx::Result<Vec<Option<Vec<RoutedDelivery>>>> {
     let joined = claim_keys(events, connection).await?;
     for event in events.iter().filter(|event| joined.contains(&event.seq)) {
         sqlx::query("UPDATE events SET state = 2, kind = ?, data = ? WHERE seq = ?")
@@ -100,12 +118,12 @@ async fn route(events: &[Routed], connection: &mut SqliteConnection) -> sqlx::Re
                 together.push((event.seq, delivery));
             } else {
                 // Numbers of deliveries are in the order of their events.
-                deliver(std::mem::take(&mut together), now, &mut made, connection).await?;
-                made.push((event.seq, deliver_throttled(event.seq, delivery, now, connection).await?));
+                deliver(std::mem::take(&mut together), token, now, &mut made, connection).await?;
+                made.push((event.seq, deliver_throttled(event.seq, delivery, token, now, connection).await?));
             }
         }
     }
-    deliver(together, now, &mut made, connection).await?;
+    deliver(together, token, now, &mut made, connection).await?;
     for (event, delivery) in made {
         answers.entry(event).or_default().push(delivery);
     }
@@ -157,21 +175,28 @@ async fn fix(events: &[&Routed], connection: &mut SqliteConnection) -> sqlx::Res
 /// Makes deliveries that no throttle holds back.
 async fn deliver(
     deliveries: Vec<(i64, &NewDelivery)>,
+    token: i64,
     now: i64,
     made: &mut Vec<(i64, RoutedDelivery)>,
     connection: &mut SqliteConnection,
 ) -> sqlx::Result<()> {
     for chunk in chunks(&deliveries) {
         let sql = format!(
-            "INSERT INTO deliveries (event, instance, state, order_key, unknown, due, created, updated){}
-             RETURNING id, event, instance",
-            values(chunk.len(), "(?, ?, 0, ?, ?, ?, ?, ?)")
+            "INSERT INTO deliveries (event, instance, state, token, lease_until, attempt, first_attempt, order_key, unknown,
+                                     due, created, updated){}
+             RETURNING id, event, instance, token",
+            values(chunk.len(), "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
         );
-        let mut query = sqlx::query_as::<_, (i64, i64, String)>(AssertSqlSafe(sql));
+        let mut query = sqlx::query_as::<_, (i64, i64, String, Option<i64>)>(AssertSqlSafe(sql));
         for (event, delivery) in chunk {
             query = query
                 .bind(event)
                 .bind(&delivery.instance)
+                .bind(i64::from(delivery.lease_ms.is_some()))
+                .bind(delivery.lease_ms.map(|_| token))
+                .bind(delivery.lease_ms.map(|length| now + length))
+                .bind(i64::from(delivery.lease_ms.is_some()))
+                .bind(delivery.lease_ms.map(|_| now))
                 .bind(&delivery.order_key)
                 .bind(&delivery.unknown)
                 .bind(now)
@@ -179,7 +204,9 @@ async fn deliver(
                 .bind(now);
         }
         let rows = query.fetch_all(&mut *connection).await?;
-        let delivery = |(id, event, instance)| (event, RoutedDelivery { id, instance, suppressed: false });
+        let delivery = |(id, event, instance, token)| {
+            (event, RoutedDelivery { id, instance, suppressed: false, stands_for: 0, token, made: now })
+        };
         made.extend(rows.into_iter().map(delivery));
     }
     Ok(())
@@ -189,6 +216,7 @@ async fn deliver(
 async fn deliver_throttled(
     event: i64,
     delivery: &NewDelivery,
+    token: i64,
     now: i64,
     connection: &mut SqliteConnection,
 ) -> sqlx::Result<RoutedDelivery> {
@@ -206,18 +234,24 @@ async fn deliver_throttled(
     }
     let suppress = matches!(held, Some((true, _)));
     let before = if suppress { 0 } else { held.map_or(0, |(_, suppressed)| suppressed) };
+    let lease = delivery.lease_ms.filter(|_| !suppress);
     let id: i64 = sqlx::query_scalar(
-        "INSERT INTO deliveries (event, instance, state, order_key, throttle_key, suppressed, unknown, due, created, updated)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?8, ?8, ?8) RETURNING id",
+        "INSERT INTO deliveries (event, instance, state, order_key, throttle_key, suppressed, unknown, due, created, updated,
+                                 token, lease_until, attempt, first_attempt)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?8, ?8, ?8, ?9, ?10, ?11, ?12) RETURNING id",
     )
     .bind(event)
     .bind(&delivery.instance)
-    .bind(if suppress { 4 } else { 0 })
+    .bind(if suppress { 4 } else { i64::from(lease.is_some()) })
     .bind(&delivery.order_key)
     .bind(delivery.throttle.as_ref().map(|throttle| &throttle.key))
     .bind(before)
     .bind(&delivery.unknown)
     .bind(now)
+    .bind(lease.map(|_| token))
+    .bind(lease.map(|length| now + length))
+    .bind(i64::from(lease.is_some()))
+    .bind(lease.map(|_| now))
     .fetch_one(&mut *connection)
     .await?;
     if let Some(throttle) = &delivery.throttle {
@@ -231,5 +265,12 @@ async fn deliver_throttled(
         let query = if suppress { query } else { query.bind(id).bind(now) };
         query.execute(&mut *connection).await?;
     }
-    Ok(RoutedDelivery { id, instance: delivery.instance.clone(), suppressed: suppress })
+    Ok(RoutedDelivery {
+        id,
+        instance: delivery.instance.clone(),
+        suppressed: suppress,
+        stands_for: before.unsigned_abs(),
+        token: lease.map(|_| token),
+        made: now,
+    })
 }

@@ -74,7 +74,7 @@ fn route(seq: i64, keys: &[&str], deliveries: Vec<NewDelivery>) -> Routed {
 }
 
 fn to(instance: &str) -> NewDelivery {
-    NewDelivery { instance: instance.to_owned(), order_key: None, throttle: None, unknown: None }
+    NewDelivery { instance: instance.to_owned(), order_key: None, throttle: None, unknown: None, lease_ms: None }
 }
 
 fn ordered(instance: &str, key: &str) -> NewDelivery {
@@ -274,6 +274,22 @@ async fn deliveries_of_an_instance_that_is_gone_are_parked_until_it_is_back() {
     );
     assert_eq!(fixture.store.park(vec!["old".to_owned(), "kept".to_owned()]).await.unwrap(), 0);
     assert_eq!(fixture.states("old").await, [State::Pending]);
+}
+
+#[tokio::test]
+async fn a_delivery_that_is_leased_when_it_is_made_needs_no_claim() {
+    let fixture = Fixture::new().await;
+    let lease = |delivery| NewDelivery { lease_ms: Some(60_000), ..delivery };
+    let made = fixture.routed(vec![lease(to("x")), lease(throttled("y", "k"))]).await;
+    let suppressed = fixture.routed(vec![lease(throttled("y", "k"))]).await;
+    assert_eq!((suppressed[0].suppressed, suppressed[0].token), (true, None));
+    assert!(fixture.store.claim("x", 10, false, 60_000).await.unwrap().is_empty());
+    for made in made {
+        let settled = Settled { id: made.id, token: made.token.unwrap(), settlement: Settlement::Delivered };
+        fixture.store.settle(vec![settled]).await.unwrap();
+    }
+    assert_eq!(fixture.states("x").await, [State::Delivered]);
+    assert_eq!(fixture.states("y").await, [State::Delivered, State::Suppressed]);
 }
 
 #[tokio::test]

@@ -125,7 +125,8 @@ impl Site {
     /// Makes a delivery of an event.
     async fn deliver(&self, seq: i64, instance: &str) -> i64 {
         let row = self.store.event(seq).await.unwrap().unwrap();
-        let delivery = NewDelivery { instance: instance.to_owned(), order_key: None, throttle: None, unknown: None };
+        let (instance, order_key, throttle) = (instance.to_owned(), None, None);
+        let delivery = NewDelivery { instance, order_key, throttle, unknown: None, lease_ms: None };
         let routed = Routed {
             seq,
             kind: row.event.kind,
