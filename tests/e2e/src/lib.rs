@@ -3,6 +3,7 @@
 //! Nothing here skips: if the executable or a plugin file is missing, the test fails and says which command builds it.
 
 mod butler;
+mod clock;
 mod machine;
 mod sense;
 mod sink;
@@ -14,6 +15,7 @@ use std::time::Duration;
 pub use qlik_simulator as qlik;
 
 pub use self::butler::{Butler, Output, run, run_with, stop_gently};
+pub use self::clock::WallClock;
 pub use self::machine::{Disk, resident, sqlite, sqlite_of_dead, take_all_room};
 pub use self::sense::{Fields, Sense, datagram, failure, fields};
 pub use self::sink::{Answer, Received, Sink};

@@ -53,9 +53,12 @@ pub enum Answer {
     Hang,
 }
 
+type Chooser = Box<dyn FnMut(&Received) -> Answer + Send>;
+
 #[derive(Default)]
 struct Script {
     once: VecDeque<Answer>,
+    chooser: Option<Chooser>,
     always: Option<Answer>,
     received: Vec<Received>,
 }
@@ -111,6 +114,11 @@ impl Sink {
         self.lock().always = answer;
     }
 
+    /// Answers all further requests as the function says, before [`always`](Self::always).
+    pub fn choose(&self, chooser: impl FnMut(&Received) -> Answer + Send + 'static) {
+        self.lock().chooser = Some(Box::new(chooser));
+    }
+
     /// All requests so far.
     pub fn received(&self) -> Vec<Received> {
         self.lock().received.clone()
@@ -155,18 +163,22 @@ async fn answer(
 ) -> Response {
     let answer = {
         let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = script.once.pop_front().or_else(|| script.always.clone()).unwrap_or(Answer::Status(200));
-        script.received.push(Received {
+        let mut received = Received {
             method: method.to_string(),
             target: uri.to_string(),
             headers,
             body: String::from_utf8_lossy(&body).into_owned(),
             at: std::time::Instant::now(),
-            status: match answer {
-                Answer::Status(code) | Answer::RetryAfter(code, _) | Answer::After(_, code) => Some(code),
-                Answer::Hang => None,
-            },
-        });
+            status: None,
+        };
+        let answer = script.once.pop_front();
+        let answer = answer.or_else(|| Some(script.chooser.as_mut()?(&received)));
+        let answer = answer.or_else(|| script.always.clone()).unwrap_or(Answer::Status(200));
+        received.status = match answer {
+            Answer::Status(code) | Answer::RetryAfter(code, _) | Answer::After(_, code) => Some(code),
+            Answer::Hang => None,
+        };
+        script.received.push(received);
         answer
     };
     let status = |code: u16| StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
