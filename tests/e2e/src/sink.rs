@@ -61,6 +61,27 @@ struct Script {
     chooser: Option<Chooser>,
     always: Option<Answer>,
     received: Vec<Received>,
+    /// Requests that have no answer yet, and the most that there were.
+    waiting: usize,
+    most_waiting: usize,
+}
+
+/// A request that has no answer yet.
+struct Waiting(Arc<Mutex<Script>>);
+
+impl Waiting {
+    fn new(script: &Arc<Mutex<Script>>) -> Self {
+        let mut now = script.lock().unwrap_or_else(PoisonError::into_inner);
+        now.waiting += 1;
+        now.most_waiting = now.most_waiting.max(now.waiting);
+        Self(script.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).waiting -= 1;
+    }
 }
 
 /// The destination. It ends when it is dropped.
@@ -129,6 +150,11 @@ impl Sink {
         self.received().into_iter().filter(|received| received.status.is_some_and(|code| code < 300)).collect()
     }
 
+    /// The most requests that waited for their answers at the same time.
+    pub fn most_at_once(&self) -> usize {
+        self.lock().most_waiting
+    }
+
     /// Waits for so many requests and returns them.
     pub async fn wait(&self, count: usize) -> Vec<Received> {
         crate::wait_for(&format!("{count} requests at the sink"), || async {
@@ -161,6 +187,8 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    // Given up when the caller goes away, too.
+    let _waiting = Waiting::new(&script);
     let answer = {
         let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
         let mut received = Received {
