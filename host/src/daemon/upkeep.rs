@@ -8,7 +8,9 @@ use crate::config::Config;
 use crate::stop::stopping;
 use crate::store::{Released, Store, StoreError, now_ms};
 
-const ROUND: Duration = Duration::from_secs(15);
+/// The clocks are compared so often: until then a wait may end too early or last too long.
+const TICK: Duration = Duration::from_secs(1);
+const ROUND_TICKS: u32 = 15;
 /// Rounds between two removals of old events.
 const RETENTION_ROUNDS: u32 = 20;
 /// A difference between the two clocks over this is a jump.
@@ -17,11 +19,11 @@ const JUMP_MS: i64 = 60_000;
 /// Works until `stop`.
 pub async fn run(store: Store, config: Config, released: impl Fn(Released), mut stop: watch::Receiver<bool>) {
     let mut clock = Clock::new();
-    let mut round: u32 = 0;
+    let mut ticks: u32 = 0;
     loop {
         tokio::select! {
             () = stopping(&mut stop) => return,
-            () = tokio::time::sleep(ROUND) => {}
+            () = tokio::time::sleep(TICK) => {}
         }
         if let Some(jump) = clock.jump() {
             tracing::warn!(seconds = jump / 1000, "the wall clock has jumped; waiting times are adjusted");
@@ -29,28 +31,32 @@ pub async fn run(store: Store, config: Config, released: impl Fn(Released), mut 
                 tracing::error!(%error, "waiting times cannot be adjusted");
             }
         }
+        ticks = ticks.wrapping_add(1);
+        if !ticks.is_multiple_of(ROUND_TICKS) {
+            continue;
+        }
         match store.tend().await {
             Ok(tended) => released(tended),
             Err(StoreError::Closed) => return,
             Err(error) => tracing::error!(%error, "the store cannot be tended"),
         }
-        if round.is_multiple_of(RETENTION_ROUNDS) {
+        if ticks == ROUND_TICKS || ticks.is_multiple_of(ROUND_TICKS * RETENTION_ROUNDS) || store.is_short_of_room().await {
             remove_old(&store, &config, &stop).await;
         }
-        round = round.wrapping_add(1);
     }
 }
 
 async fn remove_old(store: &Store, config: &Config, stop: &watch::Receiver<bool>) {
-    let mut removed = 0;
+    let (mut removed, mut after) = (0, 0);
     while !*stop.borrow() {
         let now = now_ms();
         let (before, logs) = (now - config.store.keep.millis(), now - config.script_log.keep.millis());
-        match store.remove_old(before, logs, config.store.max_size.as_bytes()).await {
+        match store.remove_old(after, before, logs, config.store.max_size.as_bytes()).await {
             Ok(some) => {
                 removed += some.events;
-                if !some.more {
-                    break;
+                match some.next {
+                    Some(next) => after = next,
+                    None => break,
                 }
             }
             Err(error) => {

@@ -33,6 +33,8 @@ const DISTRIBUTION_POLL: Duration = Duration::from_secs(30);
 const RESULT_PATIENCE_MS: i64 = 8_000;
 /// Even an event whose time is over is looked up once.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+/// Longest pause after which a store that cannot be read is read again.
+const LONGEST_READ_PAUSE: Duration = Duration::from_mins(1);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
@@ -80,6 +82,7 @@ impl Enricher {
         // There may be events that were not read yet.
         let mut more = true;
         let mut seen = 0;
+        let mut pause = Duration::from_secs(1);
         while !*stop.borrow() {
             let free = WINDOW.saturating_sub(waiting.len());
             let mut rows = Vec::new();
@@ -87,8 +90,11 @@ impl Enricher {
                 rows = match self.parts.store.accepted_events(seen, u32::try_from(free).unwrap_or(1)).await {
                     Ok(rows) => rows,
                     Err(error) => {
-                        tracing::error!(%error, "accepted events cannot be read");
-                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        tracing::error!(%error, again_in = ?pause, "accepted events cannot be read from the store");
+                        tokio::select! {
+                            () = stopping(&mut stop) => {}
+                            () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_READ_PAUSE),
+                        }
                         continue;
                     }
                 };

@@ -1,13 +1,13 @@
 //! Accepting events: from here on they survive.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use butler_plugin_api::Data;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
+use super::rows::{chunks, values};
 use super::{Store, StoreError};
 
 /// An event to be accepted.
@@ -69,26 +69,6 @@ impl Store {
     }
 }
 
-/// Rows of one statement. Few sizes, so that few statements are prepared.
-const CHUNKS: [usize; 4] = [64, 16, 4, 1];
-
-fn chunks<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
-    std::iter::from_fn(move || {
-        let size = CHUNKS.into_iter().find(|size| *size <= rest.len())?;
-        let (chunk, tail) = rest.split_at(size);
-        rest = tail;
-        Some(chunk)
-    })
-}
-
-fn values(rows: usize, row: &str) -> String {
-    let mut text = String::with_capacity(rows * (row.len() + 2));
-    for n in 0..rows {
-        let _ = write!(text, "{}{row}", if n == 0 { " VALUES " } else { ", " });
-    }
-    text
-}
-
 pub(super) async fn accept(
     events: &[NewEvent],
     numbers: &AtomicI64,
@@ -105,18 +85,7 @@ pub(super) async fn accept(
         .collect();
     let pairs: Vec<(&str, i64)> =
         events.iter().flat_map(|new| new.event.keys.iter().map(|key| (key.as_str(), new.seq))).collect();
-    let mut claimed: HashSet<(String, i64)> = HashSet::with_capacity(pairs.len());
-    for chunk in chunks(&pairs) {
-        let sql = format!(
-            "INSERT INTO keys (key, event){} ON CONFLICT DO NOTHING RETURNING key, event",
-            values(chunk.len(), "(?, ?)")
-        );
-        let mut query = sqlx::query_as::<_, (String, i64)>(AssertSqlSafe(sql));
-        for (key, seq) in chunk {
-            query = query.bind(*key).bind(*seq);
-        }
-        claimed.extend(query.fetch_all(&mut *connection).await?);
-    }
+    let claimed = claim(&pairs, connection).await?;
     let is_new = |new: &Numbered<'_>| new.event.keys.iter().all(|key| claimed.contains(&(key.clone(), new.seq)));
     let (fresh, known): (Vec<&Numbered<'_>>, Vec<&Numbered<'_>>) = events.iter().partition(|new| is_new(new));
     for chunk in chunks(&fresh) {
@@ -147,6 +116,26 @@ pub(super) async fn accept(
         .iter()
         .map(|new| originals.get(&new.seq).map_or(Accepted::New(new.seq), |seq| Accepted::Duplicate(*seq)))
         .collect())
+}
+
+/// Claims keys for events; the pairs that were free.
+pub(super) async fn claim(
+    pairs: &[(&str, i64)],
+    connection: &mut SqliteConnection,
+) -> sqlx::Result<HashSet<(String, i64)>> {
+    let mut claimed: HashSet<(String, i64)> = HashSet::with_capacity(pairs.len());
+    for chunk in chunks(pairs) {
+        let sql = format!(
+            "INSERT INTO keys (key, event){} ON CONFLICT DO NOTHING RETURNING key, event",
+            values(chunk.len(), "(?, ?)")
+        );
+        let mut query = sqlx::query_as::<_, (String, i64)>(AssertSqlSafe(sql));
+        for (key, seq) in chunk {
+            query = query.bind(*key).bind(*seq);
+        }
+        claimed.extend(query.fetch_all(&mut *connection).await?);
+    }
+    Ok(claimed)
 }
 
 /// Gives back the keys that a duplicate claimed beside the known one, and finds the event that it is a duplicate of.

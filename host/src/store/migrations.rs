@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use super::StoreError;
 
 /// Each is run once, in order, in a transaction of its own. Never change one that has been released: add another.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_spine.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_spine.sql"), include_str!("migrations/0002_parked.sql")];
 
 /// Brings the file to the present version; makes a backup beside it before it changes an older one.
 pub(super) async fn run(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {

@@ -13,7 +13,9 @@ mod history;
 mod migrations;
 mod retention;
 mod route;
+mod rows;
 mod script_logs;
+mod settle;
 mod storage;
 mod writer;
 
@@ -31,11 +33,12 @@ use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, Sq
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
 pub use accept::{Accepted, NewEvent};
-pub use deliveries::{Claimed, Released, Settled, Settlement, State};
+pub use deliveries::{Claimed, State};
 pub use history::{DeliveryFilter, DeliveryRow, EventFilter, EventRow, QueueDepth};
 pub use retention::Removed;
 pub use route::{NewDelivery, Routed, RoutedDelivery, ThrottleKey};
 pub use script_logs::NewScriptLog;
+pub use settle::{Released, Settled, Settlement};
 pub use storage::StorageError;
 
 use writer::Writer;
@@ -109,6 +112,9 @@ impl Store {
             std::fs::create_dir_all(folder).map_err(|error| open_error(error.to_string()))?;
         }
         let lock = lock(path)?;
+        if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+            tracing::warn!(store = %path.display(), "the store's file was empty; it is made anew");
+        }
         let plain = SqliteConnectOptions::new()
             .filename(path)
             .busy_timeout(Duration::from_secs(5))
@@ -144,6 +150,11 @@ impl Store {
     /// Why the store cannot commit at present; `None` when all is well.
     pub fn trouble(&self) -> Option<String> {
         self.inner.writer.trouble()
+    }
+
+    /// Whether its disk is so full that no reserve can be set aside.
+    pub async fn is_short_of_room(&self) -> bool {
+        self.inner.writer.is_short().await
     }
 
     /// The file.

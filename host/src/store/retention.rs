@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 use super::{Store, StoreError};
 
 /// Events removed in one transaction.
-const STEP: i64 = 250;
+const STEP: u32 = 250;
 /// Pages given back to the file system in one transaction.
 const VACUUM: i64 = 256;
 
@@ -15,11 +15,13 @@ const VACUUM: i64 = 256;
 pub struct Removed {
     /// Events, with their deliveries and keys.
     pub events: u64,
-    /// There may be more to remove.
-    pub more: bool,
+    /// There may be more to remove, after this number of an event.
+    pub next: Option<i64>,
 }
 
 struct Limits {
+    /// Events up to this number have been looked at.
+    after: i64,
     /// Events received before go.
     before: i64,
     /// Script logs kept before go.
@@ -30,8 +32,15 @@ struct Limits {
 impl Store {
     /// One step: removes some of the events received before `before` (ms since 1970), or the oldest while the store is
     /// larger than `max_bytes`. Never one with open deliveries or one that waits for enrichment, and never the last.
-    pub async fn remove_old(&self, before: i64, logs_before: i64, max_bytes: u64) -> Result<Removed, StoreError> {
-        let limits = Limits { before, logs_before, max_bytes: i64::try_from(max_bytes).unwrap_or(i64::MAX) };
+    /// Events come in the order of their receipt: the first young one ends the search, so no index by age is needed.
+    pub async fn remove_old(
+        &self,
+        after: i64,
+        before: i64,
+        logs_before: i64,
+        max_bytes: u64,
+    ) -> Result<Removed, StoreError> {
+        let limits = Limits { after, before, logs_before, max_bytes: i64::try_from(max_bytes).unwrap_or(i64::MAX) };
         self.inner.writer.run(limits, |limits, connection| Box::pin(remove(limits, connection))).await
     }
 }
@@ -50,15 +59,19 @@ async fn remove(limits: &Limits, connection: &mut SqliteConnection) -> sqlx::Res
         .await?;
     let too_large = used_bytes(&mut *connection).await? > limits.max_bytes;
     let before = if too_large { i64::MAX } else { limits.before };
-    let rows: Vec<(i64, String)> = sqlx::query_as(
-        "SELECT seq, keys FROM events e WHERE received < ? AND state <> 0 AND seq < (SELECT max(seq) FROM events)
-           AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = e.seq AND d.state IN (0, 1))
-         ORDER BY seq LIMIT ?",
+    let rows: Vec<(i64, i64, bool, String)> = sqlx::query_as(
+        "SELECT seq, received, state = 0 OR EXISTS (SELECT 1 FROM deliveries d WHERE d.event = e.seq AND d.state IN (0, 1)),
+                keys
+         FROM events e WHERE seq > ? AND seq < (SELECT max(seq) FROM events) ORDER BY seq LIMIT ?",
     )
-    .bind(before)
+    .bind(limits.after)
     .bind(STEP)
     .fetch_all(&mut *connection)
     .await?;
+    let old: Vec<_> = rows.into_iter().take_while(|(_, received, ..)| *received < before).collect();
+    let next = old.last().map(|(seq, ..)| *seq).filter(|_| old.len() == STEP as usize);
+    let rows: Vec<(i64, String)> =
+        old.into_iter().filter(|(_, _, open, _)| !open).map(|(seq, _, _, keys)| (seq, keys)).collect();
     if !rows.is_empty() {
         let seqs = json!(rows.iter().map(|(seq, _)| seq).collect::<Vec<_>>()).to_string();
         let keys: Vec<&str> = rows.iter().flat_map(|(_, keys)| keys.lines()).collect();
@@ -76,6 +89,5 @@ async fn remove(limits: &Limits, connection: &mut SqliteConnection) -> sqlx::Res
             .execute(&mut *connection)
             .await?;
     }
-    let removed = i64::try_from(rows.len()).unwrap_or(STEP);
-    Ok(Removed { events: removed.unsigned_abs(), more: removed == STEP })
+    Ok(Removed { events: rows.len() as u64, next })
 }

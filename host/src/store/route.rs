@@ -1,9 +1,12 @@
 //! Routing: fixes an event and makes its deliveries, in one transaction.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use sqlx::SqliteConnection;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
+use super::accept;
+use super::rows::{chunks, values};
 use super::script_logs::{self, NewScriptLog};
 use super::{Store, StoreError, now_ms};
 
@@ -67,78 +70,123 @@ impl Store {
         &self,
         events: impl Into<Arc<[Routed]>>,
     ) -> Result<Vec<Option<Vec<RoutedDelivery>>>, StoreError> {
-        self.inner
-            .writer
-            .run(events.into(), |events, connection| {
-                Box::pin(async move {
-                    let mut answers = Vec::with_capacity(events.len());
-                    for event in events.iter() {
-                        answers.push(route(event, connection).await?);
-                    }
-                    Ok(answers)
-                })
-            })
-            .await
+        self.inner.writer.run(events.into(), |events, connection| Box::pin(route(events, connection))).await
     }
 }
 
-async fn route(event: &Routed, connection: &mut SqliteConnection) -> sqlx::Result<Option<Vec<RoutedDelivery>>> {
-    if !claim_keys(event, connection).await? {
+async fn route(events: &[Routed], connection: &mut SqliteConnection) -> sqlx::Result<Vec<Option<Vec<RoutedDelivery>>>> {
+    let joined = claim_keys(events, connection).await?;
+    for event in events.iter().filter(|event| joined.contains(&event.seq)) {
         sqlx::query("UPDATE events SET state = 2, kind = ?, data = ? WHERE seq = ?")
             .bind(&event.kind)
             .bind(&event.data)
             .bind(event.seq)
-            .execute(connection)
-            .await?;
-        return Ok(None);
-    }
-    let fixed = sqlx::query(
-        "UPDATE events SET state = 1, kind = ?, time = ?, task = ?, data = ?,
-                keys = CASE WHEN ?5 = '' THEN keys WHEN keys = '' THEN ?5 ELSE keys || char(10) || ?5 END
-         WHERE seq = ?6 AND state = 0",
-    )
-    .bind(&event.kind)
-    .bind(event.time)
-    .bind(&event.task)
-    .bind(&event.data)
-    .bind(event.keys.join("\n"))
-    .bind(event.seq)
-    .execute(&mut *connection)
-    .await?;
-    if fixed.rows_affected() == 0 {
-        // Routed before: an event is fixed once, and has its deliveries.
-        return Ok(Some(Vec::new()));
-    }
-    if let Some(log) = &event.script_log {
-        script_logs::keep(log, connection).await?;
-    }
-    let now = now_ms();
-    let mut made = Vec::with_capacity(event.deliveries.len());
-    for delivery in &event.deliveries {
-        made.push(deliver(event.seq, delivery, now, connection).await?);
-    }
-    Ok(Some(made))
-}
-
-/// Claims the further keys; false when one belongs to another event.
-async fn claim_keys(event: &Routed, connection: &mut SqliteConnection) -> sqlx::Result<bool> {
-    for key in &event.keys {
-        sqlx::query("INSERT INTO keys (key, event) VALUES (?, ?) ON CONFLICT DO NOTHING")
-            .bind(key)
-            .bind(event.seq)
             .execute(&mut *connection)
             .await?;
-        let owner: i64 =
-            sqlx::query_scalar("SELECT event FROM keys WHERE key = ?").bind(key).fetch_one(&mut *connection).await?;
-        if owner != event.seq {
-            return Ok(false);
+    }
+    let own: Vec<&Routed> = events.iter().filter(|event| !joined.contains(&event.seq)).collect();
+    // Without those that were routed before: an event is fixed once, and has its deliveries.
+    let fixed = fix(&own, connection).await?;
+    let mut answers: HashMap<i64, Vec<RoutedDelivery>> = own.iter().map(|event| (event.seq, Vec::new())).collect();
+    let mut made = Vec::new();
+    let mut together = Vec::new();
+    let now = now_ms();
+    for event in own.into_iter().filter(|event| fixed.contains(&event.seq)) {
+        if let Some(log) = &event.script_log {
+            script_logs::keep(log, connection).await?;
+        }
+        for delivery in &event.deliveries {
+            if delivery.throttle.is_none() {
+                together.push((event.seq, delivery));
+            } else {
+                // Numbers of deliveries are in the order of their events.
+                deliver(std::mem::take(&mut together), now, &mut made, connection).await?;
+                made.push((event.seq, deliver_throttled(event.seq, delivery, now, connection).await?));
+            }
         }
     }
-    Ok(true)
+    deliver(together, now, &mut made, connection).await?;
+    for (event, delivery) in made {
+        answers.entry(event).or_default().push(delivery);
+    }
+    Ok(events.iter().map(|event| answers.remove(&event.seq)).collect())
 }
 
-/// Makes one delivery, pending or suppressed.
+/// Claims the further keys. The events of which one belongs to another event.
+async fn claim_keys(events: &[Routed], connection: &mut SqliteConnection) -> sqlx::Result<HashSet<i64>> {
+    let pairs: Vec<(&str, i64)> =
+        events.iter().flat_map(|event| event.keys.iter().map(|key| (key.as_str(), event.seq))).collect();
+    let claimed = accept::claim(&pairs, connection).await?;
+    let mut joined = HashSet::new();
+    for (key, seq) in pairs.into_iter().filter(|(key, seq)| !claimed.contains(&((*key).to_owned(), *seq))) {
+        let owner: i64 =
+            sqlx::query_scalar("SELECT event FROM keys WHERE key = ?").bind(key).fetch_one(&mut *connection).await?;
+        if owner != seq {
+            joined.insert(seq);
+        }
+    }
+    Ok(joined)
+}
+
+/// Fixes events; the numbers of those that were not fixed before.
+async fn fix(events: &[&Routed], connection: &mut SqliteConnection) -> sqlx::Result<HashSet<i64>> {
+    let mut fixed = HashSet::with_capacity(events.len());
+    for chunk in chunks(events) {
+        let sql = format!(
+            "WITH fixed (seq, kind, time, task, keys, data) AS ({}) UPDATE events
+             SET state = 1, kind = fixed.kind, time = fixed.time, task = fixed.task, data = fixed.data,
+                 keys = trim(events.keys || char(10) || fixed.keys, char(10))
+             FROM fixed WHERE events.seq = fixed.seq AND events.state = 0 RETURNING events.seq",
+            values(chunk.len(), "(?, ?, ?, ?, ?, ?)")
+        );
+        let mut query = sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql));
+        for event in chunk {
+            query = query
+                .bind(event.seq)
+                .bind(&event.kind)
+                .bind(event.time)
+                .bind(&event.task)
+                .bind(event.keys.join("\n"))
+                .bind(&event.data);
+        }
+        fixed.extend(query.fetch_all(&mut *connection).await?);
+    }
+    Ok(fixed)
+}
+
+/// Makes deliveries that no throttle holds back.
 async fn deliver(
+    deliveries: Vec<(i64, &NewDelivery)>,
+    now: i64,
+    made: &mut Vec<(i64, RoutedDelivery)>,
+    connection: &mut SqliteConnection,
+) -> sqlx::Result<()> {
+    for chunk in chunks(&deliveries) {
+        let sql = format!(
+            "INSERT INTO deliveries (event, instance, state, order_key, unknown, due, created, updated){}
+             RETURNING id, event, instance",
+            values(chunk.len(), "(?, ?, 0, ?, ?, ?, ?, ?)")
+        );
+        let mut query = sqlx::query_as::<_, (i64, i64, String)>(AssertSqlSafe(sql));
+        for (event, delivery) in chunk {
+            query = query
+                .bind(event)
+                .bind(&delivery.instance)
+                .bind(&delivery.order_key)
+                .bind(&delivery.unknown)
+                .bind(now)
+                .bind(now)
+                .bind(now);
+        }
+        let rows = query.fetch_all(&mut *connection).await?;
+        let delivery = |(id, event, instance)| (event, RoutedDelivery { id, instance, suppressed: false });
+        made.extend(rows.into_iter().map(delivery));
+    }
+    Ok(())
+}
+
+/// Makes one delivery of a rule with a throttle, pending or suppressed.
+async fn deliver_throttled(
     event: i64,
     delivery: &NewDelivery,
     now: i64,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use abi_stable::library::ROOT_MODULE_LOADER_NAME;
-use object::read::NameOrOrdinal;
+use object::read::{NameOrOrdinal, ReadCache};
 use object::{Architecture, BinaryFormat, Object, ObjectKind};
 
 /// Why a file is not a plugin that could be opened here.
@@ -30,8 +30,9 @@ pub enum InspectError {
 
 /// Reads the headers of a file.
 pub(super) fn inspect(path: &Path) -> Result<(), InspectError> {
-    let data = std::fs::read(path)?;
-    let file = object::File::parse(&*data).map_err(|error| InspectError::NotALibrary(error.to_string()))?;
+    // Only what is looked at is read, not the whole of it.
+    let data = ReadCache::new(std::fs::File::open(path)?);
+    let file = object::File::parse(&data).map_err(|error| InspectError::NotALibrary(error.to_string()))?;
     let (format, architecture) = native();
     if file.format() != format || file.architecture() != architecture {
         return Err(InspectError::WrongPlatform {
