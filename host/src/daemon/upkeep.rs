@@ -40,7 +40,10 @@ pub async fn run(store: Store, config: Config, released: impl Fn(Released), mut 
             Err(StoreError::Closed) => return,
             Err(error) => tracing::error!(%error, "the store cannot be tended"),
         }
-        if ticks == ROUND_TICKS || ticks.is_multiple_of(ROUND_TICKS * RETENTION_ROUNDS) || store.is_short_of_room().await {
+        if ticks == ROUND_TICKS
+            || ticks.is_multiple_of(ROUND_TICKS * RETENTION_ROUNDS)
+            || store.is_short_of_room().await
+        {
             remove_old(&store, &config, &stop).await;
         }
     }
