@@ -132,11 +132,20 @@ impl Butler {
     /// # Panics
     /// When it does not become ready.
     pub async fn start_in(folder: Arc<TempDir>, config: &str, environment: &[(&str, &str)]) -> Self {
+        let path = Self::prepare(&folder, config);
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Self::spawn(folder, path, environment).await
+    }
+
+    /// Writes the config into a folder, with the test plugins that it uses, and starts nothing; the file of the config.
+    ///
+    /// # Panics
+    /// When the folder cannot be written.
+    pub fn prepare(folder: &TempDir, config: &str) -> PathBuf {
         let path = folder.path().join("butler.yaml");
         std::fs::write(&path, complete(config)).expect("the config can be written");
         provide_test_plugins(folder.path(), config);
-        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Self::spawn(folder, path, environment).await
+        path
     }
 
     async fn spawn(folder: Arc<TempDir>, config: PathBuf, environment: Vec<(String, String)>) -> Self {
