@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # Some systems keep programs for administrators out of the path.
 export PATH="$PATH:/usr/sbin:/sbin"
 present() {
-  for program in cc mkfs.ext4 mount promtool python3 sqlite3; do command -v "$program" >/dev/null || return 1; done
+  for program in cc faketime mkfs.ext4 mount promtool python3 sqlite3; do command -v "$program" >/dev/null || return 1; done
   python3 -c 'import ensurepip' 2>/dev/null
 }
 if ! present; then

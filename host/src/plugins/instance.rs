@@ -330,7 +330,7 @@ impl Instance {
             if !worker.responds(PROBE).await {
                 tracing::error!(instance = name, "the plugin blocks its thread: nothing reaches it until it lets go");
                 if restart && !worker.responds(STUCK_PATIENCE).await {
-                    this.leaks.fetch_add(1, Ordering::Relaxed);
+                    // Counted as leaked by the supervisor, when it does not end.
                     tracing::error!(instance = name, "the blocked thread is given up, the instance gets another");
                     worker.abandon();
                     this.restart.notify_one();

@@ -22,6 +22,28 @@ pub struct Butler {
     run: Value,
 }
 
+/// What is left of a daemon that was killed.
+pub struct Killed {
+    folder: Arc<TempDir>,
+    config: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+impl Killed {
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts it again.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn start(self) -> Butler {
+        Butler::spawn(self.folder, self.config, self.environment).await
+    }
+}
+
 /// What a command of the executable printed.
 #[derive(Debug)]
 pub struct Output {
@@ -110,11 +132,20 @@ impl Butler {
     /// # Panics
     /// When it does not become ready.
     pub async fn start_in(folder: Arc<TempDir>, config: &str, environment: &[(&str, &str)]) -> Self {
+        let path = Self::prepare(&folder, config);
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Self::spawn(folder, path, environment).await
+    }
+
+    /// Writes the config into a folder, with the test plugins that it uses, and starts nothing; the file of the config.
+    ///
+    /// # Panics
+    /// When the folder cannot be written.
+    pub fn prepare(folder: &TempDir, config: &str) -> PathBuf {
         let path = folder.path().join("butler.yaml");
         std::fs::write(&path, complete(config)).expect("the config can be written");
         provide_test_plugins(folder.path(), config);
-        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Self::spawn(folder, path, environment).await
+        path
     }
 
     async fn spawn(folder: Arc<TempDir>, config: PathBuf, environment: Vec<(String, String)>) -> Self {
@@ -323,12 +354,15 @@ impl Butler {
     ///
     /// # Panics
     /// When it does not become ready again.
-    pub async fn kill_and_start(mut self) -> Self {
+    pub async fn kill_and_start(self) -> Self {
+        self.kill().start().await
+    }
+
+    /// Kills it (SIGKILL).
+    pub fn kill(mut self) -> Killed {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let (folder, config, environment) = (self.folder.clone(), self.config.clone(), self.environment.clone());
-        drop(self);
-        Self::spawn(folder, config, environment).await
+        Killed { folder: self.folder.clone(), config: self.config.clone(), environment: self.environment.clone() }
     }
 }
 

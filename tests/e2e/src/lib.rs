@@ -3,6 +3,7 @@
 //! Nothing here skips: if the executable or a plugin file is missing, the test fails and says which command builds it.
 
 mod butler;
+mod clock;
 mod machine;
 mod sense;
 mod sink;
@@ -13,7 +14,8 @@ use std::time::Duration;
 
 pub use qlik_simulator as qlik;
 
-pub use self::butler::{Butler, Output, run, run_with, stop_gently};
+pub use self::butler::{Butler, Killed, Output, run, run_with, stop_gently};
+pub use self::clock::WallClock;
 pub use self::machine::{Disk, resident, sqlite, sqlite_of_dead, take_all_room};
 pub use self::sense::{Fields, Sense, datagram, failure, fields};
 pub use self::sink::{Answer, Received, Sink};
@@ -45,7 +47,7 @@ pub fn butler_exe() -> PathBuf {
 }
 
 /// Plugins for tests only. Their files are not named as plugins are, so that no search path finds them by itself.
-const TEST_PLUGINS: [&str; 3] = ["probe", "other-version", "other-layout"];
+const TEST_PLUGINS: [&str; 4] = ["probe", "relay", "other-version", "other-layout"];
 
 /// The file of a plugin, as cargo built it. Those for tests only are to be copied under [`plugin_file_name`].
 ///

@@ -76,6 +76,14 @@ impl Sense {
         Butler::start_in(self.folder.clone(), &(self.section(more) + config), &[]).await
     }
 
+    /// The same as [`butler`](Self::butler) with environment variables.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn butler_under(&self, environment: &[(&str, &str)], config: &str) -> Butler {
+        Butler::start_in(self.folder.clone(), &(self.section("") + config), environment).await
+    }
+
     /// The fields of a message about a new run of a task of the site.
     ///
     /// # Panics

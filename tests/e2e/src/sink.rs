@@ -53,11 +53,35 @@ pub enum Answer {
     Hang,
 }
 
+type Chooser = Box<dyn FnMut(&Received) -> Answer + Send>;
+
 #[derive(Default)]
 struct Script {
     once: VecDeque<Answer>,
+    chooser: Option<Chooser>,
     always: Option<Answer>,
     received: Vec<Received>,
+    /// Requests that have no answer yet, and the most that there were.
+    waiting: usize,
+    most_waiting: usize,
+}
+
+/// A request that has no answer yet.
+struct Waiting(Arc<Mutex<Script>>);
+
+impl Waiting {
+    fn new(script: &Arc<Mutex<Script>>) -> Self {
+        let mut now = script.lock().unwrap_or_else(PoisonError::into_inner);
+        now.waiting += 1;
+        now.most_waiting = now.most_waiting.max(now.waiting);
+        Self(script.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).waiting -= 1;
+    }
 }
 
 /// The destination. It ends when it is dropped.
@@ -111,6 +135,11 @@ impl Sink {
         self.lock().always = answer;
     }
 
+    /// Answers all further requests as the function says, before [`always`](Self::always).
+    pub fn choose(&self, chooser: impl FnMut(&Received) -> Answer + Send + 'static) {
+        self.lock().chooser = Some(Box::new(chooser));
+    }
+
     /// All requests so far.
     pub fn received(&self) -> Vec<Received> {
         self.lock().received.clone()
@@ -119,6 +148,11 @@ impl Sink {
     /// The requests that were answered with success.
     pub fn successes(&self) -> Vec<Received> {
         self.received().into_iter().filter(|received| received.status.is_some_and(|code| code < 300)).collect()
+    }
+
+    /// The most requests that waited for their answers at the same time.
+    pub fn most_at_once(&self) -> usize {
+        self.lock().most_waiting
     }
 
     /// Waits for so many requests and returns them.
@@ -153,20 +187,26 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    // Given up when the caller goes away, too.
+    let _waiting = Waiting::new(&script);
     let answer = {
         let mut script = script.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = script.once.pop_front().or_else(|| script.always.clone()).unwrap_or(Answer::Status(200));
-        script.received.push(Received {
+        let mut received = Received {
             method: method.to_string(),
             target: uri.to_string(),
             headers,
             body: String::from_utf8_lossy(&body).into_owned(),
             at: std::time::Instant::now(),
-            status: match answer {
-                Answer::Status(code) | Answer::RetryAfter(code, _) | Answer::After(_, code) => Some(code),
-                Answer::Hang => None,
-            },
-        });
+            status: None,
+        };
+        let answer = script.once.pop_front();
+        let answer = answer.or_else(|| Some(script.chooser.as_mut()?(&received)));
+        let answer = answer.or_else(|| script.always.clone()).unwrap_or(Answer::Status(200));
+        received.status = match answer {
+            Answer::Status(code) | Answer::RetryAfter(code, _) | Answer::After(_, code) => Some(code),
+            Answer::Hang => None,
+        };
+        script.received.push(received);
         answer
     };
     let status = |code: u16| StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -1,4 +1,6 @@
 //! Floods of datagrams at full speed: memory stays bounded, the API answers, what is lost is counted.
+//!
+//! `BUTLER_FLOOD_SECONDS` asks for longer floods.
 
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -7,11 +9,16 @@ use std::time::{Duration, Instant};
 
 use e2e::{Butler, Sink, failure, fields, http, resident, wait_for};
 
-const FLOOD: Duration = Duration::from_secs(3);
 const MEMORY: u64 = 150 << 20;
 /// The only one that may send good messages; the whole of 127.0.0.0/8 is this machine.
 const FRIEND: &str = "127.0.0.2:0";
 const FOREIGN: &str = "127.0.0.3:0";
+
+/// How long a flood lasts.
+fn flood_time() -> Duration {
+    let seconds = std::env::var("BUTLER_FLOOD_SECONDS");
+    Duration::from_secs(seconds.map_or(3, |text| text.parse().expect("BUTLER_FLOOD_SECONDS is a number")))
+}
 
 fn config(sink: &Sink, udp: &str) -> String {
     format!(
@@ -105,12 +112,22 @@ struct Result {
     butler: Butler,
     sink: Sink,
     flood: u64,
+    /// By each of several floods.
+    floods: Vec<u64>,
     good: u64,
     counted: Counted,
 }
 
-/// Floods a daemon for three seconds with good messages in between, and checks what holds for every flood.
-async fn flood(udp: &str, from: &str, next: impl FnMut() -> Vec<u8> + Send + 'static) -> Result {
+/// Whence, and what.
+type Source = (&'static str, Box<dyn FnMut() -> Vec<u8> + Send>);
+
+async fn flood(udp: &str, from: &'static str, next: impl FnMut() -> Vec<u8> + Send + 'static) -> Result {
+    floods(udp, vec![(from, Box::new(next))]).await
+}
+
+/// Floods a daemon for some seconds, from all sources at once, with good messages in between, and checks what holds for
+/// every flood.
+async fn floods(udp: &str, sources: Vec<Source>) -> Result {
     let sink = Sink::start().await;
     let butler = Butler::start(&config(&sink, udp)).await;
     let friend = UdpSocket::bind(FRIEND).expect("all of 127.0.0.0/8 is this machine");
@@ -118,10 +135,10 @@ async fn flood(udp: &str, from: &str, next: impl FnMut() -> Vec<u8> + Send + 'st
     tell();
     sink.wait(1).await;
     let mut good = 1;
-    let flood = Flood::start(from, butler.udp(), next);
-    let (begun, client) = (Instant::now(), http());
+    let floods: Vec<Flood> = sources.into_iter().map(|(from, next)| Flood::start(from, butler.udp(), next)).collect();
+    let (begun, time, client) = (Instant::now(), flood_time(), http());
     let (mut most, mut slowest) = (0, Duration::ZERO);
-    while begun.elapsed() < FLOOD {
+    while begun.elapsed() < time {
         tell();
         good += 1;
         for path in ["/v5/health/ready", "/metrics"] {
@@ -133,7 +150,8 @@ async fn flood(udp: &str, from: &str, next: impl FnMut() -> Vec<u8> + Send + 'st
         most = most.max(resident(butler.pid()));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let flood = flood.end();
+    let floods: Vec<u64> = floods.into_iter().map(Flood::end).collect();
+    let flood = floods.iter().sum::<u64>();
     assert!(slowest < Duration::from_secs(1), "an answer took {slowest:?}");
     assert!(most < MEMORY, "{most} bytes of memory");
 
@@ -160,7 +178,7 @@ async fn flood(udp: &str, from: &str, next: impl FnMut() -> Vec<u8> + Send + 'st
     assert!(resident(butler.pid()) < MEMORY);
     let log = butler.log();
     assert!(log.lines().count() < 100, "the log was flooded as well: {} lines", log.lines().count());
-    Result { butler, sink, flood, good, counted: all }
+    Result { butler, sink, flood, floods, good, counted: all }
 }
 
 /// Good messages are accepted unless the kernel or a full buffer dropped them.
@@ -169,6 +187,64 @@ fn good_ones_were_heard(result: &Result) {
     assert!(processed <= result.good && processed > 1, "{:?} of {}", result.counted, result.good);
     assert!(processed + kernel + dropped >= result.good, "{:?} of {}", result.counted, result.good);
     assert_eq!(result.sink.received().len() as u64, processed + 1, "each once");
+}
+
+/// Random bytes, half of them behind a good beginning.
+fn random_bytes() -> impl FnMut() -> Vec<u8> + Send {
+    // A plain generator with a fixed seed: every run sends the same.
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    move || {
+        let length = usize::try_from(random() % 1_400).unwrap_or_default();
+        let mut bytes = Vec::with_capacity(length + 40);
+        if length.is_multiple_of(2) {
+            bytes.extend_from_slice(b"/scheduler-reload-failed/;");
+        }
+        bytes.extend(std::iter::repeat_with(|| random().to_le_bytes()).take(length / 8).flatten());
+        bytes
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_everything_at_once_is_counted_by_reason_and_good_messages_get_through() {
+    let message = failure(&fields()).into_bytes();
+    let sources: Vec<Source> = vec![
+        (FOREIGN, Box::new(move || message.clone())),
+        (FRIEND, Box::new(|| vec![b'x'; 65_507])),
+        (FRIEND, Box::new(Vec::new)),
+        (FRIEND, Box::new(random_bytes())),
+    ];
+    let result = floods("", sources).await;
+    good_ones_were_heard(&result);
+    let (counted, sent) = (result.counted, &result.floods);
+    let [foreign, long, empty, random] = sent[..] else { panic!("four floods: {sent:?}") };
+    assert!(sent.iter().all(|count| *count > 1_000), "no flood: {sent:?}");
+    // Each is counted as what it is, unless the kernel dropped it or the buffer was full.
+    let by_reason = async |reason: &str| {
+        let value = result.butler.metric(&format!("butler_udp_rejected_total{{reason=\"{reason}\"}}")).await;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counters hold whole numbers")]
+        value.map_or(0, |value| value as u64)
+    };
+    let empties = by_reason("empty").await;
+    assert!(counted.foreign > 0 && counted.foreign <= foreign, "{counted:?} of {sent:?}");
+    // Of the random ones some are shorter than one number.
+    let short = random / 100;
+    assert!(empties > 0 && empties <= empty + short, "{empties} of {sent:?}");
+    assert!(counted.rejected > empties && counted.rejected <= long + empty + random, "{counted:?} of {sent:?}");
+    assert_eq!((counted.duplicates, counted.processed + counted.rejected), (0, counted.queued), "{counted:?}");
+    let full = result.butler.metric("butler_udp_dropped_total{reason=\"buffer-full\"}").await;
+    #[allow(clippy::cast_precision_loss, reason = "the numbers are small")]
+    let dropped = counted.dropped as f64;
+    assert_eq!(full, Some(dropped), "no other reason");
+    // The good ones have at least the chance of all others from there with the kernel and the buffer.
+    let friendly = long + empty + random + result.good;
+    let chance = result.good * counted.queued / friendly;
+    assert!(counted.processed + 3 >= chance / 2, "{counted:?} of {sent:?}, and {} good ones", result.good);
 }
 
 #[tokio::test]
@@ -227,24 +303,7 @@ async fn a_flood_of_empty_datagrams_is_counted() {
 
 #[tokio::test]
 async fn a_flood_of_random_bytes_is_counted() {
-    // A plain generator with a fixed seed: every run sends the same.
-    let mut state = 0x2545_F491_4F6C_DD1D_u64;
-    let mut random = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    let result = flood("", FRIEND, move || {
-        let length = usize::try_from(random() % 1_400).unwrap_or_default();
-        let mut bytes = Vec::with_capacity(length + 40);
-        if length.is_multiple_of(2) {
-            bytes.extend_from_slice(b"/scheduler-reload-failed/;");
-        }
-        bytes.extend(std::iter::repeat_with(|| random().to_le_bytes()).take(length / 8).flatten());
-        bytes
-    })
-    .await;
+    let result = flood("", FRIEND, random_bytes()).await;
     good_ones_were_heard(&result);
     assert!(result.counted.rejected > 10_000, "no flood: {:?}", result.counted);
 }
