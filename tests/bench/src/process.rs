@@ -1,0 +1,80 @@
+//! What the system knows of a process, from `/proc`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+/// CPU time and memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage {
+    /// Seconds of all threads since the start, in hundredths.
+    pub cpu_seconds: f64,
+    /// Memory in use, in MB.
+    pub resident_mb: f64,
+    /// The most that was in use, in MB.
+    pub peak_mb: f64,
+    /// Threads.
+    pub threads: usize,
+}
+
+impl Usage {
+    /// Of a running process.
+    pub fn of(pid: u32) -> anyhow::Result<Self> {
+        let status = read(&format!("/proc/{pid}/status"))?;
+        let field = |name: &str| -> f64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            line.split_whitespace().find_map(|word| word.parse::<f64>().ok()).unwrap_or_default()
+        };
+        let stat = read(&format!("/proc/{pid}/stat"))?;
+        // The name of the process, which may hold anything, ends with the last parenthesis.
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+        let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
+        let threads = fields.get(17).and_then(|field| field.parse().ok()).unwrap_or_default();
+        // Clock ticks are hundredths of a second on Linux.
+        let cpu_seconds = (ticks(11) + ticks(12)) / 100.0;
+        Ok(Self { cpu_seconds, resident_mb: field("VmRSS:") / 1024.0, peak_mb: field("VmHWM:") / 1024.0, threads })
+    }
+
+    /// The same as soon as it has stopped working: no CPU time for a while.
+    pub async fn at_rest(pid: u32) -> anyhow::Result<Self> {
+        let mut last = Self::of(pid)?;
+        loop {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let now = Self::of(pid)?;
+            if now.cpu_seconds - last.cpu_seconds < 0.005 {
+                return Ok(now);
+            }
+            last = now;
+        }
+    }
+}
+
+/// How many files, sockets and pipes a process has open.
+pub fn open_files(pid: u32) -> anyhow::Result<usize> {
+    let folder = format!("/proc/{pid}/fd");
+    Ok(std::fs::read_dir(&folder).with_context(|| format!("{folder} cannot be read"))?.count())
+}
+
+/// Size of a file in bytes; 0 where there is none.
+pub fn file_size(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+fn read(path: &str) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("{path} cannot be read: has the daemon ended?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn of_this_process() {
+        let usage = Usage::of(std::process::id()).unwrap();
+        assert!(usage.resident_mb > 0.5 && usage.peak_mb >= usage.resident_mb && usage.threads >= 1, "{usage:?}");
+        let (before, file) = (open_files(std::process::id()).unwrap(), tempfile::tempfile().unwrap());
+        assert!(open_files(std::process::id()).unwrap() > before.saturating_sub(1), "{file:?}");
+    }
+}
