@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::current::Current;
 use crate::delivery::Queues;
 use crate::stop::stopping;
-use crate::store::{Released, Store, StoreError, now_ms};
+use crate::store::{Place, Released, Store, StoreError, now_ms};
 
 /// The clocks are compared so often: until then a wait may end too early or last too long.
 const TICK: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ pub async fn run(
 }
 
 async fn remove_old(store: &Store, config: &Config, stop: &watch::Receiver<bool>) {
-    let (mut removed, mut after) = (0, 0);
+    let (mut removed, mut after) = (0, Place::default());
     while !*stop.borrow() {
         let now = now_ms();
         let (before, logs) = (now - config.store.keep.millis(), now - config.script_log.keep.millis());

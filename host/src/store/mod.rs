@@ -35,7 +35,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 pub use accept::{Accepted, NewEvent};
 pub use deliveries::{Claimed, State};
 pub use history::{DeliveryFilter, DeliveryRow, EventFilter, EventRow, QueueDepth};
-pub use retention::Removed;
+pub use retention::{Place, Removed};
 pub use route::{NewDelivery, Routed, RoutedDelivery, ThrottleKey};
 pub use script_logs::NewScriptLog;
 pub use settle::{Released, Settled, Settlement};

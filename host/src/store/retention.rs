@@ -15,13 +15,17 @@ const VACUUM: i64 = 256;
 pub struct Removed {
     /// Events, with their deliveries and keys.
     pub events: u64,
-    /// There may be more to remove, after this number of an event.
-    pub next: Option<i64>,
+    /// There may be more to remove, behind this one.
+    pub next: Option<Place>,
 }
 
+/// A place in the order of receipt: time and number of an event. The default is before all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place(i64, i64);
+
 struct Limits {
-    /// Events up to this number have been looked at.
-    after: i64,
+    /// Events up to this one have been looked at.
+    after: Place,
     /// Events received before go.
     before: i64,
     /// Script logs kept before go.
@@ -32,10 +36,9 @@ struct Limits {
 impl Store {
     /// One step: removes some of the events received before `before` (ms since 1970), or the oldest while the store is
     /// larger than `max_bytes`. Never one with open deliveries or one that waits for enrichment, and never the last.
-    /// Events come in the order of their receipt: the first young one ends the search, so no index by age is needed.
     pub async fn remove_old(
         &self,
-        after: i64,
+        after: Place,
         before: i64,
         logs_before: i64,
         max_bytes: u64,
@@ -62,16 +65,19 @@ async fn remove(limits: &Limits, connection: &mut SqliteConnection) -> sqlx::Res
     let rows: Vec<(i64, i64, bool, String)> = sqlx::query_as(
         "SELECT seq, received, state = 0 OR EXISTS (SELECT 1 FROM deliveries d WHERE d.event = e.seq AND d.state IN (0, 1)),
                 keys
-         FROM events e WHERE seq > ? AND seq < (SELECT max(seq) FROM events) ORDER BY seq LIMIT ?",
+         FROM events e WHERE (received, seq) > (?, ?) AND received < ? AND seq < (SELECT max(seq) FROM events)
+         ORDER BY received, seq LIMIT ?",
     )
-    .bind(limits.after)
+    .bind(limits.after.0)
+    .bind(limits.after.1)
+    .bind(before)
     .bind(STEP)
     .fetch_all(&mut *connection)
     .await?;
-    let old: Vec<_> = rows.into_iter().take_while(|(_, received, ..)| *received < before).collect();
-    let next = old.last().map(|(seq, ..)| *seq).filter(|_| old.len() == STEP as usize);
+    let last = rows.last().map(|(seq, received, ..)| Place(*received, *seq));
+    let next = last.filter(|_| rows.len() == STEP as usize);
     let rows: Vec<(i64, String)> =
-        old.into_iter().filter(|(_, _, open, _)| !open).map(|(seq, _, _, keys)| (seq, keys)).collect();
+        rows.into_iter().filter(|(_, _, open, _)| !open).map(|(seq, _, _, keys)| (seq, keys)).collect();
     if !rows.is_empty() {
         let seqs = json!(rows.iter().map(|(seq, _)| seq).collect::<Vec<_>>()).to_string();
         let keys: Vec<&str> = rows.iter().flat_map(|(_, keys)| keys.lines()).collect();

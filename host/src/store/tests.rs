@@ -328,11 +328,15 @@ async fn retention_spares_what_is_open_and_frees_keys() {
     fixture.store.route(vec![route(seqs[3].seq(), &[], vec![])]).await.unwrap();
     let claimed = fixture.store.claim("x", 1, false, 60_000).await.unwrap().remove(0);
     fixture.settle(&claimed, Settlement::Delivered).await;
-    let removed = fixture.store.remove_old(0, i64::MAX, 0, u64::MAX).await.unwrap();
+    let removed = fixture.store.remove_old(Place::default(), i64::MAX, 0, u64::MAX).await.unwrap();
     assert_eq!(removed, Removed { events: 1, next: None }, "open, accepted and last events stay");
     let again = fixture.store.accept(vec![event(&["a"]), event(&["b"])]).await.unwrap();
     assert!(matches!((again[0], again[1]), (Accepted::New(_), Accepted::Duplicate(_))));
-    assert_eq!(fixture.store.remove_old(0, 0, 0, 1).await.unwrap().events, 1, "by size, whatever the age");
+    assert_eq!(
+        fixture.store.remove_old(Place::default(), 0, 0, 1).await.unwrap().events,
+        1,
+        "by size, whatever the age"
+    );
 }
 
 #[tokio::test]
@@ -346,7 +350,7 @@ async fn script_logs_are_kept_once_and_forgotten() {
     }
     assert_eq!(fixture.store.script_log("e1").await.unwrap(), Some(text));
     assert_eq!(fixture.store.script_log("e2").await.unwrap(), None);
-    fixture.store.remove_old(0, 0, i64::MAX, u64::MAX).await.unwrap();
+    fixture.store.remove_old(Place::default(), 0, i64::MAX, u64::MAX).await.unwrap();
     assert_eq!(fixture.store.script_log("e1").await.unwrap(), None);
 }
 

@@ -190,6 +190,14 @@ impl Butler {
         &self.config
     }
 
+    /// Replaces its config file, for a reload.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn rewrite(&self, config: &str) {
+        Self::prepare(&self.folder, config);
+    }
+
     /// Process id.
     pub fn pid(&self) -> u32 {
         self.child.id()

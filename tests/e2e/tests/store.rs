@@ -123,6 +123,8 @@ async fn while_the_disk_is_full_nothing_is_handed_out_and_later_everything_once(
     wait_delivered(&butler, 3).await;
     wait_ready(&butler).await;
 
+    // What was set aside is used up already.
+    std::fs::remove_file(disk.path().join("butler.reserve")).expect("room is set aside");
     let filler = Filler::start(&disk);
     butler.send(&failures(1));
     let reason = wait_trouble(&butler).await;
@@ -146,6 +148,22 @@ async fn while_the_disk_is_full_nothing_is_handed_out_and_later_everything_once(
     assert!(log.lines().filter(|line| line.contains("ERROR")).count() <= 2, "not a line for each try: {log}");
     let sum = "SELECT count(*) FROM deliveries WHERE state = 2; PRAGMA integrity_check;";
     assert_eq!(sqlite(&disk.path().join("butler.db"), sum), "54\nok");
+}
+
+#[tokio::test]
+async fn room_that_was_set_aside_carries_on_over_a_full_disk() {
+    let (disk, sink) = (Disk::in_memory(16), Sink::start().await);
+    let butler = Butler::start_in(disk.folder(), &config(&sink, ""), &[]).await;
+    let reserve = disk.path().join("butler.reserve");
+    wait_for("room to be set aside", || async { reserve.exists().then_some(()) }).await;
+    take_all_room(&disk.path().join("filler"));
+    butler.send(&failures(20));
+    wait_delivered(&butler, 20).await;
+    wait_ready(&butler).await;
+    assert!(!reserve.exists());
+    let (status, log) = butler.stop().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("in the room that was set aside; make room"), "{log}");
 }
 
 #[tokio::test]
