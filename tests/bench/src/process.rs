@@ -15,7 +15,7 @@ pub struct Usage {
     /// The most that was in use, in MB.
     pub peak_mb: f64,
     /// Threads.
-    pub threads: usize,
+    pub threads: f64,
 }
 
 impl Usage {
@@ -30,10 +30,10 @@ impl Usage {
         // The name of the process, which may hold anything, ends with the last parenthesis.
         let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
         let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
-        let threads = fields.get(17).and_then(|field| field.parse().ok()).unwrap_or_default();
         // Clock ticks are hundredths of a second on Linux.
         let cpu_seconds = (ticks(11) + ticks(12)) / 100.0;
-        Ok(Self { cpu_seconds, resident_mb: field("VmRSS:") / 1024.0, peak_mb: field("VmHWM:") / 1024.0, threads })
+        let (resident_mb, peak_mb) = (field("VmRSS:") / 1024.0, field("VmHWM:") / 1024.0);
+        Ok(Self { cpu_seconds, resident_mb, peak_mb, threads: field("Threads:") })
     }
 
     /// The same as soon as it has stopped working: no CPU time for a while.
@@ -108,9 +108,16 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn of_this_process() {
         let usage = Usage::of(std::process::id()).unwrap();
-        assert!(usage.resident_mb > 0.5 && usage.peak_mb >= usage.resident_mb && usage.threads >= 1, "{usage:?}");
-        let (before, file) = (open_files(std::process::id()).unwrap(), tempfile::tempfile().unwrap());
-        assert!(open_files(std::process::id()).unwrap() > before.saturating_sub(1), "{file:?}");
+        assert!(usage.resident_mb > 0.5 && usage.peak_mb >= usage.resident_mb, "{usage:?}");
+        let (before, mut files) = (open_files(std::process::id()).unwrap(), Vec::new());
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || ended.recv());
+        files.extend((0..50).map(|_| tempfile::tempfile().unwrap()));
+        // Other tests have threads and files as well.
+        assert!(open_files(std::process::id()).unwrap() >= before + 40);
+        assert!((2.0..100.0).contains(&Usage::of(std::process::id()).unwrap().threads));
+        drop(end);
+        assert!(thread.join().unwrap().is_err());
     }
 
     #[test]
