@@ -11,8 +11,8 @@
 //! Exit code: 0 when every target is met, 1 when one is missed, 2 when a measurement could not be made.
 //!
 //! The sender of datagrams and the webhook are threads of this process, the simulator is another: they share the cores
-//! with the daemon, and so does whatever else the machine does. A missed target on a busy machine says nothing; one that
-//! is met does.
+//! with the daemon, and so does whatever else the machine does; how much that was is said below the table. A missed
+//! target on a busy machine says nothing; one that is met does.
 //!
 //! * `lab`: the surroundings of a daemon; made of `sender`, `sink` and `simulator`.
 //! * `process`: what the system knows of the daemon.
@@ -35,6 +35,7 @@ use std::time::Instant;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use measure::Measurement;
+use process::Machine;
 use table::Table;
 
 /// Measure the daemon against what it promises.
@@ -81,24 +82,32 @@ async fn main() -> ExitCode {
     }
 }
 
+/// Cores that others may use without falsifying much.
+const OTHERS: f64 = 0.2;
+
 /// True when every target is met. Rows of what was measured are printed even if a later measurement fails.
 async fn measure_all(chosen: &[Measurement]) -> anyhow::Result<bool> {
     let chosen = if chosen.is_empty() { Measurement::value_variants() } else { chosen };
     let mut table = Table::default();
-    let mut failure = None;
+    let (mut failure, mut busiest) = (None, 0.0_f64);
     for measurement in chosen {
         eprint!("{} ...", measurement.name());
-        let began = Instant::now();
+        let (began, before) = (Instant::now(), Machine::now()?);
         match measurement.run().await {
             Ok(rows) => table.add(rows),
             Err(error) => failure = Some(error.context(format!("`{}` could not be measured", measurement.name()))),
         }
-        eprintln!(" {:.0} s", began.elapsed().as_secs_f64());
+        let others = before.others_since()?;
+        eprintln!(" {:.0} s, others used {others:.1} cores", began.elapsed().as_secs_f64());
+        busiest = busiest.max(others);
         if failure.is_some() {
             break;
         }
     }
     println!("{table}");
+    if busiest > OTHERS {
+        println!("Others on this machine used up to {busiest:.1} cores meanwhile: a missed target may be theirs.");
+    }
     match failure {
         Some(error) => Err(error),
         None => Ok(table.all_met()),

@@ -1,7 +1,7 @@
 //! What the system knows of a process, from `/proc`.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
@@ -15,7 +15,7 @@ pub struct Usage {
     /// The most that was in use, in MB.
     pub peak_mb: f64,
     /// Threads.
-    pub threads: usize,
+    pub threads: f64,
 }
 
 impl Usage {
@@ -30,10 +30,10 @@ impl Usage {
         // The name of the process, which may hold anything, ends with the last parenthesis.
         let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
         let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
-        let threads = fields.get(17).and_then(|field| field.parse().ok()).unwrap_or_default();
         // Clock ticks are hundredths of a second on Linux.
         let cpu_seconds = (ticks(11) + ticks(12)) / 100.0;
-        Ok(Self { cpu_seconds, resident_mb: field("VmRSS:") / 1024.0, peak_mb: field("VmHWM:") / 1024.0, threads })
+        let (resident_mb, peak_mb) = (field("VmRSS:") / 1024.0, field("VmHWM:") / 1024.0);
+        Ok(Self { cpu_seconds, resident_mb, peak_mb, threads: field("Threads:") })
     }
 
     /// The same as soon as it has stopped working: no CPU time for a while.
@@ -61,6 +61,41 @@ pub fn file_size(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
+/// CPU seconds, to tell what others on the machine used meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine {
+    /// Of all processes, and what the host of a virtual machine took.
+    all: f64,
+    /// Of this process and of its children that have ended.
+    own: f64,
+    at: Instant,
+}
+
+impl Machine {
+    /// So far.
+    pub fn now() -> anyhow::Result<Self> {
+        let stat = read("/proc/stat")?;
+        let times: Vec<f64> = stat.lines().next().unwrap_or_default().split_whitespace().skip(1).map(number).collect();
+        // user, nice, system, idle, iowait, irq, softirq, steal
+        let all: f64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|at| times.get(*at)).sum();
+        let own = read("/proc/self/stat")?;
+        let own: Vec<f64> = own.rsplit(") ").next().unwrap_or_default().split(' ').map(number).collect();
+        let own: f64 = own.iter().skip(11).take(4).sum();
+        Ok(Self { all: all / 100.0, own: own / 100.0, at: Instant::now() })
+    }
+
+    /// How many cores others used since then.
+    pub fn others_since(&self) -> anyhow::Result<f64> {
+        let now = Self::now()?;
+        let others = (now.all - self.all) - (now.own - self.own);
+        Ok(others.max(0.0) / now.at.duration_since(self.at).as_secs_f64())
+    }
+}
+
+fn number(text: &str) -> f64 {
+    text.parse().unwrap_or_default()
+}
+
 fn read(path: &str) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("{path} cannot be read: has the daemon ended?"))
 }
@@ -73,8 +108,27 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn of_this_process() {
         let usage = Usage::of(std::process::id()).unwrap();
-        assert!(usage.resident_mb > 0.5 && usage.peak_mb >= usage.resident_mb && usage.threads >= 1, "{usage:?}");
-        let (before, file) = (open_files(std::process::id()).unwrap(), tempfile::tempfile().unwrap());
-        assert!(open_files(std::process::id()).unwrap() > before.saturating_sub(1), "{file:?}");
+        assert!(usage.resident_mb > 0.5 && usage.peak_mb >= usage.resident_mb, "{usage:?}");
+        let (before, mut files) = (open_files(std::process::id()).unwrap(), Vec::new());
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || ended.recv());
+        files.extend((0..50).map(|_| tempfile::tempfile().unwrap()));
+        // Other tests have threads and files as well.
+        assert!(open_files(std::process::id()).unwrap() >= before + 40);
+        assert!((2.0..100.0).contains(&Usage::of(std::process::id()).unwrap().threads));
+        drop(end);
+        assert!(thread.join().unwrap().is_err());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn own_work_is_not_that_of_others() {
+        let (before, began) = (Machine::now().unwrap(), Instant::now());
+        while began.elapsed() < Duration::from_millis(500) {
+            std::hint::black_box(Usage::of(std::process::id()).unwrap());
+        }
+        let now = Machine::now().unwrap();
+        assert!(now.own - before.own > 0.1, "{before:?}, {now:?}");
+        assert!(now.all - before.all >= now.own - before.own - 0.1, "{before:?}, {now:?}");
     }
 }

@@ -61,7 +61,7 @@ impl Look {
         Ok(Self {
             resident_mb: usage.resident_mb,
             files: figure(open_files(pid)?),
-            threads: figure(usage.threads),
+            threads: usage.threads,
             log_mb: figure(file_size(log)) / f64::from(1 << 20),
         })
     }
