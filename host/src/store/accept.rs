@@ -90,7 +90,7 @@ pub(super) async fn accept(
     let (fresh, known): (Vec<&Numbered<'_>>, Vec<&Numbered<'_>>) = events.iter().partition(|new| is_new(new));
     for chunk in chunks(&fresh) {
         let sql = format!(
-            "INSERT INTO events (seq, kind, time, received, source, state, task, keys, data){}",
+            "INSERT OR FAIL INTO events (seq, kind, time, received, source, state, task, keys, data){}",
             values(chunk.len(), "(?, ?, ?, ?, ?, 0, ?, ?, ?)")
         );
         let mut query = sqlx::query(AssertSqlSafe(sql));
@@ -118,7 +118,8 @@ pub(super) async fn accept(
         .collect())
 }
 
-/// Claims keys for events; the pairs that were free.
+/// Claims keys for events; the pairs that were free. As in the other statement of `accept`, the conflict clause spares SQLite
+/// the journal that it keeps to undo half a statement: what fails is rolled back as a whole.
 pub(super) async fn claim(
     pairs: &[(&str, i64)],
     connection: &mut SqliteConnection,
@@ -126,7 +127,7 @@ pub(super) async fn claim(
     let mut claimed: HashSet<(String, i64)> = HashSet::with_capacity(pairs.len());
     for chunk in chunks(pairs) {
         let sql = format!(
-            "INSERT INTO keys (key, event){} ON CONFLICT DO NOTHING RETURNING key, event",
+            "INSERT OR IGNORE INTO keys (key, event){} RETURNING key, event",
             values(chunk.len(), "(?, ?)")
         );
         let mut query = sqlx::query_as::<_, (String, i64)>(AssertSqlSafe(sql));

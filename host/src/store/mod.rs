@@ -125,7 +125,9 @@ impl Store {
             .create_if_missing(true)
             .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full);
+            .synchronous(SqliteSynchronous::Full)
+            // In KiB: a large group must not be spilled to the log page by page before its commit.
+            .pragma("cache_size", "-8192");
         let mut connection =
             SqliteConnection::connect_with(&options).await.map_err(|error| open_error(error.to_string()))?;
         migrations::run(&mut connection, path).await?;
