@@ -20,7 +20,7 @@ use super::receive::{Packet, Receiver};
 use crate::config::Udp;
 
 /// Receive buffer asked of the system, in bytes.
-const RECEIVE_BUFFER: usize = 4 << 20;
+const RECEIVE_BUFFER: usize = 16 << 20;
 /// Less than this is worth a word in the log.
 const SMALL_RECEIVE_BUFFER: usize = 1 << 20;
 /// Longest UDP datagram over IPv4, in bytes.
@@ -343,6 +343,11 @@ fn bind(address: SocketAddr) -> io::Result<Socket> {
 /// Enlarges the receive buffer as far as the system allows, and answers its size in bytes.
 fn enlarge(socket: &Socket) -> io::Result<usize> {
     let mut size = RECEIVE_BUFFER;
+    // With the right to do so (root, CAP_NET_ADMIN) the system's limit does not count.
+    #[cfg(target_os = "linux")]
+    if nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::RcvBufForce, &size).is_ok() {
+        return Ok(socket.recv_buffer_size()? / 2);
+    }
     // Some systems cut the number silently, others refuse it.
     while socket.set_recv_buffer_size(size).is_err() && size > 64 << 10 {
         size /= 2;

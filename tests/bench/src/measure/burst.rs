@@ -68,7 +68,7 @@ fn deliveries(size: usize, bursts: &[Burst]) -> Row {
     let kernel: f64 = bursts.iter().map(|burst| burst.drops.1).sum();
     let buffer = median(bursts.iter().map(|burst| burst.receive_buffer_mb));
     let text = format!(
-        "{lost} lost, {doubled} twice; dropped by Butler {own}, by the kernel {kernel} (its buffer: {} of 4 MB)",
+        "{lost} lost, {doubled} twice; dropped by Butler {own}, by the kernel {kernel} (its buffer: {} MB)",
         number(buffer)
     );
     Row::text(format!("burst of {} at once ({RUNS} runs)", number(figure(size))), text)
