@@ -1,7 +1,7 @@
 //! What is done by the clock: leases taken back, old events removed, jumps of the wall clock noticed.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -16,8 +16,6 @@ const TICK: Duration = Duration::from_secs(1);
 const ROUND_TICKS: u32 = 15;
 /// Rounds between two removals of old events.
 const RETENTION_ROUNDS: u32 = 20;
-/// A difference between the two clocks over this is a jump.
-const JUMP_MS: i64 = 60_000;
 
 /// Works until `stop`.
 pub async fn run(
@@ -27,18 +25,19 @@ pub async fn run(
     released: impl Fn(Released),
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut clock = Clock::new();
     let mut ticks: u32 = 0;
     loop {
         tokio::select! {
             () = stopping(&mut stop) => return,
             () = tokio::time::sleep(TICK) => {}
         }
-        if let Some(jump) = clock.jump() {
-            tracing::warn!(seconds = jump / 1000, "the wall clock has jumped; waiting times are adjusted");
-            if let Err(error) = store.rebase(jump).await {
-                tracing::error!(%error, "waiting times cannot be adjusted");
+        match store.follow_clock().await {
+            Ok(None) => {}
+            Ok(Some(jump)) => {
+                tracing::warn!(seconds = jump / 1000, "the wall clock has jumped; waiting times are adjusted");
             }
+            Err(StoreError::Closed) => return,
+            Err(error) => tracing::error!(%error, "waiting times cannot be adjusted to a jump of the wall clock"),
         }
         ticks = ticks.wrapping_add(1);
         if !ticks.is_multiple_of(ROUND_TICKS) {
@@ -85,26 +84,5 @@ async fn remove_old(store: &Store, config: &Config, stop: &watch::Receiver<bool>
     }
     if removed > 0 {
         tracing::info!(events = removed, "old events removed");
-    }
-}
-
-/// The wall clock against the steady one.
-struct Clock {
-    wall: i64,
-    steady: Instant,
-}
-
-impl Clock {
-    fn new() -> Self {
-        Self { wall: now_ms(), steady: Instant::now() }
-    }
-
-    /// How far the wall clock jumped since the last call, in ms.
-    fn jump(&mut self) -> Option<i64> {
-        let now = Self::new();
-        let passed = i64::try_from(now.steady.duration_since(self.steady).as_millis()).unwrap_or(i64::MAX);
-        let jump = now.wall - self.wall - passed;
-        *self = now;
-        (jump.abs() > JUMP_MS).then_some(jump)
     }
 }

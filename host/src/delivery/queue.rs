@@ -14,7 +14,7 @@ use super::backoff::next_attempt;
 use super::queues::{Queues, Straight};
 use crate::plugins::{Condition, Instance};
 use crate::stop::stopping;
-use crate::store::{Claimed, Released, Settled, Settlement, Store, StoreError, now_ms, rfc3339};
+use crate::store::{Claimed, Released, Settled, Settlement, Store, StoreError, now_ms, rfc3339, waiting_ms};
 
 /// An event older than this is told as late.
 const LATE_MS: i64 = 5 * 60 * 1000;
@@ -112,7 +112,7 @@ impl Queue {
             }
             // The short way is for those that overtake nobody. Those of one order key are handed out by the store alone.
             arrivals.set_open(running && !held && !ahead.more && !self.instance.manifest().ordered);
-            let wait = ahead.due.map_or(ROUND, |due| Duration::from_millis((due - now_ms()).max(1).unsigned_abs()));
+            let wait = ahead.due.map_or(ROUND, |due| Duration::from_millis((due - waiting_ms()).max(1).unsigned_abs()));
             tokio::select! {
                 () = stopping(&mut stop) => {}
                 () = wake.notified() => ahead.more = true,
@@ -242,7 +242,7 @@ impl Queue {
                 statistics.note(Some(&message));
                 let progress = progress.filter(|progress| self.keeps(progress));
                 let retry = &self.instance.entry().retry;
-                match next_attempt(retry, claimed.attempt, claimed.first_attempt, now_ms(), after_ms, random()) {
+                match next_attempt(retry, claimed.attempt, claimed.first_attempt, waiting_ms(), after_ms, random()) {
                     Some(due) => {
                         statistics.retried.fetch_add(1, Ordering::Relaxed);
                         tracing::warn!(

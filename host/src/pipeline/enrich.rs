@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use butler_plugin_api::{Event, kind};
 use tokio::sync::oneshot::error::TryRecvError;
@@ -32,7 +32,7 @@ const ROUTE_BATCH: usize = 100;
 /// An unfinished distribution is asked for again after this time.
 const DISTRIBUTION_POLL: Duration = Duration::from_secs(30);
 /// QRS writes results and logs late: so long it is asked again.
-const RESULT_PATIENCE_MS: i64 = 8_000;
+const RESULT_PATIENCE: Duration = Duration::from_secs(8);
 /// Even an event whose time is over is looked up once.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 /// Longest pause after which a store that cannot be read is read again.
@@ -157,20 +157,24 @@ impl Enricher {
         let want_log = config.script_log.enabled
             && self.parts.router.get().wants_script_log()
             && (outcome == "failed" || outcome == "aborted" || outcome == "succeeded");
-        let give_up = received + config.enrich.give_up_after.millis();
+        // By the steady clock from here on: a jump of the other must neither end nor prolong the wait.
+        let (begun, age) = (Instant::now(), Duration::from_millis((now_ms() - received).max(0).unsigned_abs()));
+        let after = |span: Duration| begun + span.saturating_sub(age);
+        let (give_up, limit) =
+            (after(config.enrich.give_up_after.duration()), after(config.enrich.distribution_limit.duration()));
+        let written = after(RESULT_PATIENCE).min(give_up);
         let mut wait = FIRST_WAIT;
         loop {
             let enriched = {
                 // The semaphore is never closed; without a place the look-up is made all the same.
                 let _place = self.places.acquire().await.ok();
-                let left = Duration::from_millis((give_up - now_ms()).max(0).unsigned_abs());
-                let patience = left.max(LEAST_PATIENCE);
+                let patience = give_up.saturating_duration_since(Instant::now()).max(LEAST_PATIENCE);
                 // Boxed: only those that are being looked up need its room, not the whole window.
                 Box::pin(lookups.enrich(&event.data, &event.kind, received, want_log, patience)).await
             };
-            let now = now_ms();
+            let now = Instant::now();
             let pause = if enriched.pending {
-                if now >= received + config.enrich.distribution_limit.millis() {
+                if now >= limit {
                     return enriched;
                 }
                 if enriched.transient.is_some() { wait } else { DISTRIBUTION_POLL }
@@ -178,8 +182,8 @@ impl Enricher {
                 if now >= give_up {
                     return enriched;
                 }
-                wait.min(Duration::from_millis((give_up - now).unsigned_abs()))
-            } else if enriched.not_yet && now < (received + RESULT_PATIENCE_MS).min(give_up) {
+                wait.min(give_up.saturating_duration_since(now))
+            } else if enriched.not_yet && now < written {
                 wait
             } else {
                 return enriched;

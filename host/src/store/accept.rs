@@ -126,10 +126,8 @@ pub(super) async fn claim(
 ) -> sqlx::Result<HashSet<(String, i64)>> {
     let mut claimed: HashSet<(String, i64)> = HashSet::with_capacity(pairs.len());
     for chunk in chunks(pairs) {
-        let sql = format!(
-            "INSERT OR IGNORE INTO keys (key, event){} RETURNING key, event",
-            values(chunk.len(), "(?, ?)")
-        );
+        let sql =
+            format!("INSERT OR IGNORE INTO keys (key, event){} RETURNING key, event", values(chunk.len(), "(?, ?)"));
         let mut query = sqlx::query_as::<_, (String, i64)>(AssertSqlSafe(sql));
         for (key, seq) in chunk {
             query = query.bind(*key).bind(*seq);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::{Store, StoreError, now_ms, rfc3339};
+use super::{Store, StoreError, clock, now_ms, rfc3339, waiting_ms};
 
 /// State of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl Store {
                         "UPDATE deliveries SET state = 0, attempt = 0, first_attempt = NULL, token = NULL, due = ?1, updated = ?1
                          WHERE id = ?2 AND state IN (2, 3, 4, 5) RETURNING instance",
                     )
-                    .bind(now_ms())
+                    .bind(waiting_ms())
                     .bind(id)
                     .fetch_optional(connection)
                     .await
@@ -131,7 +131,7 @@ impl Store {
             .writer
             .run(input, |(from, to), connection| {
                 Box::pin(async move {
-                    let now = now_ms();
+                    let now = waiting_ms();
                     let open = "UPDATE deliveries SET instance = ?1, state = 0, due = ?2, updated = ?2
                                 WHERE instance = ?3 AND state IN (0, 5)";
                     let open = sqlx::query(open).bind(to).bind(now).bind(from).execute(&mut *connection).await?;
@@ -146,19 +146,28 @@ impl Store {
             .await
     }
 
-    /// Moves the times of open deliveries and of throttles by a jump of the wall clock, so that waits keep their length.
-    pub async fn rebase(&self, by_ms: i64) -> Result<(), StoreError> {
+    /// Looks whether the wall clock has jumped. If so, moves the times of open deliveries, throttles and notices with it,
+    /// so that waits keep their length; how far, in ms.
+    pub async fn follow_clock(&self) -> Result<Option<i64>, StoreError> {
+        let Some((by, anchor)) = clock::jump() else { return Ok(None) };
+        self.move_waits(by, Some(anchor)).await?;
+        Ok(Some(by))
+    }
+
+    /// As if the clock had jumped.
+    #[cfg(test)]
+    pub(super) async fn rebase(&self, by_ms: i64) -> Result<(), StoreError> {
+        self.move_waits(by_ms, None).await
+    }
+
+    async fn move_waits(&self, by_ms: i64, anchor: Option<clock::Anchor>) -> Result<(), StoreError> {
         self.inner
             .writer
-            .run(by_ms, |by, connection| {
+            .run((by_ms, anchor), |(by, anchor), connection| {
                 Box::pin(async move {
-                    for sql in [
-                        "UPDATE deliveries SET due = due + ?1, lease_until = lease_until + ?1, first_attempt = first_attempt + ?1
-                         WHERE state IN (0, 1)",
-                        "UPDATE throttles SET at = at + ?1",
-                        "UPDATE dead_notices SET at = at + ?1",
-                    ] {
-                        sqlx::query(sql).bind(by).execute(&mut *connection).await?;
+                    rebase(*by, connection).await?;
+                    if let Some(anchor) = anchor {
+                        clock::adopt(*anchor);
                     }
                     Ok(())
                 })
@@ -197,7 +206,7 @@ impl Store {
                         "UPDATE deliveries SET state = 5, updated = ? WHERE state = 0
                          AND instance NOT IN (SELECT value FROM json_each(?))",
                     )
-                    .bind(now_ms())
+                    .bind(waiting_ms())
                     .bind(&names)
                     .execute(connection)
                     .await?;
@@ -222,7 +231,7 @@ pub(super) fn event_of(row: &SqliteRow, store_id: &str) -> sqlx::Result<Event> {
 }
 
 async fn run_claim(claim: &Claim, connection: &mut SqliteConnection) -> sqlx::Result<Vec<Claimed>> {
-    let now = now_ms();
+    let now = waiting_ms();
     let sql = if claim.ordered {
         "UPDATE deliveries SET state = 1, token = ?1, lease_until = ?2, attempt = attempt + 1,
                 first_attempt = coalesce(first_attempt, ?3), updated = ?3
@@ -278,10 +287,39 @@ async fn run_claim(claim: &Claim, connection: &mut SqliteConnection) -> sqlx::Re
     Ok(claimed)
 }
 
+async fn rebase(by: i64, connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    for sql in [
+        "UPDATE deliveries SET due = due + ?1, lease_until = lease_until + ?1, first_attempt = first_attempt + ?1
+         WHERE state IN (0, 1)",
+        "UPDATE throttles SET at = at + ?1",
+        "UPDATE dead_notices SET at = at + ?1",
+    ] {
+        sqlx::query(sql).bind(by).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// At a start: if the last event was heard in what is the future now, the clock was set back meanwhile, by so much at
+/// least; waits follow. A clock that was set ahead cannot be told from time that has passed.
+pub(super) async fn follow_clock(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    let last: Option<i64> = sqlx::query_scalar("SELECT received FROM events ORDER BY seq DESC LIMIT 1")
+        .fetch_optional(&mut *connection)
+        .await?;
+    let by = now_ms() - last.unwrap_or_default();
+    if by < -60_000 {
+        tracing::warn!(
+            seconds = by / 1000,
+            "the wall clock was set back since the last start; waiting times are adjusted"
+        );
+        rebase(by, connection).await?;
+    }
+    Ok(())
+}
+
 /// Frees the leases of an earlier process.
 pub(super) async fn free_leases(connection: &mut SqliteConnection) -> sqlx::Result<()> {
     sqlx::query("UPDATE deliveries SET state = 0, token = NULL, due = ? WHERE state = 1")
-        .bind(now_ms())
+        .bind(waiting_ms())
         .execute(connection)
         .await?;
     Ok(())

@@ -231,7 +231,7 @@ impl Store {
             "SELECT (SELECT count(*) FROM deliveries INDEXED BY deliveries_due WHERE state = 0 AND due <= ?)
                   + (SELECT count(*) FROM deliveries INDEXED BY deliveries_leased WHERE state = 1)",
         )
-        .bind(super::now_ms())
+        .bind(super::waiting_ms())
         .fetch_one(&self.inner.readers)
         .await?;
         Ok(count)

@@ -8,6 +8,7 @@
 //! [`Store::trouble`] says why; nothing is lost, and callers feel it as back-pressure.
 
 mod accept;
+mod clock;
 mod deliveries;
 mod history;
 mod migrations;
@@ -33,6 +34,7 @@ use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, Sq
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
 pub use accept::{Accepted, NewEvent};
+pub use clock::waiting_ms;
 pub use deliveries::{Claimed, State};
 pub use history::{DeliveryFilter, DeliveryRow, EventFilter, EventRow, QueueDepth};
 pub use retention::{Place, Removed};
@@ -133,6 +135,7 @@ impl Store {
         migrations::run(&mut connection, path).await?;
         let id = accept::store_id(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
         let next_event = accept::next_event(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
+        deliveries::follow_clock(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
         deliveries::free_leases(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
         let readers = SqlitePoolOptions::new().max_connections(3).connect_lazy_with(plain.read_only(true));
         let writer = Writer::start(connection, path.with_extension("reserve"));

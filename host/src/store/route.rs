@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use super::accept;
 use super::rows::{chunks, values};
 use super::script_logs::{self, NewScriptLog};
-use super::{Store, StoreError, now_ms};
+use super::{Store, StoreError, waiting_ms};
 
 /// An enriched event with the deliveries that the routes ask for.
 #[derive(Debug, Clone)]
@@ -108,7 +108,7 @@ async fn route(
     let mut answers: HashMap<i64, Vec<RoutedDelivery>> = own.iter().map(|event| (event.seq, Vec::new())).collect();
     let mut made = Vec::new();
     let mut together = Vec::new();
-    let now = now_ms();
+    let now = waiting_ms();
     for event in own.into_iter().filter(|event| fixed.contains(&event.seq)) {
         if let Some(log) = &event.script_log {
             script_logs::keep(log, connection).await?;

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::accept;
 use super::rows::{chunks, values};
-use super::{NewEvent, Store, StoreError, now_ms};
+use super::{NewEvent, Store, StoreError, waiting_ms};
 
 /// What became of an attempt.
 #[derive(Debug, Clone)]
@@ -98,7 +98,7 @@ fn shortened(error: &str) -> &str {
 
 /// Ends the successful ones.
 async fn delivered(settled: &[Settled], connection: &mut SqliteConnection) -> sqlx::Result<()> {
-    let now = now_ms();
+    let now = waiting_ms();
     let delivered: Vec<&Settled> =
         settled.iter().filter(|one| matches!(one.settlement, Settlement::Delivered)).collect();
     for chunk in chunks(&delivered) {
@@ -123,7 +123,7 @@ async fn settle(
     released: &mut Released,
     connection: &mut SqliteConnection,
 ) -> sqlx::Result<()> {
-    let now = now_ms();
+    let now = waiting_ms();
     let (id, token) = (settled.id, settled.token);
     match &settled.settlement {
         // Those are ended together.
@@ -276,7 +276,7 @@ async fn notify(
 
 /// `outage`: for how many ms no outcome could be stored; leases last so much longer.
 async fn tend(numbers: &AtomicI64, outage: i64, connection: &mut SqliteConnection) -> sqlx::Result<Released> {
-    let now = now_ms();
+    let now = waiting_ms();
     if outage > 0 {
         sqlx::query("UPDATE deliveries SET lease_until = lease_until + ? WHERE state = 1")
             .bind(outage)
