@@ -2,43 +2,70 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use crate::ingest::{self, Datagram, Heard, LogLimiter, Running};
 use crate::store::{Accepted, NewEvent, Store, StoreError};
 
 /// Datagrams in one commit.
-const BATCH: usize = 2000;
+const BATCH: usize = 1000;
 
-/// Parses what the socket received and stores it, until the socket is stopped and its buffer is empty.
+/// Parses what the socket received and stores it, until the socket is stopped and its buffer is empty. The next batch is
+/// parsed while one is stored.
 pub async fn accept_datagrams(udp: Arc<Running>, store: Store, accepted: Arc<Notify>) {
+    let (parsed, storing) = mpsc::channel(1);
+    tokio::join!(parse_all(&udp, parsed), store_all(&udp, &store, &accepted, storing));
+}
+
+async fn parse_all(udp: &Running, parsed: mpsc::Sender<Arc<[NewEvent]>>) {
     let limiter = LogLimiter::default();
     while let Some(datagrams) = udp.next_batch(BATCH).await {
-        let events: Arc<[NewEvent]> = datagrams.iter().filter_map(|datagram| parse(&udp, &limiter, datagram)).collect();
-        if !events.is_empty() && !store_all(&udp, &store, &events).await {
-            return tell_rest(&udp).await;
+        let events: Arc<[NewEvent]> = datagrams.iter().filter_map(|datagram| parse(udp, &limiter, datagram)).collect();
+        if events.is_empty() {
+            continue;
+        }
+        if let Err(refused) = parsed.send(events).await {
+            return tell_rest(udp, refused.0.len()).await;
+        }
+    }
+}
+
+/// Stores what was parsed, until nothing more comes or the store is closed.
+async fn store_all(udp: &Running, store: &Store, accepted: &Notify, mut parsed: mpsc::Receiver<Arc<[NewEvent]>>) {
+    while let Some(events) = parsed.recv().await {
+        if !store_some(udp, store, &events).await {
+            parsed.close();
+            let mut left = 0;
+            while let Some(events) = parsed.recv().await {
+                left += events.len();
+            }
+            tell_lost(left);
+            return;
         }
         accepted.notify_one();
     }
 }
 
 /// The store is closed: says how much is left in the buffer until the socket is stopped.
-async fn tell_rest(udp: &Running) {
-    let mut events = 0;
+async fn tell_rest(udp: &Running, mut events: usize) {
     while let Some(datagrams) = udp.next_batch(BATCH).await {
         events += datagrams.iter().filter(|datagram| ingest::parse(&datagram.bytes).is_ok()).count();
     }
+    tell_lost(events);
+}
+
+fn tell_lost(events: usize) {
     if events > 0 {
         tracing::error!(events, "the store was closed before received events could be stored");
     }
 }
 
 /// Stores events; false when the store is closed. While the disk is full the store lets this wait.
-async fn store_all(udp: &Running, store: &Store, events: &Arc<[NewEvent]>) -> bool {
+async fn store_some(udp: &Running, store: &Store, events: &Arc<[NewEvent]>) -> bool {
     let answers = match store.accept(events.clone()).await {
         Ok(answers) => answers,
         Err(StoreError::Closed) => {
-            tracing::error!(events = events.len(), "the store was closed before received events could be stored");
+            tell_lost(events.len());
             return false;
         }
         Err(error) if events.len() == 1 => {
@@ -48,7 +75,7 @@ async fn store_all(udp: &Running, store: &Store, events: &Arc<[NewEvent]>) -> bo
         Err(_) => {
             // One of them is at fault: the others must not suffer.
             for event in events.iter() {
-                if !Box::pin(store_all(udp, store, &Arc::from([event.clone()]))).await {
+                if !Box::pin(store_some(udp, store, &Arc::from([event.clone()]))).await {
                     return false;
                 }
             }
