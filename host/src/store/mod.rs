@@ -129,7 +129,9 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             // In KiB: a large group must not be spilled to the log page by page before its commit.
-            .pragma("cache_size", "-8192");
+            .pragma("cache_size", "-8192")
+            // In pages: a flood writes the same pages of its indexes over and over; in the log they are cheap.
+            .pragma("wal_autocheckpoint", "4000");
         let mut connection =
             SqliteConnection::connect_with(&options).await.map_err(|error| open_error(error.to_string()))?;
         migrations::run(&mut connection, path).await?;

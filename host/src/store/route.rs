@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use serde_json::json;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::accept;
@@ -148,28 +149,47 @@ async fn claim_keys(events: &[Routed], connection: &mut SqliteConnection) -> sql
 
 /// Fixes events; the numbers of those that were not fixed before.
 async fn fix(events: &[&Routed], connection: &mut SqliteConnection) -> sqlx::Result<HashSet<i64>> {
-    let mut fixed = HashSet::with_capacity(events.len());
-    for chunk in chunks(events) {
-        let sql = format!(
-            "WITH fixed (seq, kind, time, task, keys, data) AS ({}) UPDATE events
-             SET state = 1, kind = fixed.kind, time = fixed.time, task = fixed.task, data = fixed.data,
-                 keys = trim(events.keys || char(10) || fixed.keys, char(10))
-             FROM fixed WHERE events.seq = fixed.seq AND events.state = 0 RETURNING events.seq",
-            values(chunk.len(), "(?, ?, ?, ?, ?, ?)")
-        );
-        let mut query = sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql));
-        for event in chunk {
-            query = query
-                .bind(event.seq)
-                .bind(&event.kind)
-                .bind(event.time)
-                .bind(&event.task)
-                .bind(event.keys.join("\n"))
-                .bind(&event.data);
+    let seqs = json!(events.iter().map(|event| event.seq).collect::<Vec<_>>()).to_string();
+    let open: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM events WHERE state = 0 AND seq IN (SELECT value FROM json_each(?))")
+            .bind(seqs)
+            .fetch_one(&mut *connection)
+            .await?;
+    if u64::try_from(open) == Ok(events.len() as u64) {
+        for chunk in chunks(events) {
+            fix_rows(chunk, connection).await?;
         }
-        fixed.extend(query.fetch_all(&mut *connection).await?);
+        return Ok(events.iter().map(|event| event.seq).collect());
+    }
+    let mut fixed = HashSet::new();
+    for event in events {
+        if fix_rows(&[event], connection).await? == 1 {
+            fixed.insert(event.seq);
+        }
     }
     Ok(fixed)
+}
+
+/// Fixes those that are not fixed yet; how many.
+async fn fix_rows(events: &[&Routed], connection: &mut SqliteConnection) -> sqlx::Result<u64> {
+    let sql = format!(
+        "WITH fixed (seq, kind, time, task, keys, data) AS ({}) UPDATE events
+         SET state = 1, kind = fixed.kind, time = fixed.time, task = fixed.task, data = fixed.data,
+             keys = trim(events.keys || char(10) || fixed.keys, char(10))
+         FROM fixed WHERE events.seq = fixed.seq AND events.state = 0",
+        values(events.len(), "(?, ?, ?, ?, ?, ?)")
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for event in events {
+        query = query
+            .bind(event.seq)
+            .bind(&event.kind)
+            .bind(event.time)
+            .bind(&event.task)
+            .bind(event.keys.join("\n"))
+            .bind(&event.data);
+    }
+    Ok(query.execute(connection).await?.rows_affected())
 }
 
 /// Makes deliveries that no throttle holds back.
@@ -183,11 +203,10 @@ async fn deliver(
     for chunk in chunks(&deliveries) {
         let sql = format!(
             "INSERT INTO deliveries (event, instance, state, token, lease_until, attempt, first_attempt, order_key, unknown,
-                                     due, created, updated){}
-             RETURNING id, event, instance, token",
+                                     due, created, updated){}",
             values(chunk.len(), "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
         );
-        let mut query = sqlx::query_as::<_, (i64, i64, String, Option<i64>)>(AssertSqlSafe(sql));
+        let mut query = sqlx::query(AssertSqlSafe(sql));
         for (event, delivery) in chunk {
             query = query
                 .bind(event)
@@ -203,11 +222,13 @@ async fn deliver(
                 .bind(now)
                 .bind(now);
         }
-        let rows = query.fetch_all(&mut *connection).await?;
-        let delivery = |(id, event, instance, token)| {
-            (event, RoutedDelivery { id, instance, suppressed: false, stands_for: 0, token, made: now })
-        };
-        made.extend(rows.into_iter().map(delivery));
+        // The rows of one statement are numbered one after the other: the number of the last tells all.
+        let next = query.execute(&mut *connection).await?.last_insert_rowid() + 1;
+        let first = next - i64::try_from(chunk.len()).unwrap_or_default();
+        made.extend((first..next).zip(chunk).map(|(id, (event, delivery))| {
+            let (instance, token) = (delivery.instance.clone(), delivery.lease_ms.map(|_| token));
+            (*event, RoutedDelivery { id, instance, suppressed: false, stands_for: 0, token, made: now })
+        }));
     }
     Ok(())
 }

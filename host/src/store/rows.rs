@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// Rows of one statement. Few sizes, so that few statements are prepared.
-const CHUNKS: [usize; 4] = [64, 16, 4, 1];
+const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
 
 /// Cuts rows into pieces of those sizes.
 pub(super) fn chunks<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
