@@ -5,6 +5,8 @@
 mod butler;
 mod clock;
 mod machine;
+mod past;
+pub mod place;
 mod sense;
 mod sink;
 
@@ -17,6 +19,7 @@ pub use qlik_simulator as qlik;
 pub use self::butler::{Butler, Killed, Output, run, run_with, stop_gently};
 pub use self::clock::WallClock;
 pub use self::machine::{Disk, resident, sqlite, sqlite_of_dead, take_all_room};
+pub use self::past::stopped_store;
 pub use self::sense::{Fields, Sense, datagram, failure, fields};
 pub use self::sink::{Answer, Received, Sink};
 
