@@ -10,6 +10,7 @@
 mod accept;
 mod clock;
 mod deliveries;
+mod disk;
 mod history;
 mod migrations;
 mod retention;
@@ -156,12 +157,13 @@ impl Store {
 
     /// Why the store cannot commit at present; `None` when all is well.
     pub fn trouble(&self) -> Option<String> {
-        self.inner.writer.trouble()
+        self.inner.writer.disk().trouble()
     }
 
     /// Whether its disk is so full that no reserve can be set aside.
     pub async fn is_short_of_room(&self) -> bool {
-        self.inner.writer.is_short().await
+        let disk = self.inner.writer.disk().clone();
+        !tokio::task::spawn_blocking(move || disk.set_aside()).await.unwrap_or(false)
     }
 
     /// The file.

@@ -80,13 +80,13 @@ impl Store {
 
     /// Takes back leases that have run out, buries what was parked for too long, and says what was not said yet of dead deliveries.
     pub async fn tend(&self) -> Result<Released, StoreError> {
-        let input = (self.inner.next_event.clone(), self.inner.writer.outage());
+        let input = (self.inner.next_event.clone(), self.inner.writer.disk().clone());
         let released = self
             .inner
             .writer
-            .run(input, |(numbers, outage), connection| Box::pin(tend(numbers, outage.length(), connection)))
+            .run(input, |(numbers, disk), connection| Box::pin(tend(numbers, disk.outage(), connection)))
             .await?;
-        self.inner.writer.outage().forget();
+        self.inner.writer.disk().forget_outage();
         Ok(released)
     }
 }

@@ -1,0 +1,137 @@
+//! What the writer knows of its disk: whether it can be written, since when, and the room that is set aside on it.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Room that is set aside and given back to the file system when it is full, so that outcomes can still be written.
+const RESERVE: u64 = 4 << 20;
+
+/// The disk of a store.
+pub(super) struct Disk {
+    health: Mutex<Health>,
+    reserve: PathBuf,
+}
+
+#[derive(Default)]
+struct Health {
+    /// Why the last commit failed.
+    trouble: Option<String>,
+    since: Option<Instant>,
+    /// Length of outages that have ended and were not made up for yet.
+    past: Duration,
+    /// The room that was set aside is used up.
+    short: bool,
+}
+
+impl Disk {
+    /// The disk on which this file takes room, to be given back when it is full.
+    pub(super) fn new(reserve: PathBuf) -> Self {
+        Self { health: Mutex::default(), reserve }
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why it cannot be written.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.health().trouble.clone()
+    }
+
+    /// How long it could not be written, in ms, until now; since [`Self::forget_outage`].
+    pub(super) fn outage(&self) -> i64 {
+        let health = self.health();
+        let present = health.since.map(|since| since.elapsed()).unwrap_or_default();
+        i64::try_from((health.past + present).as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// What the outage did has been made up for.
+    pub(super) fn forget_outage(&self) {
+        self.health().past = Duration::ZERO;
+    }
+
+    /// Sets room aside, where there is as much again; false when there is not. Written, not just sized: a file with holes
+    /// would reserve nothing.
+    pub(super) fn set_aside(&self) -> bool {
+        if self.trouble().is_some() {
+            return !self.health().short;
+        }
+        let filled = self.fill();
+        self.health().short = !filled;
+        filled
+    }
+
+    fn fill(&self) -> bool {
+        let Ok(size) = usize::try_from(RESERVE) else { return false };
+        if std::fs::metadata(&self.reserve).is_ok_and(|file| file.len() == RESERVE) {
+            return true;
+        }
+        let written = std::fs::write(&self.reserve, vec![0x42; 2 * size])
+            .and_then(|()| std::fs::File::options().write(true).open(&self.reserve)?.set_len(RESERVE));
+        if let Err(error) = written {
+            tracing::debug!(%error, "no room for the reserve file");
+            let _ = std::fs::remove_file(&self.reserve);
+            return false;
+        }
+        true
+    }
+
+    /// Notes that a commit failed; true when room was given back for it.
+    pub(super) fn failed(&self, error: &sqlx::Error) -> bool {
+        let mut health = self.health();
+        let mut freed = false;
+        if health.trouble.is_none() {
+            health.since = Some(Instant::now());
+            freed = result_code(error) == Some(FULL) && std::fs::remove_file(&self.reserve).is_ok();
+            health.short |= freed;
+            let remedy = match result_code(error) {
+                Some(CORRUPT | NOTADB) => {
+                    "its file is damaged: stop Butler, keep the file, and restore a backup or let Butler make a new one"
+                }
+                _ => "make room on its disk or mend its permissions",
+            };
+            tracing::error!(%error, "the store cannot be written: nothing is sent until it can; {remedy}");
+        }
+        health.trouble = Some(error.to_string());
+        freed
+    }
+
+    /// Notes that a commit went well.
+    pub(super) fn recovered(&self) {
+        let mut health = self.health();
+        if health.trouble.take().is_none() {
+            return;
+        }
+        let outage = health.since.take().map(|since| since.elapsed()).unwrap_or_default();
+        health.past += outage;
+        if health.short {
+            tracing::warn!(
+                "the store can be written again, in the room that was set aside; make room on its disk soon"
+            );
+        } else {
+            tracing::info!("the store can be written again");
+        }
+    }
+}
+
+// SQLite's primary result codes.
+const BUSY: i32 = 5;
+const LOCKED: i32 = 6;
+const READONLY: i32 = 8;
+const IOERR: i32 = 10;
+const CORRUPT: i32 = 11;
+const FULL: i32 = 13;
+const CANTOPEN: i32 = 14;
+const NOTADB: i32 = 26;
+
+fn result_code(error: &sqlx::Error) -> Option<i32> {
+    let sqlx::Error::Database(error) = error else { return None };
+    error.code()?.parse::<i32>().ok().map(|code| code & 0xff)
+}
+
+/// Whether the disk, not the operation, is at fault.
+pub(super) fn is_trouble(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(_))
+        || matches!(result_code(error), Some(BUSY | LOCKED | READONLY | IOERR | CORRUPT | FULL | CANTOPEN | NOTADB))
+}
