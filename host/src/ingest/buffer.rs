@@ -16,6 +16,9 @@ pub const CAPACITY: usize = 16 << 20;
 /// What a datagram costs beside its bytes: its place in the queue (which may have doubled) and its allocation.
 const OVERHEAD: usize = 2 * size_of::<Datagram>();
 
+/// A batch ends with the datagram that reaches so many bytes: a flood of long ones must not hold up everything else while
+/// they are read.
+const BATCH_BYTES: usize = 2 << 20;
 /// Room that an empty queue keeps after a burst, in datagrams.
 const KEPT_ROOM: usize = 4096;
 
@@ -124,9 +127,16 @@ impl Buffer {
     }
 
     fn take(&self, state: &mut State, max: usize) -> Vec<Datagram> {
-        let count = state.queue.len().min(max);
+        let (mut count, mut bytes) = (0, 0);
+        for datagram in state.queue.iter().take(max) {
+            count += 1;
+            bytes += datagram.cost();
+            if bytes >= BATCH_BYTES {
+                break;
+            }
+        }
         let batch: Vec<_> = state.queue.drain(..count).collect();
-        state.bytes -= batch.iter().map(Datagram::cost).sum::<usize>();
+        state.bytes -= bytes;
         if !state.queue.is_empty() {
             // Another consumer may wait for the rest.
             self.arrived.notify_one();

@@ -86,6 +86,9 @@ impl Reject {
     }
 }
 
+/// Longest first field that may be a type, with room for what is not seen, in bytes.
+const LONGEST_TYPE: usize = 200;
+
 /// Reads a datagram.
 pub fn parse(datagram: &[u8]) -> Result<Heard, Reject> {
     let text = String::from_utf8_lossy(datagram);
@@ -94,7 +97,9 @@ pub fn parse(datagram: &[u8]) -> Result<Heard, Reject> {
         return Err(Reject::Empty);
     }
     let fields = Fields::of(text);
-    let message_type = clean(fields.get(0)).trim().to_ascii_lowercase();
+    // Types are short: of rubbish no more than that is looked at.
+    let first = clean(clip(fields.get(0), LONGEST_TYPE));
+    let message_type = first.trim().to_ascii_lowercase();
     let known = if message_type.starts_with('/') { message_type.trim_matches('/') } else { "" };
     match known {
         "scheduler-task-failed" | "scheduler-reload-failed" | "scheduler-reloadtask-failed" => {
@@ -108,7 +113,7 @@ pub fn parse(datagram: &[u8]) -> Result<Heard, Reject> {
         }
         "scheduler-distribute" => scheduler(&fields, DISTRIBUTE_PENDING, Outcome::Pending),
         "engine-reload-failed" => engine(&fields),
-        _ => before_11(&fields).ok_or_else(|| Reject::UnknownType(clip(clean(fields.get(0)).trim(), 60).to_owned())),
+        _ => before_11(&fields).ok_or_else(|| Reject::UnknownType(clip(first.trim(), 60).to_owned())),
     }
 }
 

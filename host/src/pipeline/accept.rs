@@ -22,6 +22,8 @@ async fn parse_all(udp: &Running, parsed: mpsc::Sender<Arc<[NewEvent]>>) {
     while let Some(datagrams) = udp.next_batch(BATCH).await {
         let events: Arc<[NewEvent]> = datagrams.iter().filter_map(|datagram| parse(udp, &limiter, datagram)).collect();
         if events.is_empty() {
+            // In a flood of rubbish nothing else would ever wait here.
+            tokio::task::yield_now().await;
             continue;
         }
         if let Err(refused) = parsed.send(events).await {
