@@ -112,12 +112,16 @@ impl Running {
         }
         self.core.park().await?;
         self.setup = Arc::new(setup);
-        tracing::info!(
-            started = done.started.join(" "),
-            restarted = done.restarted.join(" "),
-            stopped = done.stopped.join(" "),
-            "the config was read anew"
-        );
+        if done.started.is_empty() && done.restarted.is_empty() && done.stopped.is_empty() {
+            tracing::info!("the config was read anew: no instance is concerned");
+        } else {
+            tracing::info!(
+                started = done.started.join(" "),
+                restarted = done.restarted.join(" "),
+                stopped = done.stopped.join(" "),
+                "the config was read anew"
+            );
+        }
         if !done.need_restart.is_empty() {
             tracing::warn!("restart Butler for what changed in: {}", done.need_restart.join(", "));
         }
@@ -129,7 +133,7 @@ impl Running {
         match self.reload().await {
             Ok(done) => Ok(json!(done)),
             Err(failure) => {
-                tracing::error!("the config is not changed: {failure}");
+                tracing::error!("the former config stays in force: {failure}");
                 Err(failure.to_string())
             }
         }
