@@ -81,6 +81,7 @@ pub async fn run(setup: Setup) -> Result<(), Failure> {
                     break Ok(());
                 }
                 // What became of it is in the log.
+                #[cfg(unix)]
                 Signal::Reload => drop(running.reload_and_tell().await),
             },
             happening = running.happens() => match happening {

@@ -4,7 +4,8 @@
 pub(super) enum Signal {
     /// A stop; the name of the signal.
     Stop(&'static str),
-    /// The config is to be read anew.
+    /// The config is to be read anew. Windows has no such signal: `butler reload` asks by REST.
+    #[cfg(unix)]
     Reload,
 }
 
