@@ -54,6 +54,10 @@ pub(super) fn channel() -> (rest::Reload, mpsc::Receiver<Asked>) {
 impl Running {
     /// Reads the config anew and turns to it.
     pub(super) async fn reload(&mut self) -> Result<Reloaded, Failure> {
+        if let Some(trouble) = self.core.store.trouble() {
+            // Queues could not settle what they have, and nobody would hear a signal meanwhile.
+            return Err(Failure::Other(anyhow::anyhow!("the store cannot be written ({trouble}): reload when it can")));
+        }
         let former = self.setup.again();
         // Reads and checks files.
         let read = tokio::task::spawn_blocking(move || setup::load_again(former)).await;
@@ -81,7 +85,9 @@ impl Running {
                     done.stopped.push(name);
                 }
             }
-            stopping.spawn(member.stop(STOP));
+            // Longer only when the store is in trouble since: then leases that are not returned run out.
+            let limit = self.core.config.get().shutdown_timeout.duration() + STOP;
+            stopping.spawn(async move { tokio::time::timeout(limit, member.stop(STOP)).await.unwrap_or(false) });
         }
         while let Some(stopped) = stopping.join_next().await {
             self.abandoned |= !stopped.unwrap_or(false);
@@ -110,7 +116,10 @@ impl Running {
         if let Err(error) = self.remount.to(&instances) {
             tracing::error!(%error, "the endpoints of the former config are served");
         }
-        self.core.park().await?;
+        // Upkeep does it again, so whatever keeps it from being done now does no harm.
+        if let Ok(Err(error)) = tokio::time::timeout(STOP, self.core.park()).await {
+            tracing::warn!(%error, "deliveries without an instance are parked later");
+        }
         self.setup = Arc::new(setup);
         if done.started.is_empty() && done.restarted.is_empty() && done.stopped.is_empty() {
             tracing::info!("the config was read anew: no instance is concerned");

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use e2e::{Answer, Butler, Output, Sink, failure, fields, run, sqlite, wait_for};
+use e2e::{Answer, Butler, Disk, Output, Sink, failure, fields, run, sqlite, take_all_room, wait_for};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -95,6 +95,23 @@ async fn a_config_that_cannot_work_changes_nothing_and_is_answered_with_all_erro
     let (status, log) = butler.stop().await;
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(log.contains("the former config stays in force"), "{log}");
+}
+
+#[tokio::test]
+async fn while_the_store_cannot_be_written_a_reload_is_refused_and_signals_are_heard() {
+    let (disk, sink) = (Disk::in_memory(16), Sink::start().await);
+    let config = format!("shutdownTimeout: 2s\nplugins:\n{}", hook("hook", &sink.url("/")));
+    let butler = Butler::start_in(disk.folder(), &config, &[]).await;
+    let reserve = disk.path().join("butler.reserve");
+    wait_for("room to be set aside", || async { std::fs::remove_file(&reserve).is_ok().then_some(()) }).await;
+    take_all_room(&disk.path().join("filler"));
+    butler.send(&(0..50).map(|_| failure(&fields())).collect::<Vec<_>>());
+    wait_for("trouble", || async { (butler.get("/v5/health/ready").await.0 == 503).then_some(()) }).await;
+    let (status, answer) = butler.post("/v5/reload", &Value::Null).await;
+    assert_eq!(status, 422, "{answer}");
+    assert!(answer["message"].as_str().unwrap_or_default().contains("the store cannot be written"), "{answer}");
+    let (status, log) = butler.stop().await;
+    assert_eq!(status.code(), Some(0), "{log}");
 }
 
 #[tokio::test]
