@@ -4,16 +4,15 @@
 //! nor are answers that will change soon: executions that still run, results that are not written yet.
 
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use butler_plugin_api::{App, Owner};
 use jiff::Timestamp;
-use moka::future::Cache;
 
 use super::error::QlikError;
 use super::facts::{self, AppFacts, ResultFacts, TaskFacts};
+use super::kept::Kept;
 use super::repository::Repository;
 use super::script_log::{Log, ScriptLogs};
 use crate::config;
@@ -22,25 +21,25 @@ use crate::config;
 const TTL: Duration = Duration::from_secs(15);
 
 /// Most answers of one sort that are kept.
-const ENTRIES: u64 = 1_000;
+const ENTRIES: u32 = 1_000;
 
 /// Most bytes of script logs that are kept, and for how long: until the event is stored.
 const LOG_BYTES: u64 = 32 << 20;
 const LOG_TTL: Duration = Duration::from_mins(1);
+/// How many that may be.
+const LOGS: usize = 100;
 
 /// How far the clocks of the Sense servers and ours may be apart.
 const SKEW_MS: i64 = 5 * 60 * 1_000;
 
-type Kept<T> = Cache<String, T>;
-
 /// Look-ups in QRS with short memory. Shared by all workers.
 pub struct Lookups {
     repository: Arc<Repository>,
-    tasks: Kept<Option<Arc<TaskFacts>>>,
-    apps: Kept<Option<Arc<AppFacts>>>,
-    owners: Kept<Option<Arc<Owner>>>,
-    executions: Kept<Arc<[ResultFacts]>>,
-    logs: Kept<Arc<Log>>,
+    tasks: Kept<Option<Arc<TaskFacts>>, QlikError>,
+    apps: Kept<Option<Arc<AppFacts>>, QlikError>,
+    owners: Kept<Option<Arc<Owner>>, QlikError>,
+    executions: Kept<Arc<[ResultFacts]>, QlikError>,
+    logs: Kept<Arc<Log>, WithoutLog>,
     script_logs: ScriptLogs,
     max_log_size: usize,
 }
@@ -49,6 +48,14 @@ impl fmt::Debug for Lookups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lookups").field("repository", &self.repository).finish_non_exhaustive()
     }
+}
+
+/// Why a script log is not kept.
+#[derive(Clone)]
+enum WithoutLog {
+    /// QRS has none, maybe none yet.
+    None,
+    Error(QlikError),
 }
 
 /// An app, and whether its owner was found out in full.
@@ -127,11 +134,7 @@ impl Lookups {
             apps: kept(),
             owners: kept(),
             executions: kept(),
-            logs: Cache::builder()
-                .max_capacity(LOG_BYTES)
-                .weigher(|_, log: &Arc<Log>| u32::try_from(log.text.len()).unwrap_or(u32::MAX))
-                .time_to_live(LOG_TTL)
-                .build(),
+            logs: Kept::new(LOG_TTL, LOG_BYTES, LOGS, |log| log.text.len() as u64),
             script_logs: ScriptLogs::default(),
             max_log_size: script_log.max_size.as_usize(),
         }
@@ -144,18 +147,19 @@ impl Lookups {
 
     /// A task by its id; absent: QRS does not know it.
     pub async fn task(&self, id: &str) -> Result<Option<Arc<TaskFacts>>, QlikError> {
-        once(&self.tasks, id, async {
-            let asked_ms = Timestamp::now().as_millisecond();
-            let found = self.by_id("task/full", id, facts::task).await?;
-            Ok(found.map(|task| Arc::new(TaskFacts { asked_ms, ..task })))
-        })
-        .await
+        self.tasks
+            .once(id, async {
+                let asked_ms = Timestamp::now().as_millisecond();
+                let found = self.by_id("task/full", id, facts::task).await?;
+                Ok(found.map(|task| Arc::new(TaskFacts { asked_ms, ..task })))
+            })
+            .await
     }
 
     /// An app by its id with its owner; absent: QRS does not know it. Trouble with the owner does not lose the app.
     pub async fn app(&self, id: &str) -> Result<Option<AppFound>, QlikError> {
         let found =
-            once(&self.apps, id, async { Ok(self.by_id("app/full", id, facts::app).await?.map(Arc::new)) }).await?;
+            self.apps.once(id, async { Ok(self.by_id("app/full", id, facts::app).await?.map(Arc::new)) }).await?;
         let Some(found) = found else { return Ok(None) };
         let mut app = found.app.clone();
         let owner = match &found.owner_id {
@@ -178,14 +182,15 @@ impl Lookups {
         if !facts::is_guid(id) {
             return Ok(None);
         }
-        once(&self.owners, id, async {
-            match self.repository.get_json(&format!("user/{id}"), &[]).await {
-                Ok(user) => Ok(facts::owner(&user).map(Arc::new)),
-                Err(error) if error.status() == Some(404) => Ok(None),
-                Err(error) => Err(error),
-            }
-        })
-        .await
+        self.owners
+            .once(id, async {
+                match self.repository.get_json(&format!("user/{id}"), &[]).await {
+                    Ok(user) => Ok(facts::owner(&user).map(Arc::new)),
+                    Err(error) if error.status() == Some(404) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            })
+            .await
     }
 
     /// An execution that was heard of at `received_ms` (milliseconds of the Unix epoch): by its id, or else the last
@@ -204,11 +209,13 @@ impl Lookups {
     /// The results of an execution, one per attempt.
     pub(super) async fn results(&self, execution_id: Option<&str>) -> Result<Arc<[ResultFacts]>, QlikError> {
         let Some(id) = execution_id.filter(|id| facts::is_guid(id)) else { return Ok(Arc::default()) };
-        let asked = once(&self.executions, id, async {
-            let list = self.repository.list("executionresult/full", &format!("executionID eq {id}")).await?;
-            Ok(list.iter().filter_map(facts::result).collect())
-        })
-        .await;
+        let asked = self
+            .executions
+            .once(id, async {
+                let list = self.repository.list("executionresult/full", &format!("executionID eq {id}")).await?;
+                Ok(list.iter().filter_map(facts::result).collect())
+            })
+            .await;
         match asked {
             // A release that does not know the filter still has the last result of the task.
             Err(error) if !error.is_transient() => {
@@ -229,58 +236,51 @@ impl Lookups {
     ) -> Result<Found, QlikError> {
         if let Some(found) = newest(results, outcome) {
             if unfinished(&found) {
-                self.forget_execution(execution_id).await;
+                self.forget_execution(execution_id);
             }
             return Ok(found);
         }
         // Nothing by this id: it may be written some moments later.
-        self.forget_execution(execution_id).await;
+        self.forget_execution(execution_id);
         let Some(mut task) = task else { return Ok(Found::Nothing) };
         let fresh;
         if task.asked_ms < received_ms {
             // What was asked before the event happened cannot know of it.
-            self.forget_task(&task.task.id).await;
+            self.forget_task(&task.task.id);
             fresh = self.task(&task.task.id).await?;
             let Some(fresh) = &fresh else { return Ok(Found::Nothing) };
             task = fresh;
         }
         let found = last(task, outcome, received_ms);
         if unfinished(&found) {
-            self.forget_task(&task.task.id).await;
+            self.forget_task(&task.task.id);
         }
         Ok(found)
     }
 
     /// The script log of an execution; absent: QRS has none, maybe none yet.
     pub async fn script_log(&self, task_id: &str, result: &ResultFacts) -> Result<Option<Arc<Log>>, QlikError> {
-        /// What makes the cache not keep anything.
-        enum Without {
-            Log,
-            Answer(QlikError),
-        }
         let Some(result_id) = result.execution.result_id.as_deref() else { return Ok(None) };
         let fetch = async {
             let reference = result.file_reference.as_deref();
             let fetched =
                 self.script_logs.fetch(&self.repository, task_id, result_id, reference, self.max_log_size).await;
-            fetched.map_err(Without::Answer)?.map(Arc::new).ok_or(Without::Log)
+            fetched.map_err(WithoutLog::Error)?.map(Arc::new).ok_or(WithoutLog::None)
         };
-        match self.logs.try_get_with_by_ref(result_id, fetch).await {
+        match self.logs.once(result_id, fetch).await {
             Ok(log) => Ok(Some(log)),
-            Err(without) => match without.as_ref() {
-                Without::Log => Ok(None),
-                Without::Answer(error) => Err(error.clone()),
-            },
+            Err(WithoutLog::None) => Ok(None),
+            Err(WithoutLog::Error(error)) => Err(error),
         }
     }
 
-    pub(super) async fn forget_task(&self, id: &str) {
-        self.tasks.invalidate(&id.to_ascii_lowercase()).await;
+    pub(super) fn forget_task(&self, id: &str) {
+        self.tasks.forget(id);
     }
 
-    pub(super) async fn forget_execution(&self, id: Option<&str>) {
+    pub(super) fn forget_execution(&self, id: Option<&str>) {
         if let Some(id) = id {
-            self.executions.invalidate(&id.to_ascii_lowercase()).await;
+            self.executions.forget(id);
         }
     }
 
@@ -298,16 +298,8 @@ impl Lookups {
     }
 }
 
-fn kept<T: Clone + Send + Sync + 'static>() -> Kept<T> {
-    Cache::builder().max_capacity(ENTRIES).time_to_live(TTL).build()
-}
-
-/// The kept answer, or that of a call which all who ask meanwhile share.
-async fn once<T>(cache: &Kept<T>, id: &str, ask: impl Future<Output = Result<T, QlikError>>) -> Result<T, QlikError>
-where
-    T: Clone + Send + Sync + 'static,
-{
-    cache.try_get_with(id.to_ascii_lowercase(), ask).await.map_err(|error: Arc<QlikError>| error.as_ref().clone())
+fn kept<T: Clone>() -> Kept<T, QlikError> {
+    Kept::new(TTL, ENTRIES.into(), ENTRIES as usize, |_| 1)
 }
 
 /// Of several attempts the newest whose status fits; absent: there are none at all.

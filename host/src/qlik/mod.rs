@@ -10,6 +10,7 @@ mod error;
 mod explain;
 mod facts;
 mod gate;
+mod kept;
 mod lookups;
 mod repository;
 mod script_log;

@@ -90,7 +90,7 @@ async fn the_type_of_the_task_decides_the_kind() {
         (Site::SAMPLE_PRELOAD_TASK, "preload-task.aborted", true),
     ] {
         lab.site().abort_task(task, EXECUTION).unwrap();
-        lookups.forget_execution(Some(EXECUTION)).await;
+        lookups.forget_execution(Some(EXECUTION));
         let out = lookups.enrich(&heard(task, Some(EXECUTION)), "reload-task.aborted", now(), true, PATIENCE).await;
         assert_eq!((out.kind.as_str(), out.missing.as_slice()), (kind, &[][..]));
         assert_eq!(out.data.app.unwrap().owner.is_some(), with_app);
