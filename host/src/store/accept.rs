@@ -1,6 +1,6 @@
 //! Accepting events: from here on they survive.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -8,7 +8,7 @@ use butler_plugin_api::Data;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::rows::{chunks, values};
-use super::{Store, StoreError};
+use super::{Store, StoreError, keys};
 
 /// An event to be accepted.
 #[derive(Debug, Clone)]
@@ -85,10 +85,11 @@ pub(super) async fn accept(
         .collect();
     let pairs: Vec<(&str, i64)> =
         events.iter().flat_map(|new| new.event.keys.iter().map(|key| (key.as_str(), new.seq))).collect();
-    let claimed = claim(&pairs, connection).await?;
-    let is_new = |new: &Numbered<'_>| new.event.keys.iter().all(|key| claimed.contains(&(key.clone(), new.seq)));
+    let claimed = keys::claim(&pairs, connection).await?;
+    let is_new = |new: &Numbered<'_>| new.event.keys.iter().all(|key| claimed.contains(&(key.as_str(), new.seq)));
     let (fresh, known): (Vec<&Numbered<'_>>, Vec<&Numbered<'_>>) = events.iter().partition(|new| is_new(new));
     for chunk in chunks(&fresh) {
+        // The conflict clause as in `keys::claim`.
         let sql = format!(
             "INSERT OR FAIL INTO events (seq, kind, time, received, source, state, task, keys, data){}",
             values(chunk.len(), "(?, ?, ?, ?, ?, 0, ?, ?, ?)")
@@ -110,64 +111,13 @@ pub(super) async fn accept(
     }
     let mut originals = HashMap::new();
     for new in known {
-        originals.insert(new.seq, release(new, connection).await?);
+        let original = keys::release(&new.event.keys, new.seq, connection).await?;
+        originals.insert(new.seq, original.unwrap_or(new.seq));
     }
     Ok(events
         .iter()
         .map(|new| originals.get(&new.seq).map_or(Accepted::New(new.seq), |seq| Accepted::Duplicate(*seq)))
         .collect())
-}
-
-/// Claims keys for events; the pairs that were free. As in the other statement of `accept`, the conflict clause spares SQLite
-/// the journal that it keeps to undo half a statement: what fails is rolled back as a whole.
-pub(super) async fn claim(
-    pairs: &[(&str, i64)],
-    connection: &mut SqliteConnection,
-) -> sqlx::Result<HashSet<(String, i64)>> {
-    let mut claimed: HashSet<(String, i64)> = HashSet::with_capacity(pairs.len());
-    for chunk in chunks(pairs) {
-        let sql = format!("INSERT OR IGNORE INTO keys (key, event){}", values(chunk.len(), "(?, ?)"));
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for (key, seq) in chunk {
-            query = query.bind(*key).bind(*seq);
-        }
-        if query.execute(&mut *connection).await?.rows_affected() == chunk.len() as u64 {
-            claimed.extend(chunk.iter().map(|(key, seq)| ((*key).to_owned(), *seq)));
-            continue;
-        }
-        // Rare: each row that is answered costs more than its insertion.
-        for (key, seq) in chunk {
-            let owner: i64 = sqlx::query_scalar("SELECT event FROM keys WHERE key = ?")
-                .bind(key)
-                .fetch_one(&mut *connection)
-                .await?;
-            if owner == *seq {
-                claimed.insert(((*key).to_owned(), *seq));
-            }
-        }
-    }
-    Ok(claimed)
-}
-
-/// Gives back the keys that a duplicate claimed beside the known one, and finds the event that it is a duplicate of.
-async fn release(new: &Numbered<'_>, connection: &mut SqliteConnection) -> sqlx::Result<i64> {
-    let mut original = new.seq;
-    for key in &new.event.keys {
-        let removed = sqlx::query("DELETE FROM keys WHERE key = ? AND event = ?")
-            .bind(key)
-            .bind(new.seq)
-            .execute(&mut *connection)
-            .await?
-            .rows_affected();
-        if removed == 0 {
-            let owner: Option<i64> = sqlx::query_scalar("SELECT event FROM keys WHERE key = ?")
-                .bind(key)
-                .fetch_optional(&mut *connection)
-                .await?;
-            original = owner.unwrap_or(original);
-        }
-    }
-    Ok(original)
 }
 
 /// The store's id, made at the first call.

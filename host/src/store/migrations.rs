@@ -2,12 +2,23 @@
 
 use std::path::Path;
 
+use futures_util::future::BoxFuture;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::StoreError;
+use super::{StoreError, keys};
 
 /// Each is run once, in order, in a transaction of its own. Never change one that has been released: add another.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_spine.sql"), include_str!("migrations/0002_indexes.sql")];
+const MIGRATIONS: &[Migration] = &[
+    Migration::Script(include_str!("migrations/0001_spine.sql")),
+    Migration::Script(include_str!("migrations/0002_indexes.sql")),
+    Migration::Code(|connection| Box::pin(keys::migrate(connection))),
+];
+
+enum Migration {
+    Script(&'static str),
+    /// What SQL cannot say.
+    Code(for<'a> fn(&'a mut SqliteConnection) -> BoxFuture<'a, sqlx::Result<()>>),
+}
 
 /// Brings the file to the present version; makes a backup beside it before it changes an older one.
 pub(super) async fn run(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
@@ -37,12 +48,21 @@ pub(super) async fn run(connection: &mut SqliteConnection, path: &Path) -> Resul
         }
         tracing::info!(backup = %backup.display(), from = found, to = known, "the store is migrated");
     }
-    for (version, sql) in (1..).zip(MIGRATIONS).skip(usize::try_from(found).unwrap_or(0)) {
-        let script = format!("BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {version};\nCOMMIT;");
-        if let Err(error) = sqlx::raw_sql(AssertSqlSafe(script)).execute(&mut *connection).await {
+    for (version, migration) in (1..).zip(MIGRATIONS).skip(usize::try_from(found).unwrap_or(0)) {
+        if let Err(error) = migrate(migration, version, connection).await {
             let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
             return Err(open_error(error));
         }
     }
     Ok(())
+}
+
+async fn migrate(migration: &Migration, version: i64, connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    match migration {
+        Migration::Script(sql) => sqlx::raw_sql(*sql).execute(&mut *connection).await.map(drop)?,
+        Migration::Code(code) => code(connection).await?,
+    }
+    let done = format!("PRAGMA user_version = {version}; COMMIT");
+    sqlx::raw_sql(AssertSqlSafe(done)).execute(connection).await.map(drop)
 }

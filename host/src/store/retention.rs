@@ -3,7 +3,7 @@
 use serde_json::json;
 use sqlx::SqliteConnection;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, keys};
 
 /// Events removed in one transaction.
 const STEP: u32 = 250;
@@ -80,11 +80,7 @@ async fn remove(limits: &Limits, connection: &mut SqliteConnection) -> sqlx::Res
         rows.into_iter().filter(|(_, _, open, _)| !open).map(|(seq, _, _, keys)| (seq, keys)).collect();
     if !rows.is_empty() {
         let seqs = json!(rows.iter().map(|(seq, _)| seq).collect::<Vec<_>>()).to_string();
-        let keys: Vec<&str> = rows.iter().flat_map(|(_, keys)| keys.lines()).collect();
-        sqlx::query("DELETE FROM keys WHERE key IN (SELECT value FROM json_each(?))")
-            .bind(json!(keys).to_string())
-            .execute(&mut *connection)
-            .await?;
+        keys::remove(rows.iter().flat_map(|(_, keys)| keys.lines()), connection).await?;
         for sql in [
             "DELETE FROM deliveries WHERE event IN (SELECT value FROM json_each(?))",
             "DELETE FROM events WHERE seq IN (SELECT value FROM json_each(?))",

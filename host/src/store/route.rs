@@ -6,10 +6,9 @@ use std::sync::Arc;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::accept;
 use super::rows::{chunks, values};
 use super::script_logs::{self, NewScriptLog};
-use super::{Store, StoreError, waiting_ms};
+use super::{Store, StoreError, keys, waiting_ms};
 
 /// An enriched event with the deliveries that the routes ask for.
 #[derive(Debug, Clone)]
@@ -135,16 +134,8 @@ async fn route(
 async fn claim_keys(events: &[Routed], connection: &mut SqliteConnection) -> sqlx::Result<HashSet<i64>> {
     let pairs: Vec<(&str, i64)> =
         events.iter().flat_map(|event| event.keys.iter().map(|key| (key.as_str(), event.seq))).collect();
-    let claimed = accept::claim(&pairs, connection).await?;
-    let mut joined = HashSet::new();
-    for (key, seq) in pairs.into_iter().filter(|(key, seq)| !claimed.contains(&((*key).to_owned(), *seq))) {
-        let owner: i64 =
-            sqlx::query_scalar("SELECT event FROM keys WHERE key = ?").bind(key).fetch_one(&mut *connection).await?;
-        if owner != seq {
-            joined.insert(seq);
-        }
-    }
-    Ok(joined)
+    let claimed = keys::claim(&pairs, connection).await?;
+    Ok(pairs.iter().filter(|pair| !claimed.contains(pair)).map(|(_, seq)| *seq).collect())
 }
 
 /// Fixes events; the numbers of those that were not fixed before.

@@ -297,7 +297,7 @@ fn history(count: u32) -> String {
          INSERT INTO events (seq, kind, time, received, source, state, task, keys, data)
            SELECT 1000 + n, 'reload-task.failed', unixepoch() * 1000 - 3600000, unixepoch() * 1000 - 3600000, 'udp', 1, 'old',
                   'exec:old-' || n || ':failed', '{{\"task\":{{\"id\":\"old\",\"name\":\"Old\"}}}}' FROM n;
-         INSERT INTO keys (key, event) SELECT 'exec:old-' || n || ':failed', 1000 + n FROM n;
+         INSERT INTO keys (hash, event) SELECT substr(sha3('exec:old-' || n || ':failed', 256), 1, 16), 1000 + n FROM n;
          INSERT INTO deliveries (event, instance, state, due, created, updated)
            SELECT 1000 + n, 'hook', 2, 0, 0, 0 FROM n;
          COMMIT;"
@@ -331,7 +331,7 @@ async fn a_kill_while_old_events_are_removed_keeps_the_store_whole_and_loses_non
     let whole = "PRAGMA integrity_check;
         SELECT count(*) FROM keys WHERE event NOT IN (SELECT seq FROM events);
         SELECT count(*) FROM deliveries WHERE event NOT IN (SELECT seq FROM events);
-        SELECT count(*) FROM events e LEFT JOIN keys k ON k.key = e.keys WHERE task = 'old' AND k.event IS NOT e.seq;
+        SELECT count(*) FROM events e LEFT JOIN keys k ON k.hash = substr(sha3(e.keys, 256), 1, 16) WHERE task = 'old' AND k.event IS NOT e.seq;
         SELECT count(*) FROM events e WHERE task = 'old' AND (SELECT count(*) FROM deliveries d WHERE d.event = e.seq) <> 1;
         SELECT count(*) FROM deliveries WHERE state IN (0, 1);";
     assert_eq!(sqlite_of_dead(&store, whole), "ok\n0\n0\n0\n0\n5");

@@ -149,8 +149,8 @@ fn history(count: u32) -> String {
            SELECT n, kind, at, at, source, 1, ids.task, 'exec:' || execution || ':failed' || char(10) || 'result:' || result,
                   replace(replace(data, json_extract(data, '$.execution.id'), execution), model.task, ids.task)
            FROM ids, model ORDER BY n;
-         INSERT INTO keys (key, event) SELECT 'exec:' || execution || ':failed', n FROM ids ORDER BY execution;
-         INSERT INTO keys (key, event) SELECT 'result:' || result, n FROM ids ORDER BY result;
+         INSERT INTO keys (hash, event) SELECT substr(sha3('exec:' || execution || ':failed', 256), 1, 16) AS h, n FROM ids ORDER BY h;
+         INSERT INTO keys (hash, event) SELECT substr(sha3('result:' || result, 256), 1, 16) AS h, n FROM ids ORDER BY h;
          INSERT INTO deliveries (event, instance, state, order_key, attempt, first_attempt, due, created, updated)
            SELECT n, instance, 2, ids.task, attempt, at, at, at, at FROM ids, told ORDER BY n;
          COMMIT;

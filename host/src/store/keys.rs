@@ -1,0 +1,144 @@
+//! Keys that identify events: each belongs to one event, however often it is heard of.
+//!
+//! The table holds their hashes. Ids are random, so each key touches a page of its own, and a commit writes every page it
+//! touched: a third of the length makes accept a third faster. `events.keys` has them in full.
+
+use std::collections::HashSet;
+
+use sha3::{Digest as _, Sha3_256};
+use sqlx::{AssertSqlSafe, SqliteConnection};
+
+use super::rows::{chunks, values};
+
+/// Bytes of a hash: too many for two keys to share one.
+const HASH: usize = 16;
+/// Rows hashed at a time when a store is migrated.
+const MIGRATED: i64 = 256;
+
+/// What the table has of a key: in the `sqlite3` shell `substr(sha3('…', 256), 1, 16)`.
+pub(super) fn hash(key: &str) -> Vec<u8> {
+    Sha3_256::digest(key)[..HASH].to_vec()
+}
+
+/// Claims keys for events; the pairs that were free, or theirs already.
+pub(super) async fn claim<'a>(
+    pairs: &[(&'a str, i64)],
+    connection: &mut SqliteConnection,
+) -> sqlx::Result<HashSet<(&'a str, i64)>> {
+    let mut claimed = HashSet::with_capacity(pairs.len());
+    for chunk in chunks(pairs) {
+        // The conflict clause spares SQLite the journal that it keeps to undo half a statement: what fails is rolled back
+        // as a whole.
+        let sql = format!("INSERT OR IGNORE INTO keys (hash, event){}", values(chunk.len(), "(?, ?)"));
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for (key, seq) in chunk {
+            query = query.bind(hash(key)).bind(*seq);
+        }
+        if query.execute(&mut *connection).await?.rows_affected() == chunk.len() as u64 {
+            claimed.extend(chunk.iter().copied());
+            continue;
+        }
+        // Rare: each row that is answered costs more than its insertion.
+        for (key, seq) in chunk {
+            if owner(key, connection).await?.is_none_or(|owner| owner == *seq) {
+                claimed.insert((*key, *seq));
+            }
+        }
+    }
+    Ok(claimed)
+}
+
+/// The event that a key belongs to.
+pub(super) async fn owner(key: &str, connection: &mut SqliteConnection) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar("SELECT event FROM keys WHERE hash = ?").bind(hash(key)).fetch_optional(connection).await
+}
+
+/// Gives back keys that an event claimed; one that belongs to another event stays. Answers that event.
+pub(super) async fn release(keys: &[String], seq: i64, connection: &mut SqliteConnection) -> sqlx::Result<Option<i64>> {
+    let mut other = None;
+    for key in keys {
+        let removed = sqlx::query("DELETE FROM keys WHERE hash = ? AND event = ?")
+            .bind(hash(key))
+            .bind(seq)
+            .execute(&mut *connection)
+            .await?
+            .rows_affected();
+        if removed == 0 {
+            other = owner(key, connection).await?.or(other);
+        }
+    }
+    Ok(other)
+}
+
+/// Removes keys, whosever they are.
+pub(super) async fn remove<'a>(
+    keys: impl Iterator<Item = &'a str>,
+    connection: &mut SqliteConnection,
+) -> sqlx::Result<()> {
+    let keys: Vec<&str> = keys.collect();
+    for chunk in chunks(&keys) {
+        let sql = format!("DELETE FROM keys WHERE hash IN ({})", vec!["?"; chunk.len()].join(", "));
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for key in chunk {
+            query = query.bind(hash(key));
+        }
+        query.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Migration: stores up to version 2 had the keys themselves.
+pub(super) async fn migrate(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql(
+        "ALTER TABLE keys RENAME TO plain_keys;
+         CREATE TABLE keys (hash BLOB PRIMARY KEY, event INTEGER NOT NULL) WITHOUT ROWID;",
+    )
+    .execute(&mut *connection)
+    .await?;
+    let mut last = String::new();
+    loop {
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as("SELECT key, event FROM plain_keys WHERE key > ? ORDER BY key LIMIT ?")
+                .bind(&last)
+                .bind(MIGRATED)
+                .fetch_all(&mut *connection)
+                .await?;
+        let Some((key, _)) = rows.last() else { break };
+        last.clone_from(key);
+        let pairs: Vec<(&str, i64)> = rows.iter().map(|(key, event)| (key.as_str(), *event)).collect();
+        claim(&pairs, connection).await?;
+    }
+    sqlx::raw_sql("DROP TABLE plain_keys").execute(connection).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Connection as _;
+
+    use super::*;
+
+    #[test]
+    fn hashes_are_those_of_the_sqlite_shell() {
+        // SELECT substr(sha3('exec:e:failed', 256), 1, 16);
+        let expected = [152, 201, 112, 57, 215, 17, 111, 236, 96, 235, 165, 202, 2, 224, 153, 110];
+        assert_eq!(hash("exec:e:failed"), expected);
+    }
+
+    #[tokio::test]
+    async fn keys_of_older_stores_stay_with_their_events() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        sqlx::raw_sql(
+            "CREATE TABLE keys (key TEXT PRIMARY KEY, event INTEGER NOT NULL) WITHOUT ROWID;
+             WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1000)
+             INSERT INTO keys SELECT 'exec:' || n || ':failed', n FROM n",
+        )
+        .execute(&mut connection)
+        .await
+        .unwrap();
+        migrate(&mut connection).await.unwrap();
+        for n in 1..=1000 {
+            assert_eq!(owner(&format!("exec:{n}:failed"), &mut connection).await.unwrap(), Some(n));
+        }
+        assert_eq!(owner("exec:1001:failed", &mut connection).await.unwrap(), None);
+    }
+}
