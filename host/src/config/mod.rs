@@ -12,6 +12,7 @@
 
 mod document;
 mod explain;
+mod pin;
 mod redact;
 mod relax;
 mod report;
@@ -27,6 +28,7 @@ mod yaml;
 mod tests;
 
 pub use document::{Document, Use};
+pub use pin::PinError;
 pub use redact::Secrets;
 pub use report::{ConfigError, Report};
 pub use schema::{compose, published};

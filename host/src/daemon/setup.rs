@@ -117,6 +117,14 @@ pub(super) fn load_again(again: Again) -> Result<Setup, Report> {
         })
         .collect();
     let mut loaded = document.validate(&schemas, unusable, &RuleChecks)?;
+    for (name, opened) in &libraries {
+        for hidden in search.hidden_by(&opened.path) {
+            let (used, hidden) = (opened.path.display(), hidden.display());
+            loaded
+                .warnings
+                .push(format!("the plugin `{name}` is {used}, which hides {hidden}; remove the one that is not meant"));
+        }
+    }
     let level = &mut loaded.config.log.level;
     *level = log_level.unwrap_or(*level);
     // What was opened once stays open, and known.

@@ -1,12 +1,12 @@
 //! Finds plugin files and checks that they may be opened.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use butler_plugin_api::Manifest;
 use butler_plugin_api::abi::host::{Library, OpenError};
-use sha2::{Digest, Sha256};
+
+use super::trust::check_file;
 
 /// The folders that are searched, in order.
 #[derive(Debug, Clone)]
@@ -36,7 +36,10 @@ pub enum PluginError {
         path: PathBuf,
     },
     /// Not the file that the config asks for.
-    #[error("{path} has sha256 {found}, the config asks for {pinned}; install the right file, or correct `sha256`")]
+    #[error(
+        "{path} has sha256 {found}, the config asks for {pinned}; install the right file or, \
+         if this is the right one, pin it: `butler plugins pin`"
+    )]
     Pin {
         /// The file.
         path: PathBuf,
@@ -128,6 +131,23 @@ impl SearchPath {
         Err(PluginError::NotFound { name: plugin.to_owned(), file, folders, similar })
     }
 
+    /// Files of a plugin that are not used, since the given one comes first.
+    pub fn hidden_by(&self, path: &Path) -> Vec<PathBuf> {
+        let Some(file) = path.file_name() else { return Vec::new() };
+        let real = |path: &Path| path.canonicalize().ok();
+        let mut known = vec![real(path)];
+        let files = self.0.iter().map(|folder| folder.join(file)).filter(|path| path.is_file());
+        // Folders may be named twice, or be links.
+        files
+            .filter(|path| {
+                !known.contains(&real(path)) && {
+                    known.push(real(path));
+                    true
+                }
+            })
+            .collect()
+    }
+
     /// Finds, checks and opens a plugin.
     pub fn open(&self, plugin: &str, sha256: Option<&str>) -> Result<(PathBuf, Library), PluginError> {
         let path = self.find(plugin)?;
@@ -140,18 +160,6 @@ impl SearchPath {
         }
         Ok((path, library))
     }
-}
-
-/// Checks that a file is the one that is meant.
-pub fn check_file(path: &Path, sha256: Option<&str>) -> Result<(), PluginError> {
-    refuse_writable(path)?;
-    if let Some(pinned) = sha256 {
-        let found = hash(path)?;
-        if !found.eq_ignore_ascii_case(pinned) {
-            return Err(PluginError::Pin { path: path.to_owned(), found, pinned: pinned.to_owned() });
-        }
-    }
-    Ok(())
 }
 
 /// Checks a file and opens it.
@@ -170,37 +178,6 @@ pub fn open_file(path: &Path, sha256: Option<&str>) -> Result<Library, PluginErr
         };
         PluginError::Open { path: path.to_owned(), cause, remedy }
     })
-}
-
-/// SHA-256 of a file in hexadecimal digits.
-pub fn hash(path: &Path) -> Result<String, PluginError> {
-    let bytes = std::fs::read(path).map_err(|cause| PluginError::Unreadable { path: path.to_owned(), cause })?;
-    Ok(Sha256::digest(&bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
-}
-
-/// Refuses a file that every user may change, or replace in its folder.
-#[cfg(unix)]
-fn refuse_writable(path: &Path) -> Result<(), PluginError> {
-    use std::os::unix::fs::MetadataExt;
-
-    const OTHERS_WRITE: u32 = 0o002;
-    for path in [Some(path), path.parent()].into_iter().flatten() {
-        let unreadable = |cause| PluginError::Unreadable { path: path.to_owned(), cause };
-        if std::fs::metadata(path).map_err(unreadable)?.mode() & OTHERS_WRITE != 0 {
-            return Err(PluginError::Writable { path: path.to_owned() });
-        }
-    }
-    Ok(())
-}
-
-/// On Windows the access lists of the program's folder decide; the installer sets them.
-#[cfg(not(unix))]
-#[allow(clippy::unnecessary_wraps, reason = "the signature of the other systems")]
-fn refuse_writable(_: &Path) -> Result<(), PluginError> {
-    Ok(())
 }
 
 /// Where the manifest says something that cannot be: the author's fault, told as such.
@@ -234,6 +211,18 @@ mod tests {
     }
 
     #[test]
+    fn the_first_folder_wins_and_the_others_are_known() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (first, second) = (one.path().join(file_name("x")), two.path().join(file_name("x")));
+        std::fs::write(&first, "1").unwrap();
+        std::fs::write(&second, "2").unwrap();
+        let search = SearchPath([&one, &two, &one].map(|folder| folder.path().to_owned()).to_vec());
+        assert_eq!(search.find("x").unwrap(), first);
+        assert_eq!(search.files()["x"], first);
+        assert_eq!(search.hidden_by(&first), [second.as_path()]);
+    }
+
+    #[test]
     fn what_is_no_library_is_refused_before_it_is_opened() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(file_name("x"));
@@ -242,16 +231,5 @@ mod tests {
         assert!(error.contains("is not a dynamic library"), "{error}");
         let error = open_file(&path, Some(&"0".repeat(64))).unwrap_err().to_string();
         assert!(error.contains("the config asks for 000"), "{error}");
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_file_that_everybody_may_change_is_refused() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(file_name("x"));
-        std::fs::write(&path, "").unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
-        assert!(matches!(open_file(&path, None), Err(PluginError::Writable { .. })));
     }
 }

@@ -7,10 +7,12 @@ mod instance;
 mod log;
 mod metrics;
 mod services;
+mod trust;
 mod worker;
 
-pub use discover::{PluginError, SearchPath, check_file, file_name, hash, manifest_fault, open_file};
+pub use discover::{PluginError, SearchPath, file_name, manifest_fault, open_file};
 pub use http::HttpClients;
 pub use instance::{Condition, Instance, Statistics};
 pub use metrics::{PluginMetrics, Series};
 pub use services::Shared;
+pub use trust::{check_file, hash};
