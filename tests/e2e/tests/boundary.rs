@@ -51,6 +51,8 @@ fn compile(panic: &str) -> Result<(), String> {
     let api = target_dir().join("libbutler_plugin_api.rlib");
     assert!(api.is_file(), "{} is missing: run `cargo build --workspace` first", api.display());
     let output = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+        // What cargo would set.
+        .env("CARGO_PKG_VERSION", "1.2.3")
         .args(["--edition", "2024", "--crate-type", "cdylib", "--emit", "metadata", "-C"])
         .arg(format!("panic={panic}"))
         .arg("--extern")
