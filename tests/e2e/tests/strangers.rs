@@ -130,7 +130,7 @@ async fn endpoint_demands_its_scope(pair: Pair) {
 }
 
 async fn ticks_arrive_once_over_kills(pair: Pair) {
-    const TICKS: usize = 250;
+    const TICKS: u64 = 250;
     let outside = Outside::new().await;
     let mut butler = outside.butler(pair, "").await;
     assert_eq!(butler.post("/v5/ticker/ticks", &json!({ "count": TICKS })).await.0, 202);
@@ -139,7 +139,7 @@ async fn ticks_arrive_once_over_kills(pair: Pair) {
         // Not near a multiple of fifty: there the position is stored.
         wait_for("some ticks", || async {
             let position = butler.get("/v5/ticker").await.1["position"].as_u64()?;
-            (position as usize > kills * 50 && (10..40).contains(&(position % 50))).then_some(())
+            (position > kills * 50 && (10..40).contains(&(position % 50))).then_some(())
         })
         .await;
         butler = butler.kill_and_start().await;
@@ -147,17 +147,21 @@ async fn ticks_arrive_once_over_kills(pair: Pair) {
         wait_for("the ticker to go on", || async { butler.log().contains("the ticker starts").then_some(()) }).await;
         wait_for("a tick after the restart", || async {
             let position = butler.get("/v5/ticker").await.1["position"].as_u64()?;
-            (position as usize > kills * 50 + 20).then_some(())
+            (position > kills * 50 + 20).then_some(())
         })
         .await;
         assert!(!butler.log().contains("position=0 "), "it goes on, not from the start:\n{}", butler.log());
         repeated += butler.log().matches("this tick was emitted before").count();
     }
-    wait_for("all ticks", || async { (outside.told("ticker.tick", "tick").len() == TICKS).then_some(()) }).await;
+    wait_for("all ticks", || async { (outside.told("ticker.tick", "tick").len() as u64 == TICKS).then_some(()) }).await;
     let expected: BTreeSet<String> = (1..=TICKS).map(|tick| tick.to_string()).collect();
     assert_eq!(outside.told("ticker.tick", "tick").into_keys().collect::<BTreeSet<_>>(), expected);
     let (_, page) = butler.get("/v5/events?kind=ticker.tick&limit=500").await;
-    assert_eq!(page["events"].as_array().map(Vec::len), Some(TICKS), "no event that was not told, none twice");
+    assert_eq!(
+        page["events"].as_array().map(|events| events.len() as u64),
+        Some(TICKS),
+        "no event that was not told, none twice"
+    );
     assert!(repeated > 0, "no kill came between an event and the stored position");
 }
 
