@@ -7,6 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PATH:/usr/sbin:/sbin"
 present() {
   for program in cc faketime mkfs.ext4 mount promtool python3 sqlite3; do command -v "$program" >/dev/null || return 1; done
+  # The second compiler, by its path: rustup's proxies may stand before it.
+  for program in rustc cargo; do [ -x "/usr/bin/$program" ] || return 1; done
   python3 -c 'import ensurepip' 2>/dev/null
 }
 if ! present; then
@@ -23,6 +25,7 @@ export PATH="$PWD/target/venv/bin:$PATH"
 
 # Plugins are dynamic libraries: cargo does not know that the tests load them.
 cargo build --workspace
+tests/third-party/build.sh
 if cargo nextest --version >/dev/null 2>&1; then
   cargo nextest run --workspace "$@"
   cargo test --workspace --doc

@@ -166,13 +166,14 @@ impl SearchPath {
 pub fn open_file(path: &Path, sha256: Option<&str>) -> Result<Library, PluginError> {
     check_file(path, sha256)?;
     Library::open(path).map_err(|cause| {
-        if let OpenError::Layout { detail } = &cause {
+        if let OpenError::Layout { detail, .. } = &cause {
             tracing::debug!(path = %path.display(), "{detail}");
         }
         let remedy = match &cause {
-            OpenError::Version { .. } => {
-                "; install the build of the plugin for this Butler, or the Butler that it was built for"
+            OpenError::Version { newer: true, .. } => {
+                "; install a newer Butler, or the build of the plugin for this one"
             }
+            OpenError::Version { newer: false, .. } => "; install a newer build of the plugin",
             OpenError::Inspect(_) => "; install the plugin's file for this system again",
             _ => "",
         };

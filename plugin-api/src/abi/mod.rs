@@ -9,6 +9,8 @@
 
 #[cfg(any(feature = "host", feature = "testing"))]
 pub mod host;
+#[cfg(test)]
+mod layout;
 pub mod plugin;
 mod types;
 

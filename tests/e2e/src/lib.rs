@@ -6,9 +6,11 @@ mod butler;
 mod clock;
 mod machine;
 mod past;
+mod peer;
 pub mod place;
 mod sense;
 mod sink;
+mod strangers;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -20,8 +22,10 @@ pub use self::butler::{Butler, Killed, Output, run, run_with, stop_gently};
 pub use self::clock::WallClock;
 pub use self::machine::{Disk, resident, sqlite, sqlite_of_dead, take_all_room};
 pub use self::past::stopped_store;
+pub use self::peer::{WireEvent, WirePeer};
 pub use self::sense::{Fields, Sense, datagram, failure, fields};
 pub use self::sink::{Answer, Received, Sink};
+pub use self::strangers::{Compiler, compiler_of, provide_stranger, stranger_file};
 
 /// Longest time that a condition may take to come true; generous, since machines are shared.
 pub const PATIENCE: Duration = Duration::from_secs(40);

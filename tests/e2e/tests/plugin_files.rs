@@ -3,7 +3,7 @@
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use butler::ingest::sample::{Fields, SampleKind, message};
@@ -77,14 +77,77 @@ fn a_library_that_is_no_plugin_is_refused() {
 fn a_plugin_of_another_api_version_is_refused_with_both_versions() {
     let place = Place::new();
     let path = place.plugin("other-version").display().to_string();
-    place.refuses_plugin("use: other-version", &[&path, "butler-plugin-api 9.0.0", "this Butler needs 0.1", "install"]);
+    let needed = format!("this Butler needs {}", needed_version());
+    place.refuses_plugin("use: other-version", &[&path, "butler-plugin-api 9.0.0", &needed, "install a newer Butler"]);
+}
+
+/// Major and minor version of the plugin API.
+fn api_version() -> (u32, u32) {
+    let mut numbers = butler_plugin_api::API_VERSION.split('.').map(|number| number.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+/// The versions that the host takes, as its messages tell them.
+fn needed_version() -> String {
+    match api_version() {
+        (0, minor) => format!("0.{minor}"),
+        (major, 0) => format!("{major}.0"),
+        (major, minor) => format!("{major}.0 to {major}.{minor}"),
+    }
+}
+
+/// The plugin of version 9.0.0 as one of another version.
+fn provide_version(place: &Place, version: &str) -> PathBuf {
+    let path = place.plugin("other-version");
+    let mut bytes = std::fs::read(plugin_file("other-version")).unwrap();
+    assert_eq!(version.len(), 5, "{version} must fit into the place of 9.0.0");
+    let places: Vec<usize> = (0..bytes.len() - 5).filter(|at| bytes[*at..].starts_with(b"9.0.0")).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at..at + 5].copy_from_slice(version.as_bytes());
+    }
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[test]
+fn a_plugin_of_a_newer_minor_api_version_is_refused() {
+    let (major, minor) = api_version();
+    let newer = format!("{major}.{}.0", minor + 1);
+    let place = Place::new();
+    let path = provide_version(&place, &newer).display().to_string();
+    let found = format!("butler-plugin-api {newer}");
+    let needed = format!("this Butler needs {};", needed_version());
+    place.refuses_plugin("use: other-version", &[&path, &found, &needed, "install a newer Butler"]);
+}
+
+#[test]
+fn a_plugin_of_an_older_major_api_version_is_refused() {
+    let older = if api_version().0 == 0 { "0.0.1" } else { "0.9.0" };
+    let place = Place::new();
+    let path = provide_version(&place, older).display().to_string();
+    let found = format!("butler-plugin-api {older}");
+    let needed = format!("this Butler needs {};", needed_version());
+    place.refuses_plugin("use: other-version", &[&path, &found, &needed, "install a newer build of the plugin"]);
+}
+
+#[test]
+fn a_plugin_of_a_version_that_fits_is_refused_by_its_layout_only() {
+    let (major, minor) = api_version();
+    // The oldest minor version that fits, and another patch version.
+    let fitting = if major == 0 { format!("0.{minor}.7") } else { format!("{major}.0.7") };
+    let place = Place::new();
+    let path = provide_version(&place, &fitting).display().to_string();
+    place.refuses_plugin("use: other-version", &[&path, &format!("butler-plugin-api {fitting}"), "another layout"]);
 }
 
 #[test]
 fn a_plugin_of_another_layout_is_refused() {
     let place = Place::new();
     let path = place.plugin("other-layout").display().to_string();
-    let output = place.refuses_plugin("use: other-layout", &[&path, "another layout", "build it again"]);
+    let reasons =
+        [&*format!("says butler-plugin-api {}", butler_plugin_api::API_VERSION), "another layout", "build it again"];
+    let output = place.refuses_plugin("use: other-layout", &[&[&*path], &reasons[..]].concat());
     // The full comparison of the layouts has thousands of lines.
     assert!(output.stderr.len() < 2000, "{output:?}");
 }
@@ -97,6 +160,62 @@ fn a_truncated_plugin_is_refused() {
     for length in [20, 3000, whole.len() / 4, whole.len() / 2, whole.len() - 100] {
         std::fs::write(&path, &whole[..length]).unwrap();
         place.refuses_plugin("use: probe", &[path.to_str().unwrap(), "damaged"]);
+    }
+}
+
+/// Puts a number of the processor into the headers of an ELF file.
+fn with_machine(mut elf: Vec<u8>, machine: u16) -> Vec<u8> {
+    elf[18..20].copy_from_slice(&machine.to_le_bytes());
+    elf
+}
+
+/// The headers of a Windows library for 64-bit Intel processors, without sections.
+fn windows_library() -> Vec<u8> {
+    let mut file = vec![0; 512];
+    file[..2].copy_from_slice(b"MZ");
+    file[60] = 64;
+    file[64..68].copy_from_slice(b"PE\0\0");
+    file[68..70].copy_from_slice(&0x8664_u16.to_le_bytes());
+    // Size of the optional header; an executable image that is a library.
+    file[84] = 240;
+    file[86..88].copy_from_slice(&0x2022_u16.to_le_bytes());
+    file[88..90].copy_from_slice(&0x020b_u16.to_le_bytes());
+    // Number of data directories.
+    file[196] = 16;
+    file
+}
+
+/// The headers of a macOS library for 64-bit ARM processors, without load commands.
+fn macos_library() -> Vec<u8> {
+    [0xfeed_facf_u32, 0x0100_000c, 0, 6, 0, 0, 0, 0].iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// A macOS library for several processors, in part.
+fn universal_macos_library() -> Vec<u8> {
+    [0xcafe_babe_u32, 2, 0x0100_0007, 3].iter().flat_map(|word| word.to_be_bytes()).collect()
+}
+
+#[test]
+fn a_plugin_of_another_system_or_processor_is_refused_and_both_are_named() {
+    let probe = std::fs::read(plugin_file("probe")).unwrap();
+    // EM_AARCH64, or EM_X86_64 on such a machine.
+    let (machine, name) = if cfg!(target_arch = "aarch64") { (62, "X86_64") } else { (183, "Aarch64") };
+    let needed = if cfg!(target_arch = "aarch64") { "Linux on Aarch64" } else { "Linux on X86_64" };
+    let files = [
+        (with_machine(probe.clone(), machine), format!("Linux on {name}")),
+        (with_machine(probe, 243), "Linux on Riscv64".to_owned()),
+        (windows_library(), "Windows on X86_64".to_owned()),
+        (windows_library()[..320].to_vec(), "Windows".to_owned()),
+        (macos_library(), "macOS on Aarch64".to_owned()),
+        (universal_macos_library(), "macOS".to_owned()),
+    ];
+    for (bytes, found) in files {
+        let place = Place::new();
+        let path = place.plugin("foreign");
+        std::fs::write(&path, bytes).unwrap();
+        let (built, needs) = (format!("was built for {found}, "), format!("this system needs {needed};"));
+        place
+            .refuses_plugin("use: foreign", &[path.to_str().unwrap(), &built, &needs, "install the plugin's file for"]);
     }
 }
 

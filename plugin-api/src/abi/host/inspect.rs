@@ -4,7 +4,7 @@ use std::path::Path;
 
 use abi_stable::library::ROOT_MODULE_LOADER_NAME;
 use object::read::{NameOrOrdinal, ReadCache};
-use object::{Architecture, BinaryFormat, Object, ObjectKind};
+use object::{Architecture, BinaryFormat, FileKind, Object, ObjectKind};
 
 /// Why a file is not a plugin that could be opened here.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +32,15 @@ pub enum InspectError {
 pub(super) fn inspect(path: &Path) -> Result<(), InspectError> {
     // Only what is looked at is read, not the whole of it.
     let data = ReadCache::new(std::fs::File::open(path)?);
-    let file = object::File::parse(&data).map_err(|error| InspectError::NotALibrary(error.to_string()))?;
     let (format, architecture) = native();
+    let kind = FileKind::parse(&data).map_err(|error| InspectError::NotALibrary(error.to_string()))?;
+    let parsed = object::File::parse(&data);
+    // Its first bytes say enough, even if the rest is damaged or of a kind that is never opened here.
+    if let Some(found) = format_of(kind).filter(|found| *found != format) {
+        let found = parsed.map_or_else(|_| system(found).to_owned(), |file| describe(found, file.architecture()));
+        return Err(InspectError::WrongPlatform { found, needed: describe(format, architecture) });
+    }
+    let file = parsed.map_err(|error| InspectError::NotALibrary(error.to_string()))?;
     if file.format() != format || file.architecture() != architecture {
         return Err(InspectError::WrongPlatform {
             found: describe(file.format(), file.architecture()),
@@ -75,12 +82,26 @@ fn native() -> (BinaryFormat, Architecture) {
     (format, architecture)
 }
 
-fn describe(format: BinaryFormat, architecture: Architecture) -> String {
-    let system = match format {
+fn format_of(kind: FileKind) -> Option<BinaryFormat> {
+    match kind {
+        FileKind::Elf32 | FileKind::Elf64 => Some(BinaryFormat::Elf),
+        FileKind::Pe32 | FileKind::Pe64 => Some(BinaryFormat::Pe),
+        FileKind::MachO32 | FileKind::MachO64 | FileKind::MachOFat32 | FileKind::MachOFat64 => {
+            Some(BinaryFormat::MachO)
+        }
+        _ => None,
+    }
+}
+
+fn system(format: BinaryFormat) -> &'static str {
+    match format {
         BinaryFormat::Pe => "Windows",
         BinaryFormat::MachO => "macOS",
         BinaryFormat::Elf => "Linux",
         _ => "an unknown system",
-    };
-    format!("{system} on {architecture:?}")
+    }
+}
+
+fn describe(format: BinaryFormat, architecture: Architecture) -> String {
+    format!("{} on {architecture:?}", system(format))
 }

@@ -42,12 +42,17 @@ pub enum OpenError {
         found: String,
         /// What would do.
         needed: String,
+        /// Whether the plugin's is the newer one.
+        newer: bool,
     },
     /// Says a fitting version, but its types differ.
     #[error(
-        "has another layout of the plugin boundary than butler-plugin-api {API_VERSION}: build it again with the published crate"
+        "says butler-plugin-api {found}, but has another layout of the plugin boundary than {API_VERSION}, which this Butler \
+         needs: build it again with the published crate"
     )]
     Layout {
+        /// Version that it claims.
+        found: String,
         /// The whole report, for the debug log.
         detail: String,
     },
@@ -63,10 +68,13 @@ impl Library {
         let header = lib_header_from_path(path).map_err(|error| loader_error(&error))?;
         let found = header.version_strings().to_string();
         if !version_fits(&found, API_VERSION) {
-            return Err(OpenError::Version { found, needed: version_range(API_VERSION) });
+            let newer = numbers(&found) > numbers(API_VERSION);
+            return Err(OpenError::Version { found, needed: version_range(API_VERSION), newer });
         }
         let module = header.init_root_module::<PluginModuleRef>().map_err(|error| match error {
-            LibraryError::AbiInstability(detail) => OpenError::Layout { detail: detail.to_string() },
+            LibraryError::AbiInstability(detail) => {
+                OpenError::Layout { found: found.clone(), detail: detail.to_string() }
+            }
             other => loader_error(&other),
         })?;
         let manifest = match (module.manifest())() {
@@ -105,11 +113,7 @@ fn loader_error(error: &LibraryError) -> OpenError {
 
 /// Same major version and no newer minor one; before 1.0 the same minor version, as Cargo has it.
 fn version_fits(plugin: &str, host: &str) -> bool {
-    let parts = |text: &str| -> Option<(u32, u32)> {
-        let mut numbers = text.split(['.', '-']).map(str::parse);
-        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-    };
-    match (parts(plugin), parts(host)) {
+    match (numbers(plugin), numbers(host)) {
         (Some((0, plugin_minor)), Some((0, host_minor))) => plugin_minor == host_minor,
         (Some((plugin_major, plugin_minor)), Some((host_major, host_minor))) => {
             plugin_major == host_major && plugin_minor <= host_minor
@@ -118,10 +122,20 @@ fn version_fits(plugin: &str, host: &str) -> bool {
     }
 }
 
+/// Major and minor version.
+fn numbers(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split(['.', '-']).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// The versions of plugins that a host takes.
 fn version_range(host: &str) -> String {
     let mut numbers = host.split('.');
     let (major, minor) = (numbers.next().unwrap_or("0"), numbers.next().unwrap_or("0"));
-    if major == "0" { format!("0.{minor}") } else { format!("{major}.0 to {major}.{minor}") }
+    match (major, minor) {
+        ("0", _) | (_, "0") => format!("{major}.{minor}"),
+        _ => format!("{major}.0 to {major}.{minor}"),
+    }
 }
 
 /// One instance. Every method answers with a future that is to be polled on the instance's thread; it never panics.
@@ -227,13 +241,40 @@ pub fn exit_without_destructors(code: i32) -> ! {
 
 #[cfg(test)]
 mod tests {
-    use super::version_fits;
+    use super::{version_fits, version_range};
 
     #[test]
-    fn version_rule() {
-        assert!(version_fits("1.2.9", "1.2.0") && version_fits("1.0.0", "1.2.0"));
-        assert!(!version_fits("1.3.0", "1.2.0"), "a newer minor version may use what this host lacks");
-        assert!(!version_fits("2.0.0", "1.2.0") && !version_fits("0.9.0", "1.0.0"));
-        assert!(version_fits("0.1.7", "0.1.0") && !version_fits("0.2.0", "0.1.0") && !version_fits("x", "1.0.0"));
+    fn the_same_version_fits() {
+        assert!(version_fits("1.2.0", "1.2.0") && version_fits("1.0.0", "1.0.0") && version_fits("0.1.0", "0.1.0"));
+        assert!(version_fits("1.2.9", "1.2.0"), "the patch version does not count");
+    }
+
+    #[test]
+    fn an_older_minor_version_fits() {
+        assert!(version_fits("1.0.0", "1.2.0") && version_fits("1.1.7", "1.2.0") && version_fits("1.9.0", "1.10.0"));
+    }
+
+    #[test]
+    fn a_newer_minor_version_does_not_fit() {
+        assert!(!version_fits("1.3.0", "1.2.9"), "it may use what this host lacks");
+        assert!(!version_fits("1.10.0", "1.9.0") && !version_fits("1.3.0-rc.1", "1.2.0"));
+    }
+
+    #[test]
+    fn another_major_version_does_not_fit() {
+        assert!(!version_fits("2.0.0", "1.2.0") && !version_fits("1.9.0", "2.0.0") && !version_fits("0.9.0", "1.0.0"));
+        assert!(!version_fits("10.0.0", "1.0.0") && !version_fits("", "1.0.0") && !version_fits("x", "1.0.0"));
+    }
+
+    #[test]
+    fn before_the_first_major_version_minor_ones_count_as_major() {
+        assert!(version_fits("0.1.7", "0.1.0") && !version_fits("0.1.0", "0.2.0") && !version_fits("0.2.0", "0.1.0"));
+    }
+
+    #[test]
+    fn the_versions_that_fit_are_told() {
+        assert_eq!(version_range("1.2.3"), "1.0 to 1.2");
+        assert_eq!(version_range("1.0.0"), "1.0");
+        assert_eq!(version_range("0.1.0"), "0.1");
     }
 }

@@ -1,0 +1,189 @@
+//! The handle to the host that an instance gets.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{AbortHandle, abortable};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::abi::HostHandle;
+use crate::abi::plugin::Scoped;
+use crate::services::{Emitted, Http, Metrics, Qlik, ServiceError, Storage};
+
+/// What the host says about itself and the instance when it creates it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Instance {
+    /// Name of the instance: the identity of its queue, storage and metrics.
+    pub name: String,
+    /// Version of the host.
+    pub host_version: String,
+    /// Links of the config, for messages.
+    pub links: Links,
+    /// Folder of the config file: relative paths in settings start there.
+    pub config_dir: String,
+    /// Most detailed level of log records that the host wants: 1 error, 2 warn, 3 info, 4 debug, 5 trace.
+    pub log_level: u8,
+}
+
+/// Addresses that messages link to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Links {
+    /// Qlik Management Console: `https://sense.example.com/qmc`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qmc: Option<String>,
+    /// Hub: `https://sense.example.com/hub`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hub: Option<String>,
+    /// What an app id is appended to: `https://sense.example.com/sense/app`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app_base_url: Option<String>,
+    /// Further links, shown as buttons or list items.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub custom: Vec<CustomLink>,
+}
+
+/// A link of the administrator's own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CustomLink {
+    /// Name for templates.
+    #[serde(default)]
+    pub id: String,
+    /// What people read.
+    pub link_text: String,
+    /// Explanation, shown as a tooltip where there are such.
+    #[serde(default)]
+    pub comment: String,
+    /// Address.
+    pub url: String,
+}
+
+impl Links {
+    /// The address of an app, if the config has an `appBaseUrl`.
+    pub fn app(&self, app_id: &str) -> Option<String> {
+        self.app_base_url.as_ref().map(|base| format!("{}/{app_id}", base.trim_end_matches('/')))
+    }
+}
+
+/// The host as an instance sees it. Cheap to clone; usable from any thread, also one of the plugin's own.
+///
+/// After the instance was stopped or abandoned every call fails with [`ServiceError::Stopped`].
+#[derive(Clone)]
+pub struct Host {
+    pub(crate) handle: HostHandle,
+    pub(crate) instance: Arc<Instance>,
+    /// Whether the plugin's futures are polled inside its own runtime.
+    #[cfg(feature = "runtime")]
+    pub(crate) runtime: bool,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("instance", &self.instance.name).finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// Facts about the host and this instance.
+    pub fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    /// Addresses for messages.
+    pub fn links(&self) -> &Links {
+        &self.instance.links
+    }
+
+    /// The host's HTTP client: pooled, with the TLS roots, proxy and limits of the config; redirects are not followed.
+    pub fn http(&self) -> Http {
+        Http::new(self.clone())
+    }
+
+    /// Durable key-value storage of this instance.
+    pub fn storage(&self) -> Storage {
+        Storage::new(self.clone())
+    }
+
+    /// Qlik Sense, as the user of the config.
+    pub fn qlik(&self) -> Qlik {
+        Qlik::new(self.clone())
+    }
+
+    /// Counters and gauges on the host's `/metrics`.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::new(self.clone())
+    }
+
+    /// Emits an event. Answers when it is stored durably.
+    ///
+    /// The event is emitted once even when the delivery that it comes from is repeated: its key is made of the delivery
+    /// id and the number of the call. Outside a delivery every call emits; use [`Host::emit_once`] for a key of your own.
+    pub async fn emit(&self, kind: &str, data: Value) -> Result<Emitted, ServiceError> {
+        let key = crate::abi::plugin::next_emit_key();
+        crate::services::emit(self, kind, data, key).await
+    }
+
+    /// Emits an event under a key; a second one with the same key is not emitted, and the answer says so.
+    pub async fn emit_once(&self, key: &str, kind: &str, data: Value) -> Result<Emitted, ServiceError> {
+        crate::services::emit(self, kind, data, Some(key.to_owned())).await
+    }
+
+    /// Waits.
+    pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + use<> {
+        self.handle.sleep(duration)
+    }
+
+    /// Runs a future in the background, on the thread of this instance, until it ends or the instance stops. A panic in
+    /// it ends only itself and is logged.
+    pub fn spawn<F>(&self, future: F) -> Abort
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (future, handle) = abortable(future);
+        let scoped = Scoped::new(self.clone(), future);
+        self.handle.spawn(async move {
+            if let Err(panic) = scoped.await {
+                tracing::error!("a background task panicked: {panic}");
+            }
+        });
+        Abort(handle)
+    }
+
+    /// Calls a service of the host by name; for services that this version has no typed wrapper for.
+    pub async fn invoke(&self, service: &str, input: &Value) -> Result<Value, ServiceError> {
+        let answer = self.handle.invoke(service, input.to_string()).await;
+        match answer {
+            Ok(text) => serde_json::from_str(&text).map_err(|error| ServiceError::Failed(error.to_string())),
+            Err(text) => Err(ServiceError::from_wire(&text)),
+        }
+    }
+
+    /// The runtime of the plugin: timers and sockets of tokio work within its reach.
+    ///
+    /// With [`Plugin::RUNTIME`](crate::Plugin::RUNTIME) set every future of the plugin that the host polls is polled
+    /// inside it as well, so `tokio::net::TcpStream::connect(..).await` simply works. Tasks spawned on the handle run on its own thread.
+    #[cfg(feature = "runtime")]
+    pub fn runtime(&self) -> &'static tokio::runtime::Handle {
+        crate::runtime::handle()
+    }
+}
+
+/// Ends a background task of [`Host::spawn`]. Dropping it does not.
+#[derive(Debug, Clone)]
+pub struct Abort(AbortHandle);
+
+impl Abort {
+    /// Ends the task at its next await.
+    pub fn abort(&self) {
+        self.0.abort();
+    }
+}
+
+/// Labels of a metric.
+pub(crate) type Labels = BTreeMap<String, String>;

@@ -1,0 +1,236 @@
+//! What a plugin says of itself before it is started.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::event::kind;
+
+/// What a plugin is and can do. Returned by [`Plugin::manifest`](crate::Plugin::manifest); must not depend on settings.
+///
+/// Crosses the boundary as JSON; later versions add fields.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// Name as in `use:` of the config; lower case with `-`. The library file is named after it.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// Version of the plugin. Filled in by [`export!`](crate::export) from the crate's version.
+    #[serde(default)]
+    pub version: String,
+    /// Version of this API that the plugin was built against. Filled in by [`export!`](crate::export).
+    #[serde(default)]
+    pub api_version: String,
+    /// Kinds of events, or globs over them, that an instance gets without an `on:` of its own.
+    #[serde(default)]
+    pub default_events: Vec<String>,
+    /// Whether deliveries of one task must reach the destination in the order of their events.
+    #[serde(default)]
+    pub ordered: bool,
+    /// How many deliveries are handed over in one call.
+    #[serde(default)]
+    pub batch: Batch,
+    /// How many calls of `deliver` may be under way at once; 1 to 1000.
+    #[serde(default = "default_concurrency")]
+    pub concurrency: u32,
+    /// How long one call of `deliver` may take, in seconds, before the host counts it as failed.
+    #[serde(default = "default_deadline")]
+    pub deadline_seconds: u32,
+    /// Whether the plugin uses the script log of reload tasks; without such an instance it is not fetched.
+    #[serde(default)]
+    pub script_log: bool,
+    /// HTTP routes that an instance serves on the host's REST server.
+    #[serde(default)]
+    pub endpoints: Vec<Endpoint>,
+    /// Operations beyond delivering: `check`, `render`, `import`.
+    #[serde(default)]
+    pub operations: Vec<String>,
+    /// Kinds of events that the plugin emits.
+    #[serde(default)]
+    pub emits: Vec<String>,
+    /// QRS paths that the plugin writes to (`license/*`); the config must allow each as well.
+    #[serde(default)]
+    pub qlik_writes: Vec<String>,
+    /// JSON Schema of the settings. Filled in by [`export!`](crate::export) from [`Plugin::Settings`](crate::Plugin).
+    #[serde(default)]
+    pub settings_schema: Value,
+}
+
+fn default_concurrency() -> u32 {
+    4
+}
+
+fn default_deadline() -> u32 {
+    60
+}
+
+impl Manifest {
+    /// The kinds that ask for somebody's attention: what most destinations send by default.
+    pub const ALERTS: &'static [&'static str] = &[
+        "*-task.failed",
+        "*-task.aborted",
+        kind::APP_RELOAD_FAILED,
+        kind::CLOUD_APP_RELOAD_FAILED,
+        kind::SERVICE_STOPPED,
+        kind::SERVER_LICENSE_EXPIRING,
+        kind::SERVER_LICENSE_EXPIRED,
+        kind::CERTIFICATE_EXPIRING,
+        kind::NODE_SILENT,
+        kind::DELIVERY_DEAD,
+    ];
+
+    /// A plugin without default events, endpoints or operations, one delivery a call, four calls at once.
+    pub fn new(name: impl Into<String>, description: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            description: description.into(),
+            version: String::new(),
+            api_version: String::new(),
+            default_events: Vec::new(),
+            ordered: false,
+            batch: Batch::default(),
+            concurrency: default_concurrency(),
+            deadline_seconds: default_deadline(),
+            script_log: false,
+            endpoints: Vec::new(),
+            operations: Vec::new(),
+            emits: Vec::new(),
+            qlik_writes: Vec::new(),
+            settings_schema: Value::Null,
+        }
+    }
+
+    /// Sets the kinds that an instance gets without an `on:` of its own. Globs (`*`) are allowed.
+    #[must_use]
+    pub fn default_events(mut self, kinds: &[&str]) -> Self {
+        self.default_events = kinds.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Asks for the deliveries of one task in the order of their events.
+    #[must_use]
+    pub fn ordered(mut self) -> Self {
+        self.ordered = true;
+        self
+    }
+
+    /// Takes up to `max` deliveries in one call of [`deliver_batch`](crate::Plugin::deliver_batch).
+    #[must_use]
+    pub fn batch(mut self, max: u32) -> Self {
+        self.batch = Batch { max };
+        self
+    }
+
+    /// Allows `n` calls of `deliver` at once.
+    #[must_use]
+    pub fn concurrency(mut self, n: u32) -> Self {
+        self.concurrency = n;
+        self
+    }
+
+    /// Says that the plugin uses the script log.
+    #[must_use]
+    pub fn script_log(mut self) -> Self {
+        self.script_log = true;
+        self
+    }
+
+    /// Adds an HTTP route.
+    #[must_use]
+    pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
+        self.endpoints.push(endpoint);
+        self
+    }
+
+    /// Adds an operation that [`Plugin::invoke`](crate::Plugin::invoke) answers.
+    #[must_use]
+    pub fn operation(mut self, name: &str) -> Self {
+        self.operations.push(name.to_owned());
+        self
+    }
+}
+
+/// How many deliveries a plugin takes in one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Batch {
+    /// At most so many, 1 to 1000; the host does not wait for a batch to fill up.
+    pub max: u32,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { max: 1 }
+    }
+}
+
+/// An HTTP route that a plugin contributes to the host's REST server.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// `GET`, `POST`, `PUT` or `DELETE`.
+    pub method: String,
+    /// Path with parameters in braces: `/v4/keyvalues/{namespace}`.
+    pub path: String,
+    /// What a caller must be allowed to do.
+    pub scope: Scope,
+    /// One line for the API documentation.
+    #[serde(default)]
+    pub summary: String,
+    /// JSON Schema of the request body; the host checks and coerces it before the call. Null: not checked.
+    #[serde(default)]
+    pub body: Value,
+    /// JSON Schema of the query parameters, an object; checked and coerced likewise.
+    #[serde(default)]
+    pub query: Value,
+}
+
+impl Endpoint {
+    /// A route without schemas.
+    pub fn new(method: &str, path: &str, scope: Scope, summary: &str) -> Self {
+        Self {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            scope,
+            summary: summary.to_owned(),
+            body: Value::Null,
+            query: Value::Null,
+        }
+    }
+}
+
+/// What a REST caller may do. Tokens and network grants of the host's config carry scopes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Read events, plugins, metrics.
+    Read,
+    /// Read and retry deliveries.
+    Deliveries,
+    /// Start tasks.
+    Tasks,
+    /// Use the key-value store.
+    Kv,
+    /// Copy, move, delete files.
+    Files,
+    /// Send messages to destinations.
+    Messages,
+    /// Change schedules.
+    Scheduler,
+    /// Everything else, reload and stop included.
+    Admin,
+}
+
+impl Scope {
+    /// Every scope, in the order of the documentation.
+    pub const ALL: [Self; 8] = [
+        Self::Read,
+        Self::Deliveries,
+        Self::Tasks,
+        Self::Kv,
+        Self::Files,
+        Self::Messages,
+        Self::Scheduler,
+        Self::Admin,
+    ];
+}

@@ -1,0 +1,391 @@
+//! Typed wrappers of the host's services.
+//!
+//! Everything but HTTP crosses the boundary by `invoke(service, JSON) -> JSON`; the forms are given at each call.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::abi::{WireRequest, WireResponse};
+use crate::host::{Host, Labels};
+
+/// Why a service did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ServiceError {
+    /// The instance has been stopped or abandoned.
+    #[error("the instance has been stopped")]
+    Stopped,
+    /// The host has no such service, or not with this input.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The config does not allow it.
+    #[error("{0}")]
+    Denied(String),
+    /// What it needs is not there now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// A quota is used up.
+    #[error("{0}")]
+    Quota(String),
+    /// It was tried and failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl ServiceError {
+    /// From `{"kind": "denied", "message": "…"}`.
+    pub(crate) fn from_wire(text: &str) -> Self {
+        let value: Value = serde_json::from_str(text).unwrap_or_default();
+        let message = value["message"].as_str().unwrap_or(text).to_owned();
+        match value["kind"].as_str() {
+            Some("stopped") => Self::Stopped,
+            Some("unsupported") => Self::Unsupported(message),
+            Some("denied") => Self::Denied(message),
+            Some("unavailable") => Self::Unavailable(message),
+            Some("quota") => Self::Quota(message),
+            _ => Self::Failed(message),
+        }
+    }
+
+    /// The form in which it crosses the boundary.
+    pub fn to_wire(&self) -> String {
+        let kind = match self {
+            Self::Stopped => "stopped",
+            Self::Unsupported(_) => "unsupported",
+            Self::Denied(_) => "denied",
+            Self::Unavailable(_) => "unavailable",
+            Self::Quota(_) => "quota",
+            Self::Failed(_) => "failed",
+        };
+        json!({ "kind": kind, "message": self.to_string() }).to_string()
+    }
+}
+
+/// The answer to an emitted event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Emitted {
+    /// Id of the event; of the earlier one if its key was known.
+    pub id: String,
+    /// The key was known: nothing was emitted.
+    #[serde(default)]
+    pub duplicate: bool,
+}
+
+pub(crate) async fn emit(host: &Host, kind: &str, data: Value, key: Option<String>) -> Result<Emitted, ServiceError> {
+    let answer = host.invoke("emit", &json!({ "kind": kind, "data": data, "key": key })).await?;
+    serde_json::from_value(answer).map_err(|error| ServiceError::Failed(error.to_string()))
+}
+
+/// Durable key-value storage of one instance. Keys at most 512 bytes, values at most 1 MB of JSON; the host's quota holds.
+#[derive(Debug, Clone)]
+pub struct Storage(Host);
+
+impl Storage {
+    pub(crate) fn new(host: Host) -> Self {
+        Self(host)
+    }
+
+    /// Reads a value.
+    pub async fn get(&self, key: &str) -> Result<Option<Value>, ServiceError> {
+        let answer = self.0.invoke("storage", &json!({ "op": "get", "key": key })).await?;
+        Ok(answer.get("value").filter(|_| answer["found"] == true).cloned())
+    }
+
+    /// Writes a value, for ever or for `ttl`. Answers when it is on disk.
+    pub async fn set(&self, key: &str, value: &Value, ttl: Option<Duration>) -> Result<(), ServiceError> {
+        let ttl = ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        self.0.invoke("storage", &json!({ "op": "set", "key": key, "value": value, "ttlMs": ttl })).await.map(drop)
+    }
+
+    /// Deletes a value; whether there was one.
+    pub async fn delete(&self, key: &str) -> Result<bool, ServiceError> {
+        let answer = self.0.invoke("storage", &json!({ "op": "delete", "key": key })).await?;
+        Ok(answer["found"] == true)
+    }
+
+    /// Keys that begin with `prefix`, sorted, at most 10,000.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<String>, ServiceError> {
+        let answer = self.0.invoke("storage", &json!({ "op": "list", "prefix": prefix })).await?;
+        serde_json::from_value(answer["keys"].clone()).map_err(|error| ServiceError::Failed(error.to_string()))
+    }
+}
+
+/// Qlik Sense's repository service (QRS), as the user of the config.
+#[derive(Debug, Clone)]
+pub struct Qlik(Host);
+
+/// An answer of QRS.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QlikReply {
+    /// HTTP status.
+    pub status: u16,
+    /// JSON body, or a text where it is none.
+    pub body: Value,
+}
+
+impl Qlik {
+    pub(crate) fn new(host: Host) -> Self {
+        Self(host)
+    }
+
+    /// `GET /qrs/<path>` with query parameters, which are encoded by the host: `get("task/full", &[("filter", "id eq …")])`.
+    pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<QlikReply, ServiceError> {
+        let query: Map<String, Value> = query.iter().map(|(k, v)| ((*k).to_owned(), Value::from(*v))).collect();
+        let answer = self.0.invoke("qlik", &json!({ "op": "get", "path": path, "query": query })).await?;
+        serde_json::from_value(answer).map_err(|error| ServiceError::Failed(error.to_string()))
+    }
+
+    /// The whole script log that an event refers to ([`ScriptLog::reference`](crate::ScriptLog)).
+    pub async fn script_log(&self, reference: &str) -> Result<String, ServiceError> {
+        let answer = self.0.invoke("qlik", &json!({ "op": "scriptLog", "reference": reference })).await?;
+        answer["text"].as_str().map(str::to_owned).ok_or_else(|| ServiceError::Failed("no text".to_owned()))
+    }
+}
+
+/// Counters and gauges of one instance, shown on the host's `/metrics` as `butler_plugin_<name>` with the instance as label.
+#[derive(Debug, Clone)]
+pub struct Metrics(Host);
+
+impl Metrics {
+    pub(crate) fn new(host: Host) -> Self {
+        Self(host)
+    }
+
+    /// Adds to a counter. At most 100 names and 1,000 series an instance.
+    pub async fn count(&self, name: &str, labels: &[(&str, &str)], add: u64) -> Result<(), ServiceError> {
+        let labels: Labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        self.0
+            .invoke("metrics", &json!({ "op": "count", "name": name, "labels": labels, "value": add }))
+            .await
+            .map(drop)
+    }
+
+    /// Sets a gauge.
+    pub async fn gauge(&self, name: &str, labels: &[(&str, &str)], value: f64) -> Result<(), ServiceError> {
+        let labels: Labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        self.0
+            .invoke("metrics", &json!({ "op": "gauge", "name": name, "labels": labels, "value": value }))
+            .await
+            .map(drop)
+    }
+}
+
+/// The host's HTTP client.
+#[derive(Debug, Clone)]
+pub struct Http(Host);
+
+impl Http {
+    pub(crate) fn new(host: Host) -> Self {
+        Self(host)
+    }
+
+    /// Begins a request.
+    pub fn request(&self, method: &str, url: impl Into<String>) -> HttpRequest {
+        HttpRequest {
+            host: self.0.clone(),
+            wire: WireRequest {
+                method: method.to_ascii_uppercase(),
+                url: url.into(),
+                headers: Vec::new(),
+                body: Vec::new(),
+                options: String::new(),
+            },
+            options: Map::new(),
+            error: None,
+        }
+    }
+
+    /// Begins a GET.
+    pub fn get(&self, url: impl Into<String>) -> HttpRequest {
+        self.request("GET", url)
+    }
+
+    /// Begins a POST.
+    pub fn post(&self, url: impl Into<String>) -> HttpRequest {
+        self.request("POST", url)
+    }
+
+    /// Begins a PUT.
+    pub fn put(&self, url: impl Into<String>) -> HttpRequest {
+        self.request("PUT", url)
+    }
+}
+
+/// A request being built.
+#[derive(Debug)]
+pub struct HttpRequest {
+    host: Host,
+    wire: WireRequest,
+    options: Map<String, Value>,
+    error: Option<String>,
+}
+
+impl HttpRequest {
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.wire.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Sets a JSON body and its content type, unless one was set.
+    #[must_use]
+    pub fn json(mut self, body: &impl Serialize) -> Self {
+        match serde_json::to_vec(body) {
+            Ok(bytes) => self.wire.body = bytes,
+            Err(error) => self.error = Some(format!("the body cannot be written as JSON: {error}")),
+        }
+        if !self.wire.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+            self = self.header("content-type", "application/json");
+        }
+        self
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.wire.body = body.into();
+        self
+    }
+
+    /// Limits the time until the whole answer is there; the host's default is 30 s.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        self.options.insert("timeoutMs".to_owned(), Value::from(millis));
+        self
+    }
+
+    /// Uses a profile under `tls:` of the host's config: its own CA, client certificate, or no verification.
+    #[must_use]
+    pub fn tls(mut self, profile: &str) -> Self {
+        self.options.insert("tls".to_owned(), Value::from(profile));
+        self
+    }
+
+    /// Sends it and reads the whole answer, at most 16 MB. Any status is an answer; see [`HttpReply::error_for_status`].
+    pub async fn send(mut self) -> Result<HttpReply, HttpError> {
+        if let Some(error) = self.error {
+            return Err(HttpError::Invalid(error));
+        }
+        if !self.options.is_empty() {
+            self.wire.options = Value::Object(self.options).to_string();
+        }
+        match self.host.handle.http(self.wire).await {
+            Ok(reply) => Ok(HttpReply(reply)),
+            Err(text) => Err(HttpError::from_wire(&text)),
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HttpError {
+    /// The request cannot be sent as it is: bad address, header or TLS profile.
+    #[error("{0}")]
+    Invalid(String),
+    /// It took too long.
+    #[error("{0}")]
+    Timeout(String),
+    /// No connection, TLS failed, or the connection broke.
+    #[error("{0}")]
+    Connection(String),
+    /// The answer is larger than the host reads.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The instance has been stopped.
+    #[error("the instance has been stopped")]
+    Stopped,
+}
+
+impl HttpError {
+    pub(crate) fn from_wire(text: &str) -> Self {
+        let value: Value = serde_json::from_str(text).unwrap_or_default();
+        let message = value["message"].as_str().unwrap_or(text).to_owned();
+        match value["kind"].as_str() {
+            Some("invalid") => Self::Invalid(message),
+            Some("timeout") => Self::Timeout(message),
+            Some("tooLarge") => Self::TooLarge(message),
+            Some("stopped") => Self::Stopped,
+            _ => Self::Connection(message),
+        }
+    }
+
+    /// The form in which it crosses the boundary.
+    pub fn to_wire(&self) -> String {
+        let kind = match self {
+            Self::Invalid(_) => "invalid",
+            Self::Timeout(_) => "timeout",
+            Self::Connection(_) => "connection",
+            Self::TooLarge(_) => "tooLarge",
+            Self::Stopped => "stopped",
+        };
+        json!({ "kind": kind, "message": self.to_string() }).to_string()
+    }
+}
+
+/// An answer, read whole.
+#[derive(Debug, Clone)]
+pub struct HttpReply(WireResponse);
+
+impl HttpReply {
+    /// HTTP status.
+    pub fn status(&self) -> u16 {
+        self.0.status
+    }
+
+    /// The first header of that name, in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.0.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// The body.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0.body
+    }
+
+    /// The body as text; invalid UTF-8 is replaced.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.body).into_owned()
+    }
+
+    /// The body as JSON.
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.0.body)
+    }
+
+    /// The answer itself if its status is 2xx, else an error that a `?` in `deliver` turns into retry or reject.
+    pub fn error_for_status(self) -> Result<Self, StatusError> {
+        if (200..300).contains(&self.status()) {
+            return Ok(self);
+        }
+        let retry_after = self.header("retry-after").and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+        let body: String = self.text().chars().take(200).collect();
+        Err(StatusError { status: self.status(), body, retry_after })
+    }
+}
+
+/// An answer whose status is not a success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusError {
+    /// HTTP status.
+    pub status: u16,
+    /// First 200 characters of the body.
+    pub body: String,
+    /// What `Retry-After` asked for, in its form of seconds.
+    pub retry_after: Option<Duration>,
+}
+
+impl std::fmt::Display for StatusError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the destination answered {}", self.status)?;
+        let body = self.body.trim();
+        if !body.is_empty() {
+            write!(f, ": {}", body.replace(['\r', '\n'], " "))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for StatusError {}
