@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use butler_plugin_api::Manifest;
 use butler_plugin_api::abi::host::{Library, OpenError};
 
 use super::trust::check_file;
@@ -179,17 +178,6 @@ pub fn open_file(path: &Path, sha256: Option<&str>) -> Result<Library, PluginErr
         };
         PluginError::Open { path: path.to_owned(), cause, remedy }
     })
-}
-
-/// Where the manifest says something that cannot be: the author's fault, told as such.
-pub fn manifest_fault(manifest: &Manifest) -> Option<String> {
-    if !(1..=1000).contains(&manifest.batch.max) {
-        return Some(format!("its manifest asks for batches of {}, 1 to 1000 are possible", manifest.batch.max));
-    }
-    if !(1..=1000).contains(&manifest.concurrency) {
-        return Some(format!("its manifest asks for a concurrency of {}, 1 to 1000 is possible", manifest.concurrency));
-    }
-    None
 }
 
 #[cfg(test)]

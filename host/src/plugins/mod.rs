@@ -10,7 +10,7 @@ mod services;
 mod trust;
 mod worker;
 
-pub use discover::{PluginError, SearchPath, file_name, manifest_fault, open_file};
+pub use discover::{PluginError, SearchPath, file_name, open_file};
 pub use http::HttpClients;
 pub use instance::{Condition, Instance, Statistics};
 pub use metrics::{PluginMetrics, Series};
