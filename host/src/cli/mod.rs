@@ -3,6 +3,7 @@
 mod check;
 mod client;
 mod deliveries;
+mod new;
 mod plugins;
 mod reload;
 mod schema;

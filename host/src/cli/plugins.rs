@@ -1,4 +1,4 @@
-//! `butler plugins list`: which plugins are there, and who uses them.
+//! `butler plugins list`: which plugins are there, and who uses them. `butler plugins new` begins another one.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::OptionalConfigFile;
+use super::new::New;
 use crate::config::Document;
 use crate::plugins::{SearchPath, open_file};
 
@@ -19,6 +20,8 @@ pub(super) enum Plugins {
         #[arg(long)]
         json: bool,
     },
+    /// Write the crate of a new plugin, with tests, into the present folder.
+    New(New),
 }
 
 #[derive(Serialize)]
@@ -36,42 +39,48 @@ struct Row {
 
 impl Plugins {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let Self::List { file, json } = self;
-        let document = file.config.as_deref().map(Document::read).transpose()?;
-        let dirs = document.as_ref().map(Document::plugin_dirs).unwrap_or_default();
-        let mut uses: BTreeMap<String, usize> = BTreeMap::new();
-        for used in document.iter().flat_map(Document::uses) {
-            *uses.entry(used.plugin).or_default() += 1;
+        match self {
+            Self::List { file, json } => list(&file, json),
+            Self::New(new) => new.run(),
         }
-        let rows: Vec<Row> = SearchPath::new(&dirs)
-            .files()
-            .into_iter()
-            .map(|(name, path)| {
-                let opened = open_file(&path, None);
-                let manifest = opened.as_ref().ok().map(|library| library.manifest().clone());
-                let (version, api_version, description) =
-                    manifest.map(|m| (m.version, m.api_version, m.description)).unwrap_or_default();
-                Row {
-                    instances: uses.remove(&name).unwrap_or_default(),
-                    name,
-                    version,
-                    api_version,
-                    description,
-                    file: path.display().to_string(),
-                    error: opened.err().map(|error| error.to_string()),
-                }
-            })
-            .collect();
-        if json {
-            println!("{}", serde_json::to_string_pretty(&rows)?);
-        } else {
-            print(&rows);
-        }
-        for name in uses.keys() {
-            eprintln!("the config uses `{name}`, which is not in the search path");
-        }
-        Ok(())
     }
+}
+
+fn list(file: &OptionalConfigFile, json: bool) -> anyhow::Result<()> {
+    let document = file.config.as_deref().map(Document::read).transpose()?;
+    let dirs = document.as_ref().map(Document::plugin_dirs).unwrap_or_default();
+    let mut uses: BTreeMap<String, usize> = BTreeMap::new();
+    for used in document.iter().flat_map(Document::uses) {
+        *uses.entry(used.plugin).or_default() += 1;
+    }
+    let rows: Vec<Row> = SearchPath::new(&dirs)
+        .files()
+        .into_iter()
+        .map(|(name, path)| {
+            let opened = open_file(&path, None);
+            let manifest = opened.as_ref().ok().map(|library| library.manifest().clone());
+            let (version, api_version, description) =
+                manifest.map(|m| (m.version, m.api_version, m.description)).unwrap_or_default();
+            Row {
+                instances: uses.remove(&name).unwrap_or_default(),
+                name,
+                version,
+                api_version,
+                description,
+                file: path.display().to_string(),
+                error: opened.err().map(|error| error.to_string()),
+            }
+        })
+        .collect();
+    if json {
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+    } else {
+        print(&rows);
+    }
+    for name in uses.keys() {
+        eprintln!("the config uses `{name}`, which is not in the search path");
+    }
+    Ok(())
 }
 
 fn print(rows: &[Row]) {
