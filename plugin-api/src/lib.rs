@@ -87,7 +87,11 @@ pub mod testing;
 pub mod abi;
 
 pub use delivery::{Delivery, DeliveryError, Outcome};
-pub use event::{App, Data, Detail, Event, Execution, LogLine, NamedRef, Owner, ScriptLog, Task, kind};
+pub use event::{
+    AccessLicenses, AccessUse, App, Audit, Butler, CapacityUse, Certificate, CloudReload, Data, Dead, Detail, Event,
+    Execution, Ingest, LastDead, LogLine, LoginTokens, Memory, NamedRef, Owner, Posted, QlikVersion, ReleasedLicense,
+    ScriptLog, ServerLicense, Service, Session, Silence, Task, TaskStart, Tokens, Udp, UserTokens, kind,
+};
 pub use host::{Abort, CustomLink, Host, Instance, Links};
 pub use manifest::{Batch, Endpoint, Manifest, Scope};
 pub use plugin::{Health, OperationError, Plugin, StartError};

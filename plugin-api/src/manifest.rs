@@ -1,5 +1,7 @@
 //! What a plugin says of itself before it is started.
 
+mod rules;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use butler_plugin_api::{Data, kind};
-use serde_json::{Value, json};
+use butler_plugin_api::{Butler, Data, Udp, kind};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
@@ -155,8 +154,8 @@ impl Running {
 
     async fn stop_parts(mut self, drain: bool, deadline: Instant) -> bool {
         if self.core.store.trouble().is_none() {
-            let data = json!({ "message": "Butler is stopping" });
-            let stopping = tell(&self.core.store, &self.core.accepted, kind::BUTLER_STOPPING, data);
+            let stopping = about_butler("Butler is stopping".to_owned());
+            let stopping = tell(&self.core.store, &self.core.accepted, kind::BUTLER_STOPPING, stopping);
             let _ = tokio::time::timeout(DRAIN, stopping).await;
         }
         self.stop_input.send_replace(true);
@@ -204,19 +203,26 @@ impl Running {
 }
 
 async fn tell_start(store: Store, accepted: Arc<Notify>, udp: Option<SocketAddr>) {
-    let version = env!("CARGO_PKG_VERSION");
-    let data = json!({ "version": version, "message": format!("Butler {version} has started") });
+    let data = about_butler(format!("Butler {} has started", env!("CARGO_PKG_VERSION")));
     tell(&store, &accepted, kind::BUTLER_STARTED, data).await;
     if let Some(address) = udp {
-        let data = json!({ "address": address.to_string(), "message": format!("receives events at {address}") });
+        let data = Data {
+            message: Some(format!("receives events at {address}")),
+            udp: Some(Box::new(Udp { address: Some(address.to_string()), ..Udp::default() })),
+            ..Data::default()
+        };
         tell(&store, &accepted, kind::UDP_LISTENING, data).await;
     }
 }
 
+fn about_butler(message: String) -> Data {
+    let butler = Butler { version: Some(env!("CARGO_PKG_VERSION").to_owned()), ..Butler::default() };
+    Data { message: Some(message), butler: Some(Box::new(butler)), ..Data::default() }
+}
+
 /// Accepts an event about Butler itself.
-async fn tell(store: &Store, accepted: &Notify, kind: &str, data: Value) {
+async fn tell(store: &Store, accepted: &Notify, kind: &str, data: Data) {
     let now = now_ms();
-    let data: Data = serde_json::from_value(data).unwrap_or_default();
     let source = "butler".to_owned();
     let event = NewEvent { kind: kind.to_owned(), time: now, received: now, source, keys: Vec::new(), data };
     match store.accept(vec![event]).await {

@@ -9,7 +9,7 @@ use butler_plugin_api::abi::host::Library;
 
 use crate::config::{Checks, Document, Level, Loaded, PluginSchema, Report, Rule};
 use crate::pipeline::check_rule;
-use crate::plugins::{SearchPath, check_file, manifest_fault};
+use crate::plugins::{SearchPath, check_file};
 use crate::rest::check_endpoints;
 
 /// A config without faults, with its plugins.
@@ -96,7 +96,7 @@ pub(super) fn load_again(again: Again) -> Result<Setup, Report> {
             continue;
         }
         match search.open(&used.plugin, used.sha256.as_deref()) {
-            Ok((path, library)) => match manifest_fault(library.manifest()) {
+            Ok((path, library)) => match library.manifest().fault() {
                 Some(fault) => unusable.push((used.index, format!("{}: {fault}", path.display()))),
                 None => {
                     libraries.entry(used.plugin).or_insert_with(|| Opened::new(path, library));

@@ -12,8 +12,7 @@
 //! what stands before it are the names, and everything after the execution id is the message. Where names with `;`
 //! leave a choice, the most likely split is taken; the true names come later from the repository, by the ids.
 
-use butler_plugin_api::{App, Data, Execution, LogLine, Task, kind};
-use serde_json::Value;
+use butler_plugin_api::{App, Data, Execution, LogLine, Session, Task, kind};
 
 use super::keys::{KeyBase, Outcome, Subject};
 use text::{Fields, blank, clean, clip, id, is_date, is_guid, name};
@@ -29,7 +28,7 @@ pub struct Heard {
     /// Kind of the event, provisional for tasks: `reload-task.<outcome>` whatever the type of the task, or
     /// [`DISTRIBUTE_PENDING`]. The wire does not tell the type; the repository does.
     pub kind: String,
-    /// The facts: task, app, execution id, log line, node, user; for engine messages also `sessionId`. Ids of tasks and
+    /// The facts: task, app, execution id, log line, node, user; for engine messages also the session. Ids of tasks and
     /// apps are in lower case. An app without a usable id is absent.
     pub data: Data,
     /// What identifies the event.
@@ -189,7 +188,7 @@ fn task_event(fields: &Fields<'_>, host: usize, ids: usize, kind: &str, outcome:
     };
     let data = Data {
         task: Some(Task { id: task_id.to_ascii_lowercase(), name: name(names.task), ..Task::default() }),
-        app: app_id.map(|id| App { id: id.to_ascii_lowercase(), name: name(names.app), ..App::default() }),
+        app: app_id.map(|id| Box::new(App { id: id.to_ascii_lowercase(), name: name(names.app), ..App::default() })),
         execution: execution_id.map(|id| Execution { id: Some(id), ..Execution::default() }),
         log: Some(log_line(fields, ids + 2, ids + 5)),
         node: present(fields.get(host)),
@@ -224,16 +223,14 @@ fn engine(fields: &Fields<'_>) -> Result<Heard, Reject> {
         (None, None) => Subject::Unknown,
         _ => Subject::App { app: app.clone(), session: session.as_ref().map(|session| session.to_lowercase()) },
     };
-    let mut data = Data {
-        app: app.map(|id| App { id, ..App::default() }),
+    let data = Data {
+        app: app.map(|id| Box::new(App { id, ..App::default() })),
+        session: session.map(|id| Box::new(Session { id: Some(id), ..Session::default() })),
         log: Some(log_line(fields, dated, dated + 2)),
         node: present(fields.get(1)),
         user,
         ..Data::default()
     };
-    if let Some(session) = session {
-        data.other.insert("sessionId".to_owned(), Value::String(session));
-    }
     let keys = KeyBase { subject, outcome: Outcome::Failed };
     Ok(Heard { kind: kind::APP_RELOAD_FAILED.to_owned(), data, keys })
 }

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use butler_plugin_api::Event;
+use butler_plugin_api::{Event, kind};
 use serde_json::{Map, Value};
 
 use crate::config::{Size, Span};
@@ -294,7 +294,7 @@ impl Test {
                 Value::Bool(value) => value.to_string() == *text,
                 _ => false,
             },
-            Self::Glob(pattern) => value.as_str().is_some_and(|value| glob(pattern, value)),
+            Self::Glob(pattern) => value.as_str().is_some_and(|value| kind::matches(pattern, value)),
             Self::Number(number) => {
                 value.as_f64() == Some(*number) || value.as_str().and_then(|text| text.parse().ok()) == Some(*number)
             }
@@ -341,22 +341,6 @@ impl Quantity {
             }
         }
     }
-}
-
-/// Whether a text fits a pattern in which `*` stands for any text.
-pub fn glob(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
 }
 
 #[cfg(test)]
@@ -467,7 +451,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_pattern_made_of_pieces_of_a_text_fits_it(pieces in prop::collection::vec("[a-c]{0,3}", 1..5), gap in "[a-c]{0,2}") {
-            prop_assert!(glob(&pieces.join("*"), &pieces.join(&gap)));
+            prop_assert!(kind::matches(&pieces.join("*"), &pieces.join(&gap)));
         }
 
         #[test]

@@ -3,7 +3,7 @@
 use butler_plugin_api::{Event, Manifest, kind};
 use serde_json::Value;
 
-use super::condition::{Conditions, FieldPath, Verdict, glob};
+use super::condition::{Conditions, FieldPath, Verdict};
 use crate::config::{OnUnknown, PluginEntry, Rule};
 use crate::store::{NewDelivery, ThrottleKey};
 
@@ -93,7 +93,7 @@ impl Route {
     fn caused(&self, event: &Event) -> bool {
         let own = event.source.strip_prefix("instance:") == Some(self.instance.as_str());
         let dead = event.kind == kind::DELIVERY_DEAD
-            && event.data.other.get("instance").and_then(Value::as_str) == Some(self.instance.as_str());
+            && event.data.dead.as_ref().and_then(|dead| dead.instance.as_deref()) == Some(self.instance.as_str());
         own || dead
     }
 }
@@ -113,11 +113,8 @@ impl CompiledRule {
             }
         });
         for (index, pattern) in rule.events.iter().enumerate() {
-            if !kind::ALL.iter().any(|kind| glob(pattern, kind)) && !pattern.contains('.') && !pattern.contains('*') {
-                errors.push((
-                    format!("events/{index}"),
-                    format!("`{pattern}` is no kind of event: one looks like `reload-task.failed`"),
-                ));
+            if let Some(fault) = kind::pattern_fault(pattern) {
+                errors.push((format!("events/{index}"), fault));
             }
         }
         if !errors.is_empty() {
@@ -129,7 +126,7 @@ impl CompiledRule {
 
     fn matches(&self, event: &Event, document: &Value) -> Verdict {
         if !self.periodic && kind::PERIODIC.contains(&event.kind.as_str())
-            || !self.kinds.iter().any(|pattern| glob(pattern, &event.kind))
+            || !self.kinds.iter().any(|pattern| kind::matches(pattern, &event.kind))
         {
             return Verdict::Fails;
         }
@@ -215,10 +212,12 @@ mod tests {
         let entry = entry(json!({ "use": "x", "on": [{ "events": ["*"] }] }));
         assert!(routed(&entry, &manifest, &event("node.silent", "instance:x", json!({}))).is_empty());
         assert!(
-            routed(&entry, &manifest, &event(kind::DELIVERY_DEAD, "butler", json!({ "instance": "x" }))).is_empty()
+            routed(&entry, &manifest, &event(kind::DELIVERY_DEAD, "butler", json!({ "dead": { "instance": "x" } })))
+                .is_empty()
         );
         assert_eq!(
-            routed(&entry, &manifest, &event(kind::DELIVERY_DEAD, "butler", json!({ "instance": "z" }))).len(),
+            routed(&entry, &manifest, &event(kind::DELIVERY_DEAD, "butler", json!({ "dead": { "instance": "z" } })))
+                .len(),
             1
         );
     }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use butler_plugin_api::Manifest;
 use butler_plugin_api::abi::host::{Library, OpenError};
 use sha2::{Digest, Sha256};
 
@@ -201,17 +200,6 @@ fn refuse_writable(path: &Path) -> Result<(), PluginError> {
 #[allow(clippy::unnecessary_wraps, reason = "the signature of the other systems")]
 fn refuse_writable(_: &Path) -> Result<(), PluginError> {
     Ok(())
-}
-
-/// Where the manifest says something that cannot be: the author's fault, told as such.
-pub fn manifest_fault(manifest: &Manifest) -> Option<String> {
-    if !(1..=1000).contains(&manifest.batch.max) {
-        return Some(format!("its manifest asks for batches of {}, 1 to 1000 are possible", manifest.batch.max));
-    }
-    if !(1..=1000).contains(&manifest.concurrency) {
-        return Some(format!("its manifest asks for a concurrency of {}, 1 to 1000 is possible", manifest.concurrency));
-    }
-    None
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod metrics;
 mod services;
 mod worker;
 
-pub use discover::{PluginError, SearchPath, check_file, file_name, hash, manifest_fault, open_file};
+pub use discover::{PluginError, SearchPath, check_file, file_name, hash, open_file};
 pub use http::HttpClients;
 pub use instance::{Condition, Instance, Statistics};
 pub use metrics::{PluginMetrics, Series};

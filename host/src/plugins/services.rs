@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use butler_plugin_api::abi::host::{BoxFuture, HostServices};
 use butler_plugin_api::abi::{WireLogRecord, WireRequest, WireResponse};
-use butler_plugin_api::{Data, HttpError, ServiceError};
+use butler_plugin_api::{Data, HttpError, ServiceError, kind};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
@@ -182,9 +182,8 @@ struct EmitCall {
 
 async fn emit(shared: &Shared, instance: &str, input: Value) -> Result<Value, ServiceError> {
     let call: EmitCall = serde_json::from_value(input).map_err(|error| unsupported(&error))?;
-    if call.kind.is_empty() || call.kind.len() > 100 || !call.kind.contains('.') {
-        let text = format!("`{}` is no kind of event: one looks like `node.silent`", call.kind);
-        return Err(ServiceError::Unsupported(text));
+    if let Some(fault) = kind::fault(&call.kind) {
+        return Err(ServiceError::Unsupported(fault));
     }
     let data: Data = serde_json::from_value(call.data).map_err(|error| unsupported(&error))?;
     let now = now_ms();

@@ -135,7 +135,7 @@ impl Lookups {
 
         if with_app {
             let app = out.take("app", app);
-            out.set_app(heard.app.as_ref(), task.as_deref(), app);
+            out.set_app(heard.app.as_deref(), task.as_deref(), app);
         }
         if want_log {
             out.script_log = out.take("scriptLog", log);
@@ -203,12 +203,13 @@ impl Enriched {
             if app.name.is_empty() {
                 app.name = heard.map(|app| app.name.clone()).unwrap_or_default();
             }
-            self.data.app = Some(app);
+            self.data.app = Some(Box::new(app));
         } else {
             // The task knows the app's name even where the app itself is gone or may not be read.
             let known = task.and_then(|task| task.app.as_ref());
             if let (None, Some(known)) = (heard, known) {
-                self.data.app = Some(App { id: known.id.clone(), name: known.name.clone(), ..App::default() });
+                let app = App { id: known.id.clone(), name: known.name.clone(), ..App::default() };
+                self.data.app = Some(Box::new(app));
             }
         }
     }

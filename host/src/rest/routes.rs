@@ -3,7 +3,7 @@
 //! Paths are compared segment by segment; a fixed segment wins over a parameter. Paths are case-sensitive, and a slash more
 //! is another path. There are some dozens of routes: looking at each is fast enough.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use axum::http::Method;
 use butler_plugin_api::Scope;
@@ -230,23 +230,10 @@ fn declared(mount: Mount) -> Result<Route, RouteError> {
         path: endpoint.path.clone(),
         cause,
     };
-    let known = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
-    let method = known.into_iter().find(|method| *method == endpoint.method.as_str());
-    let method = method.ok_or_else(|| invalid("its method must be GET, POST, PUT or DELETE".to_owned()))?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
-    let sound = |segment: &Segment| match segment {
-        Segment::Fixed(text) | Segment::Parameter(text) => !text.is_empty() && text.chars().all(plain),
-    };
-    if !path.starts_with('/') || !segments.iter().all(sound) {
-        let words =
-            "its path must be like `/v5/things/{id}`: letters, digits and `-._~` between slashes, parameters in braces";
-        return Err(invalid(words.to_owned()));
+    if let Some(fault) = endpoint.fault() {
+        return Err(invalid(fault));
     }
-    let mut names = BTreeSet::new();
-    let twice = segments.iter().any(|segment| matches!(segment, Segment::Parameter(name) if !names.insert(name)));
-    if twice {
-        return Err(invalid("a parameter has the name of another one".to_owned()));
-    }
+    let method = Method::from_bytes(endpoint.method.as_bytes()).map_err(|error| invalid(error.to_string()))?;
     let schema = |part: &str, schema: &Value| {
         Shape::new(schema).map_err(|cause| invalid(format!("the schema of its {part} is wrong: {cause}")))
     };

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::AtomicI64;
 
-use butler_plugin_api::{Data, kind};
-use serde_json::{Value, json};
+use butler_plugin_api::{Data, LastDead, kind};
+use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::accept;
@@ -235,32 +235,34 @@ async fn bury(
     let data: String = row.try_get("data")?;
     let data: Data = serde_json::from_str(&data).unwrap_or_default();
     let unsaid = last.map_or(0, |(_, unsaid)| unsaid);
-    let about = json!({ "kind": event_kind, "task": data.task.map(|task| task.name), "error": dead.error });
+    let task = data.task.map(|task| task.name);
+    let about = LastDead { kind: Some(event_kind), task, error: Some(dead.error.clone()) };
     notify(&dead.instance, unsaid + 1, Some(about), numbers, now, connection).await?;
     released.noticed = true;
     Ok(())
 }
 
-/// Accepts an event `delivery.dead`: `{"instance", "count", "message", "last": {"kind", "task", "error"}}`.
+/// Accepts an event `delivery.dead`.
 async fn notify(
     instance: &str,
     count: i64,
-    last: Option<Value>,
+    last: Option<LastDead>,
     numbers: &AtomicI64,
     now: i64,
     connection: &mut SqliteConnection,
 ) -> sqlx::Result<()> {
-    let error = last.as_ref().and_then(|last| last["error"].as_str()).map(|error| format!("; the last: {error}"));
+    let error = last.as_ref().and_then(|last| last.error.as_deref()).map(|error| format!("; the last: {error}"));
     let noun = if count == 1 { "delivery" } else { "deliveries" };
     let message = format!("{count} {noun} to `{instance}` given up{}", error.unwrap_or_default());
-    let data = json!({ "instance": instance, "count": count, "message": message, "last": last });
+    let dead = butler_plugin_api::Dead { instance: Some(instance.to_owned()), count: u64::try_from(count).ok(), last };
+    let data = Data { message: Some(message), dead: Some(Box::new(dead)), ..Data::default() };
     let event = NewEvent {
         kind: kind::DELIVERY_DEAD.to_owned(),
         time: now,
         received: now,
         source: "butler".to_owned(),
         keys: Vec::new(),
-        data: serde_json::from_value(data).map_err(|error| sqlx::Error::Encode(Box::new(error)))?,
+        data,
     };
     accept::accept(&[event], numbers, &mut *connection).await?;
     sqlx::query(

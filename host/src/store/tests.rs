@@ -242,7 +242,7 @@ async fn a_death_is_told_once_in_fifteen_minutes_and_a_dead_notice_raises_nothin
     fixture.store.rebase(-15 * 60_000).await.unwrap();
     assert!(fixture.store.tend().await.unwrap().noticed, "what was not said is said later");
     let notices = fixture.store.accepted_events(notices[0].seq, 10).await.unwrap();
-    assert_eq!(notices[0].event.data.other["count"], 2);
+    assert_eq!(notices[0].event.data.dead.as_ref().unwrap().count, Some(2));
 
     let mut dead_letter = route(notices[0].seq, &[], vec![to("y")]);
     kind::DELIVERY_DEAD.clone_into(&mut dead_letter.kind);

@@ -86,8 +86,13 @@ extern "C" fn create<E: Export>(instance: RString, settings: RString, host: Host
         runtime: E::Plugin::RUNTIME,
     };
     logging::install(&host);
-    let adapter = Adapter::<E::Plugin>(Arc::new(State { host, settings: settings.into(), plugin: OnceLock::new() }));
-    RResult::ROk(PluginObject_TO::from_value(adapter, TD_Opaque))
+    RResult::ROk(object::<E::Plugin>(host, settings.into()))
+}
+
+/// An instance, not yet started.
+pub(crate) fn object<P: Plugin>(host: Host, settings: String) -> PluginBox {
+    let adapter = Adapter::<P>(Arc::new(State { host, settings, plugin: OnceLock::new() }));
+    PluginObject_TO::from_value(adapter, TD_Opaque)
 }
 
 fn to_json(value: &impl Serialize) -> RString {
@@ -271,6 +276,13 @@ thread_local! {
 /// The host of the instance whose code runs on this thread now.
 pub(crate) fn current_host() -> Option<Host> {
     CURRENT_HOST.try_with(|current| current.try_borrow().ok().and_then(|host| host.clone())).ok().flatten()
+}
+
+/// Says whose code runs on this thread, for good: in a test that is the instance under test.
+#[cfg(feature = "testing")]
+pub(crate) fn stay(host: &Host) {
+    let previous = CURRENT_HOST.replace(Some(host.clone()));
+    drop(previous);
 }
 
 /// Says whose code runs on this thread, until it is dropped.

@@ -112,7 +112,8 @@ fn details(delivery: &Delivery) -> Vec<(&'static str, String)> {
 
 #[cfg(test)]
 mod tests {
-    use butler_plugin_api::testing::sample_delivery;
+    use butler_plugin_api::testing::{conformance, sample_delivery};
+    use serde_json::json;
 
     use super::*;
 
@@ -131,5 +132,10 @@ mod tests {
     fn an_event_without_facts_is_one_line() {
         let text = render(Format::Detailed, &sample_delivery("moon.risen")).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");
+    }
+
+    #[test]
+    fn it_keeps_the_rules_of_the_house() {
+        conformance::<Console>(json!({ "format": "detailed" }));
     }
 }

@@ -50,7 +50,7 @@ impl Facts {
         counts: LineCounts,
         log: LogLines,
     ) -> Self {
-        let mut base = delivery.event.data.other.clone();
+        let mut base = delivery.event.data.further();
         original::add(&mut base, delivery, instance, zone, counts);
         tidy::add(&mut base, delivery, instance, zone);
         Self { base, log, details: steps(delivery, zone) }

@@ -62,7 +62,7 @@ pub(crate) fn butler16(event: &Event, names: Names) -> Fields {
         _ => {
             fields.put("event", Some(headline(&event.kind)));
             task(&mut fields, event, event.data.user.clone());
-            further(&mut fields, &event.data.other);
+            further(&mut fields, event.data.further());
             fields.put("eventId", Some(event.id.clone()));
             fields.put("kind", Some(event.kind.clone()));
             return fields;
@@ -96,57 +96,46 @@ fn task(fields: &mut Fields, event: &Event, user: Option<String>) {
     fields.put("logMessage", data.log.as_ref().map(|log| log.message.clone()).filter(known));
 }
 
-/// The first of some paths into the further facts that leads somewhere.
-fn find<'a>(event: &'a Event, pointers: &[&str]) -> Option<&'a Value> {
-    pointers.iter().find_map(|pointer| {
-        let mut parts = pointer.split('/');
-        let first = event.data.other.get(parts.next()?)?;
-        parts.try_fold(first, |value, part| value.get(part))
-    })
-}
-
 fn license(fields: &mut Fields, event: &Event, text: &str) {
+    let license = event.data.server_license.as_deref();
     fields.put("event", Some(text));
-    let expired = find(event, &["licenseExpired", "license/expired", "expired"]).cloned();
-    fields.put("licenseExpired", expired.or_else(|| known_expiry(&event.kind)));
-    let date = find(event, &["expiryDateStr", "expiryDate", "license/expiryDate"]);
-    fields.put("expiryDateStr", date.cloned());
-    fields.put("daysUntilExpiry", find(event, &["daysUntilExpiry", "license/daysUntilExpiry", "daysLeft"]).cloned());
+    fields.put("licenseExpired", license.and_then(|license| license.expired).or_else(|| known_expiry(&event.kind)));
+    fields.put("expiryDateStr", license.and_then(|license| license.expiry_date.clone()));
+    fields.put("daysUntilExpiry", license.and_then(|license| license.days_until_expiry));
 }
 
 /// What the kind alone says about `licenseExpired`.
-fn known_expiry(kind: &str) -> Option<Value> {
+fn known_expiry(kind: &str) -> Option<bool> {
     match kind {
-        kind::SERVER_LICENSE_EXPIRED => Some(Value::Bool(true)),
-        kind::SERVER_LICENSE_EXPIRING => Some(Value::Bool(false)),
+        kind::SERVER_LICENSE_EXPIRED => Some(true),
+        kind::SERVER_LICENSE_EXPIRING => Some(false),
         _ => None,
     }
 }
 
 fn service(fields: &mut Fields, event: &Event, names: Names, status: &str) {
-    let mut put = |name: &str, value: Option<Value>| {
+    let mut put = |name: &str, value: Option<String>| {
         let lower = names == Names::Query;
         fields.put(&if lower { name.to_ascii_lowercase() } else { name.to_owned() }, value);
     };
-    let upper = |value: &Value| value.as_str().map_or_else(|| value.clone(), |text| text.to_uppercase().into());
-    put("event", Some("Windows service monitor".into()));
-    let host = find(event, &["host", "service/host"]).cloned();
-    put("host", host.or_else(|| event.data.node.clone().map(Value::from)));
-    put("serviceStatus", Some(find(event, &["serviceStatus", "service/status"]).map_or_else(|| status.into(), upper)));
-    put("serviceName", find(event, &["serviceName", "service/name", "service"]).filter(|v| v.is_string()).cloned());
-    put("serviceDisplayName", find(event, &["serviceDisplayName", "service/displayName", "displayName"]).cloned());
-    put("serviceStartType", find(event, &["serviceStartType", "service/startType", "startType"]).cloned());
-    let previous = ["prevState", "servicePrevStatus", "service/previousStatus", "service/prevState", "previousState"];
-    put("prevState", find(event, &previous).map(upper));
-    put("currState", Some(find(event, &["currState", "service/state", "state"]).map_or_else(|| status.into(), upper)));
-    put("stateChanged", Some(true.into()));
+    let service = event.data.service.as_deref().cloned().unwrap_or_default();
+    let state = service.state.map_or_else(|| status.to_owned(), |state| state.to_uppercase());
+    put("event", Some("Windows service monitor".to_owned()));
+    put("host", service.host.or_else(|| event.data.node.clone()));
+    put("serviceStatus", Some(state.clone()));
+    put("serviceName", service.name);
+    put("serviceDisplayName", service.display_name);
+    put("serviceStartType", service.start_type);
+    put("prevState", service.previous_state.map(|state| state.to_uppercase()));
+    put("currState", Some(state));
+    fields.put(if names == Names::Query { "statechanged" } else { "stateChanged" }, Some(true));
 }
 
 /// The facts of kinds that have no form of their own. A fact whose name is taken is left out.
-fn further(fields: &mut Fields, other: &Map<String, Value>) {
-    for (name, value) in other.iter().take(MOST_FACTS) {
-        if !value.is_null() && !fields.has(name) && name != "eventId" && name != "kind" {
-            fields.put(name, Some(value.clone()));
+fn further(fields: &mut Fields, facts: Map<String, Value>) {
+    for (name, value) in facts.into_iter().take(MOST_FACTS) {
+        if !value.is_null() && !fields.has(&name) && name != "eventId" && name != "kind" {
+            fields.put(&name, Some(value));
         }
     }
 }
@@ -214,22 +203,15 @@ mod tests {
     fn other_kinds_bring_what_is_known() {
         insta::assert_snapshot!("preload", json_of(&sample_event(kind::PRELOAD_TASK_FAILED)));
         let mut event = sample_event(kind::CERTIFICATE_EXPIRING);
-        event.data.other.insert("daysLeft".to_owned(), json!(12));
         event.data.other.insert("kind".to_owned(), json!("not ours"));
         insta::assert_snapshot!("certificate", json_of(&event));
     }
 
     #[test]
     fn licenses_and_services_keep_the_fields_of_the_original() {
-        let mut event = sample_event(kind::SERVER_LICENSE_EXPIRING);
-        let facts = json!({ "expiryDateStr": "2026-04-01", "daysUntilExpiry": 28 });
-        event.data.other = serde_json::from_value(facts).unwrap();
-        insta::assert_snapshot!("license", json_of(&event));
+        insta::assert_snapshot!("license", json_of(&sample_event(kind::SERVER_LICENSE_EXPIRING)));
 
-        let mut event = sample_event(kind::SERVICE_STOPPED);
-        let facts = json!({ "service": { "name": "QlikSenseEngineService", "displayName": "Qlik Sense Engine Service",
-                            "startType": "Automatic", "previousStatus": "running" } });
-        event.data.other = serde_json::from_value(facts).unwrap();
+        let event = sample_event(kind::SERVICE_STOPPED);
         insta::assert_snapshot!("service", json_of(&event));
         let mut url = Url::parse("https://a.test/hook?token=x").unwrap();
         append_query(&mut url, &butler16(&event, Names::Query));

@@ -1,6 +1,6 @@
 //! The plugin as the host sees it.
 
-use butler_plugin_api::testing::{FakeHost, block_on, manifest_of, sample_delivery};
+use butler_plugin_api::testing::{FakeHost, block_on, conformance, manifest_of, sample_delivery};
 use butler_plugin_api::{DeliveryError, HttpError, OperationError, Plugin, StartError};
 use serde_json::{Value, json};
 
@@ -128,4 +128,9 @@ fn start_refuses_other_schemes_and_the_manifest_says_what_it_can() {
     let properties = manifest.settings_schema["properties"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(properties, ["format", "headers", "method", "query", "timeout", "tls", "url"]);
     assert_eq!(manifest.settings_schema["additionalProperties"], false);
+}
+
+#[test]
+fn it_keeps_the_rules_of_the_house() {
+    conformance::<Webhook>(json!({ "url": "https://a.test/hook" }));
 }

@@ -150,7 +150,7 @@ async fn a_refused_event_is_dead_at_once_visible_and_told_to_others_once() {
     }
     let told = watch.wait(1).await[0].json();
     assert_eq!(told["kind"], "delivery.dead");
-    let data = &told["data"];
+    let data = &told["data"]["dead"];
     assert_eq!((&data["instance"], &data["count"]), (&json!("bad"), &json!(1)), "{told}");
     assert_eq!(
         (&data["last"]["kind"], &data["last"]["task"]),

@@ -194,7 +194,8 @@ async fn assert_memory(butler: &Butler, sink: &Sink, old: &Old) {
 
     // What was not said of deaths is said.
     let notice = sink.wait_where("the notice", |request| request.target == "/notices").await.json();
-    assert_eq!((&notice["data"]["instance"], &notice["data"]["count"]), (&json!("refused"), &json!(2)), "{notice}");
+    let dead = &notice["data"]["dead"];
+    assert_eq!((&dead["instance"], &dead["count"]), (&json!("refused"), &json!(2)), "{notice}");
 
     // What was given up, suppressed or delivered can be sent again.
     for state in ["dead", "suppressed", "delivered"] {

@@ -226,7 +226,7 @@ async fn notices(by: i64) {
     // As if the quarter of an hour were over now: what was not said is said by the next round.
     sqlite(&store, "UPDATE dead_notices SET at = at - 15 * 60 * 1000;");
     let notice = watch.wait(2).await[1].json();
-    assert_eq!(notice["data"]["count"], 2, "{notice}");
+    assert_eq!(notice["data"]["dead"]["count"], 2, "{notice}");
     assert_eq!((told().await, watch.received().len()), (Some(2), 2));
 }
 

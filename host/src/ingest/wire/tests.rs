@@ -160,7 +160,7 @@ fn an_engine_message_is_an_app_reload() {
     let expected = serde_json::json!({
         "app": { "id": A, "name": "", "tags": [], "customProperties": {} },
         "log": { "timestamp": DATE, "level": "ERROR", "message": "Script error;line 3" },
-        "node": "h", "user": "DIR\\joe", "sessionId": "S1"
+        "node": "h", "user": "DIR\\joe", "session": { "id": "S1" }
     });
     assert_eq!(serde_json::to_value(&engine.data).unwrap(), expected);
     assert_eq!(keys(&engine, 60_000), [format!("app:{A}:s1:failed:a1"), format!("app:{A}:s1:failed:b1")]);

@@ -65,7 +65,11 @@ fn now() -> i64 {
 fn heard(task: &str, execution: Option<&str>) -> Data {
     Data {
         task: Some(Task { id: task.to_owned(), name: "Task of the line".to_owned(), ..Task::default() }),
-        app: Some(App { id: Site::SAMPLE_APP.to_owned(), name: "App of the line".to_owned(), ..App::default() }),
+        app: Some(Box::new(App {
+            id: Site::SAMPLE_APP.to_owned(),
+            name: "App of the line".to_owned(),
+            ..App::default()
+        })),
         execution: execution.map(|id| Execution { id: Some(id.to_owned()), ..Execution::default() }),
         log: Some(LogLine { message: "Max retries reached".to_owned(), ..LogLine::default() }),
         node: Some("node-of-the-line".to_owned()),

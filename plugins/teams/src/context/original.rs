@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use butler_plugin_api::{App, Delivery, Execution, Instance, Task};
+use butler_plugin_api::{App, Delivery, Execution, Instance, Service, Task};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
@@ -43,6 +43,9 @@ pub(super) fn add(
         add_app(&mut variables, app);
         variables.put("appUrl", instance.links.app(&app.id).filter(|_| !app.id.is_empty()));
     }
+    if let Some(service) = &data.service {
+        add_service(&mut variables, service);
+    }
     if let Some(log) = &data.log {
         variables.text("logTimeStamp", &log.timestamp);
         variables.text("logLevel", &log.level);
@@ -73,6 +76,21 @@ pub(super) fn add(
         .map(|link| json!({ "id": link.id, "linkText": link.link_text, "comment": link.comment, "url": link.url }));
     variables.put("genericUrls", Some(Value::Array(custom.collect())));
     variables.text("butlerVersion", &instance.host_version);
+}
+
+fn add_service(variables: &mut Variables<'_>, service: &Service) {
+    for (name, value) in [
+        ("host", &service.host),
+        ("serviceStatus", &service.state),
+        ("servicePrevStatus", &service.previous_state),
+        ("serviceName", &service.name),
+        ("serviceDisplayName", &service.display_name),
+        ("serviceFriendlyName", &service.friendly_name),
+        ("serviceStartType", &service.start_type),
+        ("serviceExePath", &service.exe_path),
+    ] {
+        variables.put(name, value.clone());
+    }
 }
 
 fn add_task(variables: &mut Variables<'_>, task: &Task, is_missing: bool) {

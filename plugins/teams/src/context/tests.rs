@@ -83,17 +83,46 @@ fn a_task_that_never_runs_again_says_so() {
 
 #[test]
 fn further_facts_are_variables_but_take_no_name() {
-    let mut delivery = sample_delivery("service.stopped");
-    let other = serde_json::json!({ "serviceName": "Engine", "user": "x", "daysLeft": 3, "list": ["a", 1], "event": "mine",
+    let mut delivery = sample_delivery("moon.risen");
+    let other = serde_json::json!({ "serviceName": "Engine", "daysLeft": 3, "list": ["a", 1], "event": "mine",
                                     "disk": { "freeBytes": 7, "deep": { "x": 1 } } });
     delivery.event.data.other = serde_json::from_value(other).unwrap();
     let context = facts(&delivery, &[], &[]).context(Cut::NONE);
-    assert_eq!((&context["serviceName"], &context["event"]["kind"]), (&"Engine".into(), &"service.stopped".into()));
+    assert_eq!((&context["serviceName"], &context["event"]["kind"]), (&"Engine".into(), &"moon.risen".into()));
+    let expected = [
+        "Node=sense1",
+        "Days left=3",
+        "Disk free bytes=7",
+        "Event=mine",
+        "List=a, 1",
+        "Message=a sample",
+        "Service name=Engine",
+    ];
+    assert_eq!(rows(&context), expected);
+}
+
+#[test]
+fn sections_are_rows_and_services_have_the_variables_of_the_original() {
+    let context = facts(&sample_delivery("service.stopped"), &[], &[]).context(Cut::NONE);
+    for (name, value) in [
+        ("host", "sense1"),
+        ("serviceStatus", "STOPPED"),
+        ("servicePrevStatus", "RUNNING"),
+        ("serviceName", "QlikSenseEngineService"),
+        ("serviceDisplayName", "Qlik Sense Engine Service"),
+        ("serviceFriendlyName", "Engine"),
+        ("serviceStartType", "Automatic"),
+    ] {
+        assert_eq!(context[name], value, "{name}");
+    }
+    assert!(context["serviceExePath"].as_str().unwrap().ends_with(" --service"));
+    assert!(rows(&context).contains(&"Service previous state=RUNNING".to_owned()), "{:?}", rows(&context));
+}
+
+/// The list of facts, as `title=value`.
+fn rows(context: &Value) -> Vec<String> {
     let rows = context["facts"].as_array().unwrap().iter();
-    let rows: Vec<_> = rows.map(|row| format!("{}={}", row["title"], row["value"]).replace('"', "")).collect();
-    let expected =
-        ["Node=sense1", "Days left=3", "Disk free bytes=7", "Event=mine", "List=a, 1", "Service name=Engine", "User=x"];
-    assert_eq!(rows, expected);
+    rows.map(|row| format!("{}={}", row["title"], row["value"]).replace('"', "")).collect()
 }
 
 #[test]

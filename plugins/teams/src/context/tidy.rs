@@ -93,7 +93,7 @@ fn facts(data: &Data) -> Value {
     row("Owner", data.app.as_ref().and_then(|app| app.owner.as_ref()).map_or("", |owner| &owner.name));
     row("Node", data.node.as_deref().unwrap_or_default());
     row("User", &data.user.as_deref().unwrap_or_default().replace('\\', "/"));
-    for (name, value) in &data.other {
+    for (name, value) in &data.further() {
         match value {
             Value::Object(fields) => {
                 for (field, value) in fields {
