@@ -50,8 +50,8 @@
 //! butler_plugin_api::export!(Chat);
 //! ```
 //!
-//! Copy the built library into one of the host's `pluginDirs`, add `- use: chat` with its settings to `plugins:` of the
-//! host's config, and start the host.
+//! `butler plugins new chat` writes such a crate, with tests. The guide for authors, from the first plugin to shipping it, is
+//! the `README.md` of this crate; these pages are the reference.
 //!
 //! # Rules of the house
 //!
@@ -134,3 +134,8 @@ macro_rules! export {
         };
     };
 }
+
+/// The guide for authors: its examples are compiled as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Guide;

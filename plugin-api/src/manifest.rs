@@ -145,6 +145,13 @@ impl Manifest {
         self
     }
 
+    /// Names the kinds of events that the plugin emits.
+    #[must_use]
+    pub fn emits(mut self, kinds: &[&str]) -> Self {
+        self.emits = kinds.iter().map(ToString::to_string).collect();
+        self
+    }
+
     /// Adds an operation that [`Plugin::invoke`](crate::Plugin::invoke) answers.
     #[must_use]
     pub fn operation(mut self, name: &str) -> Self {

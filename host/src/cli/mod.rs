@@ -3,6 +3,7 @@
 mod check;
 mod client;
 mod deliveries;
+mod new;
 mod pin;
 mod plugins;
 mod reload;

@@ -1,4 +1,4 @@
-//! `butler plugins`: which plugins are there, who uses them, and which files are trusted.
+//! `butler plugins`: which plugins are there, who uses them, which files are trusted, and how a new one begins.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::OptionalConfigFile;
+use super::new::New;
 use crate::config::Document;
 use crate::plugins::{SearchPath, open_file};
 
@@ -21,6 +22,8 @@ pub(super) enum Plugins {
     },
     /// Write the SHA-256 of the plugins' files into the config: then no other files are opened. Again after an update.
     Pin(super::pin::Pin),
+    /// Write the crate of a new plugin, with tests, into the present folder.
+    New(New),
 }
 
 #[derive(Serialize)]
@@ -44,6 +47,7 @@ impl Plugins {
         match self {
             Self::List { file, json } => list(&file, json),
             Self::Pin(pin) => pin.run(),
+            Self::New(new) => new.run(),
         }
     }
 }
