@@ -203,6 +203,9 @@ fn refuse_writable(_: &Path) -> Result<(), PluginError> {
     Ok(())
 }
 
+/// Longest time for one call of `deliver` in seconds: a plugin that hangs must be noticed some day.
+const MAX_DEADLINE: u32 = 3600;
+
 /// Where the manifest says something that cannot be: the author's fault, told as such.
 pub fn manifest_fault(manifest: &Manifest) -> Option<String> {
     if !(1..=1000).contains(&manifest.batch.max) {
@@ -210,6 +213,10 @@ pub fn manifest_fault(manifest: &Manifest) -> Option<String> {
     }
     if !(1..=1000).contains(&manifest.concurrency) {
         return Some(format!("its manifest asks for a concurrency of {}, 1 to 1000 is possible", manifest.concurrency));
+    }
+    if !(1..=MAX_DEADLINE).contains(&manifest.deadline_seconds) {
+        let asked = manifest.deadline_seconds;
+        return Some(format!("its manifest asks for a deadline of {asked} s, 1 to {MAX_DEADLINE} are possible"));
     }
     None
 }

@@ -1,5 +1,7 @@
 //! Plugins: finding and opening their files, running their instances, serving them.
 
+mod answers;
+mod chain;
 mod discover;
 mod flood;
 mod http;
@@ -9,6 +11,7 @@ mod metrics;
 mod services;
 mod worker;
 
+pub use chain::{MAX_DEPTH, depth};
 pub use discover::{PluginError, SearchPath, check_file, file_name, hash, manifest_fault, open_file};
 pub use http::HttpClients;
 pub use instance::{Condition, Instance, Statistics};
