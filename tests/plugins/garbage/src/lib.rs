@@ -1,6 +1,6 @@
 //! A plugin for the end-to-end tests that answers with the texts of its settings, whatever was asked.
 //!
-//! In its texts `HUGE` stands for 5 MB, `ENDLESS` for 70 MB. `BUTLER_E2E_MANIFEST` in the environment is its manifest, if it is there; with
+//! In its texts `HUGE` stands for 1 MB, `ENDLESS` for 70 MB. `BUTLER_E2E_MANIFEST` in the environment is its manifest, if it is there; with
 //! `BUTLER_E2E_ENDPOINT` it has an endpoint.
 
 use std::time::Duration;
@@ -21,7 +21,7 @@ impl Garbage {
 fn grown(text: &str) -> String {
     match text {
         "ENDLESS" => "x".repeat(70 << 20),
-        text => text.replace("HUGE", &"x".repeat(5 << 20)),
+        text => text.replace("HUGE", &"x".repeat(1 << 20)),
     }
 }
 
