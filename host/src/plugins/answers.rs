@@ -65,10 +65,7 @@ pub(super) fn health(secrets: &Secrets, health: Health) -> Health {
     }
 }
 
-pub(super) fn operation(
-    secrets: &Secrets,
-    answer: Result<Value, OperationError>,
-) -> Result<Value, OperationError> {
+pub(super) fn operation(secrets: &Secrets, answer: Result<Value, OperationError>) -> Result<Value, OperationError> {
     match answer {
         Ok(mut value) => {
             let length = value.to_string().len();

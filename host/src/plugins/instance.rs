@@ -336,13 +336,10 @@ impl Instance {
             let said = handle.health();
             async move { answers::health(&secrets, said.await) }
         };
-        let health = match worker.call(HEALTH_DEADLINE, ask).await {
-            Ok(health) => health,
-            Err(_) => {
-                self.suspect(&worker);
-                Health::Bad("it did not say how it is".to_owned())
-            }
-        };
+        let health = worker.call(HEALTH_DEADLINE, ask).await.unwrap_or_else(|_| {
+            self.suspect(&worker);
+            Health::Bad("it did not say how it is".to_owned())
+        });
         let before =
             std::mem::replace(&mut *self.health.lock().unwrap_or_else(PoisonError::into_inner), health.clone());
         if before != health {

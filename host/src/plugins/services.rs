@@ -235,7 +235,9 @@ async fn emit(shared: &Shared, instance: &str, chains: &Chains, input: Value) ->
     }
     let size = call.data.to_string().len();
     if size > MAX_DATA {
-        return Err(ServiceError::Quota(format!("the data of the event has {size} bytes, at most {MAX_DATA} are taken")));
+        return Err(ServiceError::Quota(format!(
+            "the data of the event has {size} bytes, at most {MAX_DATA} are taken"
+        )));
     }
     let key = call.key.map(|key| emit_key(&shared.secrets, &key)).transpose()?;
     // Others get it, and it is kept and shown.
@@ -280,7 +282,9 @@ fn emit_key(secrets: &Secrets, key: &str) -> Result<String, ServiceError> {
     }
     Ok(match secrets.redact(key) {
         Cow::Borrowed(_) => key.to_owned(),
-        Cow::Owned(_) => Sha256::digest(key).iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}")),
+        Cow::Owned(_) => {
+            Sha256::digest(key).iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+        }
     })
 }
 
@@ -296,7 +300,10 @@ struct MetricsCall {
 fn metrics(shared: &Shared, instance: &str, input: Value) -> Result<Value, ServiceError> {
     let mut call: MetricsCall = serde_json::from_value(input).map_err(|error| unsupported(&error))?;
     let tells = |text: &str| matches!(shared.secrets.redact(text), Cow::Owned(_));
-    if call.name.len() > MAX_LABEL || call.labels.len() > MAX_LABELS || call.labels.keys().any(|label| label.len() > MAX_LABEL) {
+    if call.name.len() > MAX_LABEL
+        || call.labels.len() > MAX_LABELS
+        || call.labels.keys().any(|label| label.len() > MAX_LABEL)
+    {
         let text = format!("a metric's names have at most {MAX_LABEL} bytes, and it has at most {MAX_LABELS} labels");
         return Err(ServiceError::Quota(text));
     }

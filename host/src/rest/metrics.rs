@@ -12,8 +12,8 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use super::answer::Answer;
 use super::context::Context;
 use crate::config::Secrets;
-use crate::observe::{self, TaskState};
 use crate::observe::exposition::{Exposition, Kind};
+use crate::observe::{self, TaskState};
 use crate::plugins::{Condition, Instance, Series, Statistics};
 use crate::store::now_ms;
 

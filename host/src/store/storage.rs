@@ -150,12 +150,13 @@ async fn set(
         .fetch_optional(&mut *connection)
         .await?
         .unwrap_or_default();
-    let before: Option<i64> =
-        sqlx::query_scalar("SELECT octet_length(key) + octet_length(value) FROM storage WHERE instance = ? AND key = ?")
-            .bind(instance)
-            .bind(key)
-            .fetch_optional(&mut *connection)
-            .await?;
+    let before: Option<i64> = sqlx::query_scalar(
+        "SELECT octet_length(key) + octet_length(value) FROM storage WHERE instance = ? AND key = ?",
+    )
+    .bind(instance)
+    .bind(key)
+    .fetch_optional(&mut *connection)
+    .await?;
     let needed = i64::try_from(key.len() + value.len()).unwrap_or(i64::MAX);
     if before.is_none() && count >= MAX_VALUES {
         return Ok(Room::NoValues);

@@ -78,33 +78,40 @@ fn a_plugin_that_blocks_in_its_manifest_is_refused() {
 
 /// Half a minute passes before a start is given up and before a health is asked for.
 #[tokio::test]
-async fn a_start_and_a_health_that_block_panic_or_never_end_are_told() {
+async fn a_start_that_blocks_and_a_health_that_blocks_panics_or_makes_no_sense_are_told() {
     let healthy = Sink::start().await;
     let butler = start(
         &[
             rogue("start", "fault: block, at: start"),
             rogue("blocks", "fault: block, at: health"),
             rogue("panics", "fault: panic, at: health"),
-            entry("garbage", "makes-no-sense", "health: '{\"state\": HUGE', deliver: '[{ \"outcome\": \"delivered\" }]'"),
+            rogue("tells", "secret: 'a ${env:BUTLER_E2E_SECRET}'"),
+            entry(
+                "garbage",
+                "makes-no-sense",
+                "health: '{\"state\": HUGE', deliver: '[{ \"outcome\": \"delivered\" }]'",
+            ),
         ],
         &healthy,
-        &[],
+        &[("BUTLER_E2E_SECRET", "k9#Vq/7w")],
     )
     .await;
     for name in ["blocks", "panics"] {
         wait_state(&butler, name, "running").await;
     }
     assert_served(&butler, &healthy).await;
-    let bad = async |name: &str, message: &str| {
+    let told = async |name: &str, state: &str, message: &str| {
         wait_for(&format!("the health of {name}; log:\n{}", end_of(&butler.log())), || async {
             let health = instance(&butler, name).await["health"].clone();
-            let fits = health["state"] == "bad" && health["message"].as_str().is_some_and(|text| text.contains(message));
+            let fits =
+                health["state"] == state && health["message"].as_str().is_some_and(|text| text.contains(message));
             fits.then_some(())
         })
         .await;
     };
-    bad("panics", "panicked: the rogue was told to panic at Health").await;
-    bad("makes-no-sense", "the plugin's health cannot be read").await;
+    told("panics", "bad", "panicked: the rogue was told to panic at Health").await;
+    told("makes-no-sense", "bad", "the plugin's health cannot be read").await;
+    told("tells", "degraded", "a [redacted]").await;
     // The health has its own, longer deadline: a delivery is found out earlier.
     butler.send(&[failure(&fields())]);
     wait_state(&butler, "blocks", "stuck").await;

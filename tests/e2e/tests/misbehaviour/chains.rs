@@ -56,7 +56,8 @@ async fn assert_ended(butler: &Butler, listener: &Sink, chains: usize) {
     .await;
     assert_eq!(depths(butler).await, all, "the ninth is kept, and leads to nothing");
     assert_eq!(listener.received().len(), 8 * chains, "the ninth goes to nobody");
-    let told: Vec<Value> = listener.received().iter().map(|request| request.json()["data"]["chainDepth"].clone()).collect();
+    let told: Vec<Value> =
+        listener.received().iter().map(|request| request.json()["data"]["chainDepth"].clone()).collect();
     assert!(told.iter().all(|depth| depth.as_u64() <= Some(8)), "{told:?}");
 }
 

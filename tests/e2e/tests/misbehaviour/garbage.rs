@@ -19,7 +19,11 @@ async fn outcomes_that_make_no_sense_are_failed_attempts() {
         ("two", &two, "the plugin answered 1 deliveries with 2 outcomes"),
         ("unknown", r#"[{ "outcome": "perhaps" }]"#, "unknown variant `perhaps`"),
         ("no-message", r#"[{ "outcome": "retry" }]"#, "missing field `message`"),
-        ("negative", r#"[{ "outcome": "retry", "message": "m", "afterMs": -1 }]"#, "the plugin's outcomes cannot be read: "),
+        (
+            "negative",
+            r#"[{ "outcome": "retry", "message": "m", "afterMs": -1 }]"#,
+            "the plugin's outcomes cannot be read: ",
+        ),
         ("deep", "[[[[HUGE", "the plugin's outcomes cannot be read: "),
         ("endless", r#"[{ "outcome": "retry", "message": "HUGE" }]"#, "xxxxxxxx"),
         ("late", r#"[{ "outcome": "retry", "message": "come back", "afterMs": 18446744073709551615 }]"#, "come back"),
