@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::abi::HostHandle;
-use crate::abi::plugin::Scoped;
+use crate::abi::plugin::{Scope, Scoped};
 use crate::services::{Emitted, Http, Metrics, Qlik, ServiceError, Storage};
 
 /// What the host says about itself and the instance when it creates it.
@@ -147,8 +147,11 @@ impl Host {
     {
         let (future, handle) = abortable(future);
         let scoped = Scoped::new(self.clone(), future);
+        let host = self.clone();
         self.handle.spawn(async move {
             if let Err(panic) = scoped.await {
+                // Said by this instance, not by the first one of the library.
+                let _scope = Scope::enter(&host);
                 tracing::error!("a background task panicked: {panic}");
             }
         });

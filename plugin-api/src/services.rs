@@ -73,7 +73,10 @@ pub struct Emitted {
 }
 
 pub(crate) async fn emit(host: &Host, kind: &str, data: Value, key: Option<String>) -> Result<Emitted, ServiceError> {
-    let answer = host.invoke("emit", &json!({ "kind": kind, "data": data, "key": key })).await?;
+    // By the delivery the host knows which event led to this one, and ends chains that never would.
+    let delivery = crate::abi::plugin::current_delivery();
+    let input = json!({ "kind": kind, "data": data, "key": key, "delivery": delivery.as_deref() });
+    let answer = host.invoke("emit", &input).await?;
     serde_json::from_value(answer).map_err(|error| ServiceError::Failed(error.to_string()))
 }
 

@@ -2,7 +2,9 @@
 
 pub mod exposition;
 mod logging;
+mod process;
 mod tasks;
 
 pub use logging::{init as init_logging, set_level};
+pub use process::{ProcessUsage, process_usage};
 pub use tasks::{TaskState, TaskStates};

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::condition::{Conditions, FieldPath, Verdict};
 use crate::config::{OnUnknown, PluginEntry, Rule};
+use crate::plugins::{MAX_DEPTH, depth};
 use crate::store::{NewDelivery, ThrottleKey};
 
 /// The routes of all instances.
@@ -63,6 +64,10 @@ impl Router {
 
     /// The deliveries to make for an event; at most one for each instance.
     pub fn route(&self, event: &Event) -> Vec<NewDelivery> {
+        if depth(&event.data) > MAX_DEPTH {
+            // Instances answer each other without end; said in the log when it was emitted.
+            return Vec::new();
+        }
         // The data of an event cannot fail to be written: its keys are texts.
         let document = serde_json::to_value(event).unwrap_or_default();
         self.routes.iter().filter_map(|route| route.delivery(event, &document)).collect()
@@ -220,6 +225,15 @@ mod tests {
                 .len(),
             1
         );
+    }
+
+    #[test]
+    fn a_chain_of_events_that_is_too_long_ends() {
+        let manifest = Manifest::new("x", "");
+        let entry = entry(json!({ "use": "x", "on": [{ "events": ["*"] }] }));
+        let of_depth = |depth: u64| event("node.silent", "instance:y", json!({ "chainDepth": depth }));
+        assert_eq!(routed(&entry, &manifest, &of_depth(MAX_DEPTH)).len(), 1);
+        assert!(routed(&entry, &manifest, &of_depth(MAX_DEPTH + 1)).is_empty());
     }
 
     #[test]

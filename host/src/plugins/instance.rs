@@ -13,8 +13,10 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
+use super::answers;
+use super::chain::Chains;
 use super::flood::FloodGate;
-use super::services::{Services, Shared};
+use super::services::{Calls, Services, Shared};
 use super::worker::{CallError, Worker};
 use crate::config::{OnStuck, PluginEntry};
 use crate::stop::stopping;
@@ -31,6 +33,8 @@ const STUCK_PATIENCE: Duration = Duration::from_secs(10);
 const MAX_LEAKS: u32 = 2;
 /// So many panics in a row restart the instance.
 const MAX_PANICS: u32 = 5;
+/// Longest text of a panic in the log.
+const MAX_PANIC: usize = 8 << 10;
 const RESTART_WAITS: [u64; 6] = [1, 2, 5, 15, 30, 60];
 
 /// How an instance is.
@@ -92,7 +96,9 @@ pub struct Instance {
     worker: Mutex<Option<Arc<Worker>>>,
     condition: watch::Sender<Condition>,
     health: Mutex<Health>,
+    chains: Arc<Chains>,
     panics: AtomicU32,
+    /// Threads that were given up because they were blocked.
     leaks: AtomicU32,
     restart: Notify,
     /// How deliveries went.
@@ -122,6 +128,7 @@ impl Instance {
             worker: Mutex::new(None),
             condition: watch::Sender::new(Condition::Starting),
             health: Mutex::new(Health::Good),
+            chains: Arc::default(),
             panics: AtomicU32::new(0),
             leaks: AtomicU32::new(0),
             restart: Notify::new(),
@@ -163,6 +170,16 @@ impl Instance {
         }
     }
 
+    /// Threads that were given up because the plugin blocked them: they are there until Butler ends.
+    pub fn abandoned_threads(&self) -> u32 {
+        self.leaks.load(Ordering::Relaxed)
+    }
+
+    /// Events that it emitted and that nobody gets, since they end a chain that is too long.
+    pub fn chains_cut(&self) -> u64 {
+        self.chains.cut()
+    }
+
     fn set(&self, condition: Condition) {
         self.condition.send_replace(condition);
     }
@@ -176,18 +193,26 @@ impl Instance {
         self.set(Condition::Starting);
         let max_level = self.document.log_level;
         let instance: Arc<str> = self.document.name.as_str().into();
-        let shared = self.shared.clone();
+        let (shared, chains) = (self.shared.clone(), self.chains.clone());
         let made =
             Worker::start(&self.library, self.document.clone(), self.entry.settings.clone(), |spawner, alive| {
-                Arc::new(Services { instance, shared, spawner, alive, max_level, flood: FloodGate::new() })
+                let (flood, calls) = (FloodGate::new(), Calls::default());
+                Arc::new(Services { instance, shared, spawner, alive, max_level, flood, calls, chains })
                     as Arc<dyn HostServices>
             });
         let worker = match made {
             Ok(worker) => Arc::new(worker),
             Err(error) => return Err(StartError::Unavailable(format!("the system gives it no thread: {error}"))),
         };
-        let result = match worker.call(START_DEADLINE, PluginHandle::start).await {
-            Ok(result) => result.map_err(|error| self.redact_start(error)),
+        // Known from now on, so that a stop finds it while it starts.
+        *self.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker.clone());
+        let secrets = self.shared.secrets.clone();
+        let start = move |handle: &PluginHandle| {
+            let started = handle.start();
+            async move { started.await.map_err(|error| answers::start_error(&secrets, error)) }
+        };
+        let result = match worker.call(START_DEADLINE, start).await {
+            Ok(result) => result,
             Err(CallError::Deadline) => {
                 Err(StartError::Unavailable(format!("it did not start within {} s", START_DEADLINE.as_secs())))
             }
@@ -195,23 +220,37 @@ impl Instance {
         };
         if result.is_ok() {
             self.panics.store(0, Ordering::Relaxed);
-            *self.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
             self.set(Condition::Running);
         } else {
+            self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
             worker.abandon();
-            let discarded = worker.clone();
-            tokio::spawn(async move { discarded.stop(PROBE).await });
+            if !worker.stop(PROBE).await {
+                self.give_up_thread();
+            }
         }
         result
     }
 
-    fn redact_start(&self, error: StartError) -> StartError {
-        let redact = |text: String| self.shared.secrets.redact(&text).into_owned();
-        match error {
-            StartError::Config(text) => StartError::Config(redact(text)),
-            StartError::Unavailable(text) => StartError::Unavailable(redact(text)),
-            StartError::Panicked(text) => StartError::Panicked(redact(text)),
+    /// A thread does not end: nothing can be done about it.
+    fn give_up_thread(&self) {
+        let leaks = self.leaks.fetch_add(1, Ordering::Relaxed) + 1;
+        tracing::error!(
+            instance = self.name(),
+            abandoned_threads = leaks,
+            "the plugin blocks its thread, which is given up; it is there until Butler ends"
+        );
+    }
+
+    /// Whether it has used up the threads that it may block; then it is given up.
+    fn used_up(&self) -> bool {
+        let leaks = self.leaks.load(Ordering::Relaxed);
+        let used_up = leaks > MAX_LEAKS;
+        if used_up {
+            let message = format!("blocked its thread {leaks} times; restart Butler after mending the cause");
+            tracing::error!(instance = self.name(), "{message}");
+            self.set(Condition::Failed { message });
         }
+        used_up
     }
 
     /// Keeps it running until `stop`: starts it, starts it again after failures, asks for its health. `refused` is
@@ -220,7 +259,12 @@ impl Instance {
         let mut failures = 0;
         let mut ran = false;
         loop {
-            match self.start().await {
+            let started = tokio::select! {
+                started = self.start() => started,
+                // Whoever stops it ends its thread.
+                () = stopping(&mut stop) => return,
+            };
+            match started {
                 Ok(()) => tracing::info!(instance = self.name(), plugin = self.manifest().name, "started"),
                 Err(StartError::Config(message)) => {
                     self.set(Condition::Failed { message: message.clone() });
@@ -232,6 +276,7 @@ impl Instance {
                     }
                     return;
                 }
+                Err(_) if self.used_up() => return,
                 Err(error) => {
                     let wait = RESTART_WAITS[failures.min(RESTART_WAITS.len() - 1)];
                     failures += 1;
@@ -249,11 +294,7 @@ impl Instance {
             if !self.tend(&mut stop).await {
                 return;
             }
-            let leaks = self.leaks.load(Ordering::Relaxed);
-            if leaks > MAX_LEAKS {
-                let message = format!("blocked its thread {leaks} times; restart Butler after mending the cause");
-                tracing::error!(instance = self.name(), "{message}");
-                self.set(Condition::Failed { message });
+            if self.used_up() {
                 return;
             }
             // One that ran for long was well: its next failure is a first one.
@@ -280,7 +321,7 @@ impl Instance {
                     self.set(Condition::Starting);
                     let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
                     if let Some(worker) = worker && !worker.stop(PROBE).await {
-                        self.leaks.fetch_add(1, Ordering::Relaxed);
+                        self.give_up_thread();
                     }
                     return true;
                 }
@@ -290,17 +331,15 @@ impl Instance {
 
     async fn ask_health(&self) {
         let Some(worker) = self.worker() else { return };
-        let answer = worker.call(HEALTH_DEADLINE, PluginHandle::health).await;
-        let redact = |text: String| self.shared.secrets.redact(&text).into_owned();
-        let health = match answer {
-            Ok(Health::Good) => Health::Good,
-            Ok(Health::Degraded(text)) => Health::Degraded(redact(text)),
-            Ok(Health::Bad(text)) => Health::Bad(redact(text)),
-            Err(_) => {
-                self.suspect(&worker);
-                Health::Bad("it did not say how it is".to_owned())
-            }
+        let secrets = self.shared.secrets.clone();
+        let ask = move |handle: &PluginHandle| {
+            let said = handle.health();
+            async move { answers::health(&secrets, said.await) }
         };
+        let health = worker.call(HEALTH_DEADLINE, ask).await.unwrap_or_else(|_| {
+            self.suspect(&worker);
+            Health::Bad("it did not say how it is".to_owned())
+        });
         let before =
             std::mem::replace(&mut *self.health.lock().unwrap_or_else(PoisonError::into_inner), health.clone());
         if before != health {
@@ -360,7 +399,19 @@ impl Instance {
             |message: String| vec![Outcome::Retry { message, after_ms: None, progress: None, panicked: false }; count];
         let Some(worker) = self.worker() else { return retry("the instance is not running".to_owned()) };
         let deadline = Duration::from_secs(u64::from(self.manifest().deadline_seconds.max(1)));
-        let answer = worker.call(deadline, move |handle| handle.deliver(&deliveries)).await;
+        let under_way = self.chains.begin(&deliveries);
+        let secrets = self.shared.secrets.clone();
+        let deliver = move |handle: &PluginHandle| {
+            let answer = handle.deliver(&deliveries);
+            async move {
+                match answer.await {
+                    Ok(outcomes) => Ok(outcomes.into_iter().map(|one| answers::outcome(&secrets, one)).collect()),
+                    Err(message) => Err(answers::text(&secrets, message)),
+                }
+            }
+        };
+        let answer: Result<Result<Vec<Outcome>, String>, CallError> = worker.call(deadline, deliver).await;
+        drop(under_way);
         let outcomes = match answer {
             Ok(Ok(outcomes)) => outcomes,
             Ok(Err(message)) => retry(message),
@@ -371,7 +422,7 @@ impl Instance {
             Err(CallError::Gone) => retry("the plugin's thread has ended".to_owned()),
         };
         self.count_panics(&outcomes);
-        outcomes.into_iter().map(|outcome| self.redact(outcome)).collect()
+        outcomes
     }
 
     fn count_panics(&self, outcomes: &[Outcome]) {
@@ -389,17 +440,6 @@ impl Instance {
         }
     }
 
-    fn redact(&self, outcome: Outcome) -> Outcome {
-        let redact = |text: String| self.shared.secrets.redact(&text).into_owned();
-        match outcome {
-            Outcome::Delivered => Outcome::Delivered,
-            Outcome::Retry { message, after_ms, progress, panicked } => {
-                Outcome::Retry { message: redact(message), after_ms, progress, panicked }
-            }
-            Outcome::Reject { message } => Outcome::Reject { message: redact(message) },
-        }
-    }
-
     /// Calls an endpoint: 503 while it does not run, 504 when it takes too long.
     pub async fn call(&self, request: WireRequest) -> WireResponse {
         let error = |status: u16, message: &str| {
@@ -409,18 +449,21 @@ impl Instance {
         let (Condition::Running, Some(worker)) = (self.condition(), self.worker()) else {
             return error(503, &format!("the instance `{}` does not run at present", self.name()));
         };
-        match worker.call(CALL_DEADLINE, move |handle| handle.call(request)).await {
-            Ok(mut response) => {
+        let secrets = self.shared.secrets.clone();
+        let call = move |handle: &PluginHandle| {
+            let answer = handle.call(request);
+            async move { answers::response(&secrets, answer.await) }
+        };
+        match worker.call(CALL_DEADLINE, call).await {
+            Ok(Ok(response)) => {
                 if let Some(panic) = panic_of(&response) {
-                    let panic = self.shared.secrets.redact(&panic).into_owned();
                     tracing::error!(instance = self.name(), panic, "panicked in an endpoint");
                 }
-                if let Ok(text) = std::str::from_utf8(&response.body)
-                    && let std::borrow::Cow::Owned(redacted) = self.shared.secrets.redact(text)
-                {
-                    response.body = redacted.into_bytes();
-                }
                 response
+            }
+            Ok(Err(fault)) => {
+                tracing::error!(instance = self.name(), "an endpoint gives no usable answer: {fault}");
+                error(502, &format!("the instance `{}` gave no usable answer", self.name()))
             }
             Err(CallError::Deadline) => {
                 self.suspect(&worker);
@@ -435,24 +478,15 @@ impl Instance {
         let Some(worker) = self.worker() else {
             return Err(OperationError::Failed("the instance is not running".to_owned()));
         };
-        match worker.call(CALL_DEADLINE, move |handle| handle.invoke(operation, &input)).await {
-            Ok(Ok(value)) => {
-                // The texts in it may hold secrets; JSON stays JSON, since secrets are replaced in their JSON form.
-                let text = value.to_string();
-                Ok(serde_json::from_str(&self.shared.secrets.redact(&text)).unwrap_or(Value::Null))
-            }
-            Ok(Err(error)) => Err(match error {
-                OperationError::Unsupported(text) => OperationError::Unsupported(text),
-                OperationError::Failed(text) => OperationError::Failed(self.shared.secrets.redact(&text).into_owned()),
-                OperationError::Panicked(text) => {
-                    OperationError::Panicked(self.shared.secrets.redact(&text).into_owned())
-                }
-            }),
-            Err(_) => {
-                self.suspect(&worker);
-                Err(OperationError::Failed(format!("no answer within {} s", CALL_DEADLINE.as_secs())))
-            }
-        }
+        let secrets = self.shared.secrets.clone();
+        let invoke = move |handle: &PluginHandle| {
+            let answer = handle.invoke(operation, &input);
+            async move { answers::operation(&secrets, answer.await) }
+        };
+        worker.call(CALL_DEADLINE, invoke).await.unwrap_or_else(|_| {
+            self.suspect(&worker);
+            Err(OperationError::Failed(format!("no answer within {} s", CALL_DEADLINE.as_secs())))
+        })
     }
 
     /// Stops it; false when its thread could not be ended.
@@ -469,5 +503,5 @@ impl Instance {
 /// What the SDK says of a panic in an endpoint.
 fn panic_of(response: &WireResponse) -> Option<String> {
     let options: Value = serde_json::from_str(&response.options).ok()?;
-    options["panicked"].as_str().map(str::to_owned)
+    options["panicked"].as_str().map(|panic| answers::cut(panic.to_owned(), MAX_PANIC))
 }

@@ -1,5 +1,7 @@
 //! Plugins: finding and opening their files, running their instances, serving them.
 
+mod answers;
+mod chain;
 mod discover;
 mod flood;
 mod http;
@@ -10,6 +12,7 @@ mod services;
 mod trust;
 mod worker;
 
+pub use chain::{MAX_DEPTH, depth};
 pub use discover::{PluginError, SearchPath, file_name, open_file};
 pub use http::HttpClients;
 pub use instance::{Condition, Instance, Statistics};

@@ -1,5 +1,6 @@
 //! What the host does for one generation of one instance.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,10 +10,13 @@ use butler_plugin_api::abi::{WireLogRecord, WireRequest, WireResponse};
 use butler_plugin_api::{Data, HttpError, ServiceError, kind};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 
+use super::answers::cut;
+use super::chain::{self, Chains};
 use super::flood::FloodGate;
 use super::http::HttpClients;
 use super::metrics::PluginMetrics;
@@ -20,6 +24,20 @@ use super::worker::Spawner;
 use crate::config::Secrets;
 use crate::qlik::Lookups;
 use crate::store::{Accepted, NewEvent, StorageError, Store, StoreError, now_ms};
+
+/// Calls of services that an instance may have under way; more wait. Each has a task on the main runtime, and those that
+/// write share the one writer of the store with everybody else.
+const CALLS: usize = 32;
+/// The same for HTTP requests, which take long and cost little.
+const REQUESTS: usize = 256;
+/// Longest message of a log record, and longest text of its fields.
+const MAX_RECORD: usize = 32 << 10;
+/// Most bytes of the data of an emitted event, as JSON.
+const MAX_DATA: usize = 1 << 20;
+const MAX_EMIT_KEY: usize = 512;
+const MAX_LABELS: usize = 20;
+/// Longest value of a metric's label, and longest name.
+const MAX_LABEL: usize = 512;
 
 /// What all instances share.
 pub struct Shared {
@@ -47,6 +65,20 @@ pub(super) struct Services {
     pub(super) alive: Arc<AtomicBool>,
     pub(super) max_level: u8,
     pub(super) flood: FloodGate,
+    pub(super) calls: Calls,
+    pub(super) chains: Arc<Chains>,
+}
+
+/// Places for calls of the host.
+pub(super) struct Calls {
+    services: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self { services: Arc::new(Semaphore::new(CALLS)), requests: Arc::new(Semaphore::new(REQUESTS)) }
+    }
 }
 
 /// Ends a task of the main runtime when the plugin drops its future.
@@ -69,10 +101,15 @@ impl HostServices for Services {
         if self.stopped() {
             return Box::pin(std::future::ready(Err(HttpError::Stopped)));
         }
-        let http = self.shared.http.clone();
-        let task = AbortOnDrop(self.shared.runtime.spawn(async move { http.send(request).await }));
+        let (shared, places) = (self.shared.clone(), self.calls.requests.clone());
         Box::pin(async move {
-            let mut task = task;
+            // Never closed.
+            let place = places.acquire_owned().await.map_err(|_| HttpError::Stopped)?;
+            let http = shared.http.clone();
+            let mut task = AbortOnDrop(shared.runtime.spawn(async move {
+                let _place = place;
+                http.send(request).await
+            }));
             (&mut task.0).await.unwrap_or(Err(HttpError::Stopped))
         })
     }
@@ -89,10 +126,9 @@ impl HostServices for Services {
                     "the instance floods the log: records were left out"
                 );
             }
-            let secrets = &self.shared.secrets;
-            let message = secrets.redact(&record.message);
-            let fields = secrets.redact(&record.fields);
-            super::log::forward(&self.instance, record.level, &record.target, &message, &fields);
+            let fit = |text: &str| cut(self.shared.secrets.redact(text).into_owned(), MAX_RECORD);
+            let (target, message, fields) = (fit(&record.target), fit(&record.message), fit(&record.fields));
+            super::log::forward(&self.instance, record.level, &target, &message, &fields);
         }
     }
 
@@ -110,21 +146,27 @@ impl HostServices for Services {
         if self.stopped() {
             return Box::pin(std::future::ready(Err(ServiceError::Stopped)));
         }
-        let shared = self.shared.clone();
-        let instance = self.instance.clone();
-        // Not ended when the plugin drops the future: what was asked for may have been committed already.
-        let task = self.shared.runtime.spawn(async move {
-            let input: Value = serde_json::from_str(&input).map_err(|error| unsupported(&error))?;
-            let answer = match service.as_str() {
-                "storage" => storage(&shared, &instance, input).await,
-                "emit" => emit(&shared, &instance, input).await,
-                "metrics" => metrics(&shared, &instance, input),
-                "qlik" => qlik(&shared, input).await,
-                other => Err(ServiceError::Unsupported(format!("this Butler has no service `{other}`"))),
-            }?;
-            Ok(answer.to_string())
-        });
-        Box::pin(async move { task.await.unwrap_or(Err(ServiceError::Stopped)) })
+        let (shared, instance, chains) = (self.shared.clone(), self.instance.clone(), self.chains.clone());
+        let places = self.calls.services.clone();
+        Box::pin(async move {
+            // Never closed.
+            let place = places.acquire_owned().await.map_err(|_| ServiceError::Stopped)?;
+            let runtime = shared.runtime.clone();
+            // Not ended when the plugin drops the future: what was asked for may have been committed already.
+            let task = runtime.spawn(async move {
+                let _place = place;
+                let input: Value = serde_json::from_str(&input).map_err(|error| unsupported(&error))?;
+                let answer = match service.as_str() {
+                    "storage" => storage(&shared, &instance, input).await,
+                    "emit" => emit(&shared, &instance, &chains, input).await,
+                    "metrics" => metrics(&shared, &instance, input),
+                    "qlik" => qlik(&shared, input).await,
+                    other => Err(ServiceError::Unsupported(format!("this Butler has no service `{other}`"))),
+                }?;
+                Ok(answer.to_string())
+            });
+            task.await.unwrap_or(Err(ServiceError::Stopped))
+        })
     }
 }
 
@@ -178,28 +220,71 @@ struct EmitCall {
     kind: String,
     data: Value,
     key: Option<String>,
+    /// The delivery that it is emitted in.
+    delivery: Option<String>,
 }
 
-async fn emit(shared: &Shared, instance: &str, input: Value) -> Result<Value, ServiceError> {
+async fn emit(shared: &Shared, instance: &str, chains: &Chains, input: Value) -> Result<Value, ServiceError> {
     let call: EmitCall = serde_json::from_value(input).map_err(|error| unsupported(&error))?;
     if let Some(fault) = kind::fault(&call.kind) {
         return Err(ServiceError::Unsupported(fault));
     }
-    let data: Data = serde_json::from_value(call.data).map_err(|error| unsupported(&error))?;
+    if !matches!(shared.secrets.redact(&call.kind), Cow::Borrowed(_)) {
+        return Err(ServiceError::Unsupported("the kind of an event must not hold a secret".to_owned()));
+    }
+    let size = call.data.to_string().len();
+    if size > MAX_DATA {
+        return Err(ServiceError::Quota(format!(
+            "the data of the event has {size} bytes, at most {MAX_DATA} are taken"
+        )));
+    }
+    let key = call.key.map(|key| emit_key(&shared.secrets, &key)).transpose()?;
+    // Others get it, and it is kept and shown.
+    let mut data = call.data;
+    shared.secrets.redact_json(&mut data);
+    let mut data: Data = serde_json::from_value(data).map_err(|error| unsupported(&error))?;
+    let depth = chains.next(call.delivery.as_deref());
+    chain::set_depth(&mut data, depth);
     let now = now_ms();
+    let kind = call.kind.clone();
     let event = NewEvent {
         kind: call.kind,
         time: now,
         received: now,
         source: format!("instance:{instance}"),
-        keys: call.key.map(|key| format!("emit:{instance}:{key}")).into_iter().collect(),
+        keys: key.map(|key| format!("emit:{instance}:{key}")).into_iter().collect(),
         data,
     };
     let accepted = shared.store.accept(vec![event]).await.map_err(|error| store_error(&error))?;
     shared.accepted.notify_one();
     let accepted = accepted.first().copied().ok_or(ServiceError::Stopped)?;
     let duplicate = matches!(accepted, Accepted::Duplicate(_));
-    Ok(json!({ "id": shared.store.event_id(accepted.seq()), "duplicate": duplicate }))
+    let id = shared.store.event_id(accepted.seq());
+    if depth > chain::MAX_DEPTH && !duplicate && chains.count_cut() {
+        tracing::error!(
+            instance,
+            kind,
+            event = id,
+            "events of plugins lead to one another without end: this one is the {depth}th of its chain and goes to nobody, \
+             as will others like it. Give the instances in the chain routes (`on:`) that leave out each other's events; \
+             `butler_chains_cut_total` counts on"
+        );
+    }
+    Ok(json!({ "id": id, "duplicate": duplicate }))
+}
+
+/// The key of an emitted event, as it is kept. One that holds a secret is kept as its hash, so that keys stay apart.
+fn emit_key(secrets: &Secrets, key: &str) -> Result<String, ServiceError> {
+    if key.len() > MAX_EMIT_KEY {
+        let text = format!("the key of the event has {} bytes, at most {MAX_EMIT_KEY} are taken", key.len());
+        return Err(ServiceError::Quota(text));
+    }
+    Ok(match secrets.redact(key) {
+        Cow::Borrowed(_) => key.to_owned(),
+        Cow::Owned(_) => {
+            Sha256::digest(key).iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+        }
+    })
 }
 
 #[derive(Deserialize)]
@@ -212,7 +297,21 @@ struct MetricsCall {
 }
 
 fn metrics(shared: &Shared, instance: &str, input: Value) -> Result<Value, ServiceError> {
-    let call: MetricsCall = serde_json::from_value(input).map_err(|error| unsupported(&error))?;
+    let mut call: MetricsCall = serde_json::from_value(input).map_err(|error| unsupported(&error))?;
+    let tells = |text: &str| matches!(shared.secrets.redact(text), Cow::Owned(_));
+    if call.name.len() > MAX_LABEL
+        || call.labels.len() > MAX_LABELS
+        || call.labels.keys().any(|label| label.len() > MAX_LABEL)
+    {
+        let text = format!("a metric's names have at most {MAX_LABEL} bytes, and it has at most {MAX_LABELS} labels");
+        return Err(ServiceError::Quota(text));
+    }
+    if tells(&call.name) || call.labels.keys().any(|label| tells(label)) {
+        return Err(ServiceError::Unsupported("the name of a metric must not hold a secret".to_owned()));
+    }
+    for text in call.labels.values_mut() {
+        *text = cut(shared.secrets.redact(text).into_owned(), MAX_LABEL);
+    }
     let result = match call.op.as_str() {
         "count" => shared.metrics.count(instance, &call.name, call.labels, call.value),
         "gauge" => shared.metrics.gauge(instance, &call.name, call.labels, call.value),

@@ -12,8 +12,8 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use super::answer::Answer;
 use super::context::Context;
 use crate::config::Secrets;
-use crate::observe::TaskState;
 use crate::observe::exposition::{Exposition, Kind};
+use crate::observe::{self, TaskState};
 use crate::plugins::{Condition, Instance, Series, Statistics};
 use crate::store::now_ms;
 
@@ -57,6 +57,11 @@ fn own(page: &mut Exposition, context: &Context) {
     );
     let uptime = seconds((now_ms() - context.started_ms).max(0));
     page.single("butler_uptime_seconds", Kind::Gauge, "How long Butler has been running", uptime);
+    if let Some(usage) = observe::process_usage() {
+        let help = "Memory of the process in use, plugins included";
+        page.single("butler_resident_memory_bytes", Kind::Gauge, help, usage.resident_bytes);
+        page.single("butler_threads", Kind::Gauge, "Threads of the process, plugins' own included", usage.threads);
+    }
     if let Some(lookups) = &context.lookups {
         let state = lookups.repository().state();
         let help = "Whether the last call to Qlik Sense got an answer";
@@ -136,6 +141,17 @@ fn instances(page: &mut Exposition, context: &Context) {
     for instance in &*instances {
         let labels = [("instance", instance.name()), ("plugin", instance.manifest().name.as_str())];
         page.sample("butler_instance_up", &labels, u8::from(instance.condition() == Condition::Running));
+    }
+    let help = "Threads that the plugin blocked and that were given up: they are there until Butler ends";
+    page.metric("butler_instance_abandoned_threads", Kind::Gauge, help);
+    for instance in &*instances {
+        let labels = [("instance", instance.name())];
+        page.sample("butler_instance_abandoned_threads", &labels, instance.abandoned_threads());
+    }
+    let help = "Events of the instance that go to nobody, since they end a chain of events that is too long";
+    page.metric("butler_chains_cut_total", Kind::Counter, help);
+    for instance in &*instances {
+        page.sample("butler_chains_cut_total", &[("instance", instance.name())], instance.chains_cut());
     }
     let counters: [(&str, &str, Count); 3] = [
         ("butler_deliveries_delivered_total", "Deliveries that arrived", |counts| {

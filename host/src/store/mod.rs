@@ -141,6 +141,7 @@ impl Store {
         let next_event = accept::next_event(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
         deliveries::follow_clock(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
         deliveries::free_leases(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
+        storage::prepare(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
         let readers = SqlitePoolOptions::new().max_connections(3).connect_lazy_with(plain.read_only(true));
         let writer = Writer::start(connection, path.with_extension("reserve"));
         Ok(Self {

@@ -1,12 +1,14 @@
 //! Key-value storage of plugins, with a quota for each instance.
 
 use serde_json::Value;
-use sqlx::SqliteConnection;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::{Store, StoreError, now_ms};
 
 /// Most bytes of keys and values of one instance.
 const QUOTA: i64 = 64 << 20;
+/// Most values of one instance: as many as a list of keys shows.
+const MAX_VALUES: i64 = 10_000;
 const MAX_KEY: usize = 512;
 const MAX_VALUE: usize = 1 << 20;
 
@@ -19,6 +21,11 @@ pub enum StorageError {
     /// The instance's room is used up.
     #[error("the storage of this instance is full ({} MB): delete what is not needed, or give values a time to live", QUOTA >> 20)]
     Full,
+    /// The instance has as many values as it may have.
+    #[error(
+        "the storage of this instance has {MAX_VALUES} values, which is the most: delete what is not needed, or give values a time to live"
+    )]
+    TooMany,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -61,8 +68,11 @@ impl Store {
         }
         let expires = ttl_ms.map(|ttl| now_ms().saturating_add(ttl));
         let input = (instance.to_owned(), key.to_owned(), value, expires);
-        let stored = self.inner.writer.run(input, |input, connection| Box::pin(set(input, connection))).await?;
-        if stored { Ok(()) } else { Err(StorageError::Full) }
+        match self.inner.writer.run(input, |input, connection| Box::pin(set(input, connection))).await? {
+            Room::Enough => Ok(()),
+            Room::NoBytes => Err(StorageError::Full),
+            Room::NoValues => Err(StorageError::TooMany),
+        }
     }
 
     /// Deletes a value; whether there was one.
@@ -98,22 +108,61 @@ impl Store {
     }
 }
 
-/// False when there is no room.
+/// Whether a value found room.
+enum Room {
+    Enough,
+    NoBytes,
+    NoValues,
+}
+
+/// What each instance has in its storage, kept by triggers: to count anew for each value would hold up everybody who waits
+/// for the writer. Temporary, so it is right whatever a store went through before.
+pub(super) async fn prepare(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    let used = |row: &str| format!("octet_length({row}.key) + octet_length({row}.value)");
+    let (new, old) = (used("new"), used("old"));
+    let sql = format!(
+        "PRAGMA temp_store = MEMORY;
+         CREATE TEMP TABLE storage_used (instance TEXT PRIMARY KEY, bytes INTEGER NOT NULL, count INTEGER NOT NULL)
+             WITHOUT ROWID;
+         INSERT INTO storage_used SELECT instance, sum({all}), count(*) FROM storage GROUP BY instance;
+         CREATE TEMP TRIGGER storage_grows AFTER INSERT ON main.storage BEGIN
+             INSERT INTO storage_used VALUES (new.instance, {new}, 1)
+             ON CONFLICT (instance) DO UPDATE SET bytes = bytes + excluded.bytes, count = count + 1;
+         END;
+         CREATE TEMP TRIGGER storage_changes AFTER UPDATE ON main.storage BEGIN
+             UPDATE storage_used SET bytes = bytes + {new} - ({old}) WHERE instance = new.instance;
+         END;
+         CREATE TEMP TRIGGER storage_shrinks AFTER DELETE ON main.storage BEGIN
+             UPDATE storage_used SET bytes = bytes - ({old}), count = count - 1 WHERE instance = old.instance;
+         END;",
+        all = used("storage"),
+    );
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(drop)
+}
+
 async fn set(
     (instance, key, value, expires): &(String, String, String, Option<i64>),
     connection: &mut SqliteConnection,
-) -> sqlx::Result<bool> {
+) -> sqlx::Result<Room> {
     sqlx::query("DELETE FROM storage WHERE expires <= ?").bind(now_ms()).execute(&mut *connection).await?;
-    let used: i64 = sqlx::query_scalar(
-        "SELECT coalesce(sum(length(key) + length(value)), 0) FROM storage WHERE instance = ? AND key <> ?",
+    let (bytes, count): (i64, i64) = sqlx::query_as("SELECT bytes, count FROM storage_used WHERE instance = ?")
+        .bind(instance)
+        .fetch_optional(&mut *connection)
+        .await?
+        .unwrap_or_default();
+    let before: Option<i64> = sqlx::query_scalar(
+        "SELECT octet_length(key) + octet_length(value) FROM storage WHERE instance = ? AND key = ?",
     )
     .bind(instance)
     .bind(key)
-    .fetch_one(&mut *connection)
+    .fetch_optional(&mut *connection)
     .await?;
     let needed = i64::try_from(key.len() + value.len()).unwrap_or(i64::MAX);
-    if used.saturating_add(needed) > QUOTA {
-        return Ok(false);
+    if before.is_none() && count >= MAX_VALUES {
+        return Ok(Room::NoValues);
+    }
+    if (bytes - before.unwrap_or_default()).saturating_add(needed) > QUOTA {
+        return Ok(Room::NoBytes);
     }
     sqlx::query(
         "INSERT INTO storage (instance, key, value, expires) VALUES (?1, ?2, ?3, ?4)
@@ -125,5 +174,5 @@ async fn set(
     .bind(expires)
     .execute(connection)
     .await?;
-    Ok(true)
+    Ok(Room::Enough)
 }

@@ -373,6 +373,30 @@ async fn storage_is_kept_apart_with_time_to_live_and_quota() {
     }
     assert!(matches!(store.storage_set("x", "more", &value, None).await, Err(StorageError::Full)));
     store.storage_set("x", "1", &value, None).await.unwrap();
+    store.storage_set("y", "more", &value, None).await.unwrap();
+    assert!(store.storage_delete("x", "1").await.unwrap());
+    store.storage_set("x", "more", &value, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn storage_has_a_limited_number_of_values_and_knows_it_after_a_restart() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    let fill = async |store: &Store, from: usize, to: usize| {
+        let set = |n: usize| async move { store.storage_set("x", &n.to_string(), &json!(n), None).await };
+        futures_util::future::join_all((from..to).map(set)).await.into_iter().flatten().count()
+    };
+    assert_eq!(fill(store, 0, 9_990).await, 9_990);
+    let fixture = fixture.reopen().await;
+    let store = &fixture.store;
+    assert_eq!(fill(store, 9_990, 10_020).await, 10, "10,000 in all");
+    assert!(matches!(store.storage_set("x", "more", &json!(1), None).await, Err(StorageError::TooMany)));
+    store.storage_set("x", "7", &json!("changed"), None).await.unwrap();
+    store.storage_set("y", "other", &json!(1), None).await.unwrap();
+    store.storage_delete("x", "7").await.unwrap();
+    store.storage_set("x", "short", &json!(1), Some(-1)).await.unwrap();
+    store.storage_set("x", "more", &json!(1), None).await.unwrap();
+    assert!(matches!(store.storage_set("x", "7", &json!(1), None).await, Err(StorageError::TooMany)));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //!
 //! * `types`: what is frozen. Small on purpose; everything that grows is JSON.
 //! * [`plugin`]: the plugin's half, from [`Plugin`](crate::Plugin) to the exported symbol.
+//! * `raw` (feature `testing`): a plugin's half written by hand, for tests of a host with answers that make no sense.
 //! * `host` (feature `host`): the host's half, from a file to safe calls.
 //!
 //! Rules that hold on both sides: no synchronous function runs an author's code (but `manifest`, caught); every future
@@ -12,6 +13,8 @@ pub mod host;
 #[cfg(test)]
 mod layout;
 pub mod plugin;
+#[cfg(feature = "testing")]
+pub mod raw;
 #[cfg_attr(not(feature = "host"), allow(dead_code, reason = "a plugin is called, and calls no plugin"))]
 mod types;
 

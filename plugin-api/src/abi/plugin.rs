@@ -243,9 +243,10 @@ impl<P: Plugin> PluginObject for Adapter<P> {
             }
         };
         let host = self.0.host.clone();
-        let scoped = Scoped::new(host, stop);
+        let scoped = Scoped::new(host.clone(), stop);
         async move {
             if let Err(panic) = scoped.await {
+                let _scope = Scope::enter(&host);
                 tracing::error!("panicked in stop: {panic}");
             }
         }
@@ -380,6 +381,14 @@ impl<F: Future> Future for InDelivery<F> {
         }
         polled
     }
+}
+
+/// The id of the delivery being polled; `None` outside a delivery.
+pub(crate) fn current_delivery() -> Option<Arc<str>> {
+    let current = CURRENT_DELIVERY.take();
+    let id = current.as_ref().map(|(id, _)| id.clone());
+    CURRENT_DELIVERY.set(current);
+    id
 }
 
 /// The key of the next event emitted by the delivery being polled; `None` outside a delivery.

@@ -35,6 +35,8 @@ pub struct Variant {
     pub webhook: &'static str,
     /// Further settings of the store, each with a comma before it.
     pub store: &'static str,
+    /// Further entries of `plugins:`.
+    pub neighbour: &'static str,
 }
 
 impl Lab {
@@ -47,7 +49,7 @@ impl Lab {
 
     /// Text of the config.
     pub fn config(&self, variant: Variant) -> String {
-        let Variant { without_qlik, nobody_wants, script_log, webhook, store } = variant;
+        let Variant { without_qlik, nobody_wants, script_log, webhook, store, neighbour } = variant;
         let folder = self.folder.path().display();
         let qlik = format!(
             "qlik:\n  host: 127.0.0.1\n  user: LAB\\sa\n  certificates: {{ client: {folder}/client.pem, \
@@ -59,7 +61,7 @@ impl Lab {
             "version: 1\n{}scriptLog: {{ enabled: {script_log} }}\nstore: {{ path: butler.db{store} }}\n\
              udp: {{ listen: \"127.0.0.1:0\" }}\nrest: {{ listen: \"127.0.0.1:0\" }}\npluginDirs: [plugins]\nplugins:\n  \
              - use: webhook\n{on}    settings: {{ url: \"{}\"{webhook} }}\n  - use: console\n    on: []\n  - use: teams\n    \
-             on: []\n    settings: {{ webhookUrl: \"{}\" }}\n",
+             on: []\n    settings: {{ webhookUrl: \"{}\" }}\n{neighbour}",
             if without_qlik { "" } else { &qlik },
             self.sink.url("/hook"),
             self.sink.url("/teams"),

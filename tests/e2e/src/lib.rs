@@ -54,7 +54,7 @@ pub fn butler_exe() -> PathBuf {
 }
 
 /// Plugins for tests only. Their files are not named as plugins are, so that no search path finds them by itself.
-const TEST_PLUGINS: [&str; 4] = ["probe", "relay", "other-version", "other-layout"];
+const TEST_PLUGINS: [&str; 6] = ["probe", "relay", "rogue", "garbage", "other-version", "other-layout"];
 
 /// The file of a plugin, as cargo built it. Those for tests only are to be copied under [`plugin_file_name`].
 ///

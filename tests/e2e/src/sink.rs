@@ -150,6 +150,11 @@ impl Sink {
         self.received().into_iter().filter(|received| received.status.is_some_and(|code| code < 300)).collect()
     }
 
+    /// Forgets the requests so far.
+    pub fn forget(&self) {
+        self.lock().received.clear();
+    }
+
     /// The most requests that waited for their answers at the same time.
     pub fn most_at_once(&self) -> usize {
         self.lock().most_waiting

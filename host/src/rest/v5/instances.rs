@@ -21,6 +21,8 @@ struct InstanceRow<'a> {
     description: &'a str,
     condition: Condition,
     health: Health,
+    /// Threads that the plugin blocked and that were given up.
+    abandoned_threads: u32,
     /// Deliveries that wait or are under way.
     open: i64,
     /// Dead ones that are still in the store.
@@ -57,6 +59,7 @@ pub(in super::super) async fn plugins(context: &Context) -> Result<Answer, Failu
                 description: &manifest.description,
                 condition: instance.condition(),
                 health: instance.health(),
+                abandoned_threads: instance.abandoned_threads(),
                 open,
                 dead,
                 last_error: statistics.last_error(),

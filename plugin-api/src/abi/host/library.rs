@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use abi_stable::library::{LibraryError, lib_header_from_path};
-use abi_stable::std_types::RResult;
+use abi_stable::std_types::{RResult, RString};
 use serde_json::Value;
 
 use super::handle::PluginHandle;
@@ -12,6 +13,13 @@ use super::inspect::{InspectError, inspect};
 use super::services::{HostServices, into_box};
 use crate::abi::types::PluginModuleRef;
 use crate::{API_VERSION, Instance, Manifest};
+
+/// A manifest is data: it is there at once, or never.
+const MANIFEST_DEADLINE: Duration = Duration::from_secs(10);
+/// Most bytes of a manifest.
+const MAX_MANIFEST: usize = 4 << 20;
+/// Most characters of what a panic says.
+const MAX_PANIC: usize = 1000;
 
 /// An opened plugin library. It is never closed: its code may be referred to from anywhere.
 pub struct Library {
@@ -76,11 +84,17 @@ impl Library {
             }
             other => loader_error(&other),
         })?;
-        let manifest = match (module.manifest())() {
+        let manifest = match manifest(module)? {
+            RResult::ROk(text) if text.len() > MAX_MANIFEST => {
+                return Err(OpenError::Manifest(format!("{} bytes, at most {MAX_MANIFEST} are taken", text.len())));
+            }
             RResult::ROk(text) => {
                 serde_json::from_str(&text).map_err(|error| OpenError::Manifest(error.to_string()))?
             }
-            RResult::RErr(panic) => return Err(OpenError::Manifest(format!("panicked: {panic}"))),
+            RResult::RErr(panic) => {
+                let panic: String = panic.chars().take(MAX_PANIC).collect();
+                return Err(OpenError::Manifest(format!("panicked: {panic}")));
+            }
         };
         Ok(Self { module, manifest })
     }
@@ -103,6 +117,19 @@ impl Library {
             RResult::RErr(message) => Err(message.into()),
         }
     }
+}
+
+/// Calls `manifest`, the one synchronous function that runs an author's code. It runs on a thread of its own: one that
+/// never returns must not keep the host from saying so.
+fn manifest(module: PluginModuleRef) -> Result<RResult<RString, RString>, OpenError> {
+    let (answer, answered) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name("manifest".to_owned());
+    let spawned = thread.spawn(move || answer.send((module.manifest())()));
+    spawned.map_err(|error| OpenError::Manifest(format!("the system gives it no thread: {error}")))?;
+    answered.recv_timeout(MANIFEST_DEADLINE).map_err(|_| {
+        let seconds = MANIFEST_DEADLINE.as_secs();
+        OpenError::Manifest(format!("`manifest` did not return within {seconds} s; tell the plugin's author"))
+    })
 }
 
 fn loader_error(error: &LibraryError) -> OpenError {

@@ -5,6 +5,7 @@ mod boundary;
 mod burst;
 mod history;
 mod latency;
+mod neighbour;
 mod qlik;
 mod start;
 
@@ -25,6 +26,8 @@ pub enum Measurement {
     Accept,
     /// From the datagram to the webhook's request, at 1 and 20 events/s.
     Latency,
+    /// Latency beside an instance that keeps a processor busy for ever.
+    Neighbour,
     /// Calls of Qlik Sense for an event.
     QlikCalls,
     /// Deliveries/s into a plugin, without a store.
@@ -55,6 +58,7 @@ impl Measurement {
             Self::ScriptLog => burst::measure_script_log().await,
             Self::Accept => accept::measure().await,
             Self::Latency => latency::measure().await,
+            Self::Neighbour => neighbour::measure().await,
             Self::QlikCalls => qlik::measure().await,
             Self::Boundary => boundary::measure().await,
             Self::History => history::measure().await,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use butler_plugin_api::{Delivery, DeliveryError, Host, Manifest, Plugin, StartError};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 
 /// Settings of the relay.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -15,6 +16,8 @@ struct Settings {
     url: Option<String>,
     /// What goes wrong.
     fault: Fault,
+    /// Kind of an event that each delivery emits when it has arrived.
+    emits: Option<String>,
 }
 
 #[derive(Debug, Default, Clone, Copy, Deserialize, JsonSchema)]
@@ -63,9 +66,13 @@ impl Plugin for Relay {
             },
             Fault::Refuse => return Err(DeliveryError::retry("the relay was told to refuse")),
         }
-        let Some(url) = &self.settings.url else { return Ok(()) };
-        let request = self.host.http().post(url.as_str()).timeout(Duration::from_millis(300)).json(delivery);
-        request.send().await?.error_for_status()?;
+        if let Some(url) = &self.settings.url {
+            let request = self.host.http().post(url.as_str()).timeout(Duration::from_millis(300)).json(delivery);
+            request.send().await?.error_for_status()?;
+        }
+        if let Some(kind) = &self.settings.emits {
+            self.host.emit(kind, json!({ "after": delivery.event.kind })).await?;
+        }
         Ok(())
     }
 }
