@@ -176,7 +176,8 @@ impl FakeHost {
         host
     }
 
-    /// Starts a plugin as the host does: the settings are read from JSON, and a panic is an error.
+    /// Starts a plugin as the host does: the settings are read from JSON, and a panic is an error. With `RUNTIME` this
+    /// thread is inside the plugin's runtime from now on.
     pub async fn start<P: Plugin>(&self, settings: Value) -> Result<P, StartError> {
         let settings = serde_json::from_value(settings).map_err(|error| StartError::Config(error.to_string()))?;
         #[cfg(feature = "runtime")]
@@ -184,6 +185,11 @@ impl FakeHost {
         #[cfg(not(feature = "runtime"))]
         let host = self.handle(false);
         stay(&host);
+        #[cfg(feature = "runtime")]
+        if P::RUNTIME {
+            // Not left again: the test calls the plugin's methods itself, on this thread.
+            std::mem::forget(crate::runtime::handle().enter());
+        }
         let start = Scoped::new(host.clone(), P::start(settings, host));
         start.await.unwrap_or_else(|panic| Err(StartError::Panicked(panic)))
     }

@@ -59,8 +59,7 @@ pub use samples::{sample_delivery, sample_event, sample_events};
 use crate::abi::plugin::settings_schema;
 use crate::{Manifest, Plugin};
 
-/// Runs a future to its end on this thread. What a plugin with `RUNTIME` does is done inside its runtime, if
-/// [`FakeHost::start`] started it on this thread.
+/// Runs a future to its end on this thread.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -72,14 +71,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {
-        let polled = {
-            #[cfg(feature = "runtime")]
-            let _runtime = crate::abi::plugin::current_host()
-                .filter(|host| host.runtime)
-                .map(|_| crate::runtime::handle().enter());
-            future.as_mut().poll(&mut context)
-        };
-        match polled {
+        match future.as_mut().poll(&mut context) {
             Poll::Ready(value) => return value,
             Poll::Pending => std::thread::park(),
         }

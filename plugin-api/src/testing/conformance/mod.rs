@@ -65,6 +65,7 @@ pub fn conformance<P: Plugin>(settings: Value) {
 }
 
 /// The same, as data.
+#[allow(clippy::needless_pass_by_value, reason = "reads better with `json!`")]
 pub fn examine<P: Plugin>(settings: Value) -> Report {
     fake::prepare();
     let mut report = Report::default();

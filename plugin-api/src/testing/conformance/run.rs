@@ -176,12 +176,12 @@ impl<'a> Run<'a> {
         let calls = &calls[..calls.len().min(concurrency)];
         let begun = self.begin(calls.iter().map(|cases| self.deliver(cases)).collect());
         self.settle();
-        let began = Instant::now();
+        let asked = Instant::now();
         let stop = self.begin(vec![Box::pin(self.plugin.stop()) as BoxFuture<()>]);
         self.settle();
         self.fake.release_http();
         let mut this = self;
-        let stopped = this.finish(&stop, STOP.saturating_sub(began.elapsed()));
+        let stopped = this.finish(&stop, STOP.saturating_sub(asked.elapsed()));
         this.judge(calls, &begun, "was under way when the instance was stopped, and got no outcome")?;
         if !stopped {
             this.report.fault("`stop` did not end within 5 s");

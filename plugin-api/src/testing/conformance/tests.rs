@@ -1,5 +1,9 @@
 //! For each rule a plugin that breaks it.
 
+mod of_settings;
+#[cfg(feature = "runtime")]
+mod with_runtime;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -58,6 +62,15 @@ const IMPORT_PANICS: Fault = 25;
 /// Not faults, but hard: a background task by the hour, deliveries that sleep.
 const BUSY: Fault = 26;
 
+/// A value that takes its time to be dropped.
+struct Block;
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        std::thread::sleep(Duration::from_secs(6));
+    }
+}
+
 struct Bad<const FAULT: u8> {
     host: Host,
     stopping: AtomicBool,
@@ -69,7 +82,9 @@ impl<const FAULT: u8> Plugin for Bad<FAULT> {
     fn manifest() -> Manifest {
         assert!(FAULT != MANIFEST_PANICS, "no manifest");
         let mut manifest = Manifest::new("bad", "Breaks one rule").default_events(&["reload-task.*"]).concurrency(3);
-        manifest.deadline_seconds = 1;
+        if matches!(FAULT, HANGS | SLEEPS_TOO_LONG | BLOCKS | LOSES_DELIVERIES) {
+            manifest.deadline_seconds = 1;
+        }
         match FAULT {
             BAD_MANIFEST => manifest.concurrency(0).operation("explode"),
             BAD_ENDPOINT_SCHEMA => {
@@ -92,21 +107,10 @@ impl<const FAULT: u8> Plugin for Bad<FAULT> {
             START_PANICS => panic!("no start"),
             STARTS_ONCE => assert!(!STARTED.swap(true, Ordering::SeqCst), "started twice"),
             BACKGROUND_BLOCKS => {
-                let sleeper = host.clone();
-                drop(host.spawn(async move {
-                    sleeper.sleep(Duration::from_hours(2)).await;
+                drop(host.spawn(async {
+                    let block = Block;
                     std::future::pending::<()>().await;
-                }));
-                struct Block;
-                impl Drop for Block {
-                    fn drop(&mut self) {
-                        std::thread::sleep(Duration::from_secs(6));
-                    }
-                }
-                let block = Block;
-                drop(host.spawn(async move {
-                    let _block = block;
-                    std::future::pending::<()>().await;
+                    drop(block);
                 }));
             }
             THREAD_REMAINS => {
@@ -309,124 +313,4 @@ fn a_drop_that_does_not_end() {
 #[test]
 fn a_thread_that_outlives_the_stop() {
     assert!(fault::<THREAD_REMAINS>().starts_with("something still holds the host"));
-}
-
-mod of_settings {
-    use super::*;
-
-    /// A plugin that is nothing but its settings.
-    struct With<S>(std::marker::PhantomData<fn() -> S>);
-
-    impl<S: serde::de::DeserializeOwned + JsonSchema + Send + 'static> Plugin for With<S> {
-        type Settings = S;
-
-        fn manifest() -> Manifest {
-            Manifest::new("with", "Has settings").default_events(&["reload-task.*"])
-        }
-
-        async fn start(_: S, _: Host) -> Result<Self, StartError> {
-            Ok(Self(std::marker::PhantomData))
-        }
-
-        async fn deliver(&self, _: &Delivery) -> Result<(), DeliveryError> {
-            Ok(())
-        }
-    }
-
-    #[derive(Deserialize, JsonSchema)]
-    #[serde(deny_unknown_fields)]
-    #[allow(dead_code, reason = "only read")]
-    struct Undescribed {
-        #[serde(default)]
-        proxy: Option<Proxy>,
-    }
-
-    #[derive(Deserialize, JsonSchema)]
-    #[serde(deny_unknown_fields)]
-    #[allow(dead_code, reason = "only read")]
-    struct Proxy {
-        url: String,
-    }
-
-    #[derive(Deserialize, JsonSchema)]
-    #[allow(dead_code, reason = "only read")]
-    struct Loose {
-        /// A number.
-        #[serde(default)]
-        number: u8,
-    }
-
-    #[derive(Deserialize, JsonSchema)]
-    #[serde(deny_unknown_fields)]
-    #[allow(dead_code, reason = "only read")]
-    struct Defaults {
-        /// A text of its own form.
-        #[serde(default)]
-        #[schemars(extend("default" = "never"))]
-        often: u8,
-        /// Not optional, whatever the schema says.
-        #[schemars(extend("default" = 1))]
-        needed: u8,
-    }
-
-    #[derive(Deserialize, JsonSchema)]
-    #[serde(deny_unknown_fields)]
-    #[schemars(extend("properties" = []))]
-    #[allow(dead_code, reason = "only read")]
-    struct Broken {
-        /// A number.
-        #[serde(default)]
-        number: u8,
-    }
-
-    fn faults<S: serde::de::DeserializeOwned + JsonSchema + Send + 'static>(settings: Value) -> String {
-        examine::<With<S>>(settings).to_string()
-    }
-
-    #[test]
-    fn every_setting_is_described() {
-        let report = faults::<Undescribed>(json!({}));
-        assert_eq!(
-            report,
-            "  fault: the setting `proxy` has no description: give the field a doc comment\n  \
-             fault: the setting `proxy.url` has no description: give the field a doc comment\n"
-        );
-    }
-
-    #[test]
-    fn an_unknown_setting_that_is_taken_is_a_hint() {
-        let report = examine::<With<Loose>>(json!({}));
-        assert!(report.faults.is_empty() && report.hints.len() == 1, "{report}");
-        assert!(report.hints[0].contains("deny_unknown_fields"), "{report}");
-    }
-
-    #[test]
-    fn settings_fit_their_schema_and_are_read() {
-        let report = faults::<Loose>(json!({ "number": 300 }));
-        assert!(report.contains("do not fit their schema: number: is out of range"), "{report}");
-        assert!(report.contains("cannot be read: invalid value: integer `300`"), "{report}");
-        assert!(faults::<Loose>(json!([])).contains("are no object"));
-    }
-
-    #[test]
-    fn defaults_can_be_written_and_left_out() {
-        let report = faults::<Defaults>(json!({ "needed": 2 }));
-        for part in [
-            "the default of the setting `often` does not fit its schema: the settings: must be of type integer",
-            "the default of the setting `often` cannot be read: invalid type: string \"never\"",
-            "the setting `needed` has a default, but cannot be left out: missing field `needed`",
-        ] {
-            assert!(report.contains(part), "{part}:\n{report}");
-        }
-        assert_eq!(report.lines().count(), 3, "{report}");
-    }
-
-    #[test]
-    fn a_broken_schema_is_named() {
-        let report = faults::<Broken>(json!({}));
-        assert_eq!(
-            report,
-            "  fault: the schema of the settings: the root: `properties` must be an object of schemas\n"
-        );
-    }
 }
