@@ -82,7 +82,9 @@ impl<const FAULT: u8> Plugin for Bad<FAULT> {
     fn manifest() -> Manifest {
         assert!(FAULT != MANIFEST_PANICS, "no manifest");
         let mut manifest = Manifest::new("bad", "Breaks one rule").default_events(&["reload-task.*"]).concurrency(3);
-        manifest.deadline_seconds = 1;
+        if matches!(FAULT, HANGS | SLEEPS_TOO_LONG | BLOCKS | LOSES_DELIVERIES) {
+            manifest.deadline_seconds = 1;
+        }
         match FAULT {
             BAD_MANIFEST => manifest.concurrency(0).operation("explode"),
             BAD_ENDPOINT_SCHEMA => {
