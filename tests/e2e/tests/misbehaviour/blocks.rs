@@ -1,6 +1,6 @@
 //! Instances that block their thread, keep it busy, or never end what they began.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::place::Place;
 use e2e::{Sink, failure, fields, wait_for};
@@ -55,6 +55,7 @@ async fn whoever_keeps_the_processor_busy_harms_only_itself() {
     let healthy = Sink::start().await;
     let spinning = ["deliver", "task"].map(|place| rogue(place, &format!("fault: spin, at: {place}")));
     let butler = start(&spinning, &healthy, &[]).await;
+    let began = Instant::now();
     for _ in 0..3 {
         assert_served(&butler, &healthy).await;
     }
@@ -62,6 +63,7 @@ async fn whoever_keeps_the_processor_busy_harms_only_itself() {
         wait_state(&butler, place, "stuck").await;
         wait_error(&butler, place, "no outcome within 2 s").await;
     }
+    assert!(began.elapsed() < Duration::from_secs(25), "a delivery finds it out, not the health half a minute later");
     assert_served(&butler, &healthy).await;
     assert_stops(butler).await;
 }
