@@ -15,6 +15,15 @@ const HASH: usize = 16;
 /// Rows hashed at a time when a store is migrated.
 const MIGRATED: i64 = 256;
 
+/// Beginnings of the keys that belong to one run alone. The others are places on a grid of times, which runs of one task
+/// may share, or belong to events that only their plugin knows.
+const IDENTITIES: [&str; 2] = ["exec:", "result:"];
+
+/// Whether a key identifies one run.
+pub(super) fn is_identity(key: &str) -> bool {
+    IDENTITIES.iter().any(|start| key.starts_with(start))
+}
+
 /// What the table has of a key: in the `sqlite3` shell `substr(sha3('…', 256), 1, 16)`.
 pub(super) fn hash(key: &str) -> Vec<u8> {
     Sha3_256::digest(key)[..HASH].to_vec()
@@ -51,6 +60,14 @@ pub(super) async fn claim<'a>(
 /// The event that a key belongs to.
 pub(super) async fn owner(key: &str, connection: &mut SqliteConnection) -> sqlx::Result<Option<i64>> {
     sqlx::query_scalar("SELECT event FROM keys WHERE hash = ?").bind(hash(key)).fetch_optional(connection).await
+}
+
+/// Makes a key that belongs to `from` or to nobody that of another event; false when it is another's, or its own already.
+pub(super) async fn give(key: &str, from: i64, to: i64, connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    let sql = "INSERT INTO keys (hash, event) VALUES (?1, ?2)
+               ON CONFLICT (hash) DO UPDATE SET event = ?2 WHERE event = ?3 AND event <> ?2";
+    let given = sqlx::query(sql).bind(hash(key)).bind(to).bind(from).execute(connection).await?;
+    Ok(given.rows_affected() == 1)
 }
 
 /// Gives back keys that an event claimed; one that belongs to another event stays. Answers that event.

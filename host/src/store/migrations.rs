@@ -11,7 +11,12 @@ use super::{StoreError, keys};
 const MIGRATIONS: &[Migration] = &[
     Migration::Script(include_str!("migrations/0001_spine.sql")),
     Migration::Script(include_str!("migrations/0002_indexes.sql")),
-    Migration::Code(|connection| Box::pin(keys::migrate(connection))),
+    Migration::Code(|connection| {
+        Box::pin(async {
+            keys::migrate(connection).await?;
+            sqlx::raw_sql(include_str!("migrations/0003_joins.sql")).execute(connection).await.map(drop)
+        })
+    }),
 ];
 
 enum Migration {

@@ -12,6 +12,7 @@ mod clock;
 mod deliveries;
 mod disk;
 mod history;
+mod joins;
 mod keys;
 mod migrations;
 mod retention;

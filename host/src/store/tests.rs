@@ -7,6 +7,8 @@ use serde_json::json;
 
 use super::*;
 
+mod joins;
+
 struct Fixture {
     folder: tempfile::TempDir,
     store: Store,
