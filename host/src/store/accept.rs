@@ -87,8 +87,24 @@ pub(super) async fn accept(
         events.iter().flat_map(|new| new.event.keys.iter().map(|key| (key.as_str(), new.seq))).collect();
     let claimed = keys::claim(&pairs, connection).await?;
     let is_new = |new: &Numbered<'_>| new.event.keys.iter().all(|key| claimed.contains(&(key.as_str(), new.seq)));
-    let (fresh, known): (Vec<&Numbered<'_>>, Vec<&Numbered<'_>>) = events.iter().partition(|new| is_new(new));
-    for chunk in chunks(&fresh) {
+    let (fresh, doubtful): (Vec<&Numbered<'_>>, Vec<&Numbered<'_>>) = events.iter().partition(|new| is_new(new));
+    insert(&fresh, connection).await?;
+    let mut originals = HashMap::new();
+    // One after the other: what one gives back may be what the next lacks.
+    for new in doubtful {
+        match original(new, connection).await? {
+            Some(original) => drop(originals.insert(new.seq, original)),
+            None => insert(&[new], connection).await?,
+        }
+    }
+    Ok(events
+        .iter()
+        .map(|new| originals.get(&new.seq).map_or(Accepted::New(new.seq), |seq| Accepted::Duplicate(*seq)))
+        .collect())
+}
+
+async fn insert(events: &[&Numbered<'_>], connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    for chunk in chunks(events) {
         // The conflict clause as in `keys::claim`.
         let sql = format!(
             "INSERT OR FAIL INTO events (seq, kind, time, received, source, state, task, keys, data){}",
@@ -109,15 +125,24 @@ pub(super) async fn accept(
         }
         query.execute(&mut *connection).await?;
     }
-    let mut originals = HashMap::new();
-    for new in known {
-        let original = keys::release(&new.event.keys, new.seq, connection).await?;
-        originals.insert(new.seq, original.unwrap_or(new.seq));
+    Ok(())
+}
+
+/// The event that one is a duplicate of; `None` when it has all its keys now.
+async fn original(new: &Numbered<'_>, connection: &mut SqliteConnection) -> sqlx::Result<Option<i64>> {
+    let keys: Vec<&str> = new.event.keys.iter().map(String::as_str).collect();
+    let mut owners = Vec::with_capacity(keys.len());
+    for key in &keys {
+        owners.extend(keys::owner(key, connection).await?.filter(|owner| *owner != new.seq));
     }
-    Ok(events
-        .iter()
-        .map(|new| originals.get(&new.seq).map_or(Accepted::New(new.seq), |seq| Accepted::Duplicate(*seq)))
-        .collect())
+    let Some(owner) = owners.first() else {
+        // Those that it lacked were given back by others of the batch.
+        let pairs: Vec<(&str, i64)> = keys.iter().map(|key| (*key, new.seq)).collect();
+        keys::claim(&pairs, connection).await?;
+        return Ok(None);
+    };
+    keys::release(&keys, new.seq, connection).await?;
+    Ok(Some(*owner))
 }
 
 /// The store's id, made at the first call.

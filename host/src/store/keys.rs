@@ -70,21 +70,17 @@ pub(super) async fn give(key: &str, from: i64, to: i64, connection: &mut SqliteC
     Ok(given.rows_affected() == 1)
 }
 
-/// Gives back keys that an event claimed; one that belongs to another event stays. Answers that event.
-pub(super) async fn release(keys: &[String], seq: i64, connection: &mut SqliteConnection) -> sqlx::Result<Option<i64>> {
-    let mut other = None;
-    for key in keys {
-        let removed = sqlx::query("DELETE FROM keys WHERE hash = ? AND event = ?")
-            .bind(hash(key))
-            .bind(seq)
-            .execute(&mut *connection)
-            .await?
-            .rows_affected();
-        if removed == 0 {
-            other = owner(key, connection).await?.or(other);
+/// Gives back those keys that belong to an event.
+pub(super) async fn release(keys: &[&str], event: i64, connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    for chunk in chunks(keys) {
+        let sql = format!("DELETE FROM keys WHERE event = ? AND hash IN ({})", vec!["?"; chunk.len()].join(", "));
+        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(event);
+        for key in chunk {
+            query = query.bind(hash(key));
         }
+        query.execute(&mut *connection).await?;
     }
-    Ok(other)
+    Ok(())
 }
 
 /// Removes keys, whosever they are.

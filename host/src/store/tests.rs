@@ -106,6 +106,21 @@ async fn a_known_key_makes_a_duplicate_within_a_batch_and_over_restarts() {
 }
 
 #[tokio::test]
+async fn an_event_is_no_duplicate_of_itself() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    let known = store.accept(vec![event(&["b"])]).await.unwrap()[0].seq();
+    let batch = store.accept(vec![event(&["a", "b"]), event(&["a"]), event(&["a", "c"])]).await.unwrap();
+    assert_eq!(batch[0], Accepted::Duplicate(known));
+    assert_eq!(batch[1], Accepted::New(batch[1].seq()), "the first did not keep the key");
+    assert_eq!(batch[2], Accepted::Duplicate(batch[1].seq()));
+    assert!(store.event(batch[1].seq()).await.unwrap().is_some(), "it is stored");
+    let again = store.accept(vec![event(&["a"]), event(&["c"])]).await.unwrap();
+    assert_eq!(again[0], Accepted::Duplicate(batch[1].seq()));
+    assert!(matches!(again[1], Accepted::New(_)));
+}
+
+#[tokio::test]
 async fn numbers_rise_and_do_not_come_twice() {
     let fixture = Fixture::new().await;
     let first = fixture.store.accept(vec![event(&[])]).await.unwrap()[0].seq();
