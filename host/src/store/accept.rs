@@ -8,7 +8,7 @@ use butler_plugin_api::Data;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::rows::{chunks, values};
-use super::{Store, StoreError, keys};
+use super::{Store, StoreError, joins, keys};
 
 /// An event to be accepted.
 #[derive(Debug, Clone)]
@@ -128,43 +128,23 @@ async fn insert(events: &[&Numbered<'_>], connection: &mut SqliteConnection) -> 
     Ok(())
 }
 
-/// The event that one is a duplicate of; `None` when it has all its keys now.
+/// The event that one is a duplicate of, which learns the keys that identify it; `None` when it has all its keys now.
 async fn original(new: &Numbered<'_>, connection: &mut SqliteConnection) -> sqlx::Result<Option<i64>> {
     let keys: Vec<&str> = new.event.keys.iter().map(String::as_str).collect();
     let mut owners = Vec::with_capacity(keys.len());
     for key in &keys {
-        owners.extend(keys::owner(key, connection).await?.filter(|owner| *owner != new.seq));
+        let owner = keys::owner(key, connection).await?.filter(|owner| *owner != new.seq);
+        owners.extend(owner.map(|owner| (!keys::is_identity(key), owner)));
     }
-    let Some(owner) = owners.first() else {
+    // The word of a key that identifies a run counts more.
+    let Some((_, owner)) = owners.into_iter().min() else {
         // Those that it lacked were given back by others of the batch.
         let pairs: Vec<(&str, i64)> = keys.iter().map(|key| (*key, new.seq)).collect();
         keys::claim(&pairs, connection).await?;
         return Ok(None);
     };
     keys::release(&keys, new.seq, connection).await?;
-    Ok(Some(*owner))
-}
-
-/// The store's id, made at the first call.
-pub(super) async fn store_id(connection: &mut SqliteConnection) -> sqlx::Result<String> {
-    let mut random = [0_u8; 8];
-    getrandom::fill(&mut random).map_err(|error| sqlx::Error::Protocol(error.to_string()))?;
-    // Without letters that are read for digits; the first is no digit, so that an id never looks like a number.
-    let alphabet = b"abcdefghjkmnpqrstvwxyz23456789";
-    let pick = |(n, byte): (usize, &u8)| {
-        let choice = if n == 0 { &alphabet[..22] } else { &alphabet[..] };
-        char::from(choice[usize::from(*byte) % choice.len()])
-    };
-    let id: String = random.iter().enumerate().map(pick).collect();
-    sqlx::query("INSERT INTO meta (name, value) VALUES ('id', ?) ON CONFLICT DO NOTHING")
-        .bind(id)
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query_scalar("SELECT value FROM meta WHERE name = 'id'").fetch_one(connection).await
-}
-
-/// The number of the next event. Retention never removes the last event, so numbers do not come twice.
-pub(super) async fn next_event(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
-    let last: Option<i64> = sqlx::query_scalar("SELECT max(seq) FROM events").fetch_one(connection).await?;
-    Ok(last.unwrap_or(0) + 1)
+    keys::hear(&keys, connection).await?;
+    let identities: Vec<&str> = keys.into_iter().filter(|key| keys::is_identity(key)).collect();
+    joins::unite(owner, &identities, connection).await.map(Some)
 }

@@ -52,6 +52,28 @@ async fn an_event_that_was_told_is_not_joined_to_another_when_it_is_routed_again
     assert_eq!(store.event(seqs[1].seq()).await.unwrap().unwrap().state, "routed");
 }
 
+#[tokio::test]
+async fn a_duplicate_leaves_the_keys_that_identify_its_run_to_the_original_and_no_others() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    let original = store.accept(vec![event(&["task:t:failed:a1", "task:t:failed:b2"])]).await.unwrap()[0].seq();
+    let duplicate = event(&["task:t:failed:b2", "task:t:failed:a2", "exec:1:failed", "result:1"]);
+    let later = ["exec:1:failed", "result:1", "task:t:failed:a2"].map(|key| event(&[key]));
+    let answers = store.accept([vec![duplicate], later.to_vec()].concat()).await.unwrap();
+    assert!(answers[..3].iter().all(|answer| *answer == Accepted::Duplicate(original)), "{answers:?}");
+    assert_eq!(answers[3], Accepted::New(answers[3].seq()), "neighbouring runs do not become one");
+}
+
+#[tokio::test]
+async fn a_duplicate_of_two_events_makes_them_one() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    let seqs = store.accept(vec![event(&["exec:1:failed"]), event(&["result:1"])]).await.unwrap();
+    store.accept(vec![event(&["exec:1:failed", "result:1"])]).await.unwrap();
+    let told = (tell(store, seqs[0].seq(), &[]).await, tell(store, seqs[1].seq(), &[]).await);
+    assert!(told.0 ^ told.1, "{told:?}");
+}
+
 /// What happens in a test: events are accepted together, with keys each, or ones of those that were accepted before are
 /// routed together, with further keys each.
 #[derive(Debug, Clone)]
@@ -66,7 +88,7 @@ fn keys(most: usize) -> impl Strategy<Value = BTreeSet<u8>> {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        prop::collection::vec(keys(1), 1..4).prop_map(Step::Accept),
+        prop::collection::vec(keys(2), 1..4).prop_map(Step::Accept),
         prop::collection::vec((any::<prop::sample::Index>(), keys(2)), 1..4).prop_map(Step::Route),
     ]
 }
