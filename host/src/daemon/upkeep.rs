@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::current::Current;
 use crate::delivery::Queues;
 use crate::stop::stopping;
-use crate::store::{Place, Released, Store, StoreError, now_ms};
+use crate::store::{Limits, Place, Released, Store, StoreError, now_ms};
 
 /// The clocks are compared so often: until then a wait may end too early or last too long.
 const TICK: Duration = Duration::from_secs(1);
@@ -62,15 +62,20 @@ pub async fn run(
 }
 
 async fn remove_old(store: &Store, config: &Config, stop: &watch::Receiver<bool>) {
-    let (mut removed, mut after) = (0, Place::default());
+    let (mut events, mut logs, mut place) = (0, 0, Place::default());
     while !*stop.borrow() {
-        let now = now_ms();
-        let (before, logs) = (now - config.store.keep.millis(), now - config.script_log.keep.millis());
-        match store.remove_old(after, before, logs, config.store.max_size.as_bytes()).await {
-            Ok(some) => {
-                removed += some.events;
-                match some.next {
-                    Some(next) => after = next,
+        let limits = Limits {
+            now: now_ms(),
+            keep_ms: config.store.keep.millis(),
+            keep_logs_ms: config.script_log.keep.millis(),
+            max_bytes: config.store.max_size.as_bytes(),
+        };
+        match store.remove_old(place, limits).await {
+            Ok(removed) => {
+                events += removed.events;
+                logs += removed.logs;
+                match removed.next {
+                    Some(next) => place = next,
                     None => break,
                 }
             }
@@ -82,7 +87,10 @@ async fn remove_old(store: &Store, config: &Config, stop: &watch::Receiver<bool>
         // Others first: a flood of events must not wait for the broom.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    if removed > 0 {
-        tracing::info!(events = removed, "old events removed");
+    if events + logs > 0 {
+        tracing::info!(events, script_logs = logs, "old events removed");
+    }
+    if let Some(overfull) = store.overfull() {
+        tracing::warn!("the store {overfull}");
     }
 }

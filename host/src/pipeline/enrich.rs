@@ -204,9 +204,8 @@ impl Enricher {
         event.kind = enriched.kind;
         event.data = enriched.data;
         *keys = enriched.keys;
-        if was_pending && let Some(id) = event.data.execution.as_ref().and_then(|execution| execution.id.as_ref()) {
-            // At accept the outcome was not known: other roads know it.
-            keys.push(format!("exec:{}:{}", id.to_lowercase(), event.outcome()));
+        if was_pending {
+            end_distribution(event, keys);
         }
         if let Some(time) = enriched.time {
             event.time = time;
@@ -225,11 +224,6 @@ impl Enricher {
                 }
             }
             event.data.script_log = Some(log.to_event(self.parts.config.get().script_log.lines as usize, reference));
-        }
-        if event.kind == DISTRIBUTE_PENDING {
-            // Its time is over, and nobody knows how it ended: an alert too many beats one too few.
-            kind::DISTRIBUTE_TASK_FAILED.clone_into(&mut event.kind);
-            event.data.kind_assumed = true;
         }
     }
 
@@ -349,6 +343,18 @@ impl Turn {
     }
 }
 
+/// A distribution is over: now its outcome is known, and with it the key that other roads have.
+fn end_distribution(event: &mut Event, keys: &mut Vec<String>) {
+    if event.kind == DISTRIBUTE_PENDING {
+        // Its time is over, and nobody knows how it ended: an alert too many beats one too few.
+        kind::DISTRIBUTE_TASK_FAILED.clone_into(&mut event.kind);
+        event.data.kind_assumed = true;
+    }
+    if let Some(id) = event.data.execution.as_ref().and_then(|execution| execution.id.as_ref()) {
+        keys.push(format!("exec:{}:{}", id.to_lowercase(), event.outcome()));
+    }
+}
+
 /// Without Qlik Sense in the config the kind of the wire is the best guess.
 fn assume(event: &mut Event) {
     if event.kind == DISTRIBUTE_PENDING {
@@ -371,6 +377,18 @@ mod tests {
             "data": { "task": { "id": task, "name": "T" } } }),
         )
         .unwrap()
+    }
+
+    #[test]
+    fn a_distribution_has_the_key_of_its_outcome_also_when_that_is_assumed() {
+        for (kind, outcome) in [("distribute-task.succeeded", "succeeded"), (DISTRIBUTE_PENDING, "failed")] {
+            let (mut event, mut keys) = (event(kind, "a"), Vec::new());
+            event.data.execution =
+                Some(butler_plugin_api::Execution { id: Some("E".to_owned()), ..Default::default() });
+            end_distribution(&mut event, &mut keys);
+            assert_eq!(keys, [format!("exec:e:{outcome}")]);
+            assert_eq!(event.kind, format!("distribute-task.{outcome}"));
+        }
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use butler_plugin_api::Data;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::rows::{chunks, values};
-use super::{Store, StoreError, keys};
+use super::{Store, StoreError, joins, keys};
 
 /// An event to be accepted.
 #[derive(Debug, Clone)]
@@ -87,8 +87,24 @@ pub(super) async fn accept(
         events.iter().flat_map(|new| new.event.keys.iter().map(|key| (key.as_str(), new.seq))).collect();
     let claimed = keys::claim(&pairs, connection).await?;
     let is_new = |new: &Numbered<'_>| new.event.keys.iter().all(|key| claimed.contains(&(key.as_str(), new.seq)));
-    let (fresh, known): (Vec<&Numbered<'_>>, Vec<&Numbered<'_>>) = events.iter().partition(|new| is_new(new));
-    for chunk in chunks(&fresh) {
+    let (fresh, doubtful): (Vec<&Numbered<'_>>, Vec<&Numbered<'_>>) = events.iter().partition(|new| is_new(new));
+    insert(&fresh, connection).await?;
+    let mut originals = HashMap::new();
+    // One after the other: what one gives back may be what the next lacks.
+    for new in doubtful {
+        match original(new, connection).await? {
+            Some(original) => drop(originals.insert(new.seq, original)),
+            None => insert(&[new], connection).await?,
+        }
+    }
+    Ok(events
+        .iter()
+        .map(|new| originals.get(&new.seq).map_or(Accepted::New(new.seq), |seq| Accepted::Duplicate(*seq)))
+        .collect())
+}
+
+async fn insert(events: &[&Numbered<'_>], connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    for chunk in chunks(events) {
         // The conflict clause as in `keys::claim`.
         let sql = format!(
             "INSERT OR FAIL INTO events (seq, kind, time, received, source, state, task, keys, data){}",
@@ -109,37 +125,26 @@ pub(super) async fn accept(
         }
         query.execute(&mut *connection).await?;
     }
-    let mut originals = HashMap::new();
-    for new in known {
-        let original = keys::release(&new.event.keys, new.seq, connection).await?;
-        originals.insert(new.seq, original.unwrap_or(new.seq));
+    Ok(())
+}
+
+/// The event that one is a duplicate of, which learns the keys that identify it; `None` when it has all its keys now.
+async fn original(new: &Numbered<'_>, connection: &mut SqliteConnection) -> sqlx::Result<Option<i64>> {
+    let keys: Vec<&str> = new.event.keys.iter().map(String::as_str).collect();
+    let mut owners = Vec::with_capacity(keys.len());
+    for key in &keys {
+        let owner = keys::owner(key, connection).await?.filter(|owner| *owner != new.seq);
+        owners.extend(owner.map(|owner| (!keys::is_identity(key), owner)));
     }
-    Ok(events
-        .iter()
-        .map(|new| originals.get(&new.seq).map_or(Accepted::New(new.seq), |seq| Accepted::Duplicate(*seq)))
-        .collect())
-}
-
-/// The store's id, made at the first call.
-pub(super) async fn store_id(connection: &mut SqliteConnection) -> sqlx::Result<String> {
-    let mut random = [0_u8; 8];
-    getrandom::fill(&mut random).map_err(|error| sqlx::Error::Protocol(error.to_string()))?;
-    // Without letters that are read for digits; the first is no digit, so that an id never looks like a number.
-    let alphabet = b"abcdefghjkmnpqrstvwxyz23456789";
-    let pick = |(n, byte): (usize, &u8)| {
-        let choice = if n == 0 { &alphabet[..22] } else { &alphabet[..] };
-        char::from(choice[usize::from(*byte) % choice.len()])
+    // The word of a key that identifies a run counts more.
+    let Some((_, owner)) = owners.into_iter().min() else {
+        // Those that it lacked were given back by others of the batch.
+        let pairs: Vec<(&str, i64)> = keys.iter().map(|key| (*key, new.seq)).collect();
+        keys::claim(&pairs, connection).await?;
+        return Ok(None);
     };
-    let id: String = random.iter().enumerate().map(pick).collect();
-    sqlx::query("INSERT INTO meta (name, value) VALUES ('id', ?) ON CONFLICT DO NOTHING")
-        .bind(id)
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query_scalar("SELECT value FROM meta WHERE name = 'id'").fetch_one(connection).await
-}
-
-/// The number of the next event. Retention never removes the last event, so numbers do not come twice.
-pub(super) async fn next_event(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
-    let last: Option<i64> = sqlx::query_scalar("SELECT max(seq) FROM events").fetch_one(connection).await?;
-    Ok(last.unwrap_or(0) + 1)
+    keys::release(&keys, new.seq, connection).await?;
+    keys::hear(&keys, connection).await?;
+    let identities: Vec<&str> = keys.into_iter().filter(|key| keys::is_identity(key)).collect();
+    joins::unite(owner, &identities, connection).await.map(Some)
 }

@@ -1,6 +1,6 @@
 //! Numbered forward migrations. The number of the last one is SQLite's `user_version`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use futures_util::future::BoxFuture;
 use sqlx::{AssertSqlSafe, SqliteConnection};
@@ -11,7 +11,12 @@ use super::{StoreError, keys};
 const MIGRATIONS: &[Migration] = &[
     Migration::Script(include_str!("migrations/0001_spine.sql")),
     Migration::Script(include_str!("migrations/0002_indexes.sql")),
-    Migration::Code(|connection| Box::pin(keys::migrate(connection))),
+    Migration::Code(|connection| {
+        Box::pin(async {
+            keys::migrate(connection).await?;
+            sqlx::raw_sql(include_str!("migrations/0003_joins.sql")).execute(connection).await.map(drop)
+        })
+    }),
 ];
 
 enum Migration {
@@ -29,23 +34,7 @@ pub(super) async fn run(connection: &mut SqliteConnection, path: &Path) -> Resul
         return Err(StoreError::Newer { path: path.to_owned(), found, known });
     }
     if found > 0 && found < known {
-        let backup = path.with_extension(format!("v{found}.bak"));
-        if !backup.exists() {
-            // Under its name it is there when it is whole.
-            let part = path.with_extension(format!("v{found}.bak.part"));
-            let failed = |error: std::io::Error| open_error(sqlx::Error::Io(error));
-            match std::fs::remove_file(&part) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-                _ => {}
-            }
-            sqlx::query("VACUUM INTO ?")
-                .bind(part.to_string_lossy().into_owned())
-                .execute(&mut *connection)
-                .await
-                .map_err(open_error)?;
-            std::fs::File::open(&part).and_then(|file| file.sync_all()).map_err(failed)?;
-            std::fs::rename(&part, &backup).map_err(failed)?;
-        }
+        let backup = back_up(found, connection, path).await.map_err(open_error)?;
         tracing::info!(backup = %backup.display(), from = found, to = known, "the store is migrated");
     }
     for (version, migration) in (1..).zip(MIGRATIONS).skip(usize::try_from(found).unwrap_or(0)) {
@@ -55,6 +44,29 @@ pub(super) async fn run(connection: &mut SqliteConnection, path: &Path) -> Resul
         }
     }
     Ok(())
+}
+
+/// Makes a backup beside the file. Its name says until when it goes: to the last event. A migration that is tried again
+/// needs no other, but one that is there from an earlier update is of an earlier time.
+async fn back_up(version: i64, connection: &mut SqliteConnection, path: &Path) -> sqlx::Result<PathBuf> {
+    let last: Option<i64> = sqlx::query_scalar("SELECT received FROM events ORDER BY seq DESC LIMIT 1")
+        .fetch_optional(&mut *connection)
+        .await?;
+    let last = jiff::Timestamp::from_millisecond(last.unwrap_or_default()).unwrap_or_default();
+    let name = format!("v{version}-{}.bak", last.strftime("%Y%m%dT%H%M%S%3fZ"));
+    let backup = path.with_extension(&name);
+    if !backup.exists() {
+        // Under its name it is there when it is whole.
+        let part = path.with_extension(format!("{name}.part"));
+        match std::fs::remove_file(&part) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        sqlx::query("VACUUM INTO ?").bind(part.to_string_lossy().into_owned()).execute(&mut *connection).await?;
+        std::fs::File::open(&part)?.sync_all()?;
+        std::fs::rename(&part, &backup)?;
+    }
+    Ok(backup)
 }
 
 async fn migrate(migration: &Migration, version: i64, connection: &mut SqliteConnection) -> sqlx::Result<()> {

@@ -12,8 +12,10 @@ mod clock;
 mod deliveries;
 mod disk;
 mod history;
+mod joins;
 mod keys;
 mod migrations;
+mod numbers;
 mod retention;
 mod route;
 mod rows;
@@ -28,8 +30,8 @@ mod tests;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -39,7 +41,7 @@ pub use accept::{Accepted, NewEvent};
 pub use clock::waiting_ms;
 pub use deliveries::{Claimed, State};
 pub use history::{DeliveryFilter, DeliveryRow, EventFilter, EventRow, QueueDepth};
-pub use retention::{Place, Removed};
+pub use retention::{Limits, Place, Removed};
 pub use route::{NewDelivery, Routed, RoutedDelivery, ThrottleKey};
 pub use script_logs::NewScriptLog;
 pub use settle::{Released, Settled, Settlement};
@@ -63,6 +65,10 @@ struct Inner {
     next_event: Arc<AtomicI64>,
     /// Lease tokens; unique within this process, and leases of earlier ones are freed at start.
     next_token: AtomicI64,
+    /// Why the file is larger than it should be.
+    overfull: Mutex<Option<String>>,
+    /// How far the last round of forgetting has looked at the keys.
+    keys_seen: Mutex<Vec<u8>>,
     /// Held for as long as the store is open.
     _lock: File,
 }
@@ -137,8 +143,9 @@ impl Store {
         let mut connection =
             SqliteConnection::connect_with(&options).await.map_err(|error| open_error(error.to_string()))?;
         migrations::run(&mut connection, path).await?;
-        let id = accept::store_id(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
-        let next_event = accept::next_event(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
+        let id = numbers::store_id(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
+        let next_event = numbers::next_event(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
+        numbers::advance_deliveries(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
         deliveries::follow_clock(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
         deliveries::free_leases(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
         storage::prepare(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
@@ -152,6 +159,8 @@ impl Store {
                 readers,
                 next_event: Arc::new(AtomicI64::new(next_event)),
                 next_token: AtomicI64::new(1),
+                overfull: Mutex::default(),
+                keys_seen: Mutex::default(),
                 _lock: lock,
             }),
         })

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::rows::{chunks, values};
 use super::script_logs::{self, NewScriptLog};
-use super::{Store, StoreError, keys, waiting_ms};
+use super::{Store, StoreError, joins, keys, waiting_ms};
 
 /// An enriched event with the deliveries that the routes ask for.
 #[derive(Debug, Clone)]
@@ -23,7 +23,8 @@ pub struct Routed {
     pub task: Option<String>,
     /// Final data as JSON text.
     pub data: String,
-    /// Further keys that enrichment found. If one belongs to another event, this one joins it and makes no deliveries.
+    /// Further keys that enrichment found. If one belongs to an event that was told,
+    /// this one joins it and makes no deliveries.
     pub keys: Vec<String>,
     /// Deliveries to make.
     pub deliveries: Vec<NewDelivery>,
@@ -73,7 +74,7 @@ pub struct RoutedDelivery {
 }
 
 impl Store {
-    /// Fixes events and makes their deliveries. One answer each; `None`: the event joined an earlier one.
+    /// Fixes events and makes their deliveries. One answer each; `None`: the event joined another.
     pub async fn route(
         &self,
         events: impl Into<Arc<[Routed]>>,
@@ -93,19 +94,20 @@ async fn route(
     token: i64,
     connection: &mut SqliteConnection,
 ) -> sqlx::Result<Vec<Option<Vec<RoutedDelivery>>>> {
-    let joined = claim_keys(events, connection).await?;
-    for event in events.iter().filter(|event| joined.contains(&event.seq)) {
-        sqlx::query("UPDATE events SET state = 2, kind = ?, data = ? WHERE seq = ?")
-            .bind(&event.kind)
-            .bind(&event.data)
-            .bind(event.seq)
-            .execute(&mut *connection)
-            .await?;
-    }
-    let own: Vec<&Routed> = events.iter().filter(|event| !joined.contains(&event.seq)).collect();
+    let pairs: Vec<(&str, i64)> =
+        events.iter().flat_map(|event| event.keys.iter().map(|key| (key.as_str(), event.seq))).collect();
+    let alone = keys::claim(&pairs, connection).await?.len() == pairs.len();
     // Without those that were routed before: an event is fixed once, and has its deliveries.
-    let fixed = fix(&own, connection).await?;
-    let mut answers: HashMap<i64, Vec<RoutedDelivery>> = own.iter().map(|event| (event.seq, Vec::new())).collect();
+    let (fixed, joined) = if alone && all_open(events, connection).await? {
+        for chunk in chunks(&events.iter().collect::<Vec<_>>()) {
+            fix(chunk, connection).await?;
+        }
+        (events.iter().map(|event| event.seq).collect(), HashSet::new())
+    } else {
+        fix_in_order(events, connection).await?
+    };
+    let own = events.iter().filter(|event| !joined.contains(&event.seq));
+    let mut answers: HashMap<i64, Vec<RoutedDelivery>> = own.clone().map(|event| (event.seq, Vec::new())).collect();
     let mut made = Vec::new();
     let mut together = Vec::new();
     let now = waiting_ms();
@@ -130,39 +132,45 @@ async fn route(
     Ok(events.iter().map(|event| answers.remove(&event.seq)).collect())
 }
 
-/// Claims the further keys. The events of which one belongs to another event.
-async fn claim_keys(events: &[Routed], connection: &mut SqliteConnection) -> sqlx::Result<HashSet<i64>> {
-    let pairs: Vec<(&str, i64)> =
-        events.iter().flat_map(|event| event.keys.iter().map(|key| (key.as_str(), event.seq))).collect();
-    let claimed = keys::claim(&pairs, connection).await?;
-    Ok(pairs.iter().filter(|pair| !claimed.contains(pair)).map(|(_, seq)| *seq).collect())
-}
-
-/// Fixes events; the numbers of those that were not fixed before.
-async fn fix(events: &[&Routed], connection: &mut SqliteConnection) -> sqlx::Result<HashSet<i64>> {
+/// Whether all of them still wait for their deliveries.
+async fn all_open(events: &[Routed], connection: &mut SqliteConnection) -> sqlx::Result<bool> {
     let seqs = json!(events.iter().map(|event| event.seq).collect::<Vec<_>>()).to_string();
     let open: i64 =
         sqlx::query_scalar("SELECT count(*) FROM events WHERE state = 0 AND seq IN (SELECT value FROM json_each(?))")
             .bind(seqs)
-            .fetch_one(&mut *connection)
+            .fetch_one(connection)
             .await?;
-    if u64::try_from(open) == Ok(events.len() as u64) {
-        for chunk in chunks(events) {
-            fix_rows(chunk, connection).await?;
-        }
-        return Ok(events.iter().map(|event| event.seq).collect());
-    }
-    let mut fixed = HashSet::new();
+    Ok(u64::try_from(open) == Ok(events.len() as u64))
+}
+
+/// Fixes events one after the other: what one of them is joined to, or is joined by, decides about the next. Answers those
+/// that were fixed, and those that are another one.
+async fn fix_in_order(
+    events: &[Routed],
+    connection: &mut SqliteConnection,
+) -> sqlx::Result<(HashSet<i64>, HashSet<i64>)> {
+    let (mut fixed, mut joined) = (HashSet::new(), HashSet::new());
     for event in events {
-        if fix_rows(&[event], connection).await? == 1 {
-            fixed.insert(event.seq);
+        let keys: Vec<&str> = event.keys.iter().map(String::as_str).collect();
+        if joins::unite(event.seq, &keys, connection).await? == event.seq {
+            if fix(&[event], connection).await? == 1 {
+                fixed.insert(event.seq);
+            }
+            continue;
         }
+        sqlx::query("UPDATE events SET kind = ?, data = ? WHERE seq = ?")
+            .bind(&event.kind)
+            .bind(&event.data)
+            .bind(event.seq)
+            .execute(&mut *connection)
+            .await?;
+        joined.insert(event.seq);
     }
-    Ok(fixed)
+    Ok((fixed, joined))
 }
 
 /// Fixes those that are not fixed yet; how many.
-async fn fix_rows(events: &[&Routed], connection: &mut SqliteConnection) -> sqlx::Result<u64> {
+async fn fix(events: &[&Routed], connection: &mut SqliteConnection) -> sqlx::Result<u64> {
     let sql = format!(
         "WITH fixed (seq, kind, time, task, keys, data) AS ({}) UPDATE events
          SET state = 1, kind = fixed.kind, time = fixed.time, task = fixed.task, data = fixed.data,

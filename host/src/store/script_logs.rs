@@ -47,3 +47,16 @@ pub(super) async fn keep(log: &NewScriptLog, connection: &mut SqliteConnection) 
         .await?;
     Ok(())
 }
+
+/// Removes some of those kept before a time (ms since 1970), the oldest first; how many.
+pub(super) async fn forget(before: i64, most: u32, connection: &mut SqliteConnection) -> sqlx::Result<u64> {
+    let removed = sqlx::query(
+        "DELETE FROM script_logs
+         WHERE reference IN (SELECT reference FROM script_logs WHERE at < ? ORDER BY at LIMIT ?)",
+    )
+    .bind(before)
+    .bind(most)
+    .execute(connection)
+    .await?;
+    Ok(removed.rows_affected())
+}

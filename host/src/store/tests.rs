@@ -7,6 +7,10 @@ use serde_json::json;
 
 use super::*;
 
+mod joins;
+mod numbers;
+mod retention;
+
 struct Fixture {
     folder: tempfile::TempDir,
     store: Store,
@@ -104,15 +108,18 @@ async fn a_known_key_makes_a_duplicate_within_a_batch_and_over_restarts() {
 }
 
 #[tokio::test]
-async fn numbers_rise_and_do_not_come_twice() {
+async fn an_event_is_no_duplicate_of_itself() {
     let fixture = Fixture::new().await;
-    let first = fixture.store.accept(vec![event(&[])]).await.unwrap()[0].seq();
-    let fixture = fixture.reopen().await;
-    assert!(fixture.store.accept(vec![event(&[])]).await.unwrap()[0].seq() > first);
-    let id = fixture.store.event_id(first);
-    assert_eq!(fixture.store.parse_event_id(&id), Some(first));
-    assert_eq!(fixture.store.parse_delivery_id(&id), None);
-    assert_eq!(fixture.store.parse_event_id("other-1"), None);
+    let store = &fixture.store;
+    let known = store.accept(vec![event(&["b"])]).await.unwrap()[0].seq();
+    let batch = store.accept(vec![event(&["a", "b"]), event(&["a"]), event(&["a", "c"])]).await.unwrap();
+    assert_eq!(batch[0], Accepted::Duplicate(known));
+    assert_eq!(batch[1], Accepted::New(batch[1].seq()), "the first did not keep the key");
+    assert_eq!(batch[2], Accepted::Duplicate(batch[1].seq()));
+    assert!(store.event(batch[1].seq()).await.unwrap().is_some(), "it is stored");
+    let again = store.accept(vec![event(&["a"]), event(&["c"])]).await.unwrap();
+    assert_eq!(again[0], Accepted::Duplicate(batch[1].seq()));
+    assert!(matches!(again[1], Accepted::New(_)));
 }
 
 #[tokio::test]
@@ -320,41 +327,6 @@ async fn what_was_parked_for_a_week_is_dead() {
 }
 
 #[tokio::test]
-async fn retention_spares_what_is_open_and_frees_keys() {
-    let fixture = Fixture::new().await;
-    let seqs = fixture.store.accept(vec![event(&["a"]), event(&["b"]), event(&["c"]), event(&["d"])]).await.unwrap();
-    let routes = vec![route(seqs[0].seq(), &["result:1"], vec![to("x")]), route(seqs[1].seq(), &[], vec![to("y")])];
-    fixture.store.route(routes).await.unwrap();
-    fixture.store.route(vec![route(seqs[3].seq(), &[], vec![])]).await.unwrap();
-    let claimed = fixture.store.claim("x", 1, false, 60_000).await.unwrap().remove(0);
-    fixture.settle(&claimed, Settlement::Delivered).await;
-    let removed = fixture.store.remove_old(Place::default(), i64::MAX, 0, u64::MAX).await.unwrap();
-    assert_eq!(removed, Removed { events: 1, next: None }, "open, accepted and last events stay");
-    let again = fixture.store.accept(vec![event(&["a"]), event(&["b"])]).await.unwrap();
-    assert!(matches!((again[0], again[1]), (Accepted::New(_), Accepted::Duplicate(_))));
-    assert_eq!(
-        fixture.store.remove_old(Place::default(), 0, 0, 1).await.unwrap().events,
-        1,
-        "by size, whatever the age"
-    );
-}
-
-#[tokio::test]
-async fn script_logs_are_kept_once_and_forgotten() {
-    let fixture = Fixture::new().await;
-    let text = "line\n".repeat(1000);
-    for _ in 0..2 {
-        let seq = fixture.store.accept(vec![event(&[])]).await.unwrap()[0].seq();
-        let script_log = Some(NewScriptLog::new("e1", &text).unwrap());
-        fixture.store.route(vec![Routed { script_log, ..route(seq, &[], vec![]) }]).await.unwrap();
-    }
-    assert_eq!(fixture.store.script_log("e1").await.unwrap(), Some(text));
-    assert_eq!(fixture.store.script_log("e2").await.unwrap(), None);
-    fixture.store.remove_old(Place::default(), 0, i64::MAX, u64::MAX).await.unwrap();
-    assert_eq!(fixture.store.script_log("e1").await.unwrap(), None);
-}
-
-#[tokio::test]
 async fn storage_is_kept_apart_with_time_to_live_and_quota() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;
@@ -404,18 +376,6 @@ async fn a_second_host_on_the_same_file_is_refused_and_told_who_has_it() {
     let fixture = Fixture::new().await;
     let error = Store::open(&fixture.path()).await.err().unwrap().to_string();
     assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
-}
-
-#[tokio::test]
-async fn a_newer_store_is_refused() {
-    let fixture = Fixture::new().await;
-    let path = fixture.path();
-    fixture.store.close().await;
-    drop(fixture.store);
-    let mut connection = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
-    sqlx::raw_sql("PRAGMA user_version = 99").execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
-    assert!(matches!(Store::open(&path).await, Err(StoreError::Newer { found: 99, .. })));
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ fn history(count: u32, age: &str) -> String {
                   '{{\"task\":{{\"id\":\"task-' || (n % 500) || '\",\"name\":\"Old\"}},\"message\":\"' || hex(zeroblob(200)) || '\"}}' FROM n;
          INSERT INTO keys (hash, event) SELECT substr(sha3('exec:old-' || n || ':failed', 256), 1, 16), 1000 + n FROM n;
          INSERT INTO deliveries (event, instance, state, due, created, updated)
-           SELECT 1000 + n, 'hook', 2, unixepoch() * 1000, unixepoch() * 1000, unixepoch() * 1000 FROM n;
+           SELECT 1000 + n, 'hook', 2, t, t, t FROM (SELECT n, (unixepoch() - {age}) * 1000 AS t FROM n);
          COMMIT;"
     )
 }

@@ -102,7 +102,7 @@ async fn a_full_store_by_its_own_limit_makes_room_and_accepts() {
     let sink = Sink::start().await;
     let config = config(&sink, "store: { path: butler.db, maxSize: 4MB }");
     let folder = Arc::new(TempDir::new().expect("a folder can be made"));
-    stopped_store(&folder, &config, 15_000, "60").await;
+    stopped_store(&folder, &config, 15_000, "90000").await;
     let store = folder.path().join("butler.db");
     assert!(std::fs::metadata(&store).expect("it is there").len() > 8 << 20);
     let (butler, ..) = start_and_tell(&folder, &config, &sink).await;

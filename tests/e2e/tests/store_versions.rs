@@ -105,8 +105,17 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-fn backup(store: &Path, version: u32) -> PathBuf {
-    store.with_extension(format!("v{version}.bak"))
+/// The backup that a migration has made.
+fn backup(store: &Path, version: u32) -> Option<PathBuf> {
+    let folder = std::fs::read_dir(store.parent().expect("the store is in a folder")).expect("the folder is there");
+    let start = format!("butler.v{version}-");
+    let mut backups = folder.flatten().map(|entry| entry.path()).filter(|path| {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("names are plain");
+        name.starts_with(&start) && name.ends_with(".bak")
+    });
+    let first = backups.next();
+    assert_eq!(backups.next(), None, "one update, one backup");
+    first
 }
 
 /// The version and the tables of a store that the present daemon has made.
@@ -160,7 +169,7 @@ async fn assert_complete(butler: &Butler, old: &Old) {
 
 /// The backup is the store before the migration.
 fn assert_backup(old: &Old, store: &Path, wanted: &str) {
-    let backup = backup(store, old.version);
+    let backup = backup(store, old.version).expect("a migration makes a backup");
     assert_eq!(sqlite(&backup, "PRAGMA user_version;"), old.version.to_string());
     assert_eq!(sqlite(&backup, COUNTS), wanted, "the backup is whole");
 }
@@ -224,7 +233,7 @@ async fn a_store_of_every_earlier_version_is_migrated_and_complete() {
         let (status, log) = butler.stop().await;
         assert_eq!(status.code(), Some(0), "{log}");
         assert_eq!(log.contains("the store is migrated"), old.version < version, "{log}");
-        assert_eq!(backup(&store, old.version).exists(), old.version < version, "a backup if it was changed");
+        assert_eq!(backup(&store, old.version).is_some(), old.version < version, "a backup if it was changed");
         if old.version < version {
             assert_backup(&old, &store, &counts);
         }

@@ -43,12 +43,13 @@ pub(in super::super) fn ready(context: &Context, call: &Call) -> Answer {
     let qlik = context.lookups.as_ref().map(|lookups| lookups.repository().state());
     let instances = context.instances();
     let instances = instances.iter().map(|instance| (instance.name(), instance.condition()));
-    let (status, report) = report(context.store.trouble(), qlik, instances, told);
+    let (status, report) = report(context.store.trouble(), context.store.overfull(), qlik, instances, told);
     answer(&context.secrets(), status, &report)
 }
 
 fn report<'a>(
     trouble: Option<String>,
+    overfull: Option<String>,
     qlik: Option<GateState>,
     instances: impl Iterator<Item = (&'a str, Condition)>,
     told: bool,
@@ -57,6 +58,9 @@ fn report<'a>(
     if let Some(trouble) = trouble {
         let message = if told { trouble } else { "cannot be written; Butler's log says why".to_owned() };
         report.reasons.push(Note { subject: "store", instance: None, state: None, message });
+    }
+    if let Some(message) = overfull {
+        report.notes.push(Note { subject: "store", instance: None, state: None, message });
     }
     if let Some(state) = qlik.filter(|state| !state.reachable) {
         let since = state.down_since_ms.map(|since| format!(" since {}", rfc3339(since))).unwrap_or_default();
@@ -92,16 +96,17 @@ mod tests {
             let unavailable = Condition::Unavailable { message: "no route to mail.internal".to_owned() };
             [("chat", Condition::Running), ("mail", unavailable), ("mqtt", Condition::Stuck)].into_iter()
         };
-        let (status, told) = report(None, Some(state(false)), instances(), true);
+        let (status, told) = report(None, Some("is large".to_owned()), Some(state(false)), instances(), true);
         assert_eq!(status, StatusCode::OK);
         let notes = json!([
+            { "subject": "store", "message": "is large" },
             { "subject": "qlik", "message": "does not answer since 1970-01-01T00:00:00.000Z: connection refused by sense1" },
             { "subject": "instance", "instance": "mail", "state": "unavailable", "message": "no route to mail.internal" },
             { "subject": "instance", "instance": "mqtt", "state": "stuck", "message": "does not run; its deliveries wait" },
         ]);
         assert_eq!(serde_json::to_value(told).unwrap(), json!({ "status": "ready", "reasons": [], "notes": notes }));
 
-        let (status, told) = report(Some("disk full".to_owned()), Some(state(true)), std::iter::empty(), true);
+        let (status, told) = report(Some("disk full".to_owned()), None, Some(state(true)), std::iter::empty(), true);
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         let reasons = json!([{ "subject": "store", "message": "disk full" }]);
         assert_eq!(
@@ -114,7 +119,7 @@ mod tests {
     fn who_may_not_read_is_told_no_details() {
         let failed = Condition::Failed { message: "no route to mail.internal".to_owned() };
         let (_, report) =
-            report(Some("disk full".to_owned()), Some(state(false)), [("mail", failed)].into_iter(), false);
+            report(Some("disk full".to_owned()), None, Some(state(false)), [("mail", failed)].into_iter(), false);
         let text = serde_json::to_string(&report).unwrap();
         assert!(!["disk full", "sense1", "internal"].iter().any(|detail| text.contains(detail)), "{text}");
         assert!(text.contains("\"state\":\"failed\""), "{text}");
