@@ -64,6 +64,18 @@ impl Ahead {
         let Straight { claimed, place } = straight;
         self.claimed.push_back(Waiting { claimed, since: Instant::now(), _place: Some(place) });
     }
+
+    /// Whether the next one has become due: arrivals that do not pause must not keep the timer from saying so.
+    fn look(&mut self, now: i64) {
+        self.more |= self.due.is_some_and(|due| due <= now);
+    }
+
+    /// How long there is nothing to claim, if nobody wakes the queue. What cannot be claimed yet waits for a free place or
+    /// for the instance, not for a time.
+    fn wait(&self, now: i64) -> Duration {
+        let due = self.due.filter(|_| !self.more);
+        due.map_or(ROUND, |due| Duration::from_millis((due - now).max(1).unsigned_abs()))
+    }
 }
 
 impl Queue {
@@ -93,6 +105,7 @@ impl Queue {
         while !*stop.borrow() {
             let running = *condition.borrow_and_update() == Condition::Running;
             self.return_old(&mut ahead, &outcomes).await;
+            ahead.look(waiting_ms());
             // What is claimed already waits as well: an outcome that cannot be stored is an alert that comes twice.
             let held = self.store.trouble().is_some();
             while running && !held && flying.len() < concurrency && !ahead.claimed.is_empty() {
@@ -112,7 +125,7 @@ impl Queue {
             }
             // The short way is for those that overtake nobody. Those of one order key are handed out by the store alone.
             arrivals.set_open(running && !held && !ahead.more && !self.instance.manifest().ordered);
-            let wait = ahead.due.map_or(ROUND, |due| Duration::from_millis((due - waiting_ms()).max(1).unsigned_abs()));
+            let wait = ahead.wait(waiting_ms());
             tokio::select! {
                 () = stopping(&mut stop) => {}
                 () = wake.notified() => ahead.more = true,
@@ -303,4 +316,26 @@ fn random() -> f64 {
     // Without randomness the waits lose their jitter, no more.
     let _ = getrandom::fill(&mut bytes);
     f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_falls_due_is_claimed_though_arrivals_do_not_pause() {
+        let mut ahead = Ahead { due: Some(1000), ..Ahead::default() };
+        ahead.look(999);
+        assert!(!ahead.more);
+        assert_eq!(ahead.wait(999), Duration::from_millis(1));
+        // The timer of the last round was dropped by an arrival.
+        ahead.look(1000);
+        assert!(ahead.more);
+    }
+
+    #[test]
+    fn what_is_due_and_cannot_be_claimed_yet_does_not_keep_the_queue_turning() {
+        let ahead = Ahead { due: Some(1000), more: true, ..Ahead::default() };
+        assert_eq!(ahead.wait(5000), ROUND);
+    }
 }
