@@ -1,5 +1,6 @@
 //! What becomes of attempts: outcomes, deaths and what follows from them, leases that ran out.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use butler_plugin_api::{Data, kind};
@@ -53,6 +54,13 @@ pub struct Released {
     pub noticed: bool,
 }
 
+impl Released {
+    fn join(&mut self, more: Self) {
+        self.instances.extend(more.instances);
+        self.noticed |= more.noticed;
+    }
+}
+
 /// An instance says so at most once in this time.
 const NOTICE_EVERY_MS: i64 = 15 * 60 * 1000;
 const ERROR_LENGTH: usize = 2000;
@@ -62,6 +70,27 @@ const PARKED_FOR_MS: i64 = 7 * 24 * 3_600_000;
 impl Store {
     /// Ends attempts. One whose token is stale is ignored.
     pub async fn settle(&self, settled: Vec<Settled>) -> Result<Released, StoreError> {
+        let settled: Arc<[Settled]> = settled.into();
+        let result = self.settle_together(settled.clone()).await;
+        if settled.len() < 2 || !matches!(result, Err(StoreError::Database(_))) {
+            return result;
+        }
+        // One of them is at fault: the others must not be told twice for it.
+        let mut released = Released::default();
+        for one in settled.iter() {
+            match self.settle_together(Arc::from([one.clone()])).await {
+                Ok(more) => released.join(more),
+                Err(StoreError::Closed) => return Err(StoreError::Closed),
+                Err(error) => {
+                    tracing::error!(delivery = self.delivery_id(one.id), %error,
+                        "an outcome cannot be stored; the delivery is repeated when its lease has run out; please report this");
+                }
+            }
+        }
+        Ok(released)
+    }
+
+    async fn settle_together(&self, settled: Arc<[Settled]>) -> Result<Released, StoreError> {
         let input = (settled, self.inner.next_event.clone());
         self.inner
             .writer
@@ -69,7 +98,7 @@ impl Store {
                 Box::pin(async move {
                     let mut released = Released::default();
                     delivered(settled, connection).await?;
-                    for one in settled {
+                    for one in settled.iter() {
                         settle(one, numbers, &mut released, connection).await?;
                     }
                     Ok(released)

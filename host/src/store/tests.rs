@@ -7,6 +7,8 @@ use serde_json::json;
 
 use super::*;
 
+mod trouble;
+
 struct Fixture {
     folder: tempfile::TempDir,
     store: Store,
@@ -416,15 +418,4 @@ async fn filters_and_pages() {
     assert_eq!(fixture.store.deliveries(&filter).await.unwrap().len(), 10);
     let depths = fixture.store.queue_depths().await.unwrap();
     assert_eq!(depths[0], QueueDepth { instance: "x".to_owned(), open: 5, dead: 0 });
-}
-
-#[tokio::test]
-async fn a_faulty_operation_fails_alone() {
-    let fixture = Fixture::new().await;
-    let bad = fixture.store.inner.writer.run((), |(), connection| {
-        Box::pin(async move { sqlx::query("INSERT INTO nowhere VALUES (1)").execute(connection).await.map(drop) })
-    });
-    let (bad, good) = tokio::join!(bad, fixture.store.accept(vec![event(&["a"])]));
-    assert!(matches!(bad, Err(StoreError::Database(_))));
-    assert!(matches!(good.unwrap()[0], Accepted::New(_)));
 }
