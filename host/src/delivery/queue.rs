@@ -36,8 +36,6 @@ pub struct Queue {
     instance: Arc<Instance>,
     store: Store,
     queues: Queues,
-    /// How long a stop waits for deliveries in flight.
-    grace: Duration,
     /// Told of deliveries and events that settling set free.
     released: Box<dyn Fn(Released) + Send + Sync>,
 }
@@ -84,15 +82,14 @@ impl Queue {
         instance: Arc<Instance>,
         store: Store,
         queues: Queues,
-        grace: Duration,
         released: impl Fn(Released) + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { instance, store, queues, grace, released: Box::new(released) })
+        Arc::new(Self { instance, store, queues, released: Box::new(released) })
     }
 
-    /// Works until `stop`; then hands out no more, and ends when what is in flight has ended and is settled, or its grace
-    /// is over.
-    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+    /// Works until `stop`; then hands out no more, and ends when what is in flight has ended and is settled. At `cut` what is
+    /// in flight counts as failed.
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>, mut cut: watch::Receiver<bool>) {
         let (outcomes, settling) = mpsc::channel(OUTCOMES);
         let settling = tokio::spawn(self.clone().settle_all(settling));
         let wake = self.queues.add(self.instance.name());
@@ -111,7 +108,7 @@ impl Queue {
             while running && !held && flying.len() < concurrency && !ahead.claimed.is_empty() {
                 let deliveries: Vec<_> =
                     ahead.claimed.drain(..batch.min(ahead.claimed.len())).map(|one| one.claimed).collect();
-                flying.spawn(self.clone().hand_over(deliveries, outcomes.clone()));
+                flying.spawn(self.clone().hand_over(deliveries, outcomes.clone(), cut.clone()));
             }
             if running && ahead.more && ahead.claimed.len() < concurrency * batch {
                 match self.claim(&mut ahead).await {
@@ -148,14 +145,17 @@ impl Queue {
             let back = Settled { id: claimed.id, token: claimed.token, settlement: Settlement::Return };
             let _ = outcomes.send(back).await;
         }
-        let ended = tokio::time::timeout(self.grace, async { while flying.join_next().await.is_some() {} }).await;
-        if ended.is_err() {
-            tracing::warn!(
-                instance = self.instance.name(),
-                calls = flying.len(),
-                "deliveries did not end before the stop; they are repeated after the next start"
-            );
-            flying.shutdown().await;
+        let all = async { while flying.join_next().await.is_some() {} };
+        tokio::select! {
+            () = all => {}
+            () = stopping(&mut cut) => {
+                tracing::warn!(
+                    instance = self.instance.name(),
+                    calls = flying.len(),
+                    "deliveries did not end before the stop; they are repeated"
+                );
+                while flying.join_next().await.is_some() {}
+            }
         }
         drop(outcomes);
         let _ = settling.await;
@@ -189,7 +189,12 @@ impl Queue {
         }
     }
 
-    async fn hand_over(self: Arc<Self>, claimed: Vec<Claimed>, settling: mpsc::Sender<Settled>) {
+    async fn hand_over(
+        self: Arc<Self>,
+        claimed: Vec<Claimed>,
+        settling: mpsc::Sender<Settled>,
+        mut cut: watch::Receiver<bool>,
+    ) {
         let now = now_ms();
         let deliveries = claimed
             .iter()
@@ -206,7 +211,18 @@ impl Queue {
                 }
             })
             .collect();
-        let outcomes = self.instance.deliver(deliveries).await;
+        let outcomes = tokio::select! {
+            outcomes = self.instance.deliver(deliveries) => outcomes,
+            () = stopping(&mut cut) => {
+                for Claimed { id, token, .. } in claimed {
+                    // It may have arrived. Whoever is next in its order does not wait for the end of the lease.
+                    let error = "its instance was stopped before there was an outcome".to_owned();
+                    let settlement = Settlement::Retry { due: waiting_ms(), error, progress: None };
+                    let _ = settling.send(Settled { id, token, settlement }).await;
+                }
+                return;
+            }
+        };
         for (claimed, outcome) in claimed.iter().zip(outcomes) {
             // Fails only when settling has ended, with the store: then the lease is freed at the next start.
             let _ = settling.send(self.settlement(claimed, outcome)).await;

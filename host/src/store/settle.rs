@@ -66,6 +66,8 @@ const NOTICE_EVERY_MS: i64 = 15 * 60 * 1000;
 const ERROR_LENGTH: usize = 2000;
 /// Deliveries of an instance that is gone are kept open for so long.
 const PARKED_FOR_MS: i64 = 7 * 24 * 3_600_000;
+/// So many die in one transaction; others wait for it.
+const BURIED_TOGETHER: i64 = 250;
 
 impl Store {
     /// Ends attempts. One whose token is stale is ignored.
@@ -320,12 +322,22 @@ async fn tend(numbers: &AtomicI64, outage: i64, connection: &mut SqliteConnectio
     .fetch_all(&mut *connection)
     .await?;
     released.instances = instances;
-    sqlx::query("UPDATE deliveries SET state = 3, error = ?, updated = ?2 WHERE state = 5 AND updated < ?2 - ?3")
-        .bind("its instance has been gone from the config for 7 days")
-        .bind(now)
-        .bind(PARKED_FOR_MS)
-        .execute(&mut *connection)
-        .await?;
+    let rows: Vec<(i64, String, i64, String)> = sqlx::query_as(
+        "UPDATE deliveries SET state = 3, error = ?1, updated = ?2
+         WHERE id IN (SELECT id FROM deliveries WHERE state = 5 AND updated < ?2 - ?3 ORDER BY updated LIMIT ?4)
+         RETURNING id, instance, event, error",
+    )
+    .bind("its instance has been gone from the config for 7 days")
+    .bind(now)
+    .bind(PARKED_FOR_MS)
+    .bind(BURIED_TOGETHER)
+    .fetch_all(&mut *connection)
+    .await?;
+    for (id, instance, event, error) in rows {
+        // Nobody is there who could be told of what a throttle has held back.
+        let dead = Dead { id, instance, event, throttle_key: None, error };
+        bury(&dead, numbers, now, &mut released, connection).await?;
+    }
     // One a round is enough: rounds come often.
     let unsaid: Option<(String, i64)> =
         sqlx::query_as("SELECT instance, unsaid FROM dead_notices WHERE unsaid > 0 AND at + ? <= ? LIMIT 1")

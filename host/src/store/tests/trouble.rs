@@ -67,10 +67,7 @@ async fn an_outcome_that_cannot_be_stored_spoils_no_other() {
     let claimed = fixture.store.claim("x", 10, false, 60_000).await.unwrap();
     let trap = "CREATE TRIGGER trap BEFORE UPDATE ON deliveries WHEN new.error = 'poison'
                 BEGIN SELECT RAISE(ABORT, 'refused'); END";
-    let set = fixture.store.inner.writer.run(trap, |trap, connection| {
-        Box::pin(async move { sqlx::raw_sql(*trap).execute(connection).await.map(drop) })
-    });
-    set.await.unwrap();
+    fixture.sql(trap).await;
     let outcomes = [Settlement::Delivered, dead("poison"), dead("refused")];
     let settled: Vec<Settled> = claimed
         .iter()
