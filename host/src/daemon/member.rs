@@ -19,6 +19,8 @@ pub(super) struct Member {
     /// What it was made of: while that is the same, a reload leaves it alone.
     pub(super) made_of: Value,
     stop: watch::Sender<bool>,
+    /// What is in flight is given up.
+    cut: watch::Sender<bool>,
     work: JoinSet<()>,
 }
 
@@ -39,21 +41,20 @@ impl Member {
         refused: mpsc::UnboundedSender<Refusal>,
     ) -> Self {
         let (stop, stopping) = watch::channel(false);
+        let (cut, cutting) = watch::channel(false);
         let mut work = JoinSet::new();
         work.spawn(instance.clone().supervise(stopping.clone(), move |name, message| {
             // Nobody listens any more when the daemon stops anyway.
             let _ = refused.send((name.to_owned(), message.to_owned()));
         }));
-        let grace = core.config.get().shutdown_timeout.duration() / 2;
         core.queues.add(instance.name());
         let released = {
             let core = core.clone();
             move |released: Released| core.released(&released)
         };
-        work.spawn(
-            Queue::new(instance.clone(), core.store.clone(), core.queues.clone(), grace, released).run(stopping),
-        );
-        Self { instance, made_of, stop, work }
+        let queue = Queue::new(instance.clone(), core.store.clone(), core.queues.clone(), released);
+        work.spawn(queue.run(stopping, cutting));
+        Self { instance, made_of, stop, cut, work }
     }
 
     /// Hands out no more.
@@ -61,19 +62,33 @@ impl Member {
         self.stop.send_replace(true);
     }
 
-    /// Waits until what is in flight has ended and is settled, or its grace is over.
-    pub(super) async fn drained(&mut self) {
-        while self.work.join_next().await.is_some() {}
+    /// The time within which each of its calls has an outcome.
+    pub(super) fn call_limit(&self) -> Duration {
+        Duration::from_secs(u64::from(self.instance.manifest().deadline_seconds.max(1)))
+    }
+
+    /// Waits until what is in flight has ended and is settled; when `patience` ends first, it is cut off.
+    pub(super) async fn drained(&mut self, patience: impl Future<Output = ()>) {
+        tokio::select! {
+            () = ended(&mut self.work) => return,
+            () = patience => {}
+        }
+        self.cut.send_replace(true);
+        ended(&mut self.work).await;
     }
 
     /// Ends the instance; false when its thread did not end.
-    pub(super) async fn stop(mut self, time: Duration) -> bool {
+    pub(super) async fn stop(mut self, patience: impl Future<Output = ()>, time: Duration) -> bool {
         self.begin_stop();
-        self.drained().await;
+        self.drained(patience).await;
         let stopped = self.instance.stop(time).await;
         if !stopped {
             tracing::error!(instance = self.instance.name(), "did not stop in time and is abandoned");
         }
         stopped
     }
+}
+
+async fn ended(work: &mut JoinSet<()>) {
+    while work.join_next().await.is_some() {}
 }

@@ -15,6 +15,7 @@ mod upkeep;
 use std::fmt;
 
 use butler_plugin_api::abi::host::exit_without_destructors;
+use serde_json::Value;
 use tokio::time::Instant;
 
 pub use parts::{instance_document, lookups, shared};
@@ -73,20 +74,24 @@ pub async fn run(setup: Setup) -> Result<(), Failure> {
     let parts = Parts::make(setup).await?;
     let mut running = Running::start(parts);
     running.announce(began);
+    let mut heard = None;
     let result = loop {
+        let signal = heard.take();
         tokio::select! {
-            signal = signals.received() => match signal {
+            biased;
+            signal = async { match signal { Some(signal) => signal, None => signals.received().await } } => match signal {
                 Signal::Stop(name) => {
                     tracing::info!(signal = name, "stopping");
                     break Ok(());
                 }
                 // What became of it is in the log.
                 #[cfg(unix)]
-                Signal::Reload => drop(running.reload_and_tell().await),
+                Signal::Reload => heard = reload(&mut running, &mut signals).await.1,
             },
             happening = running.happens() => match happening {
                 Happening::ReloadAsked(asked) => {
-                    let answer = running.reload_and_tell().await;
+                    let (answer, signal) = reload(&mut running, &mut signals).await;
+                    heard = signal;
                     // Who asked may be gone.
                     let _ = asked.send(answer);
                 }
@@ -106,4 +111,22 @@ pub async fn run(setup: Setup) -> Result<(), Failure> {
         exit_without_destructors(result.err().map_or(0, |failure| failure.exit_code()));
     }
     result
+}
+
+/// Reloads; with a signal that was heard meanwhile. A stop does not wait for calls that a reload waits for.
+async fn reload(running: &mut Running, signals: &mut Signals) -> (Result<Value, String>, Option<Signal>) {
+    let hurry = running.hurry.clone();
+    let mut reload = std::pin::pin!(running.reload_and_tell());
+    let mut heard = None;
+    loop {
+        tokio::select! {
+            done = &mut reload => return (done, heard),
+            signal = signals.received(), if !matches!(heard, Some(Signal::Stop(_))) => {
+                if matches!(signal, Signal::Stop(_)) {
+                    hurry.send_replace(true);
+                }
+                heard = Some(signal);
+            }
+        }
+    }
 }

@@ -16,6 +16,7 @@ use super::member::{Member, made_of};
 use super::running::Running;
 use super::{Failure, setup};
 use crate::config::Config;
+use crate::stop::stopping;
 use crate::{observe, rest};
 
 /// Somebody asks for a reload, and waits for what became of it.
@@ -23,6 +24,9 @@ pub(super) type Asked = oneshot::Sender<Result<Value, String>>;
 
 /// An instance that is changed or removed gets so long to stop.
 const STOP: Duration = Duration::from_secs(5);
+
+/// A call that ends at the last moment is settled within this time.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// What became of a reload. Names of instances.
 #[derive(Debug, Default, Serialize)]
@@ -71,7 +75,8 @@ impl Running {
 
         let wanted: BTreeMap<&str, Value> =
             setup.loaded.config.plugins.iter().map(|entry| (entry.instance(), made_of(&setup.loaded, entry))).collect();
-        let mut stopping = JoinSet::new();
+        let mut ending = JoinSet::new();
+        let mut waits_for = Vec::new();
         for (name, member) in std::mem::take(&mut self.members) {
             match wanted.get(name.as_str()) {
                 Some(made_of) if *made_of == member.made_of => {
@@ -85,11 +90,19 @@ impl Running {
                     done.stopped.push(name);
                 }
             }
+            waits_for.push(member.instance.name().to_owned());
+            // What is in flight gets the time that any call gets: cut off, it might be told twice.
+            let patience = (self.core.config.get().shutdown_timeout.duration() / 2).max(member.call_limit() + SETTLING);
+            let mut hurry = self.hurry.subscribe();
+            let patient = async move { drop(tokio::time::timeout(patience, stopping(&mut hurry)).await) };
             // Longer only when the store is in trouble since: then leases that are not returned run out.
-            let limit = self.core.config.get().shutdown_timeout.duration() + STOP;
-            stopping.spawn(async move { tokio::time::timeout(limit, member.stop(STOP)).await.unwrap_or(false) });
+            let limit = patience + 2 * STOP;
+            ending.spawn(async move { tokio::time::timeout(limit, member.stop(patient, STOP)).await.unwrap_or(false) });
         }
-        while let Some(stopped) = stopping.join_next().await {
+        if !waits_for.is_empty() {
+            tracing::info!(instances = waits_for.join(" "), "stopping what the new config changes");
+        }
+        while let Some(stopped) = ending.join_next().await {
             self.abandoned |= !stopped.unwrap_or(false);
         }
         observe::set_level(setup.loaded.config.log.level);

@@ -42,6 +42,8 @@ pub(super) struct Running {
     /// The config of the start.
     pub(super) begun_with: Config,
     pub(super) members: BTreeMap<String, Member>,
+    /// Set when a reload is to end soon, because a stop waits for it.
+    pub(super) hurry: watch::Sender<bool>,
     /// A thread of a former instance did not end.
     pub(super) abandoned: bool,
     pub(super) remount: rest::Remount,
@@ -96,6 +98,7 @@ impl Running {
             core,
             setup: Arc::new(setup),
             members,
+            hurry: watch::Sender::new(false),
             abandoned: false,
             remount,
             refused_later: log_refusals(),
@@ -179,8 +182,9 @@ impl Running {
         self.stop_work.send_replace(true);
         self.members.values().for_each(Member::begin_stop);
         while self.work.join_next().await.is_some() {}
+        let cut = Instant::now() + self.core.config.get().shutdown_timeout.duration() / 2;
         for member in self.members.values_mut() {
-            member.drained().await;
+            member.drained(tokio::time::sleep_until(cut)).await;
         }
         let clean = stop_members(std::mem::take(&mut self.members), deadline).await && !self.abandoned;
         let _ = self.serving.await;
@@ -235,7 +239,8 @@ async fn tell(store: &Store, accepted: &Notify, kind: &str, data: Data) {
 async fn stop_members(members: BTreeMap<String, Member>, deadline: Instant) -> bool {
     // Less than there is, so that it can be said who did not stop.
     let time = deadline.saturating_duration_since(Instant::now()).mul_f32(0.8).max(Duration::from_millis(200));
-    let mut stopping: JoinSet<bool> = members.into_values().map(|member| member.stop(time)).collect();
+    let mut stopping: JoinSet<bool> =
+        members.into_values().map(|member| member.stop(std::future::ready(()), time)).collect();
     let mut clean = true;
     while let Some(stopped) = stopping.join_next().await {
         clean &= stopped.unwrap_or(false);

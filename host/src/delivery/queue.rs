@@ -36,8 +36,6 @@ pub struct Queue {
     instance: Arc<Instance>,
     store: Store,
     queues: Queues,
-    /// How long a stop waits for deliveries in flight.
-    grace: Duration,
     /// Told of deliveries and events that settling set free.
     released: Box<dyn Fn(Released) + Send + Sync>,
 }
@@ -64,6 +62,18 @@ impl Ahead {
         let Straight { claimed, place } = straight;
         self.claimed.push_back(Waiting { claimed, since: Instant::now(), _place: Some(place) });
     }
+
+    /// Whether the next one has become due: arrivals that do not pause must not keep the timer from saying so.
+    fn look(&mut self, now: i64) {
+        self.more |= self.due.is_some_and(|due| due <= now);
+    }
+
+    /// How long there is nothing to claim, if nobody wakes the queue. What cannot be claimed yet waits for a free place or
+    /// for the instance, not for a time.
+    fn wait(&self, now: i64) -> Duration {
+        let due = self.due.filter(|_| !self.more);
+        due.map_or(ROUND, |due| Duration::from_millis((due - now).max(1).unsigned_abs()))
+    }
 }
 
 impl Queue {
@@ -72,15 +82,14 @@ impl Queue {
         instance: Arc<Instance>,
         store: Store,
         queues: Queues,
-        grace: Duration,
         released: impl Fn(Released) + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { instance, store, queues, grace, released: Box::new(released) })
+        Arc::new(Self { instance, store, queues, released: Box::new(released) })
     }
 
-    /// Works until `stop`; then hands out no more, and ends when what is in flight has ended and is settled, or its grace
-    /// is over.
-    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+    /// Works until `stop`; then hands out no more, and ends when what is in flight has ended and is settled. At `cut` what is
+    /// in flight counts as failed.
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>, mut cut: watch::Receiver<bool>) {
         let (outcomes, settling) = mpsc::channel(OUTCOMES);
         let settling = tokio::spawn(self.clone().settle_all(settling));
         let wake = self.queues.add(self.instance.name());
@@ -93,12 +102,13 @@ impl Queue {
         while !*stop.borrow() {
             let running = *condition.borrow_and_update() == Condition::Running;
             self.return_old(&mut ahead, &outcomes).await;
+            ahead.look(waiting_ms());
             // What is claimed already waits as well: an outcome that cannot be stored is an alert that comes twice.
             let held = self.store.trouble().is_some();
             while running && !held && flying.len() < concurrency && !ahead.claimed.is_empty() {
                 let deliveries: Vec<_> =
                     ahead.claimed.drain(..batch.min(ahead.claimed.len())).map(|one| one.claimed).collect();
-                flying.spawn(self.clone().hand_over(deliveries, outcomes.clone()));
+                flying.spawn(self.clone().hand_over(deliveries, outcomes.clone(), cut.clone()));
             }
             if running && ahead.more && ahead.claimed.len() < concurrency * batch {
                 match self.claim(&mut ahead).await {
@@ -112,7 +122,7 @@ impl Queue {
             }
             // The short way is for those that overtake nobody. Those of one order key are handed out by the store alone.
             arrivals.set_open(running && !held && !ahead.more && !self.instance.manifest().ordered);
-            let wait = ahead.due.map_or(ROUND, |due| Duration::from_millis((due - waiting_ms()).max(1).unsigned_abs()));
+            let wait = ahead.wait(waiting_ms());
             tokio::select! {
                 () = stopping(&mut stop) => {}
                 () = wake.notified() => ahead.more = true,
@@ -135,14 +145,17 @@ impl Queue {
             let back = Settled { id: claimed.id, token: claimed.token, settlement: Settlement::Return };
             let _ = outcomes.send(back).await;
         }
-        let ended = tokio::time::timeout(self.grace, async { while flying.join_next().await.is_some() {} }).await;
-        if ended.is_err() {
-            tracing::warn!(
-                instance = self.instance.name(),
-                calls = flying.len(),
-                "deliveries did not end before the stop; they are repeated after the next start"
-            );
-            flying.shutdown().await;
+        let all = async { while flying.join_next().await.is_some() {} };
+        tokio::select! {
+            () = all => {}
+            () = stopping(&mut cut) => {
+                tracing::warn!(
+                    instance = self.instance.name(),
+                    calls = flying.len(),
+                    "deliveries did not end before the stop; they are repeated"
+                );
+                while flying.join_next().await.is_some() {}
+            }
         }
         drop(outcomes);
         let _ = settling.await;
@@ -176,7 +189,12 @@ impl Queue {
         }
     }
 
-    async fn hand_over(self: Arc<Self>, claimed: Vec<Claimed>, settling: mpsc::Sender<Settled>) {
+    async fn hand_over(
+        self: Arc<Self>,
+        claimed: Vec<Claimed>,
+        settling: mpsc::Sender<Settled>,
+        mut cut: watch::Receiver<bool>,
+    ) {
         let now = now_ms();
         let deliveries = claimed
             .iter()
@@ -193,7 +211,18 @@ impl Queue {
                 }
             })
             .collect();
-        let outcomes = self.instance.deliver(deliveries).await;
+        let outcomes = tokio::select! {
+            outcomes = self.instance.deliver(deliveries) => outcomes,
+            () = stopping(&mut cut) => {
+                for Claimed { id, token, .. } in claimed {
+                    // It may have arrived. Whoever is next in its order does not wait for the end of the lease.
+                    let error = "its instance was stopped before there was an outcome".to_owned();
+                    let settlement = Settlement::Retry { due: waiting_ms(), error, progress: None };
+                    let _ = settling.send(Settled { id, token, settlement }).await;
+                }
+                return;
+            }
+        };
         for (claimed, outcome) in claimed.iter().zip(outcomes) {
             // Fails only when settling has ended, with the store: then the lease is freed at the next start.
             let _ = settling.send(self.settlement(claimed, outcome)).await;
@@ -303,4 +332,26 @@ fn random() -> f64 {
     // Without randomness the waits lose their jitter, no more.
     let _ = getrandom::fill(&mut bytes);
     f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_falls_due_is_claimed_though_arrivals_do_not_pause() {
+        let mut ahead = Ahead { due: Some(1000), ..Ahead::default() };
+        ahead.look(999);
+        assert!(!ahead.more);
+        assert_eq!(ahead.wait(999), Duration::from_millis(1));
+        // The timer of the last round was dropped by an arrival.
+        ahead.look(1000);
+        assert!(ahead.more);
+    }
+
+    #[test]
+    fn what_is_due_and_cannot_be_claimed_yet_does_not_keep_the_queue_turning() {
+        let ahead = Ahead { due: Some(1000), more: true, ..Ahead::default() };
+        assert_eq!(ahead.wait(5000), ROUND);
+    }
 }

@@ -123,8 +123,8 @@ impl Store {
             .await
     }
 
-    /// Gives the deliveries of an instance that is gone to another one: the parked ones, which are pending then, and the
-    /// dead and suppressed ones. How many were open.
+    /// Gives the deliveries of an instance that is gone to another one: the open ones, which begin anew there (what the former
+    /// one reported of its progress means nothing to it), and the dead and suppressed ones. How many were open.
     pub async fn move_deliveries(&self, from: &str, to: &str) -> Result<u64, StoreError> {
         let input = (from.to_owned(), to.to_owned());
         self.inner
@@ -132,8 +132,11 @@ impl Store {
             .run(input, |(from, to), connection| {
                 Box::pin(async move {
                     let now = waiting_ms();
-                    let open = "UPDATE deliveries SET instance = ?1, state = 0, due = ?2, updated = ?2
-                                WHERE instance = ?3 AND state IN (0, 5)";
+                    // The order key of an instance that keeps no order is empty.
+                    let open = "UPDATE deliveries SET instance = ?1, state = 0, due = ?2, updated = ?2, attempt = 0,
+                                       first_attempt = NULL, token = NULL, lease_until = NULL, progress = NULL,
+                                       order_key = coalesce(order_key, (SELECT task FROM events WHERE seq = event))
+                                WHERE instance = ?3 AND state IN (0, 1, 5)";
                     let open = sqlx::query(open).bind(to).bind(now).bind(from).execute(&mut *connection).await?;
                     sqlx::query("UPDATE deliveries SET instance = ? WHERE instance = ? AND state IN (3, 4)")
                         .bind(to)

@@ -89,7 +89,8 @@ impl Disk {
                 Some(CORRUPT | NOTADB) => {
                     "its file is damaged: stop Butler, keep the file, and restore a backup or let Butler make a new one"
                 }
-                _ => "make room on its disk or mend its permissions",
+                _ if is_of_disk(error) => "make room on its disk or mend its permissions",
+                _ => "its connection is made anew; if this lasts, restart Butler and report it, please",
             };
             tracing::error!(%error, "the store cannot be written: nothing is sent until it can; {remedy}");
         }
@@ -116,6 +117,7 @@ impl Disk {
 }
 
 // SQLite's primary result codes.
+const ERROR: i32 = 1;
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
 const READONLY: i32 = 8;
@@ -123,6 +125,10 @@ const IOERR: i32 = 10;
 const CORRUPT: i32 = 11;
 const FULL: i32 = 13;
 const CANTOPEN: i32 = 14;
+const TOOBIG: i32 = 18;
+const CONSTRAINT: i32 = 19;
+const MISMATCH: i32 = 20;
+const RANGE: i32 = 25;
 const NOTADB: i32 = 26;
 
 fn result_code(error: &sqlx::Error) -> Option<i32> {
@@ -130,8 +136,28 @@ fn result_code(error: &sqlx::Error) -> Option<i32> {
     error.code()?.parse::<i32>().ok().map(|code| code & 0xff)
 }
 
-/// Whether the disk, not the operation, is at fault.
-pub(super) fn is_trouble(error: &sqlx::Error) -> bool {
+/// Whether the disk is at fault, as far as its error tells.
+pub(super) fn is_of_disk(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Io(_))
         || matches!(result_code(error), Some(BUSY | LOCKED | READONLY | IOERR | CORRUPT | FULL | CANTOPEN | NOTADB))
+}
+
+/// Whether this error proves an operation wrong: it would fail again, whatever the disk and the connection do. Everything
+/// else passes, and what was to be stored must wait for that.
+pub(super) fn is_fault(error: &sqlx::Error) -> bool {
+    use sqlx::Error as E;
+    match error {
+        E::Database(_) => matches!(result_code(error), Some(ERROR | TOOBIG | CONSTRAINT | MISMATCH | RANGE)),
+        E::Encode(_)
+        | E::Decode(_)
+        | E::ColumnDecode { .. }
+        | E::ColumnIndexOutOfBounds { .. }
+        | E::ColumnNotFound(_)
+        | E::TypeNotFound { .. }
+        | E::RowNotFound
+        | E::InvalidArgument(_)
+        // What SQLite is not even asked, such as a text of SQL with a zero byte.
+        | E::Protocol(_) => true,
+        _ => false,
+    }
 }

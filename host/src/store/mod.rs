@@ -150,7 +150,8 @@ impl Store {
         deliveries::free_leases(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
         storage::prepare(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
         let readers = SqlitePoolOptions::new().max_connections(3).connect_lazy_with(plain.read_only(true));
-        let writer = Writer::start(connection, path.with_extension("reserve"));
+        // A file that has gone must not be made anew under the feet of this process.
+        let writer = Writer::start(connection, options.create_if_missing(false), path.with_extension("reserve"));
         Ok(Self {
             inner: Arc::new(Inner {
                 id,

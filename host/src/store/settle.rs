@@ -1,5 +1,6 @@
 //! What becomes of attempts: outcomes, deaths and what follows from them, leases that ran out.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use butler_plugin_api::{Data, LastDead, kind};
@@ -53,15 +54,45 @@ pub struct Released {
     pub noticed: bool,
 }
 
+impl Released {
+    fn join(&mut self, more: Self) {
+        self.instances.extend(more.instances);
+        self.noticed |= more.noticed;
+    }
+}
+
 /// An instance says so at most once in this time.
 const NOTICE_EVERY_MS: i64 = 15 * 60 * 1000;
 const ERROR_LENGTH: usize = 2000;
 /// Deliveries of an instance that is gone are kept open for so long.
 const PARKED_FOR_MS: i64 = 7 * 24 * 3_600_000;
+/// So many die in one transaction; others wait for it.
+const BURIED_TOGETHER: i64 = 250;
 
 impl Store {
     /// Ends attempts. One whose token is stale is ignored.
     pub async fn settle(&self, settled: Vec<Settled>) -> Result<Released, StoreError> {
+        let settled: Arc<[Settled]> = settled.into();
+        let result = self.settle_together(settled.clone()).await;
+        if settled.len() < 2 || !matches!(result, Err(StoreError::Database(_))) {
+            return result;
+        }
+        // One of them is at fault: the others must not be told twice for it.
+        let mut released = Released::default();
+        for one in settled.iter() {
+            match self.settle_together(Arc::from([one.clone()])).await {
+                Ok(more) => released.join(more),
+                Err(StoreError::Closed) => return Err(StoreError::Closed),
+                Err(error) => {
+                    tracing::error!(delivery = self.delivery_id(one.id), %error,
+                        "an outcome cannot be stored; the delivery is repeated when its lease has run out; please report this");
+                }
+            }
+        }
+        Ok(released)
+    }
+
+    async fn settle_together(&self, settled: Arc<[Settled]>) -> Result<Released, StoreError> {
         let input = (settled, self.inner.next_event.clone());
         self.inner
             .writer
@@ -69,7 +100,7 @@ impl Store {
                 Box::pin(async move {
                     let mut released = Released::default();
                     delivered(settled, connection).await?;
-                    for one in settled {
+                    for one in settled.iter() {
                         settle(one, numbers, &mut released, connection).await?;
                     }
                     Ok(released)
@@ -293,12 +324,22 @@ async fn tend(numbers: &AtomicI64, outage: i64, connection: &mut SqliteConnectio
     .fetch_all(&mut *connection)
     .await?;
     released.instances = instances;
-    sqlx::query("UPDATE deliveries SET state = 3, error = ?, updated = ?2 WHERE state = 5 AND updated < ?2 - ?3")
-        .bind("its instance has been gone from the config for 7 days")
-        .bind(now)
-        .bind(PARKED_FOR_MS)
-        .execute(&mut *connection)
-        .await?;
+    let rows: Vec<(i64, String, i64, String)> = sqlx::query_as(
+        "UPDATE deliveries SET state = 3, error = ?1, updated = ?2
+         WHERE id IN (SELECT id FROM deliveries WHERE state = 5 AND updated < ?2 - ?3 ORDER BY updated LIMIT ?4)
+         RETURNING id, instance, event, error",
+    )
+    .bind("its instance has been gone from the config for 7 days")
+    .bind(now)
+    .bind(PARKED_FOR_MS)
+    .bind(BURIED_TOGETHER)
+    .fetch_all(&mut *connection)
+    .await?;
+    for (id, instance, event, error) in rows {
+        // Nobody is there who could be told of what a throttle has held back.
+        let dead = Dead { id, instance, event, throttle_key: None, error };
+        bury(&dead, numbers, now, &mut released, connection).await?;
+    }
     // One a round is enough: rounds come often.
     let unsaid: Option<(String, i64)> =
         sqlx::query_as("SELECT instance, unsaid FROM dead_notices WHERE unsaid > 0 AND at + ? <= ? LIMIT 1")

@@ -9,7 +9,9 @@ use super::*;
 
 mod joins;
 mod numbers;
+mod parked;
 mod retention;
+mod trouble;
 
 struct Fixture {
     folder: tempfile::TempDir,
@@ -44,6 +46,13 @@ impl Fixture {
     async fn settle(&self, claimed: &Claimed, settlement: Settlement) -> Released {
         let settled = Settled { id: claimed.id, token: claimed.token, settlement };
         self.store.settle(vec![settled]).await.unwrap()
+    }
+
+    async fn sql(&self, sql: &'static str) {
+        let run = self.store.inner.writer.run(sql, |sql, connection| {
+            Box::pin(async move { sqlx::raw_sql(*sql).execute(connection).await.map(drop) })
+        });
+        run.await.unwrap();
     }
 
     async fn states(&self, instance: &str) -> Vec<State> {
@@ -271,19 +280,6 @@ async fn a_dead_delivery_can_be_sent_again() {
 }
 
 #[tokio::test]
-async fn deliveries_of_an_instance_that_is_gone_are_parked_until_it_is_back() {
-    let fixture = Fixture::new().await;
-    fixture.routed(vec![to("old"), to("kept")]).await;
-    assert_eq!(fixture.store.park(vec!["kept".to_owned()]).await.unwrap(), 1);
-    assert_eq!(
-        (fixture.states("old").await, fixture.states("kept").await),
-        (vec![State::Parked], vec![State::Pending])
-    );
-    assert_eq!(fixture.store.park(vec!["old".to_owned(), "kept".to_owned()]).await.unwrap(), 0);
-    assert_eq!(fixture.states("old").await, [State::Pending]);
-}
-
-#[tokio::test]
 async fn a_delivery_that_is_leased_when_it_is_made_needs_no_claim() {
     let fixture = Fixture::new().await;
     let lease = |delivery| NewDelivery { lease_ms: Some(60_000), ..delivery };
@@ -297,33 +293,6 @@ async fn a_delivery_that_is_leased_when_it_is_made_needs_no_claim() {
     }
     assert_eq!(fixture.states("x").await, [State::Delivered]);
     assert_eq!(fixture.states("y").await, [State::Delivered, State::Suppressed]);
-}
-
-#[tokio::test]
-async fn parked_deliveries_can_be_given_to_another_instance() {
-    let fixture = Fixture::new().await;
-    fixture.routed(vec![to("old")]).await;
-    fixture.routed(vec![to("new")]).await;
-    fixture.store.park(vec!["new".to_owned()]).await.unwrap();
-    assert_eq!(fixture.store.move_deliveries("old", "new").await.unwrap(), 1);
-    assert_eq!(fixture.states("new").await, [State::Pending, State::Pending]);
-    assert_eq!(fixture.store.claim("new", 10, false, 60_000).await.unwrap().len(), 2);
-    assert_eq!(fixture.store.move_deliveries("old", "new").await.unwrap(), 0);
-}
-
-#[tokio::test]
-async fn what_was_parked_for_a_week_is_dead() {
-    let fixture = Fixture::new().await;
-    fixture.routed(vec![to("old")]).await;
-    fixture.store.park(vec![]).await.unwrap();
-    fixture.store.tend().await.unwrap();
-    assert_eq!(fixture.states("old").await, [State::Parked]);
-    let aged = fixture.store.inner.writer.run((), |(), connection| {
-        Box::pin(async move { sqlx::query("UPDATE deliveries SET updated = 0").execute(connection).await.map(drop) })
-    });
-    aged.await.unwrap();
-    fixture.store.tend().await.unwrap();
-    assert_eq!(fixture.states("old").await, [State::Dead]);
 }
 
 #[tokio::test]
@@ -400,15 +369,4 @@ async fn filters_and_pages() {
     assert_eq!(fixture.store.deliveries(&filter).await.unwrap().len(), 10);
     let depths = fixture.store.queue_depths().await.unwrap();
     assert_eq!(depths[0], QueueDepth { instance: "x".to_owned(), open: 5, dead: 0 });
-}
-
-#[tokio::test]
-async fn a_faulty_operation_fails_alone() {
-    let fixture = Fixture::new().await;
-    let bad = fixture.store.inner.writer.run((), |(), connection| {
-        Box::pin(async move { sqlx::query("INSERT INTO nowhere VALUES (1)").execute(connection).await.map(drop) })
-    });
-    let (bad, good) = tokio::join!(bad, fixture.store.accept(vec![event(&["a"])]));
-    assert!(matches!(bad, Err(StoreError::Database(_))));
-    assert!(matches!(good.unwrap()[0], Accepted::New(_)));
 }

@@ -2,18 +2,20 @@
 //!
 //! An operation is a function over its input and the connection. Operations that wait when the writer becomes free are
 //! run in one transaction; each is answered after its commit. When the disk does not let the group commit, the same group
-//! is tried again until it does: the callers wait. When an operation itself is at fault, the group is run one by one.
+//! is tried again until it does: the callers wait. So they do for whatever else may pass, such as a lack of memory, with a new
+//! connection. When an operation itself is proven to be at fault, the group is run one by one.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
-use super::disk::{Disk, is_trouble};
+use super::disk::{Disk, is_fault, is_of_disk};
 use crate::stop::stopping;
 
 /// Operations in one transaction.
@@ -63,11 +65,12 @@ impl<I: Send + Sync, O: Send> Operation for Pending<I, O> {
 }
 
 impl Writer {
-    pub(super) fn start(connection: SqliteConnection, reserve: PathBuf) -> Self {
+    /// `options` open the file that `connection` has open.
+    pub(super) fn start(connection: SqliteConnection, options: SqliteConnectOptions, reserve: PathBuf) -> Self {
         let (queue, receiver) = mpsc::channel(QUEUE);
         let (closing, closed) = tokio::sync::watch::channel(false);
         let disk = Arc::new(Disk::new(reserve));
-        let state = Loop { connection, disk: disk.clone(), closed };
+        let state = Loop { connection, options, disk: disk.clone(), closed };
         let task = tokio::spawn(state.run(receiver));
         Self { queue, disk, task: Mutex::new(Some(task)), closing }
     }
@@ -100,6 +103,7 @@ impl Writer {
 
 struct Loop {
     connection: SqliteConnection,
+    options: SqliteConnectOptions,
     disk: Arc<Disk>,
     closed: tokio::sync::watch::Receiver<bool>,
 }
@@ -137,7 +141,7 @@ impl Loop {
                     group.drain(..).for_each(|operation| operation.answer(Ok(())));
                     return true;
                 }
-                Err(error) if is_trouble(&error) => {
+                Err(Failed::Trouble(error)) => {
                     if self.disk.failed(&error) {
                         continue;
                     }
@@ -145,13 +149,16 @@ impl Loop {
                         () = tokio::time::sleep(PAUSE) => {}
                         () = stopping(&mut self.closed) => return false,
                     }
+                    if !is_of_disk(&error) {
+                        self.reopen().await;
+                    }
                 }
-                Err(error) if group.len() == 1 => {
+                Err(Failed::Fault(error)) if group.len() == 1 => {
                     tracing::error!(%error, "the store refused an operation");
                     group.drain(..).for_each(|operation| operation.answer(Err(clone_error(&error))));
                     return true;
                 }
-                Err(_) => {
+                Err(Failed::Fault(_)) => {
                     // One of them is at fault: find out which, without failing the others.
                     for operation in std::mem::take(group) {
                         let mut single = vec![operation];
@@ -165,23 +172,51 @@ impl Loop {
         }
     }
 
-    async fn transaction(&mut self, group: &mut [Box<dyn Operation>]) -> sqlx::Result<()> {
-        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
+    async fn transaction(&mut self, group: &mut [Box<dyn Operation>]) -> Result<(), Failed> {
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut self.connection).await.map_err(Failed::Trouble)?;
         let mut result = Ok(());
         for operation in group {
-            result = operation.apply(&mut self.connection).await;
+            result = operation.apply(&mut self.connection).await.map_err(Failed::of);
             if result.is_err() {
                 break;
             }
         }
         if result.is_ok() {
-            result = sqlx::raw_sql("COMMIT").execute(&mut self.connection).await.map(drop);
+            let committed = sqlx::raw_sql("COMMIT").execute(&mut self.connection).await;
+            result = committed.map(drop).map_err(Failed::Trouble);
         }
         if result.is_err() {
             // Fails when SQLite has rolled back by itself already.
             let _ = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await;
         }
         result
+    }
+
+    /// Takes a new connection, if there is one to be had.
+    async fn reopen(&mut self) {
+        match SqliteConnection::connect_with(&self.options).await {
+            Ok(connection) => {
+                let former = std::mem::replace(&mut self.connection, connection);
+                // What it had not committed is rolled back; if it fails, it is gone all the same.
+                let _ = former.close_hard().await;
+            }
+            Err(error) => tracing::debug!(%error, "no new connection to the store yet"),
+        }
+    }
+}
+
+/// Why a group was not committed.
+enum Failed {
+    /// One of its operations is wrong.
+    Fault(sqlx::Error),
+    /// Something that may pass. Beginning and committing are never an operation's fault.
+    Trouble(sqlx::Error),
+}
+
+impl Failed {
+    /// Of the error of an operation.
+    fn of(error: sqlx::Error) -> Self {
+        if is_fault(&error) { Self::Fault(error) } else { Self::Trouble(error) }
     }
 }
 

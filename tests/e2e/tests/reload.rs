@@ -193,3 +193,55 @@ async fn deliveries_of_a_renamed_instance_can_be_moved() {
     .await;
     assert_eq!(told(&sink).len(), 2);
 }
+
+#[tokio::test]
+async fn what_is_in_flight_at_a_reload_ends_and_is_told_once() {
+    let sink = Sink::start().await;
+    // Longer than a stop would wait for it.
+    sink.always(Some(Answer::After(Duration::from_secs(3), 200)));
+    let config = |retry: &str| {
+        let url = sink.url("/");
+        format!(
+            "shutdownTimeout: 2s\nplugins:\n  - use: webhook\n    retry: {{ initial: {retry} }}\n    settings: {{ url: {url}, timeout: 20s }}\n"
+        )
+    };
+    let butler = Butler::start(&config("1s")).await;
+    butler.send(&[failure(&fields())]);
+    sink.wait(1).await;
+    butler.rewrite(&config("2s"));
+    let (status, done) = butler.post("/v5/reload", &Value::Null).await;
+    assert_eq!((status, &done["restarted"]), (200, &json!(["webhook"])), "{done}");
+    let delivered = butler.deliveries("state=delivered").await;
+    assert_eq!((delivered.len(), &delivered[0]["attempt"]), (1, &json!(1)), "{delivered:?}");
+    assert_eq!(sink.received().len(), 1);
+}
+
+#[tokio::test]
+async fn a_reload_that_waits_for_a_call_hears_a_stop_and_the_call_is_tried_again_at_once() {
+    let sink = Sink::start().await;
+    sink.always(Some(Answer::Hang));
+    let config = |retry: &str| {
+        let url = sink.url("/");
+        format!(
+            "shutdownTimeout: 4s\nplugins:\n  - use: webhook\n    retry: {{ initial: {retry} }}\n    settings: {{ url: {url}, timeout: 50s }}\n"
+        )
+    };
+    let folder = Arc::new(TempDir::new().expect("a folder can be made"));
+    let butler = Butler::start_in(folder.clone(), &config("1s"), &[]).await;
+    butler.send(&[failure(&fields())]);
+    sink.wait(1).await;
+    butler.rewrite(&config("2s"));
+    let hang_up = Command::new("kill").args(["-HUP", &butler.pid().to_string()]).status();
+    assert!(hang_up.expect("kill runs").success());
+    let stopping = "stopping what the new config changes";
+    wait_for("the reload to stop the instance", || async { butler.log().contains(stopping).then_some(()) }).await;
+    let asked = std::time::Instant::now();
+    let (status, log) = butler.stop().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}\n{log}", asked.elapsed());
+    let store = folder.path().join("butler.db");
+    assert_eq!(
+        sqlite(&store, "SELECT state || error FROM deliveries;"),
+        "0its instance was stopped before there was an outcome"
+    );
+}
