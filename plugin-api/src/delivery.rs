@@ -80,6 +80,9 @@ pub enum DeliveryError {
         /// What went wrong, for people.
         message: String,
     },
+    /// Made by the SDK from a panic; a retry.
+    #[error("panicked: {0}")]
+    Panicked(String),
 }
 
 impl DeliveryError {
@@ -103,7 +106,7 @@ impl DeliveryError {
     pub fn with_progress(self, progress: Value) -> Self {
         match self {
             Self::Retry { message, after, .. } => Self::Retry { message, after, progress: Some(progress) },
-            reject @ Self::Reject { .. } => reject,
+            other => other,
         }
     }
 }
@@ -175,6 +178,9 @@ impl From<Result<(), DeliveryError>> for Outcome {
                 panicked: false,
             },
             Err(DeliveryError::Reject { message }) => Self::Reject { message },
+            Err(DeliveryError::Panicked(panic)) => {
+                Self::Retry { message: format!("panicked: {panic}"), after_ms: None, progress: None, panicked: true }
+            }
         }
     }
 }

@@ -125,13 +125,12 @@ impl Host {
     /// The event is emitted once even when the delivery that it comes from is repeated: its key is made of the delivery
     /// id and the number of the call. Outside a delivery every call emits; use [`Host::emit_once`] for a key of your own.
     pub async fn emit(&self, kind: &str, data: Value) -> Result<Emitted, ServiceError> {
-        let key = crate::abi::plugin::next_emit_key();
-        crate::services::emit(self, kind, data, key).await
+        crate::services::emit(self, kind, data, None).await
     }
 
     /// Emits an event under a key; a second one with the same key is not emitted, and the answer says so.
     pub async fn emit_once(&self, key: &str, kind: &str, data: Value) -> Result<Emitted, ServiceError> {
-        crate::services::emit(self, kind, data, Some(key.to_owned())).await
+        crate::services::emit(self, kind, data, Some(key)).await
     }
 
     /// Waits.

@@ -265,7 +265,10 @@ impl Instance {
                 () = stopping(&mut stop) => return,
             };
             match started {
-                Ok(()) => tracing::info!(instance = self.name(), plugin = self.manifest().name, "started"),
+                Ok(()) => {
+                    tracing::info!(instance = self.name(), plugin = self.manifest().name, "started");
+                    self.run();
+                }
                 Err(StartError::Config(message)) => {
                     self.set(Condition::Failed { message: message.clone() });
                     if ran {
@@ -306,6 +309,23 @@ impl Instance {
                 () = stopping(&mut stop) => return,
             }
         }
+    }
+
+    /// Lets the plugin do its own work beside deliveries.
+    fn run(&self) {
+        let Some(worker) = self.worker() else { return };
+        let (weak, name, secrets) = (self.weak.clone(), self.name().to_owned(), self.shared.secrets.clone());
+        worker.spawn(move |handle| {
+            let run = handle.run();
+            async move {
+                let Err(error) = run.await else { return };
+                let error = answers::text(&secrets, error.to_string());
+                tracing::error!(instance = name, "its own work has ended, the instance is restarted: {error}");
+                if let Some(instance) = weak.upgrade() {
+                    instance.restart.notify_one();
+                }
+            }
+        });
     }
 
     /// While it runs; true when it is to be started again.

@@ -222,6 +222,8 @@ struct EmitCall {
     key: Option<String>,
     /// The delivery that it is emitted in.
     delivery: Option<String>,
+    /// How often that has emitted the same before.
+    repetition: Option<u32>,
 }
 
 async fn emit(shared: &Shared, instance: &str, chains: &Chains, input: Value) -> Result<Value, ServiceError> {
@@ -238,7 +240,15 @@ async fn emit(shared: &Shared, instance: &str, chains: &Chains, input: Value) ->
             "the data of the event has {size} bytes, at most {MAX_DATA} are taken"
         )));
     }
-    let key = call.key.map(|key| emit_key(&shared.secrets, &key)).transpose()?;
+    let key = match (&call.key, &call.delivery) {
+        (Some(key), _) => Some(emit_key(&shared.secrets, key)?),
+        (None, Some(delivery)) => {
+            let repetition = call.repetition.unwrap_or_default();
+            let data = hex(&Sha256::digest(call.data.to_string()));
+            Some(format!("{delivery}/{}/{data}/{repetition}", call.kind))
+        }
+        (None, None) => None,
+    };
     // Others get it, and it is kept and shown.
     let mut data = call.data;
     shared.secrets.redact_json(&mut data);
@@ -279,12 +289,18 @@ fn emit_key(secrets: &Secrets, key: &str) -> Result<String, ServiceError> {
         let text = format!("the key of the event has {} bytes, at most {MAX_EMIT_KEY} are taken", key.len());
         return Err(ServiceError::Quota(text));
     }
+    // The store keeps the keys of an event one a line.
+    if key.chars().any(char::is_control) {
+        return Err(ServiceError::Unsupported("the key of an event must not hold line breaks and the like".to_owned()));
+    }
     Ok(match secrets.redact(key) {
         Cow::Borrowed(_) => key.to_owned(),
-        Cow::Owned(_) => {
-            Sha256::digest(key).iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
-        }
+        Cow::Owned(_) => format!("sha256:{}", hex(&Sha256::digest(key))),
     })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 #[derive(Deserialize)]

@@ -98,6 +98,15 @@ impl Worker {
         }
     }
 
+    /// Runs a call of the plugin on the thread until it ends, and waits for nothing.
+    pub(super) fn spawn<F>(&self, start: impl FnOnce(&PluginHandle) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        // Fails when the thread has ended.
+        let _ = self.messages.send(Message::Call(Box::new(move |handle| Box::pin(start(handle)))));
+    }
+
     /// Whether the thread takes a message within the time: a blocked one does not.
     pub(super) async fn responds(&self, within: Duration) -> bool {
         self.call(within, |_| std::future::ready(())).await.is_ok()

@@ -11,7 +11,8 @@ use async_ffi::{FfiFuture, FutureExt};
 
 use super::WireResponse;
 use super::types::{
-    AbiRequest, AbiResponse, HostBox, PluginBox, PluginModule, PluginModuleRef, PluginObject, PluginObject_TO,
+    AbiAnswer, AbiCall, AbiRequest, AbiResponse, HostBox, PluginBox, PluginModule, PluginModuleRef, PluginObject,
+    PluginObject_TO,
 };
 
 /// Answers written by hand. Nothing is caught: a panic ends the process.
@@ -64,12 +65,12 @@ fn result(answer: Result<String, String>) -> RResult<RString, RString> {
 struct Adapter<P>(std::sync::Arc<P>);
 
 impl<P: RawPlugin> PluginObject for Adapter<P> {
-    fn start(&self) -> FfiFuture<RResult<(), RString>> {
+    fn start(&self, _: RString) -> FfiFuture<RResult<RString, RString>> {
         let plugin = self.0.clone();
-        async move { result(plugin.answer("start", "")).map(|_| ()) }.into_ffi()
+        async move { result(plugin.answer("start", "")) }.into_ffi()
     }
 
-    fn deliver(&self, deliveries: RString) -> FfiFuture<RResult<RString, RString>> {
+    fn deliver(&self, deliveries: RString, _: RString) -> FfiFuture<RResult<RString, RString>> {
         let plugin = self.0.clone();
         async move { result(plugin.answer("deliver", &deliveries)) }.into_ffi()
     }
@@ -79,18 +80,24 @@ impl<P: RawPlugin> PluginObject for Adapter<P> {
         async move { plugin.call(&request.url).into() }.into_ffi()
     }
 
-    fn invoke(&self, operation: RString, _: RString) -> FfiFuture<RResult<RString, RString>> {
+    fn invoke(&self, call: AbiCall) -> FfiFuture<RResult<AbiAnswer, RString>> {
         let plugin = self.0.clone();
-        async move { result(plugin.answer("invoke", &operation)) }.into_ffi()
+        async move {
+            match plugin.answer("invoke", &call.name) {
+                Ok(text) => RResult::ROk(text.into()),
+                Err(text) => RResult::RErr(text.into()),
+            }
+        }
+        .into_ffi()
     }
 
-    fn health(&self) -> FfiFuture<RString> {
+    fn health(&self, _: RString) -> FfiFuture<RString> {
         let plugin = self.0.clone();
         async move { plugin.answer("health", "").unwrap_or_else(|text| text).into() }.into_ffi()
     }
 
-    fn stop(&self) -> FfiFuture<()> {
-        async {}.into_ffi()
+    fn stop(&self, _: RString) -> FfiFuture<RString> {
+        async { RString::new() }.into_ffi()
     }
 }
 

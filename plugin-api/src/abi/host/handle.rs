@@ -6,8 +6,8 @@ use std::sync::Arc;
 use abi_stable::std_types::{RResult, RString};
 use serde_json::Value;
 
-use crate::abi::types::PluginBox;
-use crate::abi::{WireRequest, WireResponse};
+use crate::abi::types::{AbiCall, PluginBox};
+use crate::abi::{RUN, WireRequest, WireResponse};
 use crate::{Delivery, Health, OperationError, Outcome, StartError};
 
 /// One instance. Every method answers with a future that is to be polled on the instance's thread; it never panics.
@@ -27,10 +27,10 @@ impl PluginHandle {
 
     /// Starts it.
     pub fn start(&self) -> impl Future<Output = Result<(), StartError>> + Send + use<> {
-        let answer = self.0.start();
+        let answer = self.0.start(RString::new());
         async move {
             match answer.await {
-                RResult::ROk(()) => Ok(()),
+                RResult::ROk(_) => Ok(()),
                 RResult::RErr(text) => {
                     Err(serde_json::from_str(&text).unwrap_or_else(|_| StartError::Unavailable(text.into())))
                 }
@@ -53,7 +53,7 @@ impl PluginHandle {
         count: usize,
         deliveries: String,
     ) -> impl Future<Output = Result<Vec<Outcome>, String>> + Send + use<> {
-        let answer = self.0.deliver(deliveries.into());
+        let answer = self.0.deliver(deliveries.into(), RString::new());
         async move {
             match answer.await {
                 RResult::ROk(text) => {
@@ -82,11 +82,11 @@ impl PluginHandle {
         operation: &str,
         input: &Value,
     ) -> impl Future<Output = Result<Value, OperationError>> + Send + use<> {
-        let answer = self.0.invoke(operation.into(), input.to_string().into());
+        let answer = self.0.invoke(AbiCall::new(operation, input.to_string()));
         async move {
             match answer.await {
-                RResult::ROk(text) => {
-                    serde_json::from_str(&text).map_err(|error| OperationError::Failed(error.to_string()))
+                RResult::ROk(answer) => {
+                    serde_json::from_str(&answer.output).map_err(|error| OperationError::Failed(error.to_string()))
                 }
                 RResult::RErr(text) => {
                     Err(serde_json::from_str(&text).unwrap_or_else(|_| OperationError::Failed(text.into())))
@@ -95,9 +95,15 @@ impl PluginHandle {
         }
     }
 
+    /// Does its own work beside deliveries; ends when that has ended.
+    pub fn run(&self) -> impl Future<Output = Result<(), OperationError>> + Send + use<> {
+        let answer = self.invoke(RUN, &Value::Null);
+        async move { answer.await.map(drop) }
+    }
+
     /// Asks how it is.
     pub fn health(&self) -> impl Future<Output = Health> + Send + use<> {
-        let answer = self.0.health();
+        let answer = self.0.health(RString::new());
         async move {
             let text: RString = answer.await;
             serde_json::from_str(&text).unwrap_or_else(|_| Health::Bad("the plugin's health cannot be read".to_owned()))
@@ -106,6 +112,7 @@ impl PluginHandle {
 
     /// Stops it.
     pub fn stop(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.0.stop()
+        let answer = self.0.stop(RString::new());
+        async move { drop(answer.await) }
     }
 }
