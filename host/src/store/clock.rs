@@ -23,6 +23,12 @@ impl Anchor {
         Self { wall: now_ms(), steady: Instant::now() }
     }
 
+    /// One that is so much ahead of the present time.
+    #[cfg(test)]
+    pub(super) fn ahead(by_ms: i64) -> Self {
+        Self { wall: waiting_ms() + by_ms, steady: Instant::now() }
+    }
+
     fn now(self) -> i64 {
         self.wall.saturating_add(i64::try_from(self.steady.elapsed().as_millis()).unwrap_or(i64::MAX))
     }

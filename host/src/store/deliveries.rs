@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
+use super::writer::Apply;
 use super::{Store, StoreError, clock, now_ms, rfc3339, waiting_ms};
 
 /// State of a delivery.
@@ -149,7 +150,7 @@ impl Store {
             .await
     }
 
-    /// Looks whether the wall clock has jumped. If so, moves the times of open deliveries, throttles and notices with it,
+    /// Looks whether the wall clock has jumped. If so, moves the times of open deliveries, throttles, notices and values of plugins with it,
     /// so that waits keep their length; how far, in ms.
     pub async fn follow_clock(&self) -> Result<Option<i64>, StoreError> {
         let Some((by, anchor)) = clock::jump() else { return Ok(None) };
@@ -163,19 +164,10 @@ impl Store {
         self.move_waits(by_ms, None).await
     }
 
-    async fn move_waits(&self, by_ms: i64, anchor: Option<clock::Anchor>) -> Result<(), StoreError> {
-        self.inner
-            .writer
-            .run((by_ms, anchor), |(by, anchor), connection| {
-                Box::pin(async move {
-                    rebase(*by, connection).await?;
-                    if let Some(anchor) = anchor {
-                        clock::adopt(*anchor);
-                    }
-                    Ok(())
-                })
-            })
-            .await
+    pub(super) async fn move_waits(&self, by_ms: i64, anchor: Option<clock::Anchor>) -> Result<(), StoreError> {
+        // Whatever is written before the commit is in the old time, and whatever comes after it in the new one.
+        let rebase: Apply<_, ()> = |(by, _), connection| Box::pin(rebase(*by, connection));
+        self.inner.writer.run_last((by_ms, anchor), rebase, |(_, anchor)| anchor.map_or((), clock::adopt)).await
     }
 
     /// When the next delivery of an instance is due, ms since 1970. With `ordered`, those held back by an older open one
@@ -294,8 +286,11 @@ async fn rebase(by: i64, connection: &mut SqliteConnection) -> sqlx::Result<()> 
     for sql in [
         "UPDATE deliveries SET due = due + ?1, lease_until = lease_until + ?1, first_attempt = first_attempt + ?1
          WHERE state IN (0, 1)",
+        // Those that are parked die by the time of their last change.
+        "UPDATE deliveries SET due = due + ?1, first_attempt = first_attempt + ?1, updated = updated + ?1 WHERE state = 5",
         "UPDATE throttles SET at = at + ?1",
         "UPDATE dead_notices SET at = at + ?1",
+        "UPDATE storage SET expires = expires + ?1 WHERE expires IS NOT NULL",
     ] {
         sqlx::query(sql).bind(by).execute(&mut *connection).await?;
     }

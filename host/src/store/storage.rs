@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::{Store, StoreError, now_ms};
+use super::{Store, StoreError, waiting_ms};
 
 /// Most bytes of keys and values of one instance.
 const QUOTA: i64 = 64 << 20;
@@ -39,7 +39,7 @@ impl Store {
         )
         .bind(instance)
         .bind(key)
-        .bind(now_ms())
+        .bind(waiting_ms())
         .fetch_optional(&self.inner.readers)
         .await?;
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
@@ -66,7 +66,7 @@ impl Store {
                 value.len()
             )));
         }
-        let expires = ttl_ms.map(|ttl| now_ms().saturating_add(ttl));
+        let expires = ttl_ms.map(|ttl| waiting_ms().saturating_add(ttl));
         let input = (instance.to_owned(), key.to_owned(), value, expires);
         match self.inner.writer.run(input, |input, connection| Box::pin(set(input, connection))).await? {
             Room::Enough => Ok(()),
@@ -101,7 +101,7 @@ impl Store {
         )
         .bind(instance)
         .bind(prefix)
-        .bind(now_ms())
+        .bind(waiting_ms())
         .fetch_all(&self.inner.readers)
         .await?;
         Ok(keys)
@@ -144,7 +144,7 @@ async fn set(
     (instance, key, value, expires): &(String, String, String, Option<i64>),
     connection: &mut SqliteConnection,
 ) -> sqlx::Result<Room> {
-    sqlx::query("DELETE FROM storage WHERE expires <= ?").bind(now_ms()).execute(&mut *connection).await?;
+    sqlx::query("DELETE FROM storage WHERE expires <= ?").bind(waiting_ms()).execute(&mut *connection).await?;
     let (bytes, count): (i64, i64) = sqlx::query_as("SELECT bytes, count FROM storage_used WHERE instance = ?")
         .bind(instance)
         .fetch_optional(&mut *connection)

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::*;
 
 mod joins;
+mod jumps;
 mod numbers;
 mod parked;
 mod retention;
