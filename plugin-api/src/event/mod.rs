@@ -129,6 +129,23 @@ pub struct Data {
 }
 
 impl Data {
+    /// Reads facts from JSON, and loses none: a known field of another form than this version knows goes to
+    /// [`Data::other`] under its name, and the rest is read as ever. What is no object has no facts.
+    pub fn from_json(facts: Value) -> Self {
+        if let Ok(data) = Self::deserialize(&facts) {
+            return data;
+        }
+        let Value::Object(facts) = facts else { return Self::default() };
+        let fits = |name: &String, fact: &Value| {
+            Self::deserialize(&Value::Object(Map::from_iter([(name.clone(), fact.clone())]))).is_ok()
+        };
+        let (known, strange): (Map<_, _>, Map<_, _>) = facts.into_iter().partition(|(name, fact)| fits(name, fact));
+        // Each was read by itself, and an object has a name once: they can be read together.
+        let mut data = Self::deserialize(&Value::Object(known)).unwrap_or_default();
+        data.other.extend(strange);
+        data
+    }
+
     /// The facts beyond task, app, run, script log, log line, node and user, as JSON by name: the sections of the kind,
     /// `message`, and what this version does not know. For plugins that show events of any kind.
     pub fn further(&self) -> Map<String, Value> {
@@ -209,6 +226,24 @@ mod tests {
         .unwrap();
         assert_eq!(event.summary(), "Reload task failed: Sales nightly (app Sales) on sense1: Max retries reached");
         assert_eq!((event.subject(), event.outcome()), ("reload-task", "failed"));
+    }
+
+    #[test]
+    fn a_fact_of_another_form_is_kept_and_hurts_no_other() {
+        let facts = serde_json::json!({
+            "node": "sense1", "task": { "name": "without an id" }, "missing": "all",
+            "app": { "id": "a", "name": "Sales", "tags": [], "customProperties": {} },
+            "service": { "host": ["a", "b"] }, "kindAssumed": true, "user": 7, "moon": 1
+        });
+        let data = Data::from_json(facts.clone());
+        assert_eq!((data.node.as_deref(), data.kind_assumed, data.app.is_some()), (Some("sense1"), true, true));
+        assert_eq!((&data.task, &data.user, data.missing.is_empty()), (&None, &None, true));
+        assert_eq!(data.other.keys().collect::<Vec<_>>(), ["missing", "moon", "service", "task", "user"]);
+        assert_eq!(serde_json::to_value(&data).unwrap(), facts, "nothing is lost");
+
+        let sound = serde_json::json!({ "node": "sense1", "moon": 1 });
+        assert_eq!(Data::from_json(sound.clone()), serde_json::from_value(sound).unwrap());
+        assert_eq!(Data::from_json(Value::from("text")), Data::default());
     }
 
     #[test]
