@@ -122,8 +122,9 @@ impl Host {
 
     /// Emits an event. Answers when it is stored durably.
     ///
-    /// The event is emitted once even when the delivery that it comes from is repeated: its key is made of the delivery
-    /// id and the number of the call. Outside a delivery every call emits; use [`Host::emit_once`] for a key of your own.
+    /// The event is emitted once even when the delivery that it comes from is repeated: its key is made of the delivery,
+    /// the kind and the data. Data that differ from attempt to attempt (a time) are another event: use [`Host::emit_once`]
+    /// with a key of your own. Outside a delivery every call emits.
     pub async fn emit(&self, kind: &str, data: Value) -> Result<Emitted, ServiceError> {
         crate::services::emit(self, kind, data, None).await
     }

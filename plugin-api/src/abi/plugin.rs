@@ -152,7 +152,7 @@ impl<P: Plugin> PluginObject for Adapter<P> {
         let count = Arc::new(OnceLock::new());
         let counted = count.clone();
         let deliver = async move {
-            let deliveries: Vec<Delivery> = serde_json::from_str(&deliveries).map_err(|error| error.to_string())?;
+            let deliveries = read_deliveries(&deliveries)?;
             let _ = counted.set(deliveries.len());
             let plugin = state.started().map_err(|error| error.to_string())?;
             let results = plugin.deliver_batch(&deliveries).await;
@@ -262,6 +262,15 @@ impl<P: Plugin> PluginObject for Adapter<P> {
         }
         .into_ffi()
     }
+}
+
+/// Reads deliveries; those of a newer host may have facts of another form than this version knows.
+fn read_deliveries(text: &str) -> Result<Vec<Delivery>, String> {
+    if let Ok(deliveries) = serde_json::from_str(text) {
+        return Ok(deliveries);
+    }
+    let deliveries: Vec<Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    deliveries.into_iter().map(Delivery::from_json).collect()
 }
 
 /// The endpoint document in a request's `options`: `{"route": …, "params": {…}, "query": {…}, "caller": …}`.

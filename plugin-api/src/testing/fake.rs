@@ -194,6 +194,23 @@ impl FakeHost {
         start.await.unwrap_or_else(|panic| Err(StartError::Panicked(panic)))
     }
 
+    /// Starts a plugin and lets it do its own work ([`Plugin::run`]) in the background, until [`FakeHost::stop`].
+    pub async fn run<P: Plugin>(&self, settings: Value) -> Result<Arc<P>, StartError> {
+        let plugin = Arc::new(self.start::<P>(settings).await?);
+        #[cfg(feature = "runtime")]
+        let host = self.handle(P::RUNTIME);
+        #[cfg(not(feature = "runtime"))]
+        let host = self.handle(false);
+        let running = plugin.clone();
+        let run = Scoped::new(host, async move { running.run().await });
+        self.shared.stage.spawn(Box::pin(async move {
+            if let Err(panic) = run.await {
+                tracing::error!("its own work panicked: {panic}");
+            }
+        }));
+        Ok(plugin)
+    }
+
     /// A handle that leaves the log records of this thread alone.
     pub(super) fn handle(&self, runtime: bool) -> Host {
         prepare();

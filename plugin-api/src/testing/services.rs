@@ -76,14 +76,18 @@ fn emit(state: &mut State, input: &Value) -> Result<Value, ServiceError> {
     if let Err(error) = serde_json::from_value::<Data>(data.clone()) {
         return Err(ServiceError::Unsupported(format!("the input of the service cannot be read: {error}")));
     }
-    let key = input["key"].as_str();
-    if let Some(id) = key.and_then(|key| state.keys.get(key)) {
+    let key = match (input["key"].as_str(), input["delivery"].as_str()) {
+        (Some(key), _) => Some(key.to_owned()),
+        (None, Some(delivery)) => Some(format!("{delivery}/{event}/{data}/{}", input["repetition"])),
+        (None, None) => None,
+    };
+    if let Some(id) = key.as_ref().and_then(|key| state.keys.get(key)) {
         return Ok(json!({ "id": id, "duplicate": true }));
     }
     let id = format!("fake-{}", state.emitted.len() + 1);
     state.emitted.push((event, data));
     if let Some(key) = key {
-        state.keys.insert(key.to_owned(), id.clone());
+        state.keys.insert(key, id.clone());
     }
     Ok(json!({ "id": id }))
 }

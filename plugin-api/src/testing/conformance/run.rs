@@ -52,9 +52,13 @@ pub(super) fn examine<P: Plugin>(manifest: &Manifest, settings: &Value, report: 
 
 /// All that a plugin goes through.
 fn life(mut run: Run<'_>) -> Result<(), Lost> {
+    let own_work = run.begin(vec![Box::pin(run.plugin.run()) as BoxFuture<Result<(), OperationError>>]);
     run.deliveries()?;
     run.repeated()?;
     run.operations()?;
+    if let Some(Some(Err(error))) = own_work.take().pop() {
+        run.report.fault(format!("its own work, `run`, {error}"));
+    }
     let cases: Vec<Case> = run.kinds().into_iter().take(4).map(|kind| sample(&kind, "under way")).collect();
     run.stop(&cases)
 }

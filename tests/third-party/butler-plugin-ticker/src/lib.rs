@@ -4,12 +4,10 @@
 //! come is kept in storage, but not after every tick: after a crash some ticks are emitted again, under the same keys, so
 //! that each is one event all the same.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use butler_plugin_api::{
-    Abort, Endpoint, Health, Host, Manifest, Plugin, Request, Response, Scope, ServiceError, StartError,
-};
+use butler_plugin_api::{Endpoint, Health, Host, Manifest, Plugin, Request, Response, Scope, ServiceError, StartError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -41,11 +39,6 @@ struct Progress {
 }
 
 struct Ticker {
-    counter: Arc<Counter>,
-    task: Abort,
-}
-
-struct Counter {
     settings: Settings,
     host: Host,
     progress: Mutex<Progress>,
@@ -66,43 +59,7 @@ impl Plugin for Ticker {
         let stored = host.storage().get(PROGRESS).await.map_err(|error| StartError::Unavailable(error.to_string()))?;
         let progress: Progress = stored.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default();
         tracing::info!(position = progress.position, target = progress.target, "the ticker starts");
-        let counter = Arc::new(Counter { settings, host: host.clone(), progress: Mutex::new(progress) });
-        let background = counter.clone();
-        let task = host.spawn(async move { background.run().await });
-        Ok(Self { counter, task })
-    }
-
-    async fn call(&self, request: Request) -> Response {
-        if request.method == "GET" {
-            return Response::json(200, &*self.counter.progress());
-        }
-        let count = request.json().ok().and_then(|body| body["count"].as_u64());
-        let Some(count) = count else { return Response::error(400, "`count` is missing: how many ticks?") };
-        self.counter.progress().target += count;
-        match self.counter.store().await {
-            Ok(()) => Response::json(202, &*self.counter.progress()),
-            Err(error) => Response::error(503, &error.to_string()),
-        }
-    }
-
-    async fn health(&self) -> Health {
-        Health::Good
-    }
-
-    async fn stop(&self) {
-        self.task.abort();
-        let _ = self.counter.store().await;
-    }
-}
-
-impl Counter {
-    fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn store(&self) -> Result<(), ServiceError> {
-        let progress = json!(*self.progress());
-        self.host.storage().set(PROGRESS, &progress, None).await
+        Ok(Self { settings, host, progress: Mutex::new(progress) })
     }
 
     async fn run(&self) {
@@ -114,6 +71,38 @@ impl Counter {
             }
             self.host.sleep(Duration::from_millis(self.settings.every_ms)).await;
         }
+    }
+
+    async fn call(&self, request: Request) -> Response {
+        if request.method == "GET" {
+            return Response::json(200, &*self.progress());
+        }
+        let count = request.json().ok().and_then(|body| body["count"].as_u64());
+        let Some(count) = count else { return Response::error(400, "`count` is missing: how many ticks?") };
+        self.progress().target += count;
+        match self.store().await {
+            Ok(()) => Response::json(202, &*self.progress()),
+            Err(error) => Response::error(503, &error.to_string()),
+        }
+    }
+
+    async fn health(&self) -> Health {
+        Health::Good
+    }
+
+    async fn stop(&self) {
+        let _ = self.store().await;
+    }
+}
+
+impl Ticker {
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn store(&self) -> Result<(), ServiceError> {
+        let progress = json!(*self.progress());
+        self.host.storage().set(PROGRESS, &progress, None).await
     }
 
     /// Emits the next tick, if one is asked for.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::event::Event;
+use crate::event::{Data, Event};
 use crate::services::{HttpError, ServiceError, StatusError};
 
 /// One event on its way to one instance.
@@ -41,6 +41,14 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl Delivery {
+    /// Reads a delivery from JSON. Facts of another form than this version knows are no error: see [`Data::from_json`].
+    pub fn from_json(mut delivery: Value) -> Result<Self, String> {
+        let facts = delivery.pointer_mut("/event/data").map(|data| std::mem::replace(data, Value::Object(Map::new())));
+        let mut read = Self::deserialize(&delivery).map_err(|error| error.to_string())?;
+        read.event.data = facts.map(Data::from_json).unwrap_or_default();
+        Ok(read)
+    }
+
     /// What a reader should know beyond the event: that it is late, how many like it were suppressed, which facts are
     /// missing. Empty when there is nothing to say.
     pub fn note(&self) -> String {
@@ -80,6 +88,9 @@ pub enum DeliveryError {
         /// What went wrong, for people.
         message: String,
     },
+    /// Made by the SDK from a panic; a retry.
+    #[error("panicked: {0}")]
+    Panicked(String),
 }
 
 impl DeliveryError {
@@ -103,7 +114,7 @@ impl DeliveryError {
     pub fn with_progress(self, progress: Value) -> Self {
         match self {
             Self::Retry { message, after, .. } => Self::Retry { message, after, progress: Some(progress) },
-            reject @ Self::Reject { .. } => reject,
+            other => other,
         }
     }
 }
@@ -175,6 +186,9 @@ impl From<Result<(), DeliveryError>> for Outcome {
                 panicked: false,
             },
             Err(DeliveryError::Reject { message }) => Self::Reject { message },
+            Err(DeliveryError::Panicked(panic)) => {
+                Self::Retry { message: format!("panicked: {panic}"), after_ms: None, progress: None, panicked: true }
+            }
         }
     }
 }
@@ -195,6 +209,20 @@ mod tests {
         for status in [301, 400, 402, 405, 409, 410, 413, 422] {
             assert!(!outcome(status), "{status} is a reject");
         }
+    }
+
+    #[test]
+    fn a_delivery_is_read_whatever_its_facts_look_like() {
+        let json = |data: Value| {
+            serde_json::json!({ "deliveryId": "d", "attempt": 1, "firstAttemptAt": "", "event": { "id": "e-1",
+                "kind": "reload-task.failed", "time": "", "receivedAt": "", "source": "udp", "data": data } })
+        };
+        let strange = serde_json::json!({ "task": "Sales", "node": "sense1" });
+        let delivery = Delivery::from_json(json(strange.clone())).unwrap();
+        assert_eq!((delivery.event.data.node.as_deref(), &delivery.event.data.task), (Some("sense1"), &None));
+        assert_eq!(serde_json::to_value(&delivery).unwrap(), json(strange));
+        assert_eq!(Delivery::from_json(json(Value::from(1))).unwrap().event.data, Data::default());
+        assert!(Delivery::from_json(serde_json::json!({ "deliveryId": "d" })).unwrap_err().contains("attempt"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::abi::HostHandle;
-use crate::abi::plugin::Scoped;
+use crate::abi::plugin::{Scope, Scoped};
 use crate::services::{Emitted, Http, Metrics, Qlik, ServiceError, Storage};
 
 /// What the host says about itself and the instance when it creates it.
@@ -122,16 +122,16 @@ impl Host {
 
     /// Emits an event. Answers when it is stored durably.
     ///
-    /// The event is emitted once even when the delivery that it comes from is repeated: its key is made of the delivery
-    /// id and the number of the call. Outside a delivery every call emits; use [`Host::emit_once`] for a key of your own.
+    /// The event is emitted once even when the delivery that it comes from is repeated: its key is made of the delivery,
+    /// the kind and the data. Data that differ from attempt to attempt (a time) are another event: use [`Host::emit_once`]
+    /// with a key of your own. Outside a delivery every call emits.
     pub async fn emit(&self, kind: &str, data: Value) -> Result<Emitted, ServiceError> {
-        let key = crate::abi::plugin::next_emit_key();
-        crate::services::emit(self, kind, data, key).await
+        crate::services::emit(self, kind, data, None).await
     }
 
     /// Emits an event under a key; a second one with the same key is not emitted, and the answer says so.
     pub async fn emit_once(&self, key: &str, kind: &str, data: Value) -> Result<Emitted, ServiceError> {
-        crate::services::emit(self, kind, data, Some(key.to_owned())).await
+        crate::services::emit(self, kind, data, Some(key)).await
     }
 
     /// Waits.
@@ -147,8 +147,11 @@ impl Host {
     {
         let (future, handle) = abortable(future);
         let scoped = Scoped::new(self.clone(), future);
+        let host = self.clone();
         self.handle.spawn(async move {
             if let Err(panic) = scoped.await {
+                // Said by this instance, not by the first one of the library.
+                let _scope = Scope::enter(&host);
                 tracing::error!("a background task panicked: {panic}");
             }
         });

@@ -50,8 +50,8 @@
 //! butler_plugin_api::export!(Chat);
 //! ```
 //!
-//! Copy the built library into one of the host's `pluginDirs`, add `- use: chat` with its settings to `plugins:` of the
-//! host's config, and start the host.
+//! `butler plugins new chat` writes such a crate, with tests. The guide for authors, from the first plugin to shipping it, is
+//! the `README.md` of this crate; these pages are the reference.
 //!
 //! # Rules of the house
 //!
@@ -87,7 +87,11 @@ pub mod testing;
 pub mod abi;
 
 pub use delivery::{Delivery, DeliveryError, Outcome};
-pub use event::{App, Data, Detail, Event, Execution, LogLine, NamedRef, Owner, ScriptLog, Task, kind};
+pub use event::{
+    AccessLicenses, AccessUse, App, Audit, Butler, CapacityUse, Certificate, CloudReload, Data, Dead, Detail, Event,
+    Execution, Ingest, LastDead, LogLine, LoginTokens, Memory, NamedRef, Owner, Posted, QlikVersion, ReleasedLicense,
+    ScriptLog, ServerLicense, Service, Session, Silence, Task, TaskStart, Tokens, Udp, UserTokens, kind,
+};
 pub use host::{Abort, CustomLink, Host, Instance, Links};
 pub use manifest::{Batch, Endpoint, Manifest, Scope};
 pub use plugin::{Health, OperationError, Plugin, StartError};
@@ -130,3 +134,8 @@ macro_rules! export {
         };
     };
 }
+
+/// The guide for authors: its examples are compiled as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Guide;

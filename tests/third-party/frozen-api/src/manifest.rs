@@ -1,5 +1,7 @@
 //! What a plugin says of itself before it is started.
 
+mod rules;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -140,6 +142,13 @@ impl Manifest {
     #[must_use]
     pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
         self.endpoints.push(endpoint);
+        self
+    }
+
+    /// Names the kinds of events that the plugin emits.
+    #[must_use]
+    pub fn emits(mut self, kinds: &[&str]) -> Self {
+        self.emits = kinds.iter().map(ToString::to_string).collect();
         self
     }
 

@@ -3,10 +3,20 @@
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Whether panics outside of guarded code are printed even if they could be logged.
+static PRINT_TOO: AtomicBool = AtomicBool::new(false);
+
+/// Has panics outside of guarded code printed as well: in a test such a panic is a failed assertion.
+#[cfg(feature = "testing")]
+pub(crate) fn print_too() {
+    PRINT_TOO.store(true, Ordering::Relaxed);
 }
 
 /// Installs the hook that notes panics instead of printing them. Each library has a standard library, and so a hook, of
@@ -21,7 +31,9 @@ pub(crate) fn install() {
             let text = format!("{text}{place}");
             if DEPTH.try_with(Cell::get).unwrap_or_default() > 0 {
                 let _ = LAST.try_with(|last| last.replace(Some(text)));
-            } else if !crate::logging::error(&format!("a thread of the plugin panicked: {text}")) {
+            } else if !crate::logging::error(&format!("a thread of the plugin panicked: {text}"))
+                || PRINT_TOO.load(Ordering::Relaxed)
+            {
                 previous(info);
             }
         }));

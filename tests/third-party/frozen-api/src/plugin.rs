@@ -29,10 +29,21 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     /// What the plugin is and can do. Called on the host's thread before anything is started: do nothing else here.
     fn manifest() -> Manifest;
 
-    /// Makes an instance.
+    /// Makes an instance: reads files, prepares, connects if need be. What goes on for longer belongs to [`Plugin::run`].
     fn start(settings: Self::Settings, host: Host) -> impl Future<Output = Result<Self, StartError>> + Send;
 
+    /// The instance's own work beside deliveries: a connection that is kept, a source that is listened to. Begins when
+    /// [`Plugin::start`] has succeeded, in the daemon only: `butler check` starts instances too, and must not consume
+    /// anything. May end at any time; is dropped after [`Plugin::stop`]. A panic restarts the instance.
+    ///
+    /// Should several hosts share a store one day, it runs on one of them at a time.
+    fn run(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
     /// Brings one event to the destination.
+    ///
+    /// The future may be dropped at any await: when its deadline passes, and when the instance ends.
     fn deliver(&self, delivery: &Delivery) -> impl Future<Output = Result<(), DeliveryError>> + Send {
         let kind = delivery.event.kind.clone();
         async move { Err(DeliveryError::reject(format!("this plugin does not take events ({kind})"))) }
@@ -47,7 +58,8 @@ pub trait Plugin: Send + Sync + Sized + 'static {
         async move {
             let mut results = Vec::with_capacity(deliveries.len());
             for delivery in deliveries {
-                results.push(crate::abi::plugin::in_delivery(delivery, self.deliver(delivery)).await);
+                let result = crate::abi::plugin::in_delivery(delivery, self.deliver(delivery)).await;
+                results.push(result.unwrap_or_else(|panic| Err(DeliveryError::Panicked(panic))));
             }
             results
         }

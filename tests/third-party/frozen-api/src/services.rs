@@ -72,8 +72,15 @@ pub struct Emitted {
     pub duplicate: bool,
 }
 
-pub(crate) async fn emit(host: &Host, kind: &str, data: Value, key: Option<String>) -> Result<Emitted, ServiceError> {
-    let answer = host.invoke("emit", &json!({ "kind": kind, "data": data, "key": key })).await?;
+pub(crate) async fn emit(host: &Host, kind: &str, data: Value, key: Option<&str>) -> Result<Emitted, ServiceError> {
+    // By the delivery the host knows which event led to this one, ends chains that never would, and makes the key where
+    // there is none: so the delivery and what is emitted count, not the order of calls, which may differ in a repetition.
+    let place = crate::abi::plugin::emitted_in(kind, &data);
+    let (delivery, repetition) = place.unzip();
+    let input = json!({
+        "kind": kind, "data": data, "key": key, "delivery": delivery.as_deref(), "repetition": repetition,
+    });
+    let answer = host.invoke("emit", &input).await?;
     serde_json::from_value(answer).map_err(|error| ServiceError::Failed(error.to_string()))
 }
 

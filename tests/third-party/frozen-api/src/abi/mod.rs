@@ -2,6 +2,7 @@
 //!
 //! * `types`: what is frozen. Small on purpose; everything that grows is JSON.
 //! * [`plugin`]: the plugin's half, from [`Plugin`](crate::Plugin) to the exported symbol.
+//! * `raw` (feature `testing`): a plugin's half written by hand, for tests of a host with answers that make no sense.
 //! * `host` (feature `host`): the host's half, from a file to safe calls.
 //!
 //! Rules that hold on both sides: no synchronous function runs an author's code (but `manifest`, caught); every future
@@ -12,6 +13,9 @@ pub mod host;
 #[cfg(test)]
 mod layout;
 pub mod plugin;
+#[cfg(feature = "testing")]
+pub mod raw;
+#[cfg_attr(not(feature = "host"), allow(dead_code, reason = "a plugin is called, and calls no plugin"))]
 mod types;
 
 use std::future::Future;
@@ -21,7 +25,12 @@ use std::time::Duration;
 use abi_stable::std_types::{RResult, RString, RVec, Tuple2};
 use async_ffi::FutureExt;
 
-use types::{AbiLogRecord, AbiRequest, AbiResponse, HostBox};
+use types::{AbiAnswer, AbiCall, AbiLogRecord, AbiRequest, AbiResponse, HostBox};
+
+/// Names of operations that begin so are the host's own, none of an author's.
+pub(crate) const RESERVED: &str = "butler.";
+/// The operation behind [`Plugin::run`](crate::Plugin::run).
+pub(crate) const RUN: &str = "butler.run";
 
 /// An HTTP request as it crosses, in ordinary types. `options` is a JSON object, or empty.
 #[derive(Debug, Clone, Default)]
@@ -108,6 +117,24 @@ impl From<AbiResponse> for WireResponse {
     }
 }
 
+impl AbiCall {
+    fn new(name: &str, input: String) -> Self {
+        Self { name: name.into(), input: input.into(), body: RVec::new(), context: RString::new() }
+    }
+}
+
+impl From<String> for AbiAnswer {
+    fn from(output: String) -> Self {
+        Self { output: output.into(), body: RVec::new(), context: RString::new() }
+    }
+}
+
+impl From<AbiAnswer> for String {
+    fn from(answer: AbiAnswer) -> Self {
+        answer.output.into()
+    }
+}
+
 fn into_result<T, U>(result: RResult<T, RString>) -> Result<U, String>
 where
     U: From<T>,
@@ -141,6 +168,7 @@ impl HostHandle {
             target: record.target.into(),
             message: record.message.into(),
             fields: record.fields.into(),
+            options: RString::new(),
         });
     }
 
@@ -157,7 +185,7 @@ impl HostHandle {
         service: &str,
         input: String,
     ) -> impl Future<Output = Result<String, String>> + Send + use<> {
-        let answer = self.0.invoke(service.into(), input.into());
+        let answer = self.0.invoke(AbiCall::new(service, input));
         async move { into_result(answer.await) }
     }
 }

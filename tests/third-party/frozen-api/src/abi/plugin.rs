@@ -1,7 +1,9 @@
 //! The plugin's half: wraps a [`Plugin`] so that nothing of it can escape into the host.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -16,9 +18,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::types::{
-    AbiRequest, AbiResponse, HostBox, PluginBox, PluginModule, PluginModuleRef, PluginObject, PluginObject_TO,
+    AbiAnswer, AbiCall, AbiRequest, AbiResponse, HostBox, PluginBox, PluginModule, PluginModuleRef, PluginObject,
+    PluginObject_TO,
 };
-use super::{HostHandle, WireRequest, WireResponse};
+use super::{HostHandle, RESERVED, RUN, WireRequest, WireResponse};
 use crate::delivery::{Delivery, Outcome};
 use crate::host::{Host, Instance};
 use crate::manifest::Manifest;
@@ -86,8 +89,13 @@ extern "C" fn create<E: Export>(instance: RString, settings: RString, host: Host
         runtime: E::Plugin::RUNTIME,
     };
     logging::install(&host);
-    let adapter = Adapter::<E::Plugin>(Arc::new(State { host, settings: settings.into(), plugin: OnceLock::new() }));
-    RResult::ROk(PluginObject_TO::from_value(adapter, TD_Opaque))
+    RResult::ROk(object::<E::Plugin>(host, settings.into()))
+}
+
+/// An instance, not yet started.
+pub(crate) fn object<P: Plugin>(host: Host, settings: String) -> PluginBox {
+    let adapter = Adapter::<P>(Arc::new(State { host, settings, plugin: OnceLock::new() }));
+    PluginObject_TO::from_value(adapter, TD_Opaque)
 }
 
 fn to_json(value: &impl Serialize) -> RString {
@@ -121,7 +129,7 @@ impl<P: Plugin> State<P> {
 }
 
 impl<P: Plugin> PluginObject for Adapter<P> {
-    fn start(&self) -> FfiFuture<RResult<(), RString>> {
+    fn start(&self, _: RString) -> FfiFuture<RResult<RString, RString>> {
         let state = self.0.clone();
         let start = async move {
             let settings: P::Settings =
@@ -132,19 +140,19 @@ impl<P: Plugin> PluginObject for Adapter<P> {
         let scoped = Scoped::new(self.0.host.clone(), start);
         async move {
             match scoped.await.unwrap_or_else(|panic| Err(StartError::Panicked(panic))) {
-                Ok(()) => RResult::ROk(()),
+                Ok(()) => RResult::ROk(RString::new()),
                 Err(error) => RResult::RErr(to_json(&error)),
             }
         }
         .into_ffi()
     }
 
-    fn deliver(&self, deliveries: RString) -> FfiFuture<RResult<RString, RString>> {
+    fn deliver(&self, deliveries: RString, _: RString) -> FfiFuture<RResult<RString, RString>> {
         let state = self.0.clone();
         let count = Arc::new(OnceLock::new());
         let counted = count.clone();
         let deliver = async move {
-            let deliveries: Vec<Delivery> = serde_json::from_str(&deliveries).map_err(|error| error.to_string())?;
+            let deliveries = read_deliveries(&deliveries)?;
             let _ = counted.set(deliveries.len());
             let plugin = state.started().map_err(|error| error.to_string())?;
             let results = plugin.deliver_batch(&deliveries).await;
@@ -195,26 +203,32 @@ impl<P: Plugin> PluginObject for Adapter<P> {
         .into_ffi()
     }
 
-    fn invoke(&self, operation: RString, input: RString) -> FfiFuture<RResult<RString, RString>> {
+    fn invoke(&self, call: AbiCall) -> FfiFuture<RResult<AbiAnswer, RString>> {
         let state = self.0.clone();
         let invoke = async move {
-            let input = serde_json::from_str(&input).map_err(|error| OperationError::Failed(error.to_string()))?;
-            if operation == "import" {
-                return P::import(input);
+            let input = serde_json::from_str(&call.input).map_err(|error| OperationError::Failed(error.to_string()))?;
+            match &*call.name {
+                "import" => P::import(input),
+                RUN => {
+                    state.started()?.run().await;
+                    Ok(Value::Null)
+                }
+                // Such names are the host's: the author's own must not be taken for a later one of them.
+                name if name.starts_with(RESERVED) => Err(OperationError::Unsupported(name.to_owned())),
+                name => state.started()?.invoke(name, input).await,
             }
-            state.started()?.invoke(&operation, input).await
         };
         let scoped = Scoped::new(self.0.host.clone(), invoke);
         async move {
             match scoped.await.unwrap_or_else(|panic| Err(OperationError::Panicked(panic))) {
-                Ok(answer) => RResult::ROk(to_json(&answer)),
+                Ok(answer) => RResult::ROk(String::from(to_json(&answer)).into()),
                 Err(error) => RResult::RErr(to_json(&error)),
             }
         }
         .into_ffi()
     }
 
-    fn health(&self) -> FfiFuture<RString> {
+    fn health(&self, _: RString) -> FfiFuture<RString> {
         let state = self.0.clone();
         let health = async move {
             match state.started() {
@@ -230,7 +244,7 @@ impl<P: Plugin> PluginObject for Adapter<P> {
         .into_ffi()
     }
 
-    fn stop(&self) -> FfiFuture<()> {
+    fn stop(&self, _: RString) -> FfiFuture<RString> {
         let state = self.0.clone();
         let stop = async move {
             if let Some(plugin) = state.plugin.get() {
@@ -238,14 +252,25 @@ impl<P: Plugin> PluginObject for Adapter<P> {
             }
         };
         let host = self.0.host.clone();
-        let scoped = Scoped::new(host, stop);
+        let scoped = Scoped::new(host.clone(), stop);
         async move {
             if let Err(panic) = scoped.await {
+                let _scope = Scope::enter(&host);
                 tracing::error!("panicked in stop: {panic}");
             }
+            RString::new()
         }
         .into_ffi()
     }
+}
+
+/// Reads deliveries; those of a newer host may have facts of another form than this version knows.
+fn read_deliveries(text: &str) -> Result<Vec<Delivery>, String> {
+    if let Ok(deliveries) = serde_json::from_str(text) {
+        return Ok(deliveries);
+    }
+    let deliveries: Vec<Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    deliveries.into_iter().map(Delivery::from_json).collect()
 }
 
 /// The endpoint document in a request's `options`: `{"route": …, "params": {…}, "query": {…}, "caller": …}`.
@@ -264,13 +289,20 @@ fn endpoint_request(wire: WireRequest) -> Request {
 
 thread_local! {
     static CURRENT_HOST: RefCell<Option<Host>> = const { RefCell::new(None) };
-    /// Id of the delivery being polled, and the number of events it has emitted.
-    static CURRENT_DELIVERY: Cell<Option<(Arc<str>, u32)>> = const { Cell::new(None) };
+    /// The delivery being polled.
+    static CURRENT_DELIVERY: Cell<Option<Polled>> = const { Cell::new(None) };
 }
 
 /// The host of the instance whose code runs on this thread now.
 pub(crate) fn current_host() -> Option<Host> {
     CURRENT_HOST.try_with(|current| current.try_borrow().ok().and_then(|host| host.clone())).ok().flatten()
+}
+
+/// Says whose code runs on this thread, for good: in a test that is the instance under test.
+#[cfg(feature = "testing")]
+pub(crate) fn stay(host: &Host) {
+    let previous = CURRENT_HOST.replace(Some(host.clone()));
+    drop(previous);
 }
 
 /// Says whose code runs on this thread, until it is dropped.
@@ -346,36 +378,60 @@ impl<F: Future> Drop for Scoped<F> {
     }
 }
 
-/// Polls a future as part of a delivery, so that emitted events get a key of it.
+/// A delivery, and how often it has emitted which event: hash of kind and data to number.
+struct Polled {
+    id: Arc<str>,
+    emitted: HashMap<u64, u32>,
+}
+
+/// Polls a future as part of a delivery, so that the host knows what emitted events come from. A panic, drops included, is
+/// the error of this delivery only.
 pub(crate) fn in_delivery<F: Future>(delivery: &Delivery, future: F) -> InDelivery<F> {
-    InDelivery { id: delivery.delivery_id.as_str().into(), emitted: 0, future: Box::pin(future) }
+    let polled = Polled { id: delivery.delivery_id.as_str().into(), emitted: HashMap::new() };
+    InDelivery { polled: Some(polled), future: Some(Box::pin(future)) }
 }
 
 pub(crate) struct InDelivery<F: Future> {
-    id: Arc<str>,
-    emitted: u32,
-    future: Pin<Box<F>>,
+    /// `None` while it is polled.
+    polled: Option<Polled>,
+    /// `None` once it has ended.
+    future: Option<Pin<Box<F>>>,
 }
 
 impl<F: Future> Future for InDelivery<F> {
-    type Output = F::Output;
+    type Output = Result<F::Output, String>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let before = CURRENT_DELIVERY.replace(Some((self.id.clone(), self.emitted)));
-        let polled = self.future.as_mut().poll(cx);
-        if let Some((_, emitted)) = CURRENT_DELIVERY.replace(before) {
-            self.emitted = emitted;
-        }
-        polled
+        let this = &mut *self;
+        let Some(future) = this.future.as_mut() else {
+            return Poll::Ready(Err("polled after it had ended".to_owned()));
+        };
+        let before = CURRENT_DELIVERY.replace(this.polled.take());
+        let polled = panics::catch(|| future.as_mut().poll(cx));
+        let result = match polled {
+            Ok(Poll::Pending) => None,
+            Ok(Poll::Ready(value)) => Some(Ok(value)),
+            Err(panic) => Some(Err(panic)),
+        };
+        let result = result.map(|result| {
+            let future = this.future.take();
+            panics::catch(move || drop(future)).and(result)
+        });
+        this.polled = CURRENT_DELIVERY.replace(before);
+        result.map_or(Poll::Pending, Poll::Ready)
     }
 }
 
-/// The key of the next event emitted by the delivery being polled; `None` outside a delivery.
-pub(crate) fn next_emit_key() -> Option<String> {
-    let (id, emitted) = CURRENT_DELIVERY.take()?;
-    let key = format!("{id}/{emitted}");
-    CURRENT_DELIVERY.set(Some((id, emitted + 1)));
-    Some(key)
+/// The id of the delivery being polled, and how often it has emitted this event before; `None` outside a delivery.
+pub(crate) fn emitted_in(kind: &str, data: &Value) -> Option<(Arc<str>, u32)> {
+    let mut current = CURRENT_DELIVERY.take()?;
+    let mut hash = DefaultHasher::new();
+    (kind, data.to_string()).hash(&mut hash);
+    let count = current.emitted.entry(hash.finish()).or_default();
+    let answer = (current.id.clone(), *count);
+    *count += 1;
+    CURRENT_DELIVERY.set(Some(current));
+    Some(answer)
 }
 
 #[cfg(test)]

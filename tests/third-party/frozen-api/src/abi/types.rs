@@ -42,8 +42,35 @@ pub struct AbiLogRecord {
     pub level: u8,
     pub target: RString,
     pub message: RString,
-    /// JSON object, or empty.
+    /// JSON object, or empty: the author's.
     pub fields: RString,
+    /// JSON object, or empty: for later versions.
+    pub options: RString,
+}
+
+/// A call by name: an operation of the plugin, or a service of the host.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct AbiCall {
+    pub name: RString,
+    /// JSON.
+    pub input: RString,
+    /// Bytes that would not fit into JSON; for later versions.
+    pub body: RVec<u8>,
+    /// JSON object, or empty: what is said beside the input; for later versions.
+    pub context: RString,
+}
+
+/// What comes back from one.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct AbiAnswer {
+    /// JSON.
+    pub output: RString,
+    /// Bytes that would not fit into JSON; for later versions.
+    pub body: RVec<u8>,
+    /// JSON object, or empty; for later versions.
+    pub context: RString,
 }
 
 /// What the host offers to one instance.
@@ -55,25 +82,26 @@ pub trait HostObject: Send + Sync {
     fn sleep(&self, millis: u64) -> FfiFuture<()>;
     /// Runs a future on the thread of the instance.
     fn spawn(&self, future: FfiFuture<()>);
-    /// Input and answer are JSON; the error is JSON (`ServiceError::to_wire`).
+    /// A service; the error is JSON (`ServiceError::to_wire`).
     #[sabi(last_prefix_field)]
-    fn invoke(&self, service: RString, input: RString) -> FfiFuture<RResult<RString, RString>>;
+    fn invoke(&self, call: AbiCall) -> FfiFuture<RResult<AbiAnswer, RString>>;
 }
 
-/// One instance of a plugin. No method runs author code itself: that happens in the futures.
+/// One instance of a plugin. No method runs author code itself: that happens in the futures. A `context`, and what comes
+/// back from `start` and `stop`, is a JSON object, or empty: for later versions.
 #[abi_stable::sabi_trait]
 pub trait PluginObject: Send + Sync {
     /// The error is JSON (`StartError`).
-    fn start(&self) -> FfiFuture<RResult<(), RString>>;
+    fn start(&self, context: RString) -> FfiFuture<RResult<RString, RString>>;
     /// Deliveries and outcomes are JSON arrays; the error is a text.
-    fn deliver(&self, deliveries: RString) -> FfiFuture<RResult<RString, RString>>;
+    fn deliver(&self, deliveries: RString, context: RString) -> FfiFuture<RResult<RString, RString>>;
     fn call(&self, request: AbiRequest) -> FfiFuture<AbiResponse>;
-    /// Input and answer are JSON; the error is JSON (`OperationError`).
-    fn invoke(&self, operation: RString, input: RString) -> FfiFuture<RResult<RString, RString>>;
+    /// An operation; the error is JSON (`OperationError`). Names that begin with `butler.` are the host's own.
+    fn invoke(&self, call: AbiCall) -> FfiFuture<RResult<AbiAnswer, RString>>;
     /// JSON (`Health`).
-    fn health(&self) -> FfiFuture<RString>;
+    fn health(&self, context: RString) -> FfiFuture<RString>;
     #[sabi(last_prefix_field)]
-    fn stop(&self) -> FfiFuture<()>;
+    fn stop(&self, context: RString) -> FfiFuture<RString>;
 }
 
 pub type HostBox = HostObject_TO<'static, RBox<()>>;

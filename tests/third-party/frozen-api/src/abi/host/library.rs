@@ -1,18 +1,25 @@
 //! Opens a plugin library and calls it.
 
-use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use abi_stable::library::{LibraryError, lib_header_from_path};
 use abi_stable::std_types::{RResult, RString};
 use serde_json::Value;
 
+use super::handle::PluginHandle;
 use super::inspect::{InspectError, inspect};
 use super::services::{HostServices, into_box};
-use crate::abi::types::{PluginBox, PluginModuleRef};
-use crate::abi::{WireRequest, WireResponse};
-use crate::{API_VERSION, Delivery, Health, Instance, Manifest, OperationError, Outcome, StartError};
+use crate::abi::types::PluginModuleRef;
+use crate::{API_VERSION, Instance, Manifest};
+
+/// A manifest is data: it is there at once, or never.
+const MANIFEST_DEADLINE: Duration = Duration::from_secs(10);
+/// Most bytes of a manifest.
+const MAX_MANIFEST: usize = 4 << 20;
+/// Most characters of what a panic says.
+const MAX_PANIC: usize = 1000;
 
 /// An opened plugin library. It is never closed: its code may be referred to from anywhere.
 pub struct Library {
@@ -77,11 +84,17 @@ impl Library {
             }
             other => loader_error(&other),
         })?;
-        let manifest = match (module.manifest())() {
+        let manifest = match manifest(module)? {
+            RResult::ROk(text) if text.len() > MAX_MANIFEST => {
+                return Err(OpenError::Manifest(format!("{} bytes, at most {MAX_MANIFEST} are taken", text.len())));
+            }
             RResult::ROk(text) => {
                 serde_json::from_str(&text).map_err(|error| OpenError::Manifest(error.to_string()))?
             }
-            RResult::RErr(panic) => return Err(OpenError::Manifest(format!("panicked: {panic}"))),
+            RResult::RErr(panic) => {
+                let panic: String = panic.chars().take(MAX_PANIC).collect();
+                return Err(OpenError::Manifest(format!("panicked: {panic}")));
+            }
         };
         Ok(Self { module, manifest })
     }
@@ -100,10 +113,23 @@ impl Library {
     ) -> Result<PluginHandle, String> {
         let instance = serde_json::to_string(instance).map_err(|error| error.to_string())?;
         match (self.module.create())(instance.into(), settings.to_string().into(), into_box(host)) {
-            RResult::ROk(object) => Ok(PluginHandle(Arc::new(object))),
+            RResult::ROk(object) => Ok(PluginHandle::new(object)),
             RResult::RErr(message) => Err(message.into()),
         }
     }
+}
+
+/// Calls `manifest`, the one synchronous function that runs an author's code. It runs on a thread of its own: one that
+/// never returns must not keep the host from saying so.
+fn manifest(module: PluginModuleRef) -> Result<RResult<RString, RString>, OpenError> {
+    let (answer, answered) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name("manifest".to_owned());
+    let spawned = thread.spawn(move || answer.send((module.manifest())()));
+    spawned.map_err(|error| OpenError::Manifest(format!("the system gives it no thread: {error}")))?;
+    answered.recv_timeout(MANIFEST_DEADLINE).map_err(|_| {
+        let seconds = MANIFEST_DEADLINE.as_secs();
+        OpenError::Manifest(format!("`manifest` did not return within {seconds} s; tell the plugin's author"))
+    })
 }
 
 fn loader_error(error: &LibraryError) -> OpenError {
@@ -135,93 +161,6 @@ fn version_range(host: &str) -> String {
     match (major, minor) {
         ("0", _) | (_, "0") => format!("{major}.{minor}"),
         _ => format!("{major}.0 to {major}.{minor}"),
-    }
-}
-
-/// One instance. Every method answers with a future that is to be polled on the instance's thread; it never panics.
-#[derive(Clone)]
-pub struct PluginHandle(Arc<PluginBox>);
-
-impl std::fmt::Debug for PluginHandle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("PluginHandle")
-    }
-}
-
-impl PluginHandle {
-    /// Starts it.
-    pub fn start(&self) -> impl Future<Output = Result<(), StartError>> + Send + use<> {
-        let answer = self.0.start();
-        async move {
-            match answer.await {
-                RResult::ROk(()) => Ok(()),
-                RResult::RErr(text) => {
-                    Err(serde_json::from_str(&text).unwrap_or_else(|_| StartError::Unavailable(text.into())))
-                }
-            }
-        }
-    }
-
-    /// Hands deliveries over; as many outcomes come back, or a text where the answer cannot be used.
-    pub fn deliver(
-        &self,
-        deliveries: &[Delivery],
-    ) -> impl Future<Output = Result<Vec<Outcome>, String>> + Send + use<> {
-        let count = deliveries.len();
-        let answer = serde_json::to_string(deliveries).map(|text| self.0.deliver(text.into()));
-        async move {
-            match answer.map_err(|error| error.to_string())?.await {
-                RResult::ROk(text) => {
-                    let outcomes: Vec<Outcome> = serde_json::from_str(&text)
-                        .map_err(|error| format!("the plugin's outcomes cannot be read: {error}"))?;
-                    if outcomes.len() == count {
-                        Ok(outcomes)
-                    } else {
-                        Err(format!("the plugin answered {count} deliveries with {} outcomes", outcomes.len()))
-                    }
-                }
-                RResult::RErr(message) => Err(message.into()),
-            }
-        }
-    }
-
-    /// Calls an endpoint.
-    pub fn call(&self, request: WireRequest) -> impl Future<Output = WireResponse> + Send + use<> {
-        let answer = self.0.call(request.into());
-        async move { answer.await.into() }
-    }
-
-    /// Performs an operation.
-    pub fn invoke(
-        &self,
-        operation: &str,
-        input: &Value,
-    ) -> impl Future<Output = Result<Value, OperationError>> + Send + use<> {
-        let answer = self.0.invoke(operation.into(), input.to_string().into());
-        async move {
-            match answer.await {
-                RResult::ROk(text) => {
-                    serde_json::from_str(&text).map_err(|error| OperationError::Failed(error.to_string()))
-                }
-                RResult::RErr(text) => {
-                    Err(serde_json::from_str(&text).unwrap_or_else(|_| OperationError::Failed(text.into())))
-                }
-            }
-        }
-    }
-
-    /// Asks how it is.
-    pub fn health(&self) -> impl Future<Output = Health> + Send + use<> {
-        let answer = self.0.health();
-        async move {
-            let text: RString = answer.await;
-            serde_json::from_str(&text).unwrap_or_else(|_| Health::Bad("the plugin's health cannot be read".to_owned()))
-        }
-    }
-
-    /// Stops it.
-    pub fn stop(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.0.stop()
     }
 }
 

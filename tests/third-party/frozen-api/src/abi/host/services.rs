@@ -9,7 +9,9 @@ use abi_stable::erased_types::TD_Opaque;
 use abi_stable::std_types::{RResult, RString};
 use async_ffi::{FfiFuture, FutureExt};
 
-use crate::abi::types::{AbiLogRecord, AbiRequest, AbiResponse, HostBox, HostObject, HostObject_TO};
+use crate::abi::types::{
+    AbiAnswer, AbiCall, AbiLogRecord, AbiRequest, AbiResponse, HostBox, HostObject, HostObject_TO,
+};
 use crate::abi::{WireLogRecord, WireRequest, WireResponse};
 use crate::services::{HttpError, ServiceError};
 
@@ -62,8 +64,8 @@ impl HostObject for Adapter {
         self.0.spawn(Box::pin(future));
     }
 
-    fn invoke(&self, service: RString, input: RString) -> FfiFuture<RResult<RString, RString>> {
-        let answer = self.0.invoke(service.into(), input.into());
+    fn invoke(&self, call: AbiCall) -> FfiFuture<RResult<AbiAnswer, RString>> {
+        let answer = self.0.invoke(call.name.into(), call.input.into());
         async move {
             match answer.await {
                 Ok(text) => RResult::ROk(text.into()),

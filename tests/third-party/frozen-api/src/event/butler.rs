@@ -1,0 +1,139 @@
+//! Facts about Butler itself.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::section::section;
+
+section! {
+    /// The Butler that tells.
+    Butler {
+        /// Its version.
+        version: String,
+        /// For how long it has been running, in milliseconds.
+        uptime_ms: u64,
+        /// Its memory.
+        memory: Memory,
+    }
+}
+
+section! {
+    /// Memory of the process, in bytes.
+    Memory {
+        /// Resident set size.
+        process_bytes: u64,
+        /// In use on the heap.
+        heap_used_bytes: u64,
+        /// Size of the heap.
+        heap_total_bytes: u64,
+        /// Mapped beside the heap.
+        external_bytes: u64,
+    }
+}
+
+/// Counters of the UDP ingestion since Butler started, and the state of its buffer now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ingest {
+    /// Datagrams that passed the source check.
+    #[serde(default)]
+    pub received: u64,
+    /// Datagrams put into the buffer.
+    #[serde(default)]
+    pub queued: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub queued_bytes: u64,
+    /// Messages parsed and stored.
+    #[serde(default)]
+    pub processed: u64,
+    /// Messages whose event was known already.
+    #[serde(default)]
+    pub duplicates: u64,
+    /// Errors of the system while receiving.
+    #[serde(default)]
+    pub receive_errors: u64,
+    /// Datagrams dropped, by reason: `source`, `size`, `rate-limit`, `buffer-full`.
+    #[serde(default)]
+    pub dropped: BTreeMap<String, u64>,
+    /// Messages that could not be parsed, by reason.
+    #[serde(default)]
+    pub rejected: BTreeMap<String, u64>,
+    /// Datagrams that wait in the buffer.
+    #[serde(default)]
+    pub buffered: u64,
+    /// Bytes of the buffer in use.
+    #[serde(default)]
+    pub buffered_bytes: u64,
+    /// Datagrams dropped by the kernel; absent where the system does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_drops: Option<u64>,
+}
+
+section! {
+    /// The UDP socket.
+    Udp {
+        /// Address and port: `0.0.0.0:9998`.
+        address: String,
+        /// What the system said, when it failed.
+        error: String,
+    }
+}
+
+section! {
+    /// Deliveries that ended dead.
+    Dead {
+        /// The instance that did not get them.
+        instance: String,
+        /// How many since the last event of this kind for the instance.
+        count: u64,
+        /// The last of them.
+        last: LastDead,
+    }
+}
+
+section! {
+    /// A delivery that ended dead.
+    LastDead {
+        /// Kind of its event.
+        kind: String,
+        /// Name of the task, for task events.
+        task: String,
+        /// Why the last attempt failed.
+        error: String,
+    }
+}
+
+section! {
+    /// A write by REST.
+    Audit {
+        /// Name of the token or grant of the caller.
+        caller: String,
+        /// IP address of the caller.
+        address: String,
+        /// HTTP method.
+        method: String,
+        /// Path of the request, without its query.
+        path: String,
+        /// HTTP status of the answer.
+        status: u16,
+    }
+}
+
+section! {
+    /// A message that was posted by REST.
+    Posted {
+        /// The text.
+        text: String,
+        /// Channel, for a chat (`channel`).
+        channel: String,
+        /// Topic, for MQTT (`topic`).
+        topic: String,
+        /// Who it is said to be from, for a chat (`from_user`).
+        from: String,
+        /// Icon of the sender, for a chat (`emoji`).
+        emoji: String,
+    }
+}

@@ -1,0 +1,127 @@
+//! What the services of the fake host answer. They refuse what the real ones refuse.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::fake::State;
+use crate::event::{Data, kind};
+use crate::services::ServiceError;
+
+const MAX_KEY: usize = 512;
+const MAX_VALUE: usize = 1 << 20;
+
+/// Forgets stored values whose time is over.
+pub(super) fn expire(state: &mut State, now: Duration) {
+    state.storage.retain(|_, (_, end)| end.is_none_or(|end| end > now));
+}
+
+/// `service` with `input`, at the time `now`.
+pub(super) fn answer(state: &mut State, now: Duration, service: &str, input: &Value) -> Result<Value, ServiceError> {
+    if let Some(error) = state.failing.get(service) {
+        return Err(error.clone());
+    }
+    match service {
+        "storage" => {
+            expire(state, now);
+            storage(state, now, input)
+        }
+        "emit" => emit(state, input),
+        "metrics" => metrics(state, input),
+        "qlik" => qlik(state, input),
+        other => Err(ServiceError::Unsupported(format!("the fake host has no service `{other}`"))),
+    }
+}
+
+fn text(input: &Value, name: &str) -> String {
+    input[name].as_str().unwrap_or_default().to_owned()
+}
+
+fn storage(state: &mut State, now: Duration, input: &Value) -> Result<Value, ServiceError> {
+    let key = text(input, "key");
+    match input["op"].as_str() {
+        Some("get") => {
+            let value = state.storage.get(&key).map(|(value, _)| value);
+            Ok(json!({ "found": value.is_some(), "value": value }))
+        }
+        Some("set") => {
+            let value = input["value"].clone();
+            let (key_length, length) = (key.len(), value.to_string().len());
+            if key_length > MAX_KEY || length > MAX_VALUE {
+                let message = format!(
+                    "the key has {key_length} bytes, the value {length}: at most {MAX_KEY} and {MAX_VALUE} are allowed"
+                );
+                return Err(ServiceError::Quota(message));
+            }
+            let end = input["ttlMs"].as_u64().map(|ttl| now.saturating_add(Duration::from_millis(ttl)));
+            state.storage.insert(key, (value, end));
+            Ok(json!({}))
+        }
+        Some("delete") => Ok(json!({ "found": state.storage.remove(&key).is_some() })),
+        Some("list") => {
+            let prefix = text(input, "prefix");
+            let keys: Vec<_> = state.storage.keys().filter(|key| key.starts_with(&prefix)).take(10_000).collect();
+            Ok(json!({ "keys": keys }))
+        }
+        _ => Err(ServiceError::Unsupported("the service `storage` has no such operation".to_owned())),
+    }
+}
+
+fn emit(state: &mut State, input: &Value) -> Result<Value, ServiceError> {
+    let event = text(input, "kind");
+    if let Some(fault) = kind::fault(&event) {
+        return Err(ServiceError::Unsupported(fault));
+    }
+    let data = input["data"].clone();
+    if let Err(error) = serde_json::from_value::<Data>(data.clone()) {
+        return Err(ServiceError::Unsupported(format!("the input of the service cannot be read: {error}")));
+    }
+    let key = match (input["key"].as_str(), input["delivery"].as_str()) {
+        (Some(key), _) => Some(key.to_owned()),
+        (None, Some(delivery)) => Some(format!("{delivery}/{event}/{data}/{}", input["repetition"])),
+        (None, None) => None,
+    };
+    if let Some(id) = key.as_ref().and_then(|key| state.keys.get(key)) {
+        return Ok(json!({ "id": id, "duplicate": true }));
+    }
+    let id = format!("fake-{}", state.emitted.len() + 1);
+    state.emitted.push((event, data));
+    if let Some(key) = key {
+        state.keys.insert(key, id.clone());
+    }
+    Ok(json!({ "id": id }))
+}
+
+fn metrics(state: &mut State, input: &Value) -> Result<Value, ServiceError> {
+    let name = text(input, "name");
+    let labels = input["labels"].as_object();
+    let sound = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    if !sound(&name) || !labels.into_iter().flatten().all(|(label, _)| sound(label) && label != "instance") {
+        let message = format!("`{name}` or one of its labels is no name for a metric: use a to z, 0 to 9 and _");
+        return Err(ServiceError::Quota(message));
+    }
+    let labels: Vec<_> = labels.into_iter().flatten().map(|(name, value)| format!("{name}={value}")).collect();
+    let series = if labels.is_empty() { name } else { format!("{name}{{{}}}", labels.join(",")) };
+    let value = input["value"].as_f64().unwrap_or_default();
+    let entry = state.metrics.entry(series).or_default();
+    *entry = if input["op"] == "count" { *entry + value } else { value };
+    Ok(json!({}))
+}
+
+fn qlik(state: &State, input: &Value) -> Result<Value, ServiceError> {
+    match input["op"].as_str() {
+        Some("get") => match state.qlik.get(&text(input, "path")) {
+            Some(body) => Ok(json!({ "status": 200, "body": body })),
+            None => Ok(json!({ "status": 404, "body": "" })),
+        },
+        Some("scriptLog") => {
+            let log = state.qlik.get(&format!("scriptLog/{}", text(input, "reference")));
+            let log = log.and_then(Value::as_str).map(str::to_owned);
+            log.map(|text| json!({ "text": text })).ok_or(ServiceError::Failed("no such script log".to_owned()))
+        }
+        _ => Err(ServiceError::Unsupported("the service `qlik` has no such operation".to_owned())),
+    }
+}

@@ -1,0 +1,167 @@
+//! The fake host behaves like the host.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::json;
+
+use super::*;
+use crate::{HttpError, ServiceError};
+
+const HOUR: std::time::Duration = std::time::Duration::from_hours(1);
+
+#[test]
+fn storage_and_emit_behave_like_the_host() {
+    let fake = FakeHost::new("t").store("old", json!(1));
+    let host = fake.host();
+    block_on(async {
+        host.storage().set("a/1", &json!({ "n": 1 }), None).await.unwrap();
+        assert_eq!(host.storage().get("a/1").await.unwrap(), Some(json!({ "n": 1 })));
+        assert_eq!(host.storage().list("").await.unwrap(), ["a/1", "old"]);
+        assert!(host.storage().delete("a/1").await.unwrap());
+        assert_eq!(host.storage().get("a/1").await.unwrap(), None);
+        let error = host.storage().set(&"k".repeat(513), &json!(1), None).await.unwrap_err();
+        assert!(matches!(error, ServiceError::Quota(_)), "{error}");
+        assert!(!host.emit_once("k", "node.silent", json!({})).await.unwrap().duplicate);
+        assert!(host.emit_once("k", "node.silent", json!({})).await.unwrap().duplicate);
+        for (kind, data) in [("moon", json!({})), ("node.silent", json!({ "message": 7 }))] {
+            assert!(matches!(host.emit(kind, data).await, Err(ServiceError::Unsupported(_))), "{kind}");
+        }
+        host.metrics().count("sent_total", &[("kind", "x")], 2).await.unwrap();
+        assert!(host.metrics().gauge("Not-a-name", &[], 1.0).await.is_err());
+    });
+    assert_eq!(fake.emitted().len(), 1);
+    assert_eq!(fake.metric("sent_total{kind=\"x\"}"), Some(2.0));
+}
+
+#[test]
+fn answers_come_by_address_and_in_order() {
+    let fake = FakeHost::new("t").answer_to("get", "https://a.test/status", 204, "").answer(500, "first");
+    let fake = fake.fail(HttpError::Timeout("slow".to_owned())).fail_service("qlik", ServiceError::Stopped);
+    let host = fake.host();
+    block_on(async {
+        let status =
+            async |method: &str, url: &str| host.http().request(method, url).send().await.map(|reply| reply.status());
+        assert_eq!(status("GET", "https://a.test/status?x=1").await, Ok(204));
+        assert_eq!(status("POST", "https://a.test/status").await, Ok(500));
+        assert_eq!(status("GET", "https://a.test/status").await, Ok(204));
+        assert_eq!(status("POST", "https://a.test/").await, Err(HttpError::Timeout("slow".to_owned())));
+        assert_eq!(status("POST", "https://a.test/").await, Ok(200));
+        assert_eq!(host.qlik().get("about", &[]).await, Err(ServiceError::Stopped));
+    });
+    assert_eq!(fake.requests().len(), 5);
+}
+
+#[test]
+fn sleeps_end_at_once_and_the_clock_jumps() {
+    let fake = FakeHost::new("t");
+    let host = fake.host();
+    block_on(async {
+        host.storage().set("k", &json!(1), Some(HOUR)).await.unwrap();
+        host.sleep(HOUR / 2).await;
+        assert!(host.storage().get("k").await.unwrap().is_some());
+        host.sleep(HOUR / 2).await;
+        assert_eq!(host.storage().get("k").await.unwrap(), None);
+    });
+    assert_eq!(fake.slept(), [HOUR / 2, HOUR / 2]);
+    assert_eq!(fake.sleeping(), 0);
+}
+
+#[test]
+fn manual_time_passes_when_the_test_says_so() {
+    let fake = FakeHost::new("t").manual_time();
+    let host = fake.host();
+    block_on(host.storage().set("k", &json!(1), Some(HOUR))).unwrap();
+    let rounds = Arc::new(AtomicU32::new(0));
+    let (sleeper, counted) = (host.clone(), rounds.clone());
+    host.spawn(async move {
+        loop {
+            sleeper.sleep(HOUR).await;
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    for round in 0..3 {
+        fake.wait_until("the task sleeps", |fake| fake.sleeping() == 1);
+        assert_eq!(rounds.load(Ordering::SeqCst), round);
+        let bit = std::time::Duration::from_nanos(1);
+        fake.advance(HOUR.saturating_sub(bit));
+        assert_eq!((fake.sleeping(), fake.stored("k").is_some()), (1, round == 0));
+        fake.advance(bit);
+        fake.wait_until("a round", |_| rounds.load(Ordering::SeqCst) == round + 1);
+    }
+    fake.stop();
+    assert_eq!(fake.sleeping(), 0, "the task has ended");
+}
+
+#[test]
+fn after_a_stop_every_call_is_answered_with_stopped() {
+    struct Tell(Arc<AtomicU32>);
+    impl Drop for Tell {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let fake = FakeHost::new("t");
+    let host = fake.host();
+    let dropped = Arc::new(AtomicU32::new(0));
+    let background = |host: &crate::Host| {
+        let (tell, sleeper) = (Tell(dropped.clone()), host.clone());
+        host.spawn(async move {
+            let _tell = tell;
+            // Even a loop that never waits for anything is ended.
+            loop {
+                sleeper.sleep(HOUR).await;
+            }
+        });
+    };
+    background(&host);
+    fake.stop();
+    assert_eq!(dropped.load(Ordering::SeqCst), 1);
+    background(&host);
+    assert_eq!(dropped.load(Ordering::SeqCst), 2, "what is spawned after the stop is dropped");
+    block_on(async {
+        assert!(matches!(host.http().get("https://a.test/").send().await, Err(HttpError::Stopped)));
+        assert_eq!(host.storage().get("k").await, Err(ServiceError::Stopped));
+        assert_eq!(host.emit("a.b", json!({})).await, Err(ServiceError::Stopped));
+    });
+    assert!(fake.requests().is_empty());
+}
+
+#[test]
+fn the_last_clone_ends_the_background() {
+    let fake = FakeHost::new("t").manual_time();
+    let host = fake.host();
+    let alive = Arc::new(());
+    let held = alive.clone();
+    host.spawn(async move {
+        std::future::pending::<()>().await;
+        drop(held);
+    });
+    let shared = Arc::downgrade(&fake.shared);
+    drop(fake);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while Arc::strong_count(&alive) > 1 {
+        assert!(std::time::Instant::now() < until, "the task still lives");
+        std::thread::yield_now();
+    }
+    assert!(shared.strong_count() > 0, "the handle still works");
+}
+
+#[test]
+fn log_records_of_a_test_come_to_its_fake_host() {
+    let one = FakeHost::new("one");
+    let _host = one.host();
+    tracing::info!(count = 3, "from the first");
+    let two = FakeHost::new("two");
+    let host = two.host();
+    log::warn!("from the second");
+    host.spawn(async { tracing::error!("from the background") });
+    two.wait_until("the record of the background", |two| two.records().len() == 2);
+    let said = |fake: &FakeHost| {
+        fake.records()
+            .into_iter()
+            .map(|record| format!("{} {}{}", record.level, record.message, record.fields))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(said(&one), ["3 from the first{\"count\":3}"]);
+    assert_eq!(said(&two), ["2 from the second", "1 from the background"]);
+}
