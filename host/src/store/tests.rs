@@ -10,6 +10,7 @@ use super::*;
 mod joins;
 mod numbers;
 mod retention;
+mod waiting;
 
 struct Fixture {
     folder: tempfile::TempDir,
@@ -44,6 +45,13 @@ impl Fixture {
     async fn settle(&self, claimed: &Claimed, settlement: Settlement) -> Released {
         let settled = Settled { id: claimed.id, token: claimed.token, settlement };
         self.store.settle(vec![settled]).await.unwrap()
+    }
+
+    async fn sql(&self, sql: &'static str) {
+        let run = self.store.inner.writer.run(sql, |sql, connection| {
+            Box::pin(async move { sqlx::raw_sql(*sql).execute(connection).await.map(drop) })
+        });
+        run.await.unwrap();
     }
 
     async fn states(&self, instance: &str) -> Vec<State> {

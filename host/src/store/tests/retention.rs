@@ -33,13 +33,6 @@ impl Fixture {
         self.settle(&claimed, settlement).await;
         claimed.id
     }
-
-    async fn sql(&self, sql: &'static str) {
-        let run = self.store.inner.writer.run(sql, |sql, connection| {
-            Box::pin(async move { sqlx::raw_sql(*sql).execute(connection).await.map(drop) })
-        });
-        run.await.unwrap();
-    }
 }
 
 #[tokio::test]
