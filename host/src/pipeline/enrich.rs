@@ -2,13 +2,16 @@
 //!
 //! Events are read from the store in the order of their numbers, a window of them at a time, so memory is bounded and a
 //! crash loses nothing. Each waits for its facts by itself; a place for look-ups is taken only while one is made, so events
-//! that wait for a dead Qlik Sense do not hold up others. What is ready is routed in batches.
+//! that wait for a dead Qlik Sense do not hold up others. What is ready is routed in batches. What has long to wait, and what
+//! failed for no reason of Qlik Sense's, is put off: it leaves memory, and is read again when it is due.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use butler_plugin_api::{Event, kind};
+use futures_util::FutureExt as _;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -21,7 +24,9 @@ use crate::ingest::DISTRIBUTE_PENDING;
 use crate::observe::TaskStates;
 use crate::qlik::{Enriched, Lookups};
 use crate::stop::stopping;
-use crate::store::{Claimed, EventRow, NewScriptLog, Routed, Settled, Settlement, Store, StoreError, now_ms, rfc3339};
+use crate::store::{
+    Claimed, NewScriptLog, PutOff, Routed, Settled, Settlement, Store, StoreError, Waiting, now_ms, rfc3339, waiting_ms,
+};
 
 /// Events in memory at once.
 const WINDOW: usize = 1000;
@@ -37,6 +42,14 @@ const RESULT_PATIENCE: Duration = Duration::from_secs(8);
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 /// Longest pause after which a store that cannot be read is read again.
 const LONGEST_READ_PAUSE: Duration = Duration::from_mins(1);
+/// Events that were put off are looked for so often.
+const LOOK: Duration = Duration::from_secs(1);
+/// An event whose look-up or routing has failed is tried again after this time.
+const TRY_AGAIN: Duration = Duration::from_mins(1);
+/// After so many failures it goes on with the facts that came with it.
+const TRIES: u32 = 5;
+/// If even that fails, it is tried again after this time.
+const TRY_LATER: Duration = Duration::from_hours(1);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
@@ -80,12 +93,16 @@ impl Enricher {
         // There may be events that were not read yet.
         let mut more = true;
         let mut seen = 0;
+        let mut look = Instant::now();
+        let busy = Busy::default();
         let mut pause = Duration::from_secs(1);
         while !*stop.borrow() {
             let free = WINDOW.saturating_sub(waiting.len());
             let mut rows = Vec::new();
-            if more && free >= REFILL {
-                rows = match self.parts.store.accepted_events(seen, u32::try_from(free).unwrap_or(1)).await {
+            let due = Instant::now() >= look;
+            if (more || due) && free >= REFILL {
+                let limit = u32::try_from(free).unwrap_or(1);
+                rows = match self.read(due, &busy, seen, limit).await {
                     Ok(rows) => rows,
                     Err(error) => {
                         tracing::error!(%error, again_in = ?pause, "accepted events cannot be read from the store");
@@ -97,24 +114,28 @@ impl Enricher {
                     }
                 };
                 more = rows.len() == free;
+                if due {
+                    look = Instant::now() + LOOK;
+                }
             }
             for row in rows {
-                seen = row.seq;
+                if row.since.is_none() {
+                    seen = row.seq;
+                }
                 let (this, ready) = (self.clone(), ready.clone());
-                let turn = turns.take(&row.event);
+                let (turn, place) = (turns.take(&row.event), busy.enter(row.seq));
                 waiting.spawn(async move {
-                    let routed = this.enrich(row).await;
+                    let outcome = this.find_out(row).await;
                     let _next = turn.mine().await;
-                    if let Some(routed) = routed {
-                        // Fails only when routing has ended: then the event stays accepted.
-                        let _ = ready.send(routed).await;
-                    }
+                    // Fails only when routing has ended: then the event stays accepted.
+                    let _ = ready.send((outcome, place)).await;
                 });
             }
             tokio::select! {
                 () = stopping(&mut stop) => {}
                 () = self.parts.accepted.notified() => more = true,
                 Some(_) = waiting.join_next() => while waiting.try_join_next().is_some() {},
+                () = tokio::time::sleep_until(look.into()), if WINDOW - waiting.len().min(WINDOW) >= REFILL => {}
             }
         }
         waiting.shutdown().await;
@@ -122,9 +143,35 @@ impl Enricher {
         let _ = routing.await;
     }
 
-    /// Finds out the facts and makes the deliveries.
-    async fn enrich(&self, row: EventRow) -> Option<Ready> {
-        let received: i64 = row.event.received_at.parse::<jiff::Timestamp>().ok()?.as_millisecond();
+    /// Reads events that were not read yet, and those that were put off and are due; those leave room for others.
+    async fn read(&self, due: bool, busy: &Busy, seen: i64, limit: u32) -> Result<Vec<Waiting>, StoreError> {
+        let mut rows = if due { self.parts.store.due_events(&busy.all(), limit / 2).await? } else { Vec::new() };
+        let left = limit.saturating_sub(u32::try_from(rows.len()).unwrap_or(limit));
+        rows.extend(self.parts.store.accepted_events(seen, left).await?);
+        Ok(rows)
+    }
+
+    /// Finds out the facts and makes the deliveries, or says when to try again.
+    async fn find_out(&self, row: Waiting) -> Outcome {
+        let (seq, tries) = (row.seq, row.tries);
+        let received = row.event.received_at.parse().map_or_else(|_| now_ms(), jiff::Timestamp::as_millisecond);
+        // By the time of waits, which follows jumps of the wall clock once it has been written down.
+        let since = row.since.unwrap_or_else(|| waiting_ms() - (now_ms() - received).max(0));
+        match AssertUnwindSafe(self.enrich(row, received, since)).catch_unwind().await {
+            Ok(Ok(ready)) => Outcome::Ready(Box::new(ready)),
+            Ok(Err(pause)) => Outcome::PutOff(PutOff { seq, due: waiting_ms() + ms(pause), since, tries }),
+            Err(_) => {
+                tracing::error!(
+                    event = self.parts.store.event_id(seq),
+                    "the facts of an event cannot be found out; it is tried again; please report this"
+                );
+                Outcome::PutOff(failed(seq, since, tries))
+            }
+        }
+    }
+
+    /// Finds out the facts and makes the deliveries; or for how long it is to be put off.
+    async fn enrich(&self, row: Waiting, received: i64, since: i64) -> Result<Ready, Duration> {
         let mut event = row.event;
         let mut keys = Vec::new();
         let mut script_log = None;
@@ -132,33 +179,42 @@ impl Enricher {
             event.subject().ends_with("-task") && event.source != "butler" && !event.source.starts_with("instance:");
         if task_event || event.kind == kind::APP_RELOAD_FAILED {
             match &self.parts.lookups {
-                Some(lookups) => {
-                    let enriched = self.look_up(lookups, &event, received).await;
+                Some(lookups) if row.tries < TRIES => {
+                    let enriched = self.look_up(lookups, &event, received, since, row.since.is_some()).await?;
                     self.apply(&mut event, enriched, &mut keys, &mut script_log);
                 }
-                None => assume(&mut event),
+                _ => assume(&mut event),
             }
         }
         let deliveries = self.parts.router.get().route(&event);
         let time = event.time.parse::<jiff::Timestamp>().map_or(received, jiff::Timestamp::as_millisecond);
-        let data = serde_json::to_string(&event.data).ok()?;
+        // The data of an event cannot fail to be written: its keys are texts.
+        let data = serde_json::to_string(&event.data).unwrap_or_else(|_| "{}".to_owned());
         self.parts.tasks.note(&event, time);
         event.time = rfc3339(time);
         let task = event.data.task.as_ref().map(|task| task.id.clone());
         let kind = event.kind.clone();
         let routed = Routed { seq: row.seq, kind, time, task, data, keys, deliveries, script_log };
-        Some(Ready { routed, event })
+        Ok(Ready { routed, event, since, tries: row.tries })
     }
 
-    /// Asks Qlik Sense until it has told everything, or the time for it is over.
-    async fn look_up(&self, lookups: &Lookups, event: &Event, received: i64) -> Enriched {
+    /// Asks Qlik Sense until it has told everything, or the time for it is over. What is not over yet and was put off before,
+    /// or has been asked for some times, is put off.
+    async fn look_up(
+        &self,
+        lookups: &Lookups,
+        event: &Event,
+        received: i64,
+        since: i64,
+        put_off: bool,
+    ) -> Result<Enriched, Duration> {
         let outcome = event.outcome();
         let config = self.parts.config.get();
         let want_log = config.script_log.enabled
             && self.parts.router.get().wants_script_log()
             && (outcome == "failed" || outcome == "aborted" || outcome == "succeeded");
         // By the steady clock from here on: a jump of the other must neither end nor prolong the wait.
-        let (begun, age) = (Instant::now(), Duration::from_millis((now_ms() - received).max(0).unsigned_abs()));
+        let (begun, age) = (Instant::now(), Duration::from_millis((waiting_ms() - since).max(0).unsigned_abs()));
         let after = |span: Duration| begun + span.saturating_sub(age);
         let (give_up, limit) =
             (after(config.enrich.give_up_after.duration()), after(config.enrich.distribution_limit.duration()));
@@ -175,18 +231,25 @@ impl Enricher {
             let now = Instant::now();
             let pause = if enriched.pending {
                 if now >= limit {
-                    return enriched;
+                    return Ok(enriched);
                 }
-                if enriched.transient.is_some() { wait } else { DISTRIBUTION_POLL }
+                let left = limit.saturating_duration_since(now);
+                if enriched.transient.is_none() {
+                    return Err(DISTRIBUTION_POLL.min(left));
+                }
+                if put_off || wait == LONGEST_WAIT {
+                    return Err(LONGEST_WAIT.min(left));
+                }
+                wait
             } else if enriched.transient.is_some() {
                 if now >= give_up {
-                    return enriched;
+                    return Ok(enriched);
                 }
                 wait.min(give_up.saturating_duration_since(now))
             } else if enriched.not_yet && now < written {
                 wait
             } else {
-                return enriched;
+                return Ok(enriched);
             };
             tokio::time::sleep(pause).await;
             wait = (wait * 2).min(LONGEST_WAIT);
@@ -227,19 +290,42 @@ impl Enricher {
         }
     }
 
-    /// Routes what is ready, in batches, and wakes the queues.
-    async fn route_all(self: Arc<Self>, mut queue: mpsc::Receiver<Ready>) {
+    /// Routes what is ready, in batches, and wakes the queues; puts off what is not.
+    async fn route_all(self: Arc<Self>, mut queue: mpsc::Receiver<(Outcome, Place)>) {
         let mut batch = Vec::with_capacity(ROUTE_BATCH);
         while queue.recv_many(&mut batch, ROUTE_BATCH).await > 0 {
-            let (routed, events) = batch.drain(..).map(|Ready { routed, event }| (routed, event)).unzip();
-            if !self.route_some(routed, events).await {
+            let (mut routed, mut waits, mut events, mut put_off) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            // They keep their places until the store has all of this.
+            let mut places = Vec::with_capacity(batch.len());
+            for (outcome, place) in batch.drain(..) {
+                places.push(place);
+                match outcome {
+                    Outcome::Ready(ready) => {
+                        waits.push((ready.since, ready.tries));
+                        routed.push(ready.routed);
+                        events.push(ready.event);
+                    }
+                    Outcome::PutOff(event) => put_off.push(event),
+                }
+            }
+            if !routed.is_empty() && !self.route_some(routed, events, &waits).await {
                 return;
             }
+            self.put_off(put_off).await;
         }
     }
 
-    /// Routes events and hands their deliveries to the queues; false when the store is closed.
-    async fn route_some(&self, mut routed: Vec<Routed>, events: Vec<Event>) -> bool {
+    async fn put_off(&self, events: Vec<PutOff>) {
+        if !events.is_empty()
+            && let Err(error) = self.parts.store.put_off(events).await
+        {
+            tracing::error!(%error, "events that are to be tried again later are tried again at the next start");
+        }
+    }
+
+    /// Routes events and hands their deliveries to the queues; false when the store is closed. `waits`: since when each of them
+    /// waits, and how many attempts have failed.
+    async fn route_some(&self, mut routed: Vec<Routed>, events: Vec<Event>, waits: &[(i64, u32)]) -> bool {
         let mut tickets: HashMap<(i64, String), Ticket> = HashMap::new();
         for Routed { seq, deliveries, .. } in &mut routed {
             for delivery in deliveries {
@@ -285,12 +371,16 @@ impl Enricher {
             }
             Err(StoreError::Closed) => return false,
             Err(error) if routed.len() == 1 => {
-                tracing::error!(%error, event = routed[0].seq, "an event cannot be routed before the next start; please report this");
+                let seq = routed[0].seq;
+                let event = self.parts.store.event_id(seq);
+                tracing::error!(%error, event, "an event cannot be routed; it is tried again; please report this");
+                let (since, tries) = waits.first().copied().unwrap_or_else(|| (waiting_ms(), 0));
+                self.put_off(vec![failed(seq, since, tries)]).await;
             }
             Err(_) => {
                 // One of them is at fault: the others must not suffer.
-                for (one, event) in routed.iter().zip(events) {
-                    if !Box::pin(self.route_some(vec![one.clone()], vec![event])).await {
+                for ((one, event), wait) in routed.iter().zip(events).zip(waits) {
+                    if !Box::pin(self.route_some(vec![one.clone()], vec![event], &[*wait])).await {
                         return false;
                     }
                 }
@@ -304,6 +394,53 @@ impl Enricher {
 struct Ready {
     routed: Routed,
     event: Event,
+    /// Since when it has waited.
+    since: i64,
+    /// Attempts that had failed.
+    tries: u32,
+}
+
+/// What became of an attempt.
+enum Outcome {
+    Ready(Box<Ready>),
+    PutOff(PutOff),
+}
+
+/// Puts an event off after a failure.
+fn failed(seq: i64, since: i64, tries: u32) -> PutOff {
+    let pause = if tries < TRIES { TRY_AGAIN } else { TRY_LATER };
+    PutOff { seq, due: waiting_ms() + ms(pause), since, tries: tries.saturating_add(1) }
+}
+
+fn ms(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The events that are in memory.
+#[derive(Clone, Default)]
+struct Busy(Arc<Mutex<HashSet<i64>>>);
+
+impl Busy {
+    fn enter(&self, seq: i64) -> Place {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(seq);
+        Place { seq, busy: self.clone() }
+    }
+
+    fn all(&self) -> Vec<i64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+}
+
+/// The place of an event in memory.
+struct Place {
+    seq: i64,
+    busy: Busy,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.busy.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.seq);
+    }
 }
 
 /// Lets events of one task be routed in the order of their numbers, however long the look-ups of each take: an ordered
@@ -367,8 +504,6 @@ fn assume(event: &mut Event) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
 
     fn event(kind: &str, task: &str) -> Event {
@@ -377,6 +512,73 @@ mod tests {
             "data": { "task": { "id": task, "name": "T" } } }),
         )
         .unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_event_that_cannot_be_routed_is_put_off_and_holds_up_no_other() {
+        use sqlx::Connection as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.db");
+        let store = Store::open(&path).await.unwrap();
+        let manifest = butler_plugin_api::Manifest::new("x", "");
+        let config: Config =
+            serde_json::from_value(serde_json::json!({ "version": 1, "plugins": [{ "use": "x" }] })).unwrap();
+        let parts = EnricherParts {
+            store: store.clone(),
+            accepted: Arc::new(Notify::new()),
+            lookups: None,
+            router: Arc::new(Current::new(Router::new([(&config.plugins[0], &manifest)]))),
+            config: Arc::new(Current::new(config)),
+            queues: Queues::default(),
+            tasks: Arc::default(),
+        };
+        let new = |kind: &str| {
+            let event = event(kind, "a");
+            crate::store::NewEvent {
+                kind: event.kind,
+                time: now_ms(),
+                received: now_ms(),
+                source: event.source,
+                keys: Vec::new(),
+                data: event.data,
+            }
+        };
+        let accepted = store.accept(vec![new("reload-task.failed"), new("reload-task.aborted")]).await.unwrap();
+        let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+        sqlx::raw_sql(
+            "CREATE TRIGGER refuse BEFORE UPDATE OF state ON events WHEN old.kind = 'reload-task.failed' AND new.state = 1
+             BEGIN SELECT RAISE(ABORT, 'not now'); END",
+        )
+        .execute(&mut connection)
+        .await
+        .unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let running = tokio::spawn(Enricher::new(parts).run(stopped));
+        let state = async |seq: i64| store.event(seq).await.unwrap().unwrap().state;
+        let tries = "SELECT tries FROM events ORDER BY seq LIMIT 1";
+        for sought in [1, 2] {
+            while sqlx::query_scalar::<_, i64>(tries).fetch_one(&mut connection).await.unwrap() < sought {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            assert_eq!(state(accepted[0].seq()).await, "accepted");
+            sqlx::raw_sql("UPDATE events SET due = due - 60000 WHERE state = 0")
+                .execute(&mut connection)
+                .await
+                .unwrap();
+        }
+        while state(accepted[1].seq()).await != "routed" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        sqlx::raw_sql("DROP TRIGGER refuse; UPDATE events SET due = 0 WHERE state = 0")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        while state(accepted[0].seq()).await != "routed" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        stop.send_replace(true);
+        running.await.unwrap();
     }
 
     #[test]

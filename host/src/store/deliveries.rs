@@ -1,14 +1,16 @@
 //! The queue of each instance: states, claims, retries.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
-use butler_plugin_api::Event;
+use butler_plugin_api::{Data, Event};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::writer::Apply;
-use super::{Store, StoreError, clock, now_ms, rfc3339, waiting_ms};
+use super::{Store, StoreError, clock, now_ms, rfc3339, settle, waiting_ms};
 
 /// State of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +84,7 @@ struct Claim {
     lease_ms: i64,
     token: i64,
     store_id: String,
+    numbers: Arc<AtomicI64>,
 }
 
 impl Store {
@@ -101,6 +104,7 @@ impl Store {
             lease_ms,
             token: self.next_token(),
             store_id: self.inner.id.clone(),
+            numbers: self.inner.next_event.clone(),
         };
         self.inner.writer.run(claim, |claim, connection| Box::pin(run_claim(claim, connection))).await
     }
@@ -215,13 +219,19 @@ impl Store {
 /// Makes an event of a row that has the columns of `events`.
 pub(super) fn event_of(row: &SqliteRow, store_id: &str) -> sqlx::Result<Event> {
     let data: String = row.try_get("data")?;
+    let data = serde_json::from_str(&data).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    event_with(row, data, store_id)
+}
+
+/// The same with other data.
+pub(super) fn event_with(row: &SqliteRow, data: Data, store_id: &str) -> sqlx::Result<Event> {
     Ok(Event {
         id: format!("{store_id}-{}", row.try_get::<i64, _>("seq")?),
         kind: row.try_get("kind")?,
         time: rfc3339(row.try_get("time")?),
         received_at: rfc3339(row.try_get("received")?),
         source: row.try_get("source")?,
-        data: serde_json::from_str(&data).map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        data,
     })
 }
 
@@ -266,7 +276,16 @@ async fn run_claim(claim: &Claim, connection: &mut SqliteConnection) -> sqlx::Re
     let mut claimed = Vec::with_capacity(rows.len());
     for row in rows {
         let seq: i64 = row.try_get("event")?;
-        let Some(event) = events.get(&seq) else { continue };
+        let read = events.get(&seq).map(|row| Ok((event_of(row, &claim.store_id)?, row.try_get("time")?)));
+        let (event, event_time) = match read.unwrap_or(Err(sqlx::Error::RowNotFound)) {
+            Ok(read) => read,
+            Err(error) => {
+                // It ends alone: the others must not wait for it.
+                let error = format!("its event cannot be read from the store: {error}");
+                settle::end_unreadable(row.try_get("id")?, &error, &claim.numbers, connection).await?;
+                continue;
+            }
+        };
         let progress: Option<String> = row.try_get("progress")?;
         claimed.push(Claimed {
             id: row.try_get("id")?,
@@ -275,8 +294,8 @@ async fn run_claim(claim: &Claim, connection: &mut SqliteConnection) -> sqlx::Re
             first_attempt: row.try_get("first_attempt")?,
             suppressed: u64::try_from(row.try_get::<i64, _>("suppressed")?).unwrap_or_default(),
             progress: progress.and_then(|text| serde_json::from_str(&text).ok()),
-            event_time: event.try_get("time")?,
-            event: event_of(event, &claim.store_id)?,
+            event_time,
+            event,
         });
     }
     Ok(claimed)
@@ -288,6 +307,7 @@ async fn rebase(by: i64, connection: &mut SqliteConnection) -> sqlx::Result<()> 
          WHERE state IN (0, 1)",
         // Those that are parked die by the time of their last change.
         "UPDATE deliveries SET due = due + ?1, first_attempt = first_attempt + ?1, updated = updated + ?1 WHERE state = 5",
+        "UPDATE events SET due = due + ?1, since = since + ?1 WHERE state = 0 AND due IS NOT NULL",
         "UPDATE throttles SET at = at + ?1",
         "UPDATE dead_notices SET at = at + ?1",
         "UPDATE storage SET expires = expires + ?1 WHERE expires IS NOT NULL",

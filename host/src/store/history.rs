@@ -1,9 +1,9 @@
 //! Reading: who was told what, when; and what waits.
 
-use butler_plugin_api::Event;
+use butler_plugin_api::{Data, Event};
 use sqlx::{QueryBuilder, Row, Sqlite};
 
-use super::deliveries::event_of;
+use super::deliveries::{event_of, event_with};
 use super::{State, Store, StoreError, rfc3339};
 
 /// Which events to list. All conditions must hold; the newest first.
@@ -28,7 +28,7 @@ pub struct EventFilter {
 pub struct EventRow {
     /// Number.
     pub seq: i64,
-    /// `accepted`, `routed` or `joined`.
+    /// `accepted`, `routed`, `joined` or `unreadable`.
     pub state: &'static str,
     /// The event.
     pub event: Event,
@@ -98,19 +98,6 @@ pub struct QueueDepth {
 }
 
 impl Store {
-    /// Events that wait for enrichment, in order, with numbers above `after`.
-    pub async fn accepted_events(&self, after: i64, limit: u32) -> Result<Vec<EventRow>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT seq, kind, time, received, source, state, data FROM events
-             WHERE state = 0 AND seq > ? ORDER BY seq LIMIT ?",
-        )
-        .bind(after)
-        .bind(limit)
-        .fetch_all(&self.inner.readers)
-        .await?;
-        rows.iter().map(|row| self.event_row(row)).collect()
-    }
-
     /// A page of events.
     pub async fn events(&self, filter: &EventFilter) -> Result<Vec<EventRow>, StoreError> {
         let mut query: QueryBuilder<Sqlite> =
@@ -152,9 +139,15 @@ impl Store {
         let state = match row.try_get::<i64, _>("state")? {
             0 => "accepted",
             1 => "routed",
+            3 => "unreadable",
             _ => "joined",
         };
-        Ok(EventRow { seq: row.try_get("seq")?, state, event: event_of(row, &self.inner.id)? })
+        // One that cannot be read must not hide the others of its page.
+        let event = event_of(row, &self.inner.id).or_else(|error| match error {
+            sqlx::Error::Decode(_) => event_with(row, Data::default(), &self.inner.id),
+            error => Err(error),
+        })?;
+        Ok(EventRow { seq: row.try_get("seq")?, state, event })
     }
 
     /// A page of deliveries.
@@ -234,14 +227,6 @@ impl Store {
         .bind(super::waiting_ms())
         .fetch_one(&self.inner.readers)
         .await?;
-        Ok(count)
-    }
-
-    /// How many events wait for enrichment.
-    pub async fn accepted_count(&self) -> Result<i64, StoreError> {
-        let count = sqlx::query_scalar("SELECT count(*) FROM events INDEXED BY events_accepted WHERE state = 0")
-            .fetch_one(&self.inner.readers)
-            .await?;
         Ok(count)
     }
 }

@@ -22,6 +22,7 @@ mod rows;
 mod script_logs;
 mod settle;
 mod storage;
+mod waiting;
 mod writer;
 
 #[cfg(test)]
@@ -46,6 +47,7 @@ pub use route::{NewDelivery, Routed, RoutedDelivery, ThrottleKey};
 pub use script_logs::NewScriptLog;
 pub use settle::{Released, Settled, Settlement};
 pub use storage::StorageError;
+pub use waiting::{PutOff, Waiting};
 
 use writer::Writer;
 

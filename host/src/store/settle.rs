@@ -205,6 +205,28 @@ async fn settle(
     Ok(())
 }
 
+/// A leased delivery whose event cannot be read is dead. That it is so is told like any other death, at the latest when
+/// events are looked for next.
+pub(super) async fn end_unreadable(
+    id: i64,
+    error: &str,
+    numbers: &AtomicI64,
+    connection: &mut SqliteConnection,
+) -> sqlx::Result<()> {
+    let now = waiting_ms();
+    let (instance, event, throttle_key) = sqlx::query_as(
+        "UPDATE deliveries SET state = 3, token = NULL, error = ?, updated = ? WHERE id = ?
+         RETURNING instance, event, throttle_key",
+    )
+    .bind(error)
+    .bind(now)
+    .bind(id)
+    .fetch_one(&mut *connection)
+    .await?;
+    let dead = Dead { id, instance, event, throttle_key, error: error.to_owned() };
+    bury(&dead, numbers, now, &mut Released::default(), connection).await
+}
+
 struct Dead {
     id: i64,
     instance: String,
@@ -244,7 +266,8 @@ async fn bury(
         }
     }
     let row =
-        sqlx::query("SELECT kind, data FROM events WHERE seq = ?").bind(dead.event).fetch_one(&mut *connection).await?;
+        sqlx::query("SELECT kind, data FROM events WHERE seq = ?").bind(dead.event).fetch_optional(&mut *connection);
+    let Some(row) = row.await? else { return Ok(()) };
     let event_kind: String = row.try_get("kind")?;
     if event_kind == kind::DELIVERY_DEAD {
         return Ok(());

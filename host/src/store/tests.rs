@@ -13,6 +13,7 @@ mod numbers;
 mod parked;
 mod retention;
 mod trouble;
+mod waiting;
 
 struct Fixture {
     folder: tempfile::TempDir,

@@ -1,7 +1,7 @@
 //! From a log line of Qlik Sense to the alert: the happy path, and the facts that are found out on the way.
 
 use e2e::qlik::{Endpoint, ExecutionIds, ScriptLogs, Site};
-use e2e::{Butler, Fields, Received, Sense, Sink, datagram, failure, wait_for};
+use e2e::{Butler, Fields, Received, Sense, Sink, datagram, failure, fields, sqlite, wait_for};
 use serde_json::{Value, json};
 
 /// Butler 16's fields of a failed or aborted reload in their order, and the one that is new.
@@ -303,6 +303,45 @@ async fn the_kind_is_by_the_real_type_of_the_task() {
         let event = event_of(&sink.wait(n + 1).await[n]);
         assert_eq!((&event["kind"], &event["data"]["kindAssumed"]), (&json!(kind), &Value::Null), "{event}");
     }
+}
+
+#[tokio::test]
+async fn distributions_that_are_not_over_hold_up_nothing_else() {
+    let (sense, sink) = (Sense::start().await, Sink::start().await);
+    let butler = with_webhook(&sense, &sink).await;
+    // More than are in memory at once; nobody knows how they ended.
+    let running: Vec<String> = (0..1_500).map(|_| datagram("distribute-task.failed", &fields())).collect();
+    butler.send(&running);
+    butler.wait_metric("butler_udp_processed_total", 1_500.0).await;
+    butler.send(&[failure(&sense.failed(Site::SAMPLE_RELOAD_TASK))]);
+    let event = event_of(&sink.wait(1).await[0]);
+    assert_eq!(event["kind"], "reload-task.failed", "{event}");
+    assert_eq!(butler.metric("butler_events_waiting").await, Some(1_500.0));
+}
+
+#[tokio::test]
+async fn a_distribution_that_is_not_over_is_asked_for_again_also_after_a_restart() {
+    let (sense, sink) = (Sense::start().await, Sink::start().await);
+    let butler = with_webhook(&sense, &sink).await;
+    let store = butler.folder().join("butler.db");
+    let wait_put_off = async || {
+        wait_for("it to be put off", || async {
+            (sqlite(&store, "SELECT due > unixepoch() * 1000 FROM events WHERE state = 0;") == "1").then_some(())
+        })
+        .await;
+    };
+    let distribution = sense.about(Site::SAMPLE_DISTRIBUTE_TASK);
+    butler.send(&[datagram("distribute-task.failed", &distribution)]);
+    wait_put_off().await;
+    // Instead of waiting for half a minute.
+    sqlite(&store, "UPDATE events SET due = 0 WHERE state = 0;");
+    wait_put_off().await;
+    let butler = butler.kill_and_start().await;
+    sense.site().fail_task(&distribution.task_id, &distribution.execution_id).expect("the site has the task");
+    sqlite(&store, "UPDATE events SET due = 0 WHERE state = 0;");
+    let event = event_of(&sink.wait(1).await[0]);
+    assert_eq!(event["kind"], "distribute-task.failed", "{event}");
+    drop(butler);
 }
 
 #[tokio::test]

@@ -123,7 +123,7 @@ async fn a_repository_that_comes_back_in_time_gives_all_facts() {
     let butler = sense.butler(&config(&sink).replace("giveUpAfter: 2s", "giveUpAfter: 2m")).await;
     butler.send(&[message]);
     wait_for("a look-up that failed", || async { butler.log().contains("gives no answer").then_some(()) }).await;
-    assert_eq!(butler.metric("butler_events_waiting").await, Some(1.0));
+    butler.wait_metric("butler_events_waiting", 1.0).await;
     assert!(sink.received().is_empty(), "the alert waits for its facts");
     sense.restart().await.expect("its port is free");
     assert_with_facts(&sink.wait(1).await[0].json());

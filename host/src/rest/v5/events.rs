@@ -15,7 +15,8 @@ use crate::store::{DeliveryFilter, EventFilter, EventRow};
 struct EventItem {
     #[serde(flatten)]
     event: Event,
-    /// `accepted`: waits for its facts; `routed`; `joined`: another event turned out to be the same.
+    /// `accepted`: waits for its facts; `routed`; `joined`: another event turned out to be the same; `unreadable`:
+    /// its data cannot be read.
     state: &'static str,
 }
 

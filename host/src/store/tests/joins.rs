@@ -148,10 +148,10 @@ async fn check(store: &Store, case: usize, steps: Vec<Step>) {
     let mut routed = BTreeSet::new();
     for step in steps {
         match step {
-            Step::Accept(sets) => {
+            Step::Accept(new) => {
                 let events: Vec<NewEvent> =
-                    sets.iter().map(|keys| NewEvent { keys: names(case, keys), ..event(&[]) }).collect();
-                for (answer, keys) in store.accept(events).await.unwrap().into_iter().zip(&sets) {
+                    new.iter().map(|keys| NewEvent { keys: names(case, keys), ..event(&[]) }).collect();
+                for (answer, keys) in store.accept(events).await.unwrap().into_iter().zip(&new) {
                     groups.accept(answer, keys);
                     if let Accepted::New(seq) = answer {
                         seqs.push(seq);
