@@ -12,6 +12,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration::Script(include_str!("migrations/0001_spine.sql")),
     Migration::Script(include_str!("migrations/0002_indexes.sql")),
     Migration::Code(|connection| Box::pin(keys::migrate(connection))),
+    Migration::Script(include_str!("migrations/0005_history.sql")),
 ];
 
 enum Migration {

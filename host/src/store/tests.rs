@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::*;
 
+mod history;
 mod jumps;
 mod parked;
 mod trouble;
@@ -363,28 +364,4 @@ async fn a_newer_store_is_refused() {
     sqlx::raw_sql("PRAGMA user_version = 99").execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     assert!(matches!(Store::open(&path).await, Err(StoreError::Newer { found: 99, .. })));
-}
-
-#[tokio::test]
-async fn filters_and_pages() {
-    let fixture = Fixture::new().await;
-    for _ in 0..5 {
-        fixture.routed(vec![to("x"), to("y")]).await;
-    }
-    let page =
-        |before, limit| EventFilter { kind: Some("reload-*".to_owned()), before, limit, ..EventFilter::default() };
-    let first = fixture.store.events(&page(None, 2)).await.unwrap();
-    let second = fixture.store.events(&page(Some(first[1].seq), 10)).await.unwrap();
-    assert_eq!((first.len(), second.len()), (2, 3));
-    let none = EventFilter { task: Some("t2".to_owned()), limit: 10, ..EventFilter::default() };
-    assert!(fixture.store.events(&none).await.unwrap().is_empty());
-    let filter = DeliveryFilter {
-        task: Some("t1".to_owned()),
-        state: Some(State::Pending),
-        limit: 100,
-        ..DeliveryFilter::default()
-    };
-    assert_eq!(fixture.store.deliveries(&filter).await.unwrap().len(), 10);
-    let depths = fixture.store.queue_depths().await.unwrap();
-    assert_eq!(depths[0], QueueDepth { instance: "x".to_owned(), open: 5, dead: 0 });
 }
