@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::*;
 
+mod expired;
 mod history;
 mod jumps;
 mod parked;
