@@ -13,11 +13,15 @@ use crate::stop::stopping;
 use crate::store::{Limits, Place, Released, Store, StoreError, now_ms};
 
 /// The clocks are compared so often: until then a wait may end too early or last too long.
-const TICK: Duration = Duration::from_secs(1);
+const TICK: Duration = if cfg!(test) { Duration::from_millis(5) } else { Duration::from_secs(1) };
 const ROUND_TICKS: u32 = 15;
 /// Rounds between two removals of old events.
 const RETENTION_ROUNDS: u32 = 20;
 
+/// After a start, what is too old may still be delivered in this time: Butler itself may have been away.
+const CHANCE: Duration = if cfg!(test) { Duration::from_millis(500) } else { Duration::from_hours(1) };
+/// Others first: a flood of events must not wait for the broom.
+const YIELD: Duration = Duration::from_millis(20);
 /// What is removed by its age is gone for good: for so long a clock that jumped ahead is not believed.
 const DOUBT: Duration = Duration::from_hours(6);
 
@@ -51,7 +55,7 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut ticks: u32 = 0;
-    let mut doubt = Doubt::default();
+    let (begun, mut doubt) = (Instant::now(), Doubt::default());
     loop {
         tokio::select! {
             () = stopping(&mut stop) => return,
@@ -83,8 +87,38 @@ pub async fn run(
             || ticks.is_multiple_of(ROUND_TICKS * RETENTION_ROUNDS)
             || store.is_short_of_room().await
         {
+            if begun.elapsed() >= CHANCE {
+                expire(&store, &config.get(), &released, &stop).await;
+            }
             remove_old(&store, &config.get(), doubt.ahead_ms(Instant::now()), &stop).await;
         }
+    }
+}
+
+/// Buries what has waited for longer than events are kept, and longer than any instance may try.
+async fn expire(store: &Store, config: &Config, released: &impl Fn(Released), stop: &watch::Receiver<bool>) {
+    let tries = config.plugins.iter().map(|entry| entry.retry.max_age.millis()).max().unwrap_or_default();
+    let age = config.store.keep.millis().max(tries);
+    let mut expired = 0;
+    while !*stop.borrow() {
+        match store.expire(age).await {
+            Ok((0, _)) => break,
+            Ok((some, freed)) => {
+                expired += some;
+                released(freed);
+            }
+            Err(error) => {
+                tracing::error!(%error, "deliveries that are too old cannot be ended");
+                break;
+            }
+        }
+        tokio::time::sleep(YIELD).await;
+    }
+    if expired > 0 {
+        tracing::error!(
+            deliveries = expired,
+            "deliveries are dead: they waited longer than events are kept (`store.keep`); `butler deliveries` shows them"
+        );
     }
 }
 
@@ -111,8 +145,7 @@ async fn remove_old(store: &Store, config: &Config, ahead_ms: i64, stop: &watch:
                 break;
             }
         }
-        // Others first: a flood of events must not wait for the broom.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(YIELD).await;
     }
     if ahead_ms > 0 {
         tracing::info!(seconds = ahead_ms / 1000, "what is old is told by the time before the jump of the wall clock");
@@ -127,7 +160,42 @@ async fn remove_old(store: &Store, config: &Config, ahead_ms: i64, stop: &watch:
 
 #[cfg(test)]
 mod tests {
+    use butler_plugin_api::kind;
+    use sqlx::Connection as _;
+
     use super::*;
+    use crate::store::{NewDelivery, NewEvent, Routed};
+
+    #[tokio::test]
+    async fn what_nobody_takes_is_ended_once_there_was_time_to_take_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.db");
+        let store = Store::open(&path).await.unwrap();
+        let kind = kind::RELOAD_TASK_FAILED.to_owned();
+        let (source, data) = ("udp".to_owned(), butler_plugin_api::Data::default());
+        let event = NewEvent { kind: kind.clone(), time: 0, received: now_ms(), source, keys: Vec::new(), data };
+        let seq = store.accept(vec![event]).await.unwrap()[0].seq();
+        let (instance, data) = ("x".to_owned(), "{}".to_owned());
+        let deliveries = vec![NewDelivery { instance, order_key: None, throttle: None, unknown: None, lease_ms: None }];
+        let routed = Routed { seq, kind, time: 0, task: None, data, keys: Vec::new(), deliveries, script_log: None };
+        store.route(vec![routed]).await.unwrap();
+        let mut connection = sqlx::SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+        sqlx::raw_sql("UPDATE deliveries SET created = 0").execute(&mut connection).await.unwrap();
+        let config: Config = serde_json::from_value(serde_json::json!({ "version": 1, "plugins": [] })).unwrap();
+        let (config, queues) = (Arc::new(Current::new(config)), Queues::default());
+        queues.add("x");
+        let (stop, stopping) = watch::channel(false);
+        let begun = Instant::now();
+        let released = |released: Released| {
+            if released.noticed {
+                stop.send_replace(true);
+            }
+        };
+        run(store, config, queues, released, stopping).await;
+        assert!(begun.elapsed() >= CHANCE, "the first round comes before");
+        let state: i64 = sqlx::query_scalar("SELECT state FROM deliveries").fetch_one(&mut connection).await.unwrap();
+        assert_eq!(state, 3);
+    }
 
     #[test]
     fn a_clock_that_jumped_ahead_is_not_believed_for_some_hours() {

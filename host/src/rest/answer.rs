@@ -85,6 +85,9 @@ impl From<StoreError> for Failure {
         if matches!(error, StoreError::Closed) {
             return Self::new(StatusCode::SERVICE_UNAVAILABLE, "Butler is stopping");
         }
+        if matches!(error, StoreError::TooSlow) {
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+        }
         tracing::error!(%error, "a REST request cannot be answered");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     }

@@ -303,10 +303,10 @@ async fn run_claim(claim: &Claim, connection: &mut SqliteConnection) -> sqlx::Re
 
 async fn rebase(by: i64, connection: &mut SqliteConnection) -> sqlx::Result<()> {
     for sql in [
-        "UPDATE deliveries SET due = due + ?1, lease_until = lease_until + ?1, first_attempt = first_attempt + ?1
-         WHERE state IN (0, 1)",
-        // Those that are parked die by the time of their last change.
-        "UPDATE deliveries SET due = due + ?1, first_attempt = first_attempt + ?1, updated = updated + ?1 WHERE state = 5",
+        // Those that are parked die by the time of their last change, those that wait by the time when they were made.
+        "UPDATE deliveries SET due = due + ?1, lease_until = lease_until + ?1, first_attempt = first_attempt + ?1,
+                created = created + ?1, updated = CASE state WHEN 5 THEN updated + ?1 ELSE updated END
+         WHERE state IN (0, 1, 5)",
         "UPDATE events SET due = due + ?1, since = since + ?1 WHERE state = 0 AND due IS NOT NULL",
         "UPDATE throttles SET at = at + ?1",
         "UPDATE dead_notices SET at = at + ?1",

@@ -121,6 +121,7 @@ const ERROR: i32 = 1;
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
 const READONLY: i32 = 8;
+const INTERRUPT: i32 = 9;
 const IOERR: i32 = 10;
 const CORRUPT: i32 = 11;
 const FULL: i32 = 13;
@@ -134,6 +135,11 @@ const NOTADB: i32 = 26;
 fn result_code(error: &sqlx::Error) -> Option<i32> {
     let sqlx::Error::Database(error) = error else { return None };
     error.code()?.parse::<i32>().ok().map(|code| code & 0xff)
+}
+
+/// Whether a statement was ended because it took too long.
+pub(super) fn is_interrupt(error: &sqlx::Error) -> bool {
+    result_code(error) == Some(INTERRUPT)
 }
 
 /// Whether the disk is at fault, as far as its error tells.

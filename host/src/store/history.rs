@@ -1,10 +1,71 @@
 //! Reading: who was told what, when; and what waits.
 
+use std::time::{Duration, Instant};
+
 use butler_plugin_api::{Data, Event};
-use sqlx::{QueryBuilder, Row, Sqlite};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool};
 
 use super::deliveries::{event_of, event_with};
+use super::disk::is_interrupt;
 use super::{State, Store, StoreError, rfc3339};
+
+/// A query may take so long.
+pub(super) const LIMIT: Duration = if cfg!(test) { Duration::from_secs(2) } else { Duration::from_secs(10) };
+/// Steps of SQLite's machine between two looks at the time: some hundred microseconds.
+const STEPS: i32 = 10_000;
+
+/// Connections whose queries are ended when their time is over.
+pub(super) fn pool(options: SqliteConnectOptions) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(3)
+        .after_connect(|connection, _| Box::pin(begin(connection)))
+        .before_acquire(|connection, _| {
+            Box::pin(async move {
+                begin(connection).await?;
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options)
+}
+
+/// From now on the time of a connection runs.
+async fn begin(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    let begun = Instant::now();
+    connection.lock_handle().await?.set_progress_handler(STEPS, move || begun.elapsed() < LIMIT);
+    Ok(())
+}
+
+pub(super) fn failed(error: sqlx::Error) -> StoreError {
+    if is_interrupt(&error) { StoreError::TooSlow } else { error.into() }
+}
+
+/// The query of a page of events. Those of a task are found by an index, except the few that wait for enrichment.
+pub(super) fn events_query(begin: &str, filter: &EventFilter) -> QueryBuilder<Sqlite> {
+    let parts: &[&str] = if filter.task.is_some() { &["state <> 0", "state = 0"] } else { &["1"] };
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(begin);
+    for (n, part) in parts.iter().enumerate() {
+        query.push(if n == 0 { "" } else { " UNION ALL " });
+        query.push("SELECT seq, kind, time, received, source, state, data FROM events WHERE ").push(part);
+        if let Some(kind) = &filter.kind {
+            query.push(if kind.contains('*') { " AND kind GLOB " } else { " AND kind = " }).push_bind(kind.clone());
+        }
+        if let Some(task) = &filter.task {
+            query.push(" AND task = ").push_bind(task.clone());
+        }
+        if let Some(since) = filter.since {
+            query.push(" AND received >= ").push_bind(since);
+        }
+        if let Some(until) = filter.until {
+            query.push(" AND received < ").push_bind(until);
+        }
+        if let Some(before) = filter.before {
+            query.push(" AND seq < ").push_bind(before);
+        }
+    }
+    query.push(" ORDER BY seq DESC LIMIT ").push_bind(filter.limit);
+    query
+}
 
 /// Which events to list. All conditions must hold; the newest first.
 #[derive(Debug, Clone, Default)]
@@ -100,29 +161,8 @@ pub struct QueueDepth {
 impl Store {
     /// A page of events.
     pub async fn events(&self, filter: &EventFilter) -> Result<Vec<EventRow>, StoreError> {
-        let mut query: QueryBuilder<Sqlite> =
-            QueryBuilder::new("SELECT seq, kind, time, received, source, state, data FROM events WHERE 1");
-        if let Some(kind) = &filter.kind {
-            if kind.contains('*') {
-                query.push(" AND kind GLOB ").push_bind(kind.clone());
-            } else {
-                query.push(" AND kind = ").push_bind(kind.clone());
-            }
-        }
-        if let Some(task) = &filter.task {
-            query.push(" AND task = ").push_bind(task.clone());
-        }
-        if let Some(since) = filter.since {
-            query.push(" AND received >= ").push_bind(since);
-        }
-        if let Some(until) = filter.until {
-            query.push(" AND received < ").push_bind(until);
-        }
-        if let Some(before) = filter.before {
-            query.push(" AND seq < ").push_bind(before);
-        }
-        query.push(" ORDER BY seq DESC LIMIT ").push_bind(filter.limit);
-        let rows = query.build().fetch_all(&self.inner.readers).await?;
+        let mut query = events_query("", filter);
+        let rows = query.build().fetch_all(&self.inner.history).await.map_err(failed)?;
         rows.iter().map(|row| self.event_row(row)).collect()
     }
 
@@ -130,8 +170,9 @@ impl Store {
     pub async fn event(&self, seq: i64) -> Result<Option<EventRow>, StoreError> {
         let row = sqlx::query("SELECT seq, kind, time, received, source, state, data FROM events WHERE seq = ?")
             .bind(seq)
-            .fetch_optional(&self.inner.readers)
-            .await?;
+            .fetch_optional(&self.inner.history)
+            .await
+            .map_err(failed)?;
         row.map(|row| self.event_row(&row)).transpose()
     }
 
@@ -164,7 +205,8 @@ impl Store {
             query.push(" AND d.instance = ").push_bind(instance.clone());
         }
         if let Some(task) = &filter.task {
-            query.push(" AND e.task = ").push_bind(task.clone());
+            // An event with deliveries is through with enrichment: the index has it.
+            query.push(" AND e.state <> 0 AND e.task = ").push_bind(task.clone());
         }
         if let Some(event) = filter.event {
             query.push(" AND d.event = ").push_bind(event);
@@ -176,7 +218,7 @@ impl Store {
             query.push(" AND d.id < ").push_bind(before);
         }
         query.push(" ORDER BY d.id DESC LIMIT ").push_bind(filter.limit);
-        let rows = query.build().fetch_all(&self.inner.readers).await?;
+        let rows = query.build().fetch_all(&self.inner.history).await.map_err(failed)?;
         rows.iter()
             .map(|row| {
                 let state = State::from_number(row.try_get("state")?);
@@ -213,8 +255,9 @@ impl Store {
                   WHERE state = 3 GROUP BY instance)
              GROUP BY instance ORDER BY instance",
         )
-        .fetch_all(&self.inner.readers)
-        .await?;
+        .fetch_all(&self.inner.history)
+        .await
+        .map_err(failed)?;
         Ok(rows.into_iter().map(|(instance, open, dead)| QueueDepth { instance, open, dead }).collect())
     }
 

@@ -17,6 +17,7 @@ const MIGRATIONS: &[Migration] = &[
             sqlx::raw_sql(include_str!("migrations/0003_joins.sql")).execute(connection).await.map(drop)
         })
     }),
+    Migration::Script(include_str!("migrations/0004_history.sql")),
 ];
 
 enum Migration {

@@ -1,7 +1,8 @@
 //! The store: events, deliveries and what belongs to them, in one SQLite file. All SQL of Butler is in this module.
 //!
 //! * One connection writes, in groups: operations that are waiting share a transaction and its one `fsync` (`writer`).
-//! * A few connections read (`history`).
+//! * A few connections read for pipeline and queues, and others for people (`history`), so that nobody who looks back
+//!   far holds up an alert.
 //! * The operations are those that a store shared by several hosts would need as well: accept, route, claim, settle.
 //!
 //! An operation returns when it is committed. While the disk is full or read-only, operations wait and
@@ -62,7 +63,10 @@ struct Inner {
     id: String,
     path: PathBuf,
     writer: Writer,
+    /// For what alerts wait for.
     readers: SqlitePool,
+    /// For what people ask: any of their queries may look at everything, for a limited time.
+    history: SqlitePool,
     /// The number of the next event.
     next_event: Arc<AtomicI64>,
     /// Lease tokens; unique within this process, and leases of earlier ones are freed at start.
@@ -108,6 +112,12 @@ pub enum StoreError {
         /// Ours.
         known: i64,
     },
+    /// A question took too long.
+    #[error(
+        "the history is too large to be searched like that in {} s: ask for less, for example with `task` or `event`",
+        history::LIMIT.as_secs()
+    )]
+    TooSlow,
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
@@ -151,7 +161,9 @@ impl Store {
         deliveries::follow_clock(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
         deliveries::free_leases(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
         storage::prepare(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
-        let readers = SqlitePoolOptions::new().max_connections(3).connect_lazy_with(plain.read_only(true));
+        let read_only = plain.read_only(true);
+        let readers = SqlitePoolOptions::new().max_connections(2).connect_lazy_with(read_only.clone());
+        let history = history::pool(read_only);
         // A file that has gone must not be made anew under the feet of this process.
         let writer = Writer::start(connection, options.create_if_missing(false), path.with_extension("reserve"));
         Ok(Self {
@@ -160,6 +172,7 @@ impl Store {
                 path: path.to_owned(),
                 writer,
                 readers,
+                history,
                 next_event: Arc::new(AtomicI64::new(next_event)),
                 next_token: AtomicI64::new(1),
                 overfull: Mutex::default(),
@@ -209,6 +222,7 @@ impl Store {
     pub async fn close(&self) {
         self.inner.writer.close().await;
         self.inner.readers.close().await;
+        self.inner.history.close().await;
     }
 
     fn next_token(&self) -> i64 {

@@ -120,6 +120,43 @@ impl Store {
         self.inner.writer.disk().forget_outage();
         Ok(released)
     }
+
+    /// Buries some of the deliveries that still wait and were made longer ago than `age_ms`, by the time of waits: those of an
+    /// instance that never runs would stay for good, with their events. How many; 0 when none is left.
+    pub async fn expire(&self, age_ms: i64) -> Result<(u64, Released), StoreError> {
+        let input = (waiting_ms().saturating_sub(age_ms), self.inner.next_event.clone());
+        self.inner
+            .writer
+            .run(input, |(before, numbers), connection| Box::pin(expire(*before, numbers, connection)))
+            .await
+    }
+}
+
+/// Buries waiting deliveries that were made before a time, whatever kept them waiting; how many.
+async fn expire(
+    made_before: i64,
+    numbers: &AtomicI64,
+    connection: &mut SqliteConnection,
+) -> sqlx::Result<(u64, Released)> {
+    let now = waiting_ms();
+    let rows: Vec<(i64, String, i64, Option<String>, String)> = sqlx::query_as(
+        "UPDATE deliveries SET state = 3, updated = ?1, error = ?2 || coalesce('; the last error: ' || error, '')
+         WHERE id IN (SELECT id FROM deliveries INDEXED BY deliveries_due WHERE state = 0 AND created < ?3 LIMIT ?4)
+         RETURNING id, instance, event, throttle_key, error",
+    )
+    .bind(now)
+    .bind("it waited longer than events are kept (`store.keep`)")
+    .bind(made_before)
+    .bind(BURIED_TOGETHER)
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut released = Released::default();
+    let count = rows.len() as u64;
+    for (id, instance, event, throttle_key, error) in rows {
+        let dead = Dead { id, instance, event, throttle_key, error };
+        bury(&dead, numbers, now, &mut released, connection).await?;
+    }
+    Ok((count, released))
 }
 
 /// The beginning of an error text, in whole characters.

@@ -7,6 +7,8 @@ use serde_json::json;
 
 use super::*;
 
+mod expired;
+mod history;
 mod joins;
 mod jumps;
 mod numbers;
@@ -347,28 +349,4 @@ async fn a_second_host_on_the_same_file_is_refused_and_told_who_has_it() {
     let fixture = Fixture::new().await;
     let error = Store::open(&fixture.path()).await.err().unwrap().to_string();
     assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
-}
-
-#[tokio::test]
-async fn filters_and_pages() {
-    let fixture = Fixture::new().await;
-    for _ in 0..5 {
-        fixture.routed(vec![to("x"), to("y")]).await;
-    }
-    let page =
-        |before, limit| EventFilter { kind: Some("reload-*".to_owned()), before, limit, ..EventFilter::default() };
-    let first = fixture.store.events(&page(None, 2)).await.unwrap();
-    let second = fixture.store.events(&page(Some(first[1].seq), 10)).await.unwrap();
-    assert_eq!((first.len(), second.len()), (2, 3));
-    let none = EventFilter { task: Some("t2".to_owned()), limit: 10, ..EventFilter::default() };
-    assert!(fixture.store.events(&none).await.unwrap().is_empty());
-    let filter = DeliveryFilter {
-        task: Some("t1".to_owned()),
-        state: Some(State::Pending),
-        limit: 100,
-        ..DeliveryFilter::default()
-    };
-    assert_eq!(fixture.store.deliveries(&filter).await.unwrap().len(), 10);
-    let depths = fixture.store.queue_depths().await.unwrap();
-    assert_eq!(depths[0], QueueDepth { instance: "x".to_owned(), open: 5, dead: 0 });
 }
