@@ -106,11 +106,13 @@ struct End<'a>(&'a Inner);
 impl Drop for End<'_> {
     fn drop(&mut self) {
         let mut queue = self.0.queue();
-        (queue.quit, queue.state) = (true, Life::Ended);
+        queue.quit = true;
         let left = std::mem::take(&mut queue.new);
-        self.0.changed.notify_all();
+        // Its drop may run code of the plugin, and whoever waits for the end waits for that as well.
         drop(queue);
         drop(left);
+        self.0.queue().state = Life::Ended;
+        self.0.changed.notify_all();
     }
 }
 
