@@ -196,8 +196,8 @@ impl Instance {
         let (shared, chains) = (self.shared.clone(), self.chains.clone());
         let made =
             Worker::start(&self.library, self.document.clone(), self.entry.settings.clone(), |spawner, alive| {
-                let (flood, calls) = (FloodGate::new(), Calls::default());
-                Arc::new(Services { instance, shared, spawner, alive, max_level, flood, calls, chains })
+                let (flood, calls, library) = (FloodGate::new(), Calls::default(), self.library.clone());
+                Arc::new(Services { instance, library, shared, spawner, alive, max_level, flood, calls, chains })
                     as Arc<dyn HostServices>
             });
         let worker = match made {

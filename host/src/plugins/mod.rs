@@ -16,6 +16,6 @@ pub use chain::{MAX_DEPTH, depth};
 pub use discover::{PluginError, SearchPath, file_name, open_file};
 pub use http::HttpClients;
 pub use instance::{Condition, Instance, Statistics};
-pub use metrics::{PluginMetrics, Series};
+pub use metrics::{Owner, PluginMetrics, Series};
 pub use services::Shared;
 pub use trust::{check_file, hash};

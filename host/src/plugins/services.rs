@@ -1,11 +1,12 @@
 //! What the host does for one generation of one instance.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use butler_plugin_api::abi::host::{BoxFuture, HostServices};
+use butler_plugin_api::abi::host::{BoxFuture, HostServices, Library};
 use butler_plugin_api::abi::{WireLogRecord, WireRequest, WireResponse};
 use butler_plugin_api::{Data, HttpError, ServiceError, kind};
 use serde::Deserialize;
@@ -19,7 +20,7 @@ use super::answers::cut;
 use super::chain::{self, Chains};
 use super::flood::FloodGate;
 use super::http::HttpClients;
-use super::metrics::PluginMetrics;
+use super::metrics::{Owner, PluginMetrics};
 use super::worker::Spawner;
 use crate::config::Secrets;
 use crate::qlik::Lookups;
@@ -60,6 +61,7 @@ pub struct Shared {
 /// The host as one generation of one instance sees it.
 pub(super) struct Services {
     pub(super) instance: Arc<str>,
+    pub(super) library: Arc<Library>,
     pub(super) shared: Arc<Shared>,
     pub(super) spawner: Spawner,
     pub(super) alive: Arc<AtomicBool>,
@@ -146,6 +148,12 @@ impl HostServices for Services {
         if self.stopped() {
             return Box::pin(std::future::ready(Err(ServiceError::Stopped)));
         }
+        if service == "metrics" {
+            // At once and here, for the plugin does not wait: so that gauges stay in order.
+            let owner = Owner { plugin: &self.library.manifest().name, instance: &self.instance };
+            let answer = metrics(&self.shared, owner, &input).map(|()| json!({}).to_string());
+            return Box::pin(std::future::ready(answer));
+        }
         let (shared, instance, chains) = (self.shared.clone(), self.instance.clone(), self.chains.clone());
         let places = self.calls.services.clone();
         Box::pin(async move {
@@ -159,7 +167,6 @@ impl HostServices for Services {
                 let answer = match service.as_str() {
                     "storage" => storage(&shared, &instance, input).await,
                     "emit" => emit(&shared, &instance, &chains, input).await,
-                    "metrics" => metrics(&shared, &instance, input),
                     "qlik" => qlik(&shared, input).await,
                     other => Err(ServiceError::Unsupported(format!("this Butler has no service `{other}`"))),
                 }?;
@@ -306,35 +313,49 @@ fn hex(bytes: &[u8]) -> String {
 #[derive(Deserialize)]
 struct MetricsCall {
     op: String,
-    name: String,
-    #[serde(default)]
-    labels: std::collections::BTreeMap<String, String>,
-    value: f64,
+    labels: Option<BTreeMap<String, String>>,
+    /// JSON has no other numbers than finite ones.
+    value: Option<f64>,
 }
 
-fn metrics(shared: &Shared, instance: &str, input: Value) -> Result<Value, ServiceError> {
-    let mut call: MetricsCall = serde_json::from_value(input).map_err(|error| unsupported(&error))?;
+fn metrics(shared: &Shared, owner: Owner<'_>, input: &str) -> Result<(), ServiceError> {
+    let mut input: Value = serde_json::from_str(input).unwrap_or_default();
+    let name = input["name"].take();
+    let name = name.as_str().unwrap_or_default();
+    let result = metric(shared, owner, name, input);
+    if let Err(error) = &result {
+        // The plugin does not hear of it.
+        let name = cut(shared.secrets.redact(name).into_owned(), MAX_LABEL);
+        if shared.metrics.refuse(owner.instance, &name) {
+            tracing::warn!(instance = owner.instance, metric = name, "a metric of the plugin is not kept: {error}");
+        }
+    }
+    result
+}
+
+fn metric(shared: &Shared, owner: Owner<'_>, name: &str, input: Value) -> Result<(), ServiceError> {
+    let call: MetricsCall = serde_json::from_value(input).map_err(|error| unsupported(&error))?;
+    let mut labels = call.labels.unwrap_or_default();
     let tells = |text: &str| matches!(shared.secrets.redact(text), Cow::Owned(_));
-    if call.name.len() > MAX_LABEL
-        || call.labels.len() > MAX_LABELS
-        || call.labels.keys().any(|label| label.len() > MAX_LABEL)
-    {
+    if name.len() > MAX_LABEL || labels.len() > MAX_LABELS || labels.keys().any(|label| label.len() > MAX_LABEL) {
         let text = format!("a metric's names have at most {MAX_LABEL} bytes, and it has at most {MAX_LABELS} labels");
         return Err(ServiceError::Quota(text));
     }
-    if tells(&call.name) || call.labels.keys().any(|label| tells(label)) {
+    if tells(name) || labels.keys().any(|label| tells(label)) {
         return Err(ServiceError::Unsupported("the name of a metric must not hold a secret".to_owned()));
     }
-    for text in call.labels.values_mut() {
+    let Some(value) = call.value else {
+        return Err(ServiceError::Unsupported("the value of a metric must be a finite number".to_owned()));
+    };
+    for text in labels.values_mut() {
         *text = cut(shared.secrets.redact(text).into_owned(), MAX_LABEL);
     }
     let result = match call.op.as_str() {
-        "count" => shared.metrics.count(instance, &call.name, call.labels, call.value),
-        "gauge" => shared.metrics.gauge(instance, &call.name, call.labels, call.value),
+        "count" => shared.metrics.count(owner, name, labels, value),
+        "gauge" => shared.metrics.gauge(owner, name, labels, value),
         other => return Err(ServiceError::Unsupported(format!("`metrics` has no operation `{other}`"))),
     };
-    result.map_err(ServiceError::Quota)?;
-    Ok(json!({}))
+    result.map_err(ServiceError::Quota)
 }
 
 #[derive(Deserialize)]

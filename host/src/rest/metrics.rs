@@ -205,18 +205,14 @@ fn tasks(page: &mut Exposition, mut tasks: BTreeMap<String, TaskState>, secrets:
     }
 }
 
-/// Metrics of plugins, each name once: counters get the ending that Prometheus wants, and so may meet another name.
+/// Metrics of plugins, each name once.
 fn plugins(page: &mut Exposition, series: Vec<Series>, secrets: &Secrets) {
     let mut families: BTreeMap<String, (bool, BTreeMap<Labels, f64>)> = BTreeMap::new();
     for one in series {
-        let ending = if one.counter && !one.name.ends_with("_total") { "_total" } else { "" };
-        let name = format!("butler_plugin_{}{ending}", one.name);
-        let (counter, samples) = families.entry(name).or_insert_with(|| (one.counter, BTreeMap::new()));
-        // A gauge that is named as a counter and meets one: the first stays.
-        if *counter == one.counter {
-            let labels = one.labels.into_iter().map(|(label, text)| (label, secrets.redact(&text).into_owned()));
-            samples.entry(labels.collect()).or_insert(one.value);
-        }
+        let (_, samples) = families.entry(one.name).or_insert_with(|| (one.counter, BTreeMap::new()));
+        // Labels that differed in a secret only may meet: the first stays.
+        let labels = one.labels.into_iter().map(|(label, text)| (label, secrets.redact(&text).into_owned()));
+        samples.entry(labels.collect()).or_insert(one.value);
     }
     for (name, (counter, samples)) in families {
         page.metric(&name, if counter { Kind::Counter } else { Kind::Gauge }, "Kept by a plugin");
@@ -241,9 +237,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_plugins_are_made_fit_and_meet_once() {
+    fn metrics_of_plugins_are_told_without_secrets() {
         let series = |name: &str, counter, instance: &str, value| Series {
-            name: name.to_owned(),
+            name: format!("butler_plugin_chat_{name}"),
             counter,
             labels: BTreeMap::from([("instance".to_owned(), instance.to_owned())]),
             value,
@@ -252,20 +248,21 @@ mod tests {
         plugins(
             &mut page,
             vec![
-                series("sent", true, "a", 3.0),
-                series("sent", true, "b", 4.0),
-                series("sent_total", true, "a", 9.0),
+                series("sent_total", true, "a", 3.0),
+                series("sent_total", true, "b", 4.0),
                 series("size_bytes", false, "a", f64::INFINITY),
                 series("size_bytes", false, "b-s3cret-1", 1_234_567.0),
+                series("size_bytes", false, "b-s3cret-2", 2.0),
             ],
-            &Secrets::new(["s3cret-1".to_owned(), "234567".to_owned()]),
+            &Secrets::new(["s3cret-1".to_owned(), "s3cret-2".to_owned(), "234567".to_owned()]),
         );
+        let text = page.finish().replace("butler_plugin_chat_", "");
         assert_eq!(
-            page.finish(),
-            "# HELP butler_plugin_sent_total Kept by a plugin\n# TYPE butler_plugin_sent_total counter\n\
-             butler_plugin_sent_total{instance=\"a\"} 3\nbutler_plugin_sent_total{instance=\"b\"} 4\n\
-             # HELP butler_plugin_size_bytes Kept by a plugin\n# TYPE butler_plugin_size_bytes gauge\n\
-             butler_plugin_size_bytes{instance=\"a\"} +Inf\nbutler_plugin_size_bytes{instance=\"b-[redacted]\"} 1234567\n"
+            text,
+            "# HELP sent_total Kept by a plugin\n# TYPE sent_total counter\n\
+             sent_total{instance=\"a\"} 3\nsent_total{instance=\"b\"} 4\n\
+             # HELP size_bytes Kept by a plugin\n# TYPE size_bytes gauge\n\
+             size_bytes{instance=\"a\"} +Inf\nsize_bytes{instance=\"b-[redacted]\"} 1234567\n"
         );
     }
 

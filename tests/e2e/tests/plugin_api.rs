@@ -109,8 +109,16 @@ async fn a_plugin_uses_all_services_and_what_it_keeps_survives() {
     sink.wait_where("the background task's request", |request| request.target == "/report/background").await;
     #[allow(clippy::cast_precision_loss, reason = "the number is small")]
     let reports = (attempt - 1) as f64;
-    let series = "butler_plugin_reports_total{instance=\"probe\",kind=\"reload-task.failed\"}";
+    let series = "butler_plugin_probe_reports_total{instance=\"probe\",kind=\"reload-task.failed\"}";
     butler.wait_metric(series, reports).await;
+    let log = butler.log();
+    let refused: Vec<&str> = log.lines().filter(|line| line.contains("a metric of the plugin is not kept")).collect();
+    let says = |name: &str, remedy: &str| {
+        let says = |line: &&&str| ["instance=\"probe\"", name, remedy].iter().all(|part| line.contains(part));
+        refused.iter().filter(says).count()
+    };
+    let once = says("Not a name", "use a to z") == 1 && says("reports_total", "another name") == 1;
+    assert!(once && refused.len() == 2, "said once for each name, though it was tried {reports} times: {refused:#?}");
     butler.wait_delivery("delivered", "probe").await;
     butler.wait_delivery("delivered", "webhook").await;
 

@@ -214,7 +214,7 @@ async fn prometheus_takes_the_metrics() {
         let of = |name: &str, id: &str| page.contains(&format!("{name}{{task_id=\"{id}\""));
         let tasks = of("butler_task_state", &failed.task_id) && of("butler_task_state", &odd.task_id);
         let plugin = |kind: &str| {
-            page.contains(&format!("butler_plugin_reports_total{{instance=\"probe\",kind=\"{kind}\"}} 1\n"))
+            page.contains(&format!("butler_plugin_probe_reports_total{{instance=\"probe\",kind=\"{kind}\"}} 1\n"))
         };
         (tasks && plugin("reload-task.failed") && plugin("reload-task.succeeded")).then_some(())
     })
@@ -233,7 +233,7 @@ async fn prometheus_takes_the_metrics() {
     let good = promtool(&page);
     assert!(good.status.success() && good.stdout.is_empty() && good.stderr.is_empty(), "{good:?}\n{page}");
     // It looks closely: a name without its ending is noticed.
-    let bad = promtool(&page.replace("butler_plugin_reports_total", "butler_plugin_reports"));
+    let bad = promtool(&page.replace("butler_plugin_probe_reports_total", "butler_plugin_probe_reports"));
     assert!(!bad.status.success(), "{bad:?}");
 }
 

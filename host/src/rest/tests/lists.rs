@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Options, Site, answer};
+use crate::plugins::Owner;
 
 #[tokio::test]
 async fn pages_of_events() {
@@ -150,7 +151,8 @@ async fn metrics() {
     let site = Site::start(Options { udp: true, ..Options::default() }).await;
     let seqs = site.accept(&["reload-task.failed", "reload-task.aborted"]).await;
     site.deliver(seqs[0], "mail").await;
-    site.shared.metrics.count("mail", "sent", BTreeMap::new(), 2.0).unwrap();
+    let owner = Owner { plugin: "smtp-mail", instance: "mail" };
+    site.shared.metrics.count(owner, "sent", BTreeMap::new(), 2.0).unwrap();
     let event: Event = serde_json::from_value(json!({ "id": "x-1", "kind": "reload-task.failed", "time": "", "receivedAt": "",
         "source": "udp", "data": { "task": { "id": "t", "name": "Sales \"x\"\\" }, "execution": { "durationMs": 2500 } } }))
     .unwrap();
@@ -164,7 +166,7 @@ async fn metrics() {
         "butler_events_waiting 1".to_owned(),
         "butler_deliveries_open{instance=\"mail\"} 1".to_owned(),
         "butler_deliveries_dead{instance=\"mail\"} 0".to_owned(),
-        "butler_plugin_sent_total{instance=\"mail\"} 2".to_owned(),
+        "butler_plugin_smtp_mail_sent_total{instance=\"mail\"} 2".to_owned(),
         "butler_store_trouble 0".to_owned(),
         "butler_udp_dropped_total{reason=\"buffer-full\"} 0".to_owned(),
         format!("butler_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),

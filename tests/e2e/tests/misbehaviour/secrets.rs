@@ -76,7 +76,7 @@ async fn a_secret_comes_out_of_no_text_in_any_form() {
     told.wait_where("the event with a key", |request| request.json()["kind"] == "rogue.keyed").await;
     let (_, metrics) = butler.get("/metrics").await;
     let metrics = metrics.as_str().unwrap_or_default();
-    let label = metrics.lines().find(|line| line.starts_with("butler_plugin_told_total{")).unwrap_or_default();
+    let label = metrics.lines().find(|line| line.starts_with("butler_plugin_rogue_told_total{")).unwrap_or_default();
     is_redacted("a label", label);
     is_clean("/metrics", metrics);
     wait_log(&butler, "the rogue knows ").await;

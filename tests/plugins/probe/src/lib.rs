@@ -151,7 +151,10 @@ impl Probe {
         let count = storage.get("count").await?.and_then(|value| value.as_u64()).unwrap_or_default() + 1;
         storage.set("count", &json!(count), Some(Duration::from_hours(1))).await?;
         self.host.sleep(Duration::from_millis(5)).await;
-        self.host.metrics().count("reports_total", &[("kind", &event.kind)], 1).await?;
+        self.host.metrics().count("reports_total", &[("kind", &event.kind)], 1);
+        // Neither is kept, and neither is a reason to fail.
+        self.host.metrics().count("Not a name", &[], 1);
+        self.host.metrics().gauge("reports_total", &[], 1.0);
         let emitted = self.host.emit("node.silent", json!({ "node": "probe", "message": event.id })).await?;
         let task = event.data.task.as_ref().map(|task| task.id.clone()).unwrap_or_default();
         let qlik = self.host.qlik().get("task/full", &[("filter", &format!("id eq {task}"))]).await;
