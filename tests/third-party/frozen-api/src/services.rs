@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -150,7 +151,11 @@ impl Qlik {
     }
 }
 
-/// Counters and gauges of one instance, shown on the host's `/metrics` as `butler_plugin_<name>` with the instance as label.
+/// Counters and gauges of one instance, shown on the host's `/metrics` as `butler_plugin_<plugin>_<name>` with the
+/// instance as label.
+///
+/// Callable on any thread. There is nothing to wait for and nothing to handle: a metric is never a reason to repeat a
+/// delivery. What the host refuses it logs, once for each name.
 #[derive(Debug, Clone)]
 pub struct Metrics(Host);
 
@@ -160,21 +165,21 @@ impl Metrics {
     }
 
     /// Adds to a counter. At most 100 names and 1,000 series an instance.
-    pub async fn count(&self, name: &str, labels: &[(&str, &str)], add: u64) -> Result<(), ServiceError> {
-        let labels: Labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        self.0
-            .invoke("metrics", &json!({ "op": "count", "name": name, "labels": labels, "value": add }))
-            .await
-            .map(drop)
+    pub fn count(&self, name: &str, labels: &[(&str, &str)], add: u64) {
+        self.tell("count", name, labels, add.into());
     }
 
-    /// Sets a gauge.
-    pub async fn gauge(&self, name: &str, labels: &[(&str, &str)], value: f64) -> Result<(), ServiceError> {
+    /// Sets a gauge to a finite number.
+    pub fn gauge(&self, name: &str, labels: &[(&str, &str)], value: f64) {
+        self.tell("gauge", name, labels, value.into());
+    }
+
+    /// The host has noted it when the call returns, at the latest when its answer is polled for the first time: so
+    /// gauges that are set one after the other end as the last one says.
+    fn tell(&self, op: &str, name: &str, labels: &[(&str, &str)], value: Value) {
         let labels: Labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        self.0
-            .invoke("metrics", &json!({ "op": "gauge", "name": name, "labels": labels, "value": value }))
-            .await
-            .map(drop)
+        let input = json!({ "op": op, "name": name, "labels": labels, "value": value });
+        let _ = self.0.handle.invoke("metrics", input.to_string()).now_or_never();
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) struct State {
     /// HTTP requests are not answered for now; these wait.
     held: Option<Vec<Waker>>,
     requests: Vec<WireRequest>,
-    records: Vec<WireLogRecord>,
+    pub(super) records: Vec<WireLogRecord>,
     pub(super) failing: BTreeMap<String, ServiceError>,
     pub(super) emitted: Vec<(String, Value)>,
     /// Event ids by key.
@@ -267,7 +267,7 @@ impl FakeHost {
     }
 
     /// Log records so far: those of the test's thread since it asked for [`FakeHost::host`] or [`FakeHost::start`], and
-    /// those of background tasks.
+    /// those of background tasks. A metric that the host refuses leaves one as well.
     pub fn records(&self) -> Vec<WireLogRecord> {
         self.state().records.clone()
     }

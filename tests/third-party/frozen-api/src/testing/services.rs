@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::fake::State;
+use crate::abi::WireLogRecord;
 use crate::event::{Data, kind};
 use crate::services::ServiceError;
 
@@ -21,7 +22,7 @@ pub(super) fn answer(state: &mut State, now: Duration, service: &str, input: &Va
     if let Some(error) = state.failing.get(service) {
         return Err(error.clone());
     }
-    match service {
+    let answer = match service {
         "storage" => {
             expire(state, now);
             storage(state, now, input)
@@ -30,7 +31,16 @@ pub(super) fn answer(state: &mut State, now: Duration, service: &str, input: &Va
         "metrics" => metrics(state, input),
         "qlik" => qlik(state, input),
         other => Err(ServiceError::Unsupported(format!("the fake host has no service `{other}`"))),
+    };
+    // Nobody reads the answer.
+    if service == "metrics"
+        && let Err(error) = &answer
+    {
+        let message = format!("a metric was refused: {error}");
+        let target = "butler".to_owned();
+        state.records.push(WireLogRecord { level: 2, target, message, fields: String::new() });
     }
+    answer
 }
 
 fn text(input: &Value, name: &str) -> String {
@@ -103,9 +113,11 @@ fn metrics(state: &mut State, input: &Value) -> Result<Value, ServiceError> {
         let message = format!("`{name}` or one of its labels is no name for a metric: use a to z, 0 to 9 and _");
         return Err(ServiceError::Quota(message));
     }
+    let Some(value) = input["value"].as_f64() else {
+        return Err(ServiceError::Unsupported(format!("the value of the metric `{name}` is no finite number")));
+    };
     let labels: Vec<_> = labels.into_iter().flatten().map(|(name, value)| format!("{name}={value}")).collect();
     let series = if labels.is_empty() { name } else { format!("{name}{{{}}}", labels.join(",")) };
-    let value = input["value"].as_f64().unwrap_or_default();
     let entry = state.metrics.entry(series).or_default();
     *entry = if input["op"] == "count" { *entry + value } else { value };
     Ok(json!({}))

@@ -108,8 +108,8 @@ impl Drop for End<'_> {
         let mut queue = self.0.queue();
         queue.quit = true;
         let left = std::mem::take(&mut queue.new);
+        // Its drop may run code of the plugin, and whoever waits for the end relies on nothing being left.
         drop(queue);
-        // Before the end is told: whoever waits for it relies on nothing being left.
         drop(left);
         self.0.queue().state = Life::Ended;
         self.0.changed.notify_all();

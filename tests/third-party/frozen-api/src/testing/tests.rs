@@ -26,11 +26,29 @@ fn storage_and_emit_behave_like_the_host() {
         for (kind, data) in [("moon", json!({})), ("node.silent", json!({ "message": 7 }))] {
             assert!(matches!(host.emit(kind, data).await, Err(ServiceError::Unsupported(_))), "{kind}");
         }
-        host.metrics().count("sent_total", &[("kind", "x")], 2).await.unwrap();
-        assert!(host.metrics().gauge("Not-a-name", &[], 1.0).await.is_err());
     });
     assert_eq!(fake.emitted().len(), 1);
-    assert_eq!(fake.metric("sent_total{kind=\"x\"}"), Some(2.0));
+}
+
+#[test]
+fn metrics_are_there_at_once_and_fail_nobody() {
+    let fake = FakeHost::new("t");
+    let host = fake.host();
+    host.metrics().count("sent_total", &[("kind", "x")], 2);
+    std::thread::scope(|scope| scope.spawn(|| host.metrics().count("sent_total", &[("kind", "x")], 1)).join()).unwrap();
+    assert_eq!(fake.metric("sent_total{kind=\"x\"}"), Some(3.0));
+    for value in 0..100 {
+        host.metrics().gauge("waiting", &[], f64::from(value));
+    }
+    assert_eq!(fake.metric("waiting"), Some(99.0));
+    assert!(fake.records().is_empty());
+    host.metrics().gauge("Not-a-name", &[], 1.0);
+    host.metrics().gauge("waiting", &[], f64::NAN);
+    let said: Vec<String> = fake.records().into_iter().map(|record| record.message).collect();
+    assert!(said[0].contains("Not-a-name") && said[1].contains("no finite number"), "{said:?}");
+    let fake = fake.fail_service("metrics", ServiceError::Failed("broken".to_owned()));
+    host.metrics().count("sent_total", &[], 1);
+    assert_eq!(fake.metric("sent_total"), None);
 }
 
 #[test]

@@ -29,7 +29,8 @@ pub trait HostServices: Send + Sync + 'static {
     fn sleep(&self, duration: Duration) -> BoxFuture<()>;
     /// Runs a future on the instance's thread.
     fn spawn(&self, future: BoxFuture<()>);
-    /// Calls a service; input and answer are JSON.
+    /// Calls a service; input and answer are JSON. `metrics` has done its work when this returns, or when the future is
+    /// polled for the first time: plugins do not wait for it.
     fn invoke(&self, service: String, input: String) -> BoxFuture<Result<String, ServiceError>>;
 }
 

@@ -125,7 +125,7 @@ impl<const FAULT: u8> Plugin for Bad<FAULT> {
                 drop(host.spawn(async move {
                     loop {
                         sleeper.sleep(Duration::from_millis(100)).await;
-                        let _ = sleeper.metrics().count("rounds_total", &[], 1).await;
+                        sleeper.metrics().count("rounds_total", &[], 1);
                     }
                 }));
             }
