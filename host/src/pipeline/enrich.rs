@@ -557,26 +557,29 @@ mod tests {
         let running = tokio::spawn(Enricher::new(parts).run(stopped));
         let state = async |seq: i64| store.event(seq).await.unwrap().unwrap().state;
         let tries = "SELECT tries FROM events ORDER BY seq LIMIT 1";
-        for sought in [1, 2] {
-            while sqlx::query_scalar::<_, i64>(tries).fetch_one(&mut connection).await.unwrap() < sought {
+        let course = async {
+            for sought in [1, 2] {
+                while sqlx::query_scalar::<_, i64>(tries).fetch_one(&mut connection).await.unwrap() < sought {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                assert_eq!(state(accepted[0].seq()).await, "accepted");
+                sqlx::raw_sql("UPDATE events SET due = due - 60000 WHERE state = 0")
+                    .execute(&mut connection)
+                    .await
+                    .unwrap();
+            }
+            while state(accepted[1].seq()).await != "routed" {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            assert_eq!(state(accepted[0].seq()).await, "accepted");
-            sqlx::raw_sql("UPDATE events SET due = due - 60000 WHERE state = 0")
+            sqlx::raw_sql("DROP TRIGGER refuse; UPDATE events SET due = 0 WHERE state = 0")
                 .execute(&mut connection)
                 .await
                 .unwrap();
-        }
-        while state(accepted[1].seq()).await != "routed" {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        sqlx::raw_sql("DROP TRIGGER refuse; UPDATE events SET due = 0 WHERE state = 0")
-            .execute(&mut connection)
-            .await
-            .unwrap();
-        while state(accepted[0].seq()).await != "routed" {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+            while state(accepted[0].seq()).await != "routed" {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), course).await.expect("it is tried again, and routed");
         stop.send_replace(true);
         running.await.unwrap();
     }

@@ -111,7 +111,7 @@ fn backup(store: &Path, version: u32) -> Option<PathBuf> {
     let start = format!("butler.v{version}-");
     let mut backups = folder.flatten().map(|entry| entry.path()).filter(|path| {
         let name = path.file_name().and_then(|name| name.to_str()).expect("names are plain");
-        name.starts_with(&start) && name.ends_with(".bak")
+        name.starts_with(&start) && path.extension().is_some_and(|extension| extension == "bak")
     });
     let first = backups.next();
     assert_eq!(backups.next(), None, "one update, one backup");

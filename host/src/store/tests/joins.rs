@@ -65,6 +65,16 @@ async fn a_duplicate_leaves_the_keys_that_identify_its_run_to_the_original_and_n
 }
 
 #[tokio::test]
+async fn a_duplicate_joins_its_run_to_no_neighbour() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    let seqs = store.accept(vec![event(&["task:t:failed:a1"]), event(&["exec:2:failed"])]).await.unwrap();
+    let answers = store.accept(vec![event(&["task:t:failed:a1", "exec:2:failed"])]).await.unwrap();
+    assert_eq!(answers[0], Accepted::Duplicate(seqs[1].seq()), "the execution says more than the minute");
+    assert!(tell(store, seqs[0].seq(), &[]).await && tell(store, seqs[1].seq(), &[]).await);
+}
+
+#[tokio::test]
 async fn a_duplicate_of_two_events_makes_them_one() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;

@@ -30,6 +30,9 @@ async fn numbers_of_a_restored_backup_are_new() {
     for _ in 0..2 {
         // As when the file is put back after a loss, with the numbers of the lost one known to others.
         std::fs::copy(&backup, &path).unwrap();
+        for rest in ["s.db-wal", "s.db-shm"] {
+            let _ = std::fs::remove_file(folder.path().join(rest));
+        }
         let fixture = Fixture { store: Store::open(&path).await.unwrap(), folder: tempfile::tempdir().unwrap() };
         let delivery = fixture.routed(vec![to("x")]).await[0].id;
         let filter = DeliveryFilter { id: Some(delivery), limit: 1, ..DeliveryFilter::default() };
