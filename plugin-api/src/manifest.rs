@@ -48,7 +48,8 @@ pub struct Manifest {
     /// Operations beyond delivering: `check`, `render`, `import`.
     #[serde(default)]
     pub operations: Vec<String>,
-    /// Kinds of events that the plugin emits.
+    /// Kinds of events that the plugin emits, or globs over them: kinds of Butler's own, or such that begin with the name
+    /// of the plugin and `.` or `-`. The host refuses events of other kinds.
     #[serde(default)]
     pub emits: Vec<String>,
     /// QRS paths that the plugin writes to (`license/*`); the config must allow each as well.
@@ -145,7 +146,8 @@ impl Manifest {
         self
     }
 
-    /// Names the kinds of events that the plugin emits.
+    /// Names the kinds of events that the plugin emits; the host takes no others. Kinds of its own begin with its name:
+    /// `emits(&["chat.*"])`.
     #[must_use]
     pub fn emits(mut self, kinds: &[&str]) -> Self {
         self.emits = kinds.iter().map(ToString::to_string).collect();
@@ -179,7 +181,8 @@ impl Default for Batch {
 pub struct Endpoint {
     /// `GET`, `POST`, `PUT` or `DELETE`.
     pub method: String,
-    /// Path with parameters in braces: `/v4/keyvalues/{namespace}`.
+    /// Path with parameters in braces, below the name of the plugin: `/v5/rooms/{room}`. Or one of the API of Butler 16:
+    /// `/v4/keyvalues/{namespace}`.
     pub path: String,
     /// What a caller must be allowed to do.
     pub scope: Scope,

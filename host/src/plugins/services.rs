@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use butler_plugin_api::abi::host::{BoxFuture, HostServices, Library};
 use butler_plugin_api::abi::{WireLogRecord, WireRequest, WireResponse};
-use butler_plugin_api::{Data, HttpError, ServiceError, kind};
+use butler_plugin_api::{Data, HttpError, Manifest, ServiceError, kind};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -155,7 +155,7 @@ impl HostServices for Services {
             return Box::pin(std::future::ready(answer));
         }
         let (shared, instance, chains) = (self.shared.clone(), self.instance.clone(), self.chains.clone());
-        let places = self.calls.services.clone();
+        let (library, places) = (self.library.clone(), self.calls.services.clone());
         Box::pin(async move {
             // Never closed.
             let place = places.acquire_owned().await.map_err(|_| ServiceError::Stopped)?;
@@ -166,7 +166,7 @@ impl HostServices for Services {
                 let input: Value = serde_json::from_str(&input).map_err(|error| unsupported(&error))?;
                 let answer = match service.as_str() {
                     "storage" => storage(&shared, &instance, input).await,
-                    "emit" => emit(&shared, &instance, &chains, input).await,
+                    "emit" => emit(&shared, library.manifest(), &instance, &chains, input).await,
                     "qlik" => qlik(&shared, input).await,
                     other => Err(ServiceError::Unsupported(format!("this Butler has no service `{other}`"))),
                 }?;
@@ -231,13 +231,22 @@ struct EmitCall {
     delivery: Option<String>,
 }
 
-async fn emit(shared: &Shared, instance: &str, chains: &Chains, input: Value) -> Result<Value, ServiceError> {
+async fn emit(
+    shared: &Shared,
+    manifest: &Manifest,
+    instance: &str,
+    chains: &Chains,
+    input: Value,
+) -> Result<Value, ServiceError> {
     let call: EmitCall = serde_json::from_value(input).map_err(|error| unsupported(&error))?;
     if let Some(fault) = kind::fault(&call.kind) {
         return Err(ServiceError::Unsupported(fault));
     }
     if !matches!(shared.secrets.redact(&call.kind), Cow::Borrowed(_)) {
         return Err(ServiceError::Unsupported("the kind of an event must not hold a secret".to_owned()));
+    }
+    if let Some(fault) = manifest.emit_fault(&call.kind) {
+        return Err(ServiceError::Denied(fault));
     }
     let size = call.data.to_string().len();
     if size > MAX_DATA {

@@ -82,6 +82,10 @@ fn emit(state: &mut State, input: &Value) -> Result<Value, ServiceError> {
     if let Some(fault) = kind::fault(&event) {
         return Err(ServiceError::Unsupported(fault));
     }
+    if let Some(fault) = state.manifest.as_ref().and_then(|manifest| manifest.emit_fault(&event)) {
+        state.denied.insert(fault.clone());
+        return Err(ServiceError::Denied(fault));
+    }
     let data = input["data"].clone();
     if let Err(error) = serde_json::from_value::<Data>(data.clone()) {
         return Err(ServiceError::Unsupported(format!("the input of the service cannot be read: {error}")));

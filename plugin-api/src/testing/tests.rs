@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
-use crate::{HttpError, ServiceError};
+use crate::{Host, HttpError, ServiceError, StartError};
 
 const HOUR: std::time::Duration = std::time::Duration::from_hours(1);
 
@@ -27,6 +27,28 @@ fn storage_and_emit_behave_like_the_host() {
             assert!(matches!(host.emit(kind, data).await, Err(ServiceError::Unsupported(_))), "{kind}");
         }
     });
+    assert_eq!(fake.emitted().len(), 1);
+}
+
+#[test]
+fn a_plugin_emits_only_what_its_manifest_names() {
+    struct Source(Host);
+    impl Plugin for Source {
+        type Settings = Value;
+
+        fn manifest() -> Manifest {
+            Manifest::new("source", "Tells").emits(&["source.*"])
+        }
+
+        async fn start(_: Value, host: Host) -> Result<Self, StartError> {
+            Ok(Self(host))
+        }
+    }
+    let fake = FakeHost::new("t");
+    let Source(host) = block_on(fake.start(json!({}))).unwrap();
+    block_on(host.emit("source.told", json!({}))).unwrap();
+    let error = block_on(host.emit("node.silent", json!({}))).unwrap_err();
+    assert!(matches!(&error, ServiceError::Denied(text) if text.contains("add it to `emits`")), "{error}");
     assert_eq!(fake.emitted().len(), 1);
 }
 
@@ -121,7 +143,7 @@ fn after_a_stop_every_call_is_answered_with_stopped() {
     let fake = FakeHost::new("t");
     let host = fake.host();
     let dropped = Arc::new(AtomicU32::new(0));
-    let background = |host: &crate::Host| {
+    let background = |host: &Host| {
         let (tell, sleeper) = (Tell(dropped.clone()), host.clone());
         host.spawn(async move {
             let _tell = tell;

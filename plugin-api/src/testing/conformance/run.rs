@@ -62,6 +62,7 @@ fn life(mut run: Run<'_>) -> Result<(), Lost> {
 impl<'a> Run<'a> {
     fn start<P: Plugin>(manifest: &'a Manifest, settings: &Value, report: &'a mut Report) -> Result<Self, Lost> {
         let fake = FakeHost::new(&manifest.name).manual_time();
+        fake.of(manifest.clone());
         #[cfg(feature = "runtime")]
         let host = fake.handle(P::RUNTIME);
         #[cfg(not(feature = "runtime"))]
@@ -188,6 +189,7 @@ impl<'a> Run<'a> {
             return Err(Lost);
         }
         let Self { fake, plugin, report, .. } = this;
+        report.faults.extend(fake.denied());
         // The last handle: the plugin is dropped, on its thread.
         let dropped = Arc::new(Mutex::new(vec![None]));
         let slot = dropped.clone();
