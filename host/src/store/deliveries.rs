@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use butler_plugin_api::Event;
+use butler_plugin_api::{Data, Event};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
@@ -226,8 +226,16 @@ pub(super) fn event_of(row: &SqliteRow, store_id: &str) -> sqlx::Result<Event> {
         time: rfc3339(row.try_get("time")?),
         received_at: rfc3339(row.try_get("received")?),
         source: row.try_get("source")?,
-        data: serde_json::from_str(&data).map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        data: data_of(&data).map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
     })
+}
+
+/// Reads stored facts, whichever version wrote them: an event that cannot be read would be an alert that is lost.
+pub(super) fn data_of(text: &str) -> serde_json::Result<Data> {
+    match serde_json::from_str(text) {
+        Ok(data) => Ok(data),
+        Err(_) => serde_json::from_str(text).map(Data::from_json),
+    }
 }
 
 async fn run_claim(claim: &Claim, connection: &mut SqliteConnection) -> sqlx::Result<Vec<Claimed>> {
