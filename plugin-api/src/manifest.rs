@@ -13,6 +13,7 @@ use crate::event::kind;
 /// Crosses the boundary as JSON; later versions add fields.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Manifest {
     /// Name as in `use:` of the config; lower case with `-`. The library file is named after it.
     pub name: String,
@@ -164,6 +165,7 @@ impl Manifest {
 
 /// How many deliveries a plugin takes in one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
 pub struct Batch {
     /// At most so many, 1 to 1000; the host does not wait for a batch to fill up.
     pub max: u32,
@@ -178,6 +180,7 @@ impl Default for Batch {
 /// An HTTP route that a plugin contributes to the host's REST server.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Endpoint {
     /// `GET`, `POST`, `PUT` or `DELETE`.
     pub method: String,
@@ -214,6 +217,7 @@ impl Endpoint {
 /// What a REST caller may do. Tokens and network grants of the host's config carry scopes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Scope {
     /// Read events, plugins, metrics.
     Read,
@@ -235,7 +239,7 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope, in the order of the documentation.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: &'static [Self] = &[
         Self::Read,
         Self::Deliveries,
         Self::Tasks,

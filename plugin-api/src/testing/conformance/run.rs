@@ -342,7 +342,7 @@ fn sample(kind: &str, purpose: &str) -> Case {
 }
 
 /// Puts a field of a later version into every object.
-fn add_unknown(value: &mut Value) {
+pub(in crate::testing) fn add_unknown(value: &mut Value) {
     // Maps from names of users' own, or of reasons: their values are of one type.
     const MAPS: [&str; 3] = ["customProperties", "dropped", "rejected"];
     match value {
