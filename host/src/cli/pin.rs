@@ -32,16 +32,15 @@ impl Pin {
         let mut hashes: BTreeMap<String, String> = BTreeMap::new();
         let mut pins = Vec::new();
         for used in uses.into_iter().filter(|used| self.plugins.is_empty() || self.plugins.contains(&used.plugin)) {
-            let sha256 = match hashes.get(&used.plugin) {
-                Some(sha256) => sha256.clone(),
-                None => {
-                    let file = search.find(&used.plugin)?;
-                    check_file(&file, None)?;
-                    let sha256 = hash(&file)?;
-                    println!("{:<20} {sha256}  {}", used.plugin, file.display());
-                    hashes.insert(used.plugin, sha256.clone());
-                    sha256
-                }
+            let sha256 = if let Some(sha256) = hashes.get(&used.plugin) {
+                sha256.clone()
+            } else {
+                let file = search.find(&used.plugin)?;
+                check_file(&file, None)?;
+                let sha256 = hash(&file)?;
+                println!("{:<20} {sha256}  {}", used.plugin, file.display());
+                hashes.insert(used.plugin, sha256.clone());
+                sha256
             };
             if used.sha256.as_deref().is_none_or(|old| !old.eq_ignore_ascii_case(&sha256)) {
                 pins.push((used.index, sha256));
@@ -83,6 +82,7 @@ fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 #[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 

@@ -119,10 +119,11 @@ pub(super) fn load_again(again: Again) -> Result<Setup, Report> {
     let mut loaded = document.validate(&schemas, unusable, &RuleChecks)?;
     for (name, opened) in &libraries {
         for hidden in search.hidden_by(&opened.path) {
-            let (used, hidden) = (opened.path.display(), hidden.display());
-            loaded
-                .warnings
-                .push(format!("the plugin `{name}` is {used}, which hides {hidden}; remove the one that is not meant"));
+            loaded.warnings.push(format!(
+                "the plugin `{name}` is {}, which hides {}; remove the one that is not meant",
+                opened.path.display(),
+                hidden.display()
+            ));
         }
     }
     let level = &mut loaded.config.log.level;

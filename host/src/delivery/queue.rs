@@ -267,38 +267,47 @@ impl Queue {
                 );
                 Settlement::Delivered
             }
-            Outcome::Retry { message, after_ms, progress, .. } => {
-                statistics.note(Some(&message));
-                let progress = progress.filter(|progress| self.keeps(progress));
-                let retry = &self.instance.entry().retry;
-                match next_attempt(retry, claimed.attempt, claimed.first_attempt, waiting_ms(), after_ms, random()) {
-                    Some(due) => {
-                        statistics.retried.fetch_add(1, Ordering::Relaxed);
-                        tracing::warn!(
-                            instance = name,
-                            delivery = id,
-                            event = claimed.event.id,
-                            attempt = claimed.attempt,
-                            next = rfc3339(due),
-                            error = message,
-                            "not delivered yet: {}",
-                            claimed.event.kind
-                        );
-                        Settlement::Retry { due, error: message, progress }
-                    }
-                    None => self.dead(
-                        claimed,
-                        &id,
-                        format!("given up after {} attempts; the last: {message}", claimed.attempt),
-                    ),
-                }
-            }
+            Outcome::Retry { message, after_ms, progress, .. } => self.retry(claimed, &id, message, after_ms, progress),
             Outcome::Reject { message } => {
                 statistics.note(Some(&message));
                 self.dead(claimed, &id, message)
             }
+            // None of this version.
+            other => {
+                self.retry(claimed, &id, format!("an outcome that this Butler does not know: {other:?}"), None, None)
+            }
         };
         Settled { id: claimed.id, token: claimed.token, settlement }
+    }
+
+    fn retry(
+        &self,
+        claimed: &Claimed,
+        id: &str,
+        message: String,
+        after_ms: Option<u64>,
+        progress: Option<Value>,
+    ) -> Settlement {
+        self.instance.statistics.note(Some(&message));
+        let progress = progress.filter(|progress| self.keeps(progress));
+        let retry = &self.instance.entry().retry;
+        match next_attempt(retry, claimed.attempt, claimed.first_attempt, waiting_ms(), after_ms, random()) {
+            Some(due) => {
+                self.instance.statistics.retried.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(
+                    instance = self.instance.name(),
+                    delivery = id,
+                    event = claimed.event.id,
+                    attempt = claimed.attempt,
+                    next = rfc3339(due),
+                    error = message,
+                    "not delivered yet: {}",
+                    claimed.event.kind
+                );
+                Settlement::Retry { due, error: message, progress }
+            }
+            None => self.dead(claimed, id, format!("given up after {} attempts; the last: {message}", claimed.attempt)),
+        }
     }
 
     fn dead(&self, claimed: &Claimed, id: &str, error: String) -> Settlement {

@@ -10,8 +10,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use butler_plugin_api::{Event, kind};
+use butler_plugin_api::{Data, Event, kind};
 use futures_util::FutureExt as _;
+use serde_json::Value;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -188,6 +189,7 @@ impl Enricher {
         }
         let deliveries = self.parts.router.get().route(&event);
         let time = event.time.parse::<jiff::Timestamp>().map_or(received, jiff::Timestamp::as_millisecond);
+        drop_doubles(&mut event.data);
         // The data of an event cannot fail to be written: its keys are texts.
         let data = serde_json::to_string(&event.data).unwrap_or_else(|_| "{}".to_owned());
         self.parts.tasks.note(&event, time);
@@ -492,6 +494,17 @@ fn end_distribution(event: &mut Event, keys: &mut Vec<String>) {
     }
 }
 
+/// A fact that was given in a form of another version, and has been found out since: ours counts.
+fn drop_doubles(data: &mut Data) {
+    let mut other = std::mem::take(&mut data.other);
+    if !other.is_empty()
+        && let Ok(Value::Object(known)) = serde_json::to_value(&*data)
+    {
+        other.retain(|name, _| !known.contains_key(name));
+    }
+    data.other = other;
+}
+
 /// Without Qlik Sense in the config the kind of the wire is the best guess.
 fn assume(event: &mut Event) {
     if event.kind == DISTRIBUTE_PENDING {
@@ -512,6 +525,16 @@ mod tests {
             "data": { "task": { "id": task, "name": "T" } } }),
         )
         .unwrap()
+    }
+
+    #[test]
+    fn what_was_found_out_counts_more_than_what_could_not_be_read() {
+        let mut event = event("reload-task.failed", "t");
+        event.data.other = Data::from_json(serde_json::json!({ "task": "T", "app": "A", "moon": 1 })).other;
+        drop_doubles(&mut event.data);
+        assert_eq!(event.data.other.keys().collect::<Vec<_>>(), ["app", "moon"]);
+        let text = serde_json::to_string(&event.data).unwrap();
+        assert_eq!(Data::from_json(serde_json::from_str(&text).unwrap()).task, event.data.task, "{text}");
     }
 
     #[tokio::test]

@@ -46,6 +46,11 @@ pub(super) fn outcome(secrets: &Secrets, outcome: Outcome) -> Outcome {
             Outcome::Retry { message: text(secrets, message), after_ms, progress, panicked }
         }
         Outcome::Reject { message } => Outcome::Reject { message: text(secrets, message) },
+        // None of this version. Nothing of it gets out before it is thought of here.
+        other => {
+            let message = text(secrets, format!("an outcome that this Butler does not know: {other:?}"));
+            Outcome::Retry { message, after_ms: None, progress: None, panicked: false }
+        }
     }
 }
 
@@ -54,6 +59,7 @@ pub(super) fn start_error(secrets: &Secrets, error: StartError) -> StartError {
         StartError::Config(message) => StartError::Config(text(secrets, message)),
         StartError::Unavailable(message) => StartError::Unavailable(text(secrets, message)),
         StartError::Panicked(message) => StartError::Panicked(text(secrets, message)),
+        other => StartError::Unavailable(text(secrets, other.to_string())),
     }
 }
 
@@ -62,6 +68,7 @@ pub(super) fn health(secrets: &Secrets, health: Health) -> Health {
         Health::Good => Health::Good,
         Health::Degraded(message) => Health::Degraded(text(secrets, message)),
         Health::Bad(message) => Health::Bad(text(secrets, message)),
+        other => Health::Bad(text(secrets, format!("{other:?}"))),
     }
 }
 
@@ -80,6 +87,7 @@ pub(super) fn operation(secrets: &Secrets, answer: Result<Value, OperationError>
         Err(OperationError::Unsupported(message)) => Err(OperationError::Unsupported(text(secrets, message))),
         Err(OperationError::Failed(message)) => Err(OperationError::Failed(text(secrets, message))),
         Err(OperationError::Panicked(message)) => Err(OperationError::Panicked(text(secrets, message))),
+        Err(other) => Err(OperationError::Failed(text(secrets, other.to_string()))),
     }
 }
 

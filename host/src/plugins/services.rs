@@ -1,5 +1,8 @@
 //! What the host does for one generation of one instance.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,8 +11,9 @@ use std::time::Duration;
 
 use butler_plugin_api::abi::host::{BoxFuture, HostServices, Library};
 use butler_plugin_api::abi::{WireLogRecord, WireRequest, WireResponse};
-use butler_plugin_api::{Data, HttpError, ServiceError, kind};
+use butler_plugin_api::{Data, HttpError, Manifest, ServiceError, kind};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
@@ -155,7 +159,7 @@ impl HostServices for Services {
             return Box::pin(std::future::ready(answer));
         }
         let (shared, instance, chains) = (self.shared.clone(), self.instance.clone(), self.chains.clone());
-        let places = self.calls.services.clone();
+        let (library, places) = (self.library.clone(), self.calls.services.clone());
         Box::pin(async move {
             // Never closed.
             let place = places.acquire_owned().await.map_err(|_| ServiceError::Stopped)?;
@@ -163,10 +167,10 @@ impl HostServices for Services {
             // Not ended when the plugin drops the future: what was asked for may have been committed already.
             let task = runtime.spawn(async move {
                 let _place = place;
-                let input: Value = serde_json::from_str(&input).map_err(|error| unsupported(&error))?;
+                let input: Value = serde_json::from_str(&input).map_err(|error| invalid(&error))?;
                 let answer = match service.as_str() {
                     "storage" => storage(&shared, &instance, input).await,
-                    "emit" => emit(&shared, &instance, &chains, input).await,
+                    "emit" => emit(&shared, library.manifest(), &instance, &chains, input).await,
                     "qlik" => qlik(&shared, input).await,
                     other => Err(ServiceError::Unsupported(format!("this Butler has no service `{other}`"))),
                 }?;
@@ -177,8 +181,18 @@ impl HostServices for Services {
     }
 }
 
-fn unsupported(error: &serde_json::Error) -> ServiceError {
-    ServiceError::Unsupported(format!("the input of the service cannot be read: {error}"))
+fn invalid(error: &serde_json::Error) -> ServiceError {
+    ServiceError::Invalid(format!("the input of the service cannot be read: {error}"))
+}
+
+/// The input of a service with operations. One that this version does not have is told apart: a newer one may have it.
+fn operation<T: DeserializeOwned>(service: &str, operations: &[&str], input: Value) -> Result<T, ServiceError> {
+    match input["op"].as_str() {
+        Some(op) if !operations.contains(&op) => {
+            Err(ServiceError::Unsupported(format!("this Butler's service `{service}` has no operation `{op}`")))
+        }
+        _ => serde_json::from_value(input).map_err(|error| invalid(&error)),
+    }
 }
 
 fn store_error(error: &StoreError) -> ServiceError {
@@ -199,7 +213,7 @@ enum StorageCall {
 
 async fn storage(shared: &Shared, instance: &str, input: Value) -> Result<Value, ServiceError> {
     let store = &shared.store;
-    match serde_json::from_value(input).map_err(|error| unsupported(&error))? {
+    match operation("storage", &["get", "set", "delete", "list"], input)? {
         StorageCall::Get { key } => {
             let value = store.storage_get(instance, &key).await.map_err(|error| store_error(&error))?;
             Ok(json!({ "found": value.is_some(), "value": value }))
@@ -233,13 +247,25 @@ struct EmitCall {
     repetition: Option<u32>,
 }
 
-async fn emit(shared: &Shared, instance: &str, chains: &Chains, input: Value) -> Result<Value, ServiceError> {
-    let call: EmitCall = serde_json::from_value(input).map_err(|error| unsupported(&error))?;
+async fn emit(
+    shared: &Shared,
+    manifest: &Manifest,
+    instance: &str,
+    chains: &Chains,
+    input: Value,
+) -> Result<Value, ServiceError> {
+    let call: EmitCall = serde_json::from_value(input).map_err(|error| invalid(&error))?;
     if let Some(fault) = kind::fault(&call.kind) {
-        return Err(ServiceError::Unsupported(fault));
+        return Err(ServiceError::Invalid(fault));
     }
     if !matches!(shared.secrets.redact(&call.kind), Cow::Borrowed(_)) {
-        return Err(ServiceError::Unsupported("the kind of an event must not hold a secret".to_owned()));
+        return Err(ServiceError::Invalid("the kind of an event must not hold a secret".to_owned()));
+    }
+    if let Some(fault) = manifest.emit_fault(&call.kind) {
+        return Err(ServiceError::Denied(fault));
+    }
+    if !call.data.is_object() {
+        return Err(ServiceError::Invalid("the data of an event must be a JSON object".to_owned()));
     }
     let size = call.data.to_string().len();
     if size > MAX_DATA {
@@ -259,7 +285,8 @@ async fn emit(shared: &Shared, instance: &str, chains: &Chains, input: Value) ->
     // Others get it, and it is kept and shown.
     let mut data = call.data;
     shared.secrets.redact_json(&mut data);
-    let mut data: Data = serde_json::from_value(data).map_err(|error| unsupported(&error))?;
+    // A known fact of another form than ours is kept as it is: whoever emits it may know better.
+    let mut data = Data::from_json(data);
     let depth = chains.next(call.delivery.as_deref());
     chain::set_depth(&mut data, depth);
     let now = now_ms();
@@ -311,8 +338,15 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum MetricOp {
+    Count,
+    Gauge,
+}
+
+#[derive(Deserialize)]
 struct MetricsCall {
-    op: String,
+    op: MetricOp,
     labels: Option<BTreeMap<String, String>>,
     /// JSON has no other numbers than finite ones.
     value: Option<f64>,
@@ -320,8 +354,8 @@ struct MetricsCall {
 
 fn metrics(shared: &Shared, owner: Owner<'_>, input: &str) -> Result<(), ServiceError> {
     let mut input: Value = serde_json::from_str(input).unwrap_or_default();
-    let name = input["name"].take();
-    let name = name.as_str().unwrap_or_default();
+    let name = input.get_mut("name").map(Value::take);
+    let name = name.as_ref().and_then(Value::as_str).unwrap_or_default();
     let result = metric(shared, owner, name, input);
     if let Err(error) = &result {
         // The plugin does not hear of it.
@@ -334,7 +368,7 @@ fn metrics(shared: &Shared, owner: Owner<'_>, input: &str) -> Result<(), Service
 }
 
 fn metric(shared: &Shared, owner: Owner<'_>, name: &str, input: Value) -> Result<(), ServiceError> {
-    let call: MetricsCall = serde_json::from_value(input).map_err(|error| unsupported(&error))?;
+    let call: MetricsCall = operation("metrics", &["count", "gauge"], input)?;
     let mut labels = call.labels.unwrap_or_default();
     let tells = |text: &str| matches!(shared.secrets.redact(text), Cow::Owned(_));
     if name.len() > MAX_LABEL || labels.len() > MAX_LABELS || labels.keys().any(|label| label.len() > MAX_LABEL) {
@@ -342,18 +376,17 @@ fn metric(shared: &Shared, owner: Owner<'_>, name: &str, input: Value) -> Result
         return Err(ServiceError::Quota(text));
     }
     if tells(name) || labels.keys().any(|label| tells(label)) {
-        return Err(ServiceError::Unsupported("the name of a metric must not hold a secret".to_owned()));
+        return Err(ServiceError::Invalid("the name of a metric must not hold a secret".to_owned()));
     }
     let Some(value) = call.value else {
-        return Err(ServiceError::Unsupported("the value of a metric must be a finite number".to_owned()));
+        return Err(ServiceError::Invalid("the value of a metric must be a finite number".to_owned()));
     };
     for text in labels.values_mut() {
         *text = cut(shared.secrets.redact(text).into_owned(), MAX_LABEL);
     }
-    let result = match call.op.as_str() {
-        "count" => shared.metrics.count(owner, name, labels, value),
-        "gauge" => shared.metrics.gauge(owner, name, labels, value),
-        other => return Err(ServiceError::Unsupported(format!("`metrics` has no operation `{other}`"))),
+    let result = match call.op {
+        MetricOp::Count => shared.metrics.count(owner, name, labels, value),
+        MetricOp::Gauge => shared.metrics.gauge(owner, name, labels, value),
     };
     result.map_err(ServiceError::Quota)
 }
@@ -372,7 +405,7 @@ enum QlikCall {
 }
 
 async fn qlik(shared: &Shared, input: Value) -> Result<Value, ServiceError> {
-    match serde_json::from_value(input).map_err(|error| unsupported(&error))? {
+    match operation("qlik", &["get", "scriptLog"], input)? {
         QlikCall::Get { path, query } => {
             let qlik = shared.qlik.as_ref().ok_or_else(|| {
                 ServiceError::Unavailable(

@@ -66,6 +66,7 @@ fn refuse_writable(_: &Path) -> Result<(), PluginError> {
 }
 
 #[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 

@@ -134,7 +134,7 @@ impl Auth {
 }
 
 fn all() -> Scopes {
-    Scope::ALL.into_iter().collect()
+    Scope::ALL.iter().copied().collect()
 }
 
 fn grant(grant: &Grant) -> Option<(String, IpNet, Scopes)> {
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn who_may_do_what() {
         let with_tokens = Rest {
-            tokens: vec![token("script", "tok-1", &[Scope::Kv]), token("ops", "tok-2", &Scope::ALL)],
+            tokens: vec![token("script", "tok-1", &[Scope::Kv]), token("ops", "tok-2", Scope::ALL)],
             grants: vec![grant("10.1.0.0/16", &[Scope::Read]), grant("10.1.2.3", &[Scope::Tasks])],
             ..Rest::default()
         };

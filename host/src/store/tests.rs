@@ -121,6 +121,23 @@ async fn a_known_key_makes_a_duplicate_within_a_batch_and_over_restarts() {
 }
 
 #[tokio::test]
+async fn facts_of_another_form_make_no_delivery_unreadable() {
+    let fixture = Fixture::new().await;
+    let seq = fixture.store.accept(vec![event(&[])]).await.unwrap()[0].seq();
+    // `app` twice, as by a version that wrote it beside what it could not read.
+    let data = r#"{ "task": "Nightly", "app": { "id": "a", "name": "Sales" }, "app": 1, "node": "sense1" }"#;
+    let routed = Routed { data: data.to_owned(), ..route(seq, &[], vec![to("x")]) };
+    fixture.store.route(vec![routed]).await.unwrap();
+    let claimed = fixture.store.claim("x", 10, false, 60_000).await.unwrap().remove(0);
+    let facts = &claimed.event.data;
+    assert_eq!((facts.node.as_deref(), &facts.other["task"]), (Some("sense1"), &json!("Nightly")));
+    // Its notice of death is written from the same facts.
+    fixture.settle(&claimed, dead("gone")).await;
+    assert_eq!(fixture.states("x").await, [State::Dead]);
+    assert_eq!(fixture.store.event(seq).await.unwrap().unwrap().event.data, claimed.event.data);
+}
+
+#[tokio::test]
 async fn an_event_is_no_duplicate_of_itself() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;

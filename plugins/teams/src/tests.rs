@@ -9,16 +9,14 @@ use super::Teams;
 const NASTY: &str = "R&D \"x\"; C:\\new\\file\r\n\tä \u{1F600}";
 
 fn links() -> Links {
+    let mut wiki = CustomLink::new("Wiki", "https://wiki.test/?a=b&c=d");
+    wiki.id = "wiki".to_owned();
+    wiki.comment = "What to do".to_owned();
     Links {
         qmc: Some("https://sense.test/qmc".to_owned()),
         hub: Some("https://sense.test/hub".to_owned()),
         app_base_url: Some("https://sense.test/sense/app".to_owned()),
-        custom: vec![CustomLink {
-            id: "wiki".to_owned(),
-            link_text: "Wiki".to_owned(),
-            comment: "What to do".to_owned(),
-            url: "https://wiki.test/?a=b&c=d".to_owned(),
-        }],
+        custom: vec![wiki],
     }
 }
 

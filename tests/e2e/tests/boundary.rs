@@ -127,6 +127,17 @@ fn only_the_plugin_api_names_the_library_below_it() {
 }
 
 #[test]
+fn what_hosts_judge_a_plugin_by_is_raised_on_purpose_only() {
+    let text = |path: &str| std::fs::read_to_string(sources().join(path)).unwrap();
+    let api = text("plugin-api/Cargo.toml");
+    let own = format!("\nversion = \"{}\"\n", butler_plugin_api::API_VERSION);
+    assert!(api.contains(&own), "butler-plugin-api has no version of its own");
+    for pin in ["\nabi_stable = { version = \"=0.11.3\",", "\nasync-ffi = { version = \"=0.5.1\","] {
+        assert!(text("Cargo.toml").contains(pin), "not pinned: {pin}");
+    }
+}
+
+#[test]
 fn plugins_import_nothing_else_of_ours() {
     for path in files(&["plugins", "tests/third-party"], "Cargo.toml") {
         if path.starts_with(sources().join("tests/third-party/frozen-api")) {

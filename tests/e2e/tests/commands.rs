@@ -235,7 +235,7 @@ fn plugins_list_shows_each_plugin_and_its_instances() {
     assert_eq!(output.code, 0, "{output:?}");
     let row = output.stdout.lines().find(|line| line.starts_with("webhook ")).expect("webhook is listed");
     let columns: Vec<&str> = row.split_whitespace().collect();
-    assert_eq!(&columns[1..4], [env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_VERSION"), "0"], "{row}");
+    assert_eq!(&columns[1..4], [env!("CARGO_PKG_VERSION"), butler_plugin_api::API_VERSION, "0"], "{row}");
     assert!(row.ends_with("Calls an HTTP address for each event"), "{row}");
 
     // A config with faults is good enough to count instances.

@@ -101,6 +101,8 @@ async fn a_plugin_uses_all_services_and_what_it_keeps_survives() {
     assert_eq!(delivery["event"]["kind"], "reload-task.failed");
     assert_eq!(report["qlik"], "Reload order analysis", "the plugin asked Qlik Sense: {report}");
     assert_eq!(report["count"], json!(attempt - 1), "storage counts the reports: {report}");
+    let denied = "the manifest of the plugin `probe` does not say that it emits `probe.told`: add it to `emits`";
+    assert_eq!(report["denied"], denied);
     // Emitted in every attempt, and one event all the same.
     assert_eq!(report["emitted"]["duplicate"], true, "{report}");
     let told = emitted.wait(1).await[0].json();

@@ -93,6 +93,13 @@ const FAULTS: &[(&str, usize, &str, &str)] = &[
     ("version: 1\nshutdownTimeout: 500ms\n", 2, "shutdownTimeout", "must be at least 1s, not `500ms`"),
     ("version: 1\nenrich:\n  concurrency: 1000\n", 3, "enrich.concurrency", "must be at most 256"),
     ("version: 1\ntls:\n  intern:\n    client: a.pem\n", 3, "tls.intern", "`client` and `key` belong together"),
+    ("version: 1\nlinks:\n  hup: https://sense/hub\n", 3, "links.hup", "did you mean `hub`?"),
+    (
+        "version: 1\nlinks:\n  custom:\n    - { linkText: Wiki, url: 'https://wiki/', colour: red }\n",
+        4,
+        "links.custom[0].colour",
+        "unknown key",
+    ),
     ("version: 1\nlinks:\n  hub: sense/hub\n", 3, "links.hub", "must be an address such as"),
     (
         "version: 1\nqlik:\n  host: a\n  user: me\n  certificates: { client: c, key: k, ca: r }\n",

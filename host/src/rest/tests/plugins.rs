@@ -133,20 +133,16 @@ async fn answers_of_plugins_pass_without_what_belongs_to_the_connection() {
         Mount::fake("a", endpoint(path), move |_| std::future::ready(wire(response())).boxed())
     };
     let mounts = vec![
-        fixed("/x/headers", || PluginResponse {
-            status: 200,
-            headers: [
-                ("X-Own", "1"),
-                ("Content-Length", "999"),
-                ("Transfer-Encoding", "chunked"),
-                ("bad name", "x"),
-                ("x-bad", "a\nb"),
-            ]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .to_vec(),
-            body: b"hello".to_vec(),
+        fixed("/x/headers", || {
+            PluginResponse::status(200)
+                .header("X-Own", "1")
+                .header("Content-Length", "999")
+                .header("Transfer-Encoding", "chunked")
+                .header("bad name", "x")
+                .header("x-bad", "a\nb")
+                .body("hello")
         }),
-        fixed("/x/none", || PluginResponse { status: 204, headers: Vec::new(), body: b"ignored".to_vec() }),
+        fixed("/x/none", || PluginResponse::status(204).body("ignored")),
         fixed("/x/odd", || PluginResponse::status(7)),
         fixed("/x/early", || PluginResponse::status(101)),
         Mount::fake("a", endpoint("/x/panic"), |_| async { panic!("a handler's mistake") }.boxed()),

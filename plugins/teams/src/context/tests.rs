@@ -6,6 +6,9 @@ use butler_plugin_api::{CustomLink, Links};
 use super::*;
 
 fn instance() -> Instance {
+    let mut wiki = CustomLink::new("Wiki", "https://wiki.test/?a=b&c=d");
+    wiki.id = "wiki".to_owned();
+    wiki.comment = "What to do".to_owned();
     Instance {
         name: "teams".to_owned(),
         host_version: "1.2.3".to_owned(),
@@ -13,12 +16,7 @@ fn instance() -> Instance {
             qmc: Some("https://sense.test/qmc".to_owned()),
             hub: None,
             app_base_url: Some("https://sense.test/sense/app/".to_owned()),
-            custom: vec![CustomLink {
-                id: "wiki".to_owned(),
-                link_text: "Wiki".to_owned(),
-                comment: "What to do".to_owned(),
-                url: "https://wiki.test/?a=b&c=d".to_owned(),
-            }],
+            custom: vec![wiki],
         },
         ..Instance::default()
     }

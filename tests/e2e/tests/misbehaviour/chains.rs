@@ -15,10 +15,10 @@ fn entries(plugin: &str, url: &str, listener: &Sink) -> [String; 3] {
         )
     };
     [
-        player("ping", "reload-task.failed, chain.ping", "chain.pong"),
-        player("pong", "chain.pong", "chain.ping"),
+        player("ping", &format!("reload-task.failed, {plugin}.ping"), &format!("{plugin}.pong")),
+        player("pong", &format!("{plugin}.pong"), &format!("{plugin}.ping")),
         format!(
-            "  - use: webhook\n    name: listener\n    on: [{{ events: [\"chain.*\"] }}]\n    \
+            "  - use: webhook\n    name: listener\n    on: [{{ events: [\"{plugin}.p*ng\"] }}]\n    \
              settings: {{ format: event, url: {} }}\n",
             listener.url("/")
         ),
@@ -29,7 +29,9 @@ fn entries(plugin: &str, url: &str, listener: &Sink) -> [String; 3] {
 async fn depths(butler: &Butler) -> Vec<u64> {
     let (_, answer) = butler.get("/v5/events?limit=100").await;
     let events = answer["events"].as_array().cloned().unwrap_or_default();
-    let of_chain = events.iter().filter(|event| event["kind"].as_str().is_some_and(|kind| kind.starts_with("chain.")));
+    let of_chain = events
+        .iter()
+        .filter(|event| event["kind"].as_str().is_some_and(|kind| kind.ends_with(".ping") || kind.ends_with(".pong")));
     let mut depths: Vec<u64> = of_chain.filter_map(|event| event["data"]["chainDepth"].as_u64()).collect();
     depths.sort_unstable();
     depths

@@ -68,6 +68,11 @@ fn manifests_that_make_no_sense_are_refused() {
         (r#"{ "name": "garbage", "description": "", "batch": { "max": 0 } }"#, "batches of 0"),
         (r#"{ "name": "garbage", "description": "", "concurrency": 4294967295 }"#, "concurrency of 4294967295"),
         (r#"{ "name": "garbage", "description": "", "deadlineSeconds": 4294967295 }"#, "deadline of 4294967295 s"),
+        (r#"{ "name": "garbage", "description": "", "emits": ["node.moved"] }"#, "has `node.moved` among `emits`"),
+        (
+            r#"{ "name": "garbage", "description": "", "endpoints": [{ "method": "GET", "path": "/v5/x", "scope": "read" }] }"#,
+            "`GET /v5/x` is out of place",
+        ),
         (r#"{ "name": "garbage", "description": "", "settingsSchema": { "type": 7 } }"#, "schema"),
     ];
     for (manifest, reason) in cases {

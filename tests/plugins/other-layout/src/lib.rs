@@ -24,7 +24,7 @@ impl RootModule for ModuleRef {
     abi_stable::declare_root_module_statics! {ModuleRef}
     const BASE_NAME: &'static str = "butler_plugin";
     const NAME: &'static str = "butler_plugin";
-    const VERSION_STRINGS: VersionStrings = VersionStrings::new(env!("CARGO_PKG_VERSION"));
+    const VERSION_STRINGS: VersionStrings = VersionStrings::new(butler_plugin_api::API_VERSION);
 }
 
 extern "C" fn answer() -> u32 {

@@ -69,10 +69,10 @@ impl Plugin for Probe {
             .default_events(&["reload-task.*", "delivery.dead"])
             .operation("check")
             .operation("render")
+            .emits(&["node.silent"])
             .endpoint(Endpoint::new("POST", "/v5/probe/{topic}", Scope::Messages, "Echoes a request"))
             .endpoint(Endpoint::new("GET", "/v5/probe/panic", Scope::Read, "Panics"));
         manifest.deadline_seconds = 2;
-        manifest.emits = vec!["node.silent".to_owned()];
         manifest
     }
 
@@ -156,6 +156,7 @@ impl Probe {
         self.host.metrics().count("Not a name", &[], 1);
         self.host.metrics().gauge("reports_total", &[], 1.0);
         let emitted = self.host.emit("node.silent", json!({ "node": "probe", "message": event.id })).await?;
+        let denied = self.host.emit("probe.told", json!({})).await.err().map(|error| error.to_string());
         let task = event.data.task.as_ref().map(|task| task.id.clone()).unwrap_or_default();
         let qlik = self.host.qlik().get("task/full", &[("filter", &format!("id eq {task}"))]).await;
         let qlik = qlik.map(|reply| reply.body[0]["name"].clone()).unwrap_or_default();
@@ -165,7 +166,8 @@ impl Probe {
             let sent = host.http().post(background).json(&json!({})).send().await;
             tracing::info!(sent = sent.is_ok(), "the background task ends");
         });
-        let report = json!({ "delivery": delivery, "count": count, "emitted": emitted, "qlik": qlik });
+        let report =
+            json!({ "delivery": delivery, "count": count, "emitted": emitted, "denied": denied, "qlik": qlik });
         self.host.http().post(url.as_str()).json(&report).send().await?.error_for_status()?;
         Ok(())
     }

@@ -47,7 +47,8 @@ impl Plugin for Relay {
         let mut manifest = Manifest::new("relay", "Passes events on in order")
             .default_events(&["reload-task.*"])
             .ordered()
-            .concurrency(8);
+            .concurrency(8)
+            .emits(&["relay.*"]);
         manifest.deadline_seconds = 2;
         manifest
     }

@@ -138,7 +138,10 @@ impl Plugin for Rogue {
             },
             _ => {}
         }
-        let mut manifest = Manifest::new("rogue", "Misbehaves").default_events(&["reload-task.*"]).operation("check");
+        let mut manifest = Manifest::new("rogue", "Misbehaves")
+            .default_events(&["reload-task.*"])
+            .operation("check")
+            .emits(&["rogue.*"]);
         manifest.deadline_seconds = 2;
         manifest
     }
