@@ -318,9 +318,12 @@ impl Instance {
         worker.spawn(move |handle| {
             let run = handle.run();
             async move {
-                let Err(error) = run.await else { return };
-                let error = answers::text(&secrets, error.to_string());
-                tracing::error!(instance = name, "its own work has ended, the instance is restarted: {error}");
+                let Err(error) = answers::operation(&secrets, run.await.map(|()| Value::Null)) else { return };
+                if !matches!(error, OperationError::Panicked(_)) {
+                    tracing::error!(instance = name, "cannot do its own work: {error}");
+                    return;
+                }
+                tracing::error!(instance = name, "its own work {error}; the instance is restarted");
                 if let Some(instance) = weak.upgrade() {
                     instance.restart.notify_one();
                 }

@@ -29,9 +29,9 @@ fn entries(plugin: &str, url: &str, listener: &Sink) -> [String; 3] {
 async fn depths(butler: &Butler) -> Vec<u64> {
     let (_, answer) = butler.get("/v5/events?limit=100").await;
     let events = answer["events"].as_array().cloned().unwrap_or_default();
-    let of_chain = events
-        .iter()
-        .filter(|event| event["kind"].as_str().is_some_and(|kind| kind.ends_with(".ping") || kind.ends_with(".pong")));
+    let of_chain = events.iter().filter(|event| {
+        event["kind"].as_str().is_some_and(|kind| matches!(kind.rsplit('.').next(), Some("ping" | "pong")))
+    });
     let mut depths: Vec<u64> = of_chain.filter_map(|event| event["data"]["chainDepth"].as_u64()).collect();
     depths.sort_unstable();
     depths

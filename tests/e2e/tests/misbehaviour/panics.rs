@@ -16,7 +16,7 @@ use super::{assert_served, assert_stops, config, end_of, has_line, rogue, start,
 #[tokio::test]
 async fn a_panic_anywhere_ends_nothing_but_itself() {
     let healthy = Sink::start().await;
-    let places = ["start", "deliver", "batch", "future", "task", "thread", "stop", "drop"];
+    let places = ["start", "run", "deliver", "batch", "future", "task", "thread", "stop", "drop"];
     let entries = places.map(|place| rogue(place, &format!("fault: panic, at: {place}")));
     let butler = start(&entries, &healthy, &[]).await;
     wait_state(&butler, "start", "unavailable").await;
@@ -29,10 +29,11 @@ async fn a_panic_anywhere_ends_nothing_but_itself() {
     // The future that is dropped is that of a delivery whose time is over.
     wait_error(&butler, "future", "no outcome within 2 s").await;
     wait_log(&butler, "panicked while a future was dropped: the rogue was told to panic at Future").await;
+    wait_log(&butler, "its own work panicked: the rogue was told to panic at Run").await;
     wait_log(&butler, "a background task panicked: the rogue was told to panic at Task").await;
     wait_log(&butler, "a thread of the plugin panicked: the rogue was told to panic at Thread").await;
     assert_served(&butler, &healthy).await;
-    for well in ["task", "thread", "stop", "drop"] {
+    for well in ["run", "task", "thread", "stop", "drop"] {
         butler.wait_delivery("delivered", well).await;
     }
     let log = assert_stops(butler).await;

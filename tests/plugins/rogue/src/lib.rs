@@ -67,6 +67,8 @@ enum Place {
     Batch,
     Operation,
     Health,
+    /// Its own work.
+    Run,
     Stop,
     /// The drop of the instance.
     Drop,
@@ -215,6 +217,10 @@ impl Plugin for Rogue {
     fn import(old: Value) -> Result<Value, OperationError> {
         assert!(old["rogue"] != "panic", "the rogue was told to panic at Import");
         Ok(json!({ "instances": [], "usedKeys": [] }))
+    }
+
+    async fn run(&self) {
+        self.settings.strike(Place::Run).await;
     }
 
     async fn health(&self) -> Health {
