@@ -170,17 +170,17 @@ impl Metrics {
 
     /// Adds to a counter. At most 100 names and 1,000 series an instance.
     pub fn count(&self, name: &str, labels: &[(&str, &str)], add: u64) {
-        self.tell("count", name, labels, add.into());
+        self.tell("count", name, labels, &add.into());
     }
 
     /// Sets a gauge to a finite number.
     pub fn gauge(&self, name: &str, labels: &[(&str, &str)], value: f64) {
-        self.tell("gauge", name, labels, value.into());
+        self.tell("gauge", name, labels, &value.into());
     }
 
     /// The host has noted it when the call returns, at the latest when its answer is polled for the first time: so
     /// gauges that are set one after the other end as the last one says.
-    fn tell(&self, op: &str, name: &str, labels: &[(&str, &str)], value: Value) {
+    fn tell(&self, op: &str, name: &str, labels: &[(&str, &str)], value: &Value) {
         let labels: Labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let input = json!({ "op": op, "name": name, "labels": labels, "value": value });
         let _ = self.0.handle.invoke("metrics", input.to_string()).now_or_never();
