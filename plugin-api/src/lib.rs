@@ -61,6 +61,8 @@
 //!   the feature `runtime` (`Host::runtime`). [`Host::sleep`], [`Host::http`] and [`Host::spawn`] always work.
 //! * **A panic is caught** and turned into a retry; repeated ones restart the instance.
 //! * **Unknown event kinds and fields are normal**: a newer host may send what this version does not know.
+//! * **Fields and variants may be added** in minor versions. Build [`Event`], [`Data`], its sections, [`Delivery`] and
+//!   [`Links`] with `..Default::default()`; what is `#[non_exhaustive]` has constructors.
 //!
 //! # Features
 //!

@@ -13,7 +13,7 @@ use crate::services::{HttpError, ServiceError, StatusError};
 ///
 /// It may come more than once: after an outcome `retry`, and after a crash of the host. [`Event::id`] and
 /// [`Delivery::delivery_id`] stay the same, so that the other side can tell.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Delivery {
     /// Unique id of this delivery.
@@ -71,9 +71,11 @@ impl Delivery {
 
 /// Why a delivery did not succeed. A success is `Ok(())` and means that the other side has the event.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DeliveryError {
     /// Try again later: the other side is away, busy, or does not let us in (a rotated token may be put right).
     #[error("{message}")]
+    #[non_exhaustive]
     Retry {
         /// What went wrong, for people.
         message: String,
@@ -151,6 +153,7 @@ impl From<ServiceError> for DeliveryError {
 /// What crosses the boundary as the answer to one delivery.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "outcome", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[non_exhaustive]
 pub enum Outcome {
     /// The other side has it.
     Delivered,

@@ -14,7 +14,7 @@ use crate::abi::HostHandle;
 use crate::abi::plugin::{Scope, Scoped};
 use crate::services::{Emitted, Http, Metrics, Qlik, ServiceError, Storage};
 
-/// What the host says about itself and the instance when it creates it.
+/// What the host says about itself and the instance when it creates it. Minor versions add fields.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Instance {
@@ -32,7 +32,9 @@ pub struct Instance {
 
 /// Addresses that messages link to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(rename_all = "camelCase", default)]
+// The schema is that of the config, where an unknown key is a mistake. A plugin reads what a newer host may have added to.
+#[schemars(deny_unknown_fields)]
 pub struct Links {
     /// Qlik Management Console: `https://sense.example.com/qmc`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,7 +52,9 @@ pub struct Links {
 
 /// A link of the administrator's own.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct CustomLink {
     /// Name for templates.
     #[serde(default)]
@@ -62,6 +66,13 @@ pub struct CustomLink {
     pub comment: String,
     /// Address.
     pub url: String,
+}
+
+impl CustomLink {
+    /// A link without id and explanation.
+    pub fn new(link_text: impl Into<String>, url: impl Into<String>) -> Self {
+        Self { link_text: link_text.into(), url: url.into(), ..Self::default() }
+    }
 }
 
 impl Links {

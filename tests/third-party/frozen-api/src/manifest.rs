@@ -13,6 +13,7 @@ use crate::event::kind;
 /// Crosses the boundary as JSON; later versions add fields.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Manifest {
     /// Name as in `use:` of the config; lower case with `-`. The library file is named after it.
     pub name: String,
@@ -48,7 +49,8 @@ pub struct Manifest {
     /// Operations beyond delivering: `check`, `render`, `import`.
     #[serde(default)]
     pub operations: Vec<String>,
-    /// Kinds of events that the plugin emits.
+    /// Kinds of events that the plugin emits, or globs over them: kinds of Butler's own, or such that begin with the name
+    /// of the plugin and `.` or `-`. The host refuses events of other kinds.
     #[serde(default)]
     pub emits: Vec<String>,
     /// QRS paths that the plugin writes to (`license/*`); the config must allow each as well.
@@ -145,7 +147,8 @@ impl Manifest {
         self
     }
 
-    /// Names the kinds of events that the plugin emits.
+    /// Names the kinds of events that the plugin emits; the host takes no others. Kinds of its own begin with its name:
+    /// `emits(&["chat.*"])`.
     #[must_use]
     pub fn emits(mut self, kinds: &[&str]) -> Self {
         self.emits = kinds.iter().map(ToString::to_string).collect();
@@ -162,6 +165,7 @@ impl Manifest {
 
 /// How many deliveries a plugin takes in one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
 pub struct Batch {
     /// At most so many, 1 to 1000; the host does not wait for a batch to fill up.
     pub max: u32,
@@ -176,10 +180,12 @@ impl Default for Batch {
 /// An HTTP route that a plugin contributes to the host's REST server.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Endpoint {
     /// `GET`, `POST`, `PUT` or `DELETE`.
     pub method: String,
-    /// Path with parameters in braces: `/v4/keyvalues/{namespace}`.
+    /// Path with parameters in braces, below the name of the plugin: `/v5/rooms/{room}`. Or one of the API of Butler 16:
+    /// `/v4/keyvalues/{namespace}`.
     pub path: String,
     /// What a caller must be allowed to do.
     pub scope: Scope,
@@ -211,6 +217,7 @@ impl Endpoint {
 /// What a REST caller may do. Tokens and network grants of the host's config carry scopes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Scope {
     /// Read events, plugins, metrics.
     Read,
@@ -232,7 +239,7 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope, in the order of the documentation.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: &'static [Self] = &[
         Self::Read,
         Self::Deliveries,
         Self::Tasks,

@@ -99,6 +99,7 @@ pub trait Plugin: Send + Sync + Sized + 'static {
 /// Why an instance could not start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "kind", content = "message", rename_all = "camelCase")]
+#[non_exhaustive]
 pub enum StartError {
     /// The settings cannot work: the host refuses to start and shows this text. Say which setting, and what would be right.
     #[error("{0}")]
@@ -114,6 +115,7 @@ pub enum StartError {
 /// Why an operation failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "kind", content = "message", rename_all = "camelCase")]
+#[non_exhaustive]
 pub enum OperationError {
     /// The plugin has no such operation.
     #[error("no operation `{0}`")]
@@ -129,6 +131,7 @@ pub enum OperationError {
 /// How an instance is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", content = "message", rename_all = "camelCase")]
+#[non_exhaustive]
 pub enum Health {
     /// All well.
     Good,

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 /// A request to an endpoint of the plugin. The host has checked scope, method and the declared schemas before.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Request {
     /// Method, upper case.
     pub method: String,
@@ -25,6 +26,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// A request to a declared path, for tests; the rest is set by its fields.
+    pub fn new(method: &str, route: &str) -> Self {
+        Self { method: method.to_owned(), route: route.to_owned(), ..Self::default() }
+    }
+
     /// The body as JSON; `Null` when there is none.
     pub fn json(&self) -> Result<Value, serde_json::Error> {
         if self.body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&self.body) }
@@ -42,6 +48,7 @@ struct ErrorBody<'a> {
 
 /// The answer of an endpoint.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Response {
     /// HTTP status.
     pub status: u16,
@@ -55,6 +62,20 @@ impl Response {
     /// An answer without a body.
     pub fn status(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Vec::new() }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
     }
 
     /// A JSON answer. A value that cannot be serialised becomes a 500.

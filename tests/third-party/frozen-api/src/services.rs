@@ -13,14 +13,18 @@ use crate::host::{Host, Labels};
 
 /// Why a service did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServiceError {
     /// The instance has been stopped or abandoned.
     #[error("the instance has been stopped")]
     Stopped,
-    /// The host has no such service, or not with this input.
+    /// This host has no such service, or the service no such operation: a newer one may have it.
     #[error("{0}")]
     Unsupported(String),
-    /// The config does not allow it.
+    /// The service does not take this input.
+    #[error("{0}")]
+    Invalid(String),
+    /// The config, or the plugin's own manifest, does not allow it.
     #[error("{0}")]
     Denied(String),
     /// What it needs is not there now.
@@ -42,6 +46,7 @@ impl ServiceError {
         match value["kind"].as_str() {
             Some("stopped") => Self::Stopped,
             Some("unsupported") => Self::Unsupported(message),
+            Some("invalid") => Self::Invalid(message),
             Some("denied") => Self::Denied(message),
             Some("unavailable") => Self::Unavailable(message),
             Some("quota") => Self::Quota(message),
@@ -54,6 +59,7 @@ impl ServiceError {
         let kind = match self {
             Self::Stopped => "stopped",
             Self::Unsupported(_) => "unsupported",
+            Self::Invalid(_) => "invalid",
             Self::Denied(_) => "denied",
             Self::Unavailable(_) => "unavailable",
             Self::Quota(_) => "quota",
@@ -65,6 +71,7 @@ impl ServiceError {
 
 /// The answer to an emitted event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Emitted {
     /// Id of the event; of the earlier one if its key was known.
     pub id: String,
@@ -125,6 +132,7 @@ pub struct Qlik(Host);
 
 /// An answer of QRS.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct QlikReply {
     /// HTTP status.
     pub status: u16,
@@ -166,17 +174,17 @@ impl Metrics {
 
     /// Adds to a counter. At most 100 names and 1,000 series an instance.
     pub fn count(&self, name: &str, labels: &[(&str, &str)], add: u64) {
-        self.tell("count", name, labels, add.into());
+        self.tell("count", name, labels, &add.into());
     }
 
     /// Sets a gauge to a finite number.
     pub fn gauge(&self, name: &str, labels: &[(&str, &str)], value: f64) {
-        self.tell("gauge", name, labels, value.into());
+        self.tell("gauge", name, labels, &value.into());
     }
 
     /// The host has noted it when the call returns, at the latest when its answer is polled for the first time: so
     /// gauges that are set one after the other end as the last one says.
-    fn tell(&self, op: &str, name: &str, labels: &[(&str, &str)], value: Value) {
+    fn tell(&self, op: &str, name: &str, labels: &[(&str, &str)], value: &Value) {
         let labels: Labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let input = json!({ "op": op, "name": name, "labels": labels, "value": value });
         let _ = self.0.handle.invoke("metrics", input.to_string()).now_or_never();
@@ -293,6 +301,7 @@ impl HttpRequest {
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum HttpError {
     /// The request cannot be sent as it is: bad address, header or TLS profile.
     #[error("{0}")]
@@ -380,6 +389,7 @@ impl HttpReply {
 
 /// An answer whose status is not a success.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StatusError {
     /// HTTP status.
     pub status: u16,
@@ -401,3 +411,29 @@ impl std::fmt::Display for StatusError {
 }
 
 impl std::error::Error for StatusError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_comes_out_of_the_wire_as_it_went_in() {
+        let text = || "why".to_owned();
+        for (error, kind) in [
+            (ServiceError::Stopped, "stopped"),
+            (ServiceError::Unsupported(text()), "unsupported"),
+            (ServiceError::Invalid(text()), "invalid"),
+            (ServiceError::Denied(text()), "denied"),
+            (ServiceError::Unavailable(text()), "unavailable"),
+            (ServiceError::Quota(text()), "quota"),
+            (ServiceError::Failed(text()), "failed"),
+        ] {
+            let wire = error.to_wire();
+            assert_eq!(serde_json::from_str::<Value>(&wire).unwrap()["kind"], kind);
+            assert_eq!(ServiceError::from_wire(&wire), error);
+        }
+        // Of a newer host.
+        let newer = ServiceError::from_wire(r#"{ "kind": "moonstruck", "message": "why" }"#);
+        assert_eq!(newer, ServiceError::Failed(text()));
+    }
+}

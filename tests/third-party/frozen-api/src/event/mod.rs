@@ -24,7 +24,7 @@ pub use site::{
 pub use task::{App, Detail, Execution, LogLine, NamedRef, Owner, ScriptLog, Task};
 
 /// A fact with an id, a kind, a time and data.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     /// Unique over all time and all hosts. The same when a delivery is repeated: destinations can de-duplicate by it.

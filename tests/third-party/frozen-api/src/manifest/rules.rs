@@ -9,22 +9,77 @@ use crate::event::kind;
 const METHODS: [&str; 4] = ["GET", "POST", "PUT", "DELETE"];
 const OPERATIONS: [&str; 3] = ["check", "render", "import"];
 const BATCHES: std::ops::RangeInclusive<u32> = 1..=1000;
+/// Seconds that a call of `deliver` may take.
+const DEADLINES: std::ops::RangeInclusive<u32> = 1..=3600;
 
 impl Manifest {
-    /// Why the host cannot run the plugin: a number out of range.
+    /// Why the host refuses the plugin: a number out of range, or a kind of event or a path of an endpoint that is not its
+    /// own to name.
     pub fn fault(&self) -> Option<String> {
+        self.refusals().into_iter().next()
+    }
+
+    fn refusals(&self) -> Vec<String> {
+        let mut faults = Vec::new();
         if !BATCHES.contains(&self.batch.max) {
-            return Some(format!("its manifest asks for batches of {}, 1 to 1000 are possible", self.batch.max));
+            faults.push(format!("its manifest asks for batches of {}, 1 to 1000 are possible", self.batch.max));
         }
         if !BATCHES.contains(&self.concurrency) {
-            return Some(format!("its manifest asks for a concurrency of {}, 1 to 1000 is possible", self.concurrency));
+            faults.push(format!("its manifest asks for a concurrency of {}, 1 to 1000 is possible", self.concurrency));
         }
-        None
+        if !DEADLINES.contains(&self.deadline_seconds) {
+            faults.push(format!(
+                "its manifest asks for a deadline of {} s, 1 to {} are possible",
+                self.deadline_seconds,
+                DEADLINES.end()
+            ));
+        }
+        faults.extend(self.emits.iter().filter(|kind| !self.may_name(kind)).map(|kind| {
+            format!(
+                "its manifest has `{kind}` among `emits`: a kind there is one of Butler's own, or begins with `{name}.` or \
+                 `{name}-`",
+                name = self.name
+            )
+        }));
+        faults.extend(self.endpoints.iter().filter(|endpoint| !self.may_serve(&endpoint.path)).map(|endpoint| {
+            format!(
+                "its endpoint `{} {}` is out of place: its path must be `/v5/{name}`, begin with `/v5/{name}/`, or with `/v4/` \
+                 for the API of Butler 16",
+                endpoint.method,
+                endpoint.path,
+                name = self.name
+            )
+        }));
+        faults
+    }
+
+    /// Whether it may emit events of a kind, or of kinds that fit a pattern. A later Butler must be free to name kinds.
+    fn may_name(&self, kind: &str) -> bool {
+        let own = kind.strip_prefix(&self.name).is_some_and(|rest| rest.starts_with(['.', '-']));
+        own || kind::ALL.contains(&kind)
+    }
+
+    /// Whether it may have an endpoint there. A later Butler must be free to name routes.
+    fn may_serve(&self, path: &str) -> bool {
+        let mut segments = segments(path);
+        match (segments.next(), segments.next()) {
+            (Some("v4"), Some(_)) => true,
+            (Some("v5"), Some(name)) => name == self.name,
+            _ => false,
+        }
+    }
+
+    /// Why the host refuses an event of this kind from the plugin: its manifest does not say that it emits such.
+    pub fn emit_fault(&self, kind: &str) -> Option<String> {
+        let named = self.emits.iter().any(|pattern| kind::matches(pattern, kind));
+        (!named).then(|| {
+            format!("the manifest of the plugin `{}` does not say that it emits `{kind}`: add it to `emits`", self.name)
+        })
     }
 
     /// Everything in it that makes no sense, as sentences for the author.
     pub fn faults(&self) -> Vec<String> {
-        let mut faults: Vec<String> = self.fault().into_iter().collect();
+        let mut faults = self.refusals();
         if !is_name(&self.name) {
             faults.push(format!(
                 "its name is `{}`: it must be lower-case letters and digits, with single `-` between",
@@ -34,12 +89,9 @@ impl Manifest {
         if self.description.trim().is_empty() {
             faults.push("its manifest has no description: say in one line what the plugin does".to_owned());
         }
-        if self.deadline_seconds == 0 {
-            faults.push("its manifest gives a delivery 0 s: `deadline_seconds` is at least 1".to_owned());
-        }
         let events = self.default_events.iter().filter_map(|pattern| kind::pattern_fault(pattern));
         faults.extend(events.map(|fault| format!("its default events: {fault}")));
-        let emits = self.emits.iter().filter_map(|kind| kind::fault(kind));
+        let emits = self.emits.iter().filter(|kind| !kind.contains('*')).filter_map(|kind| kind::fault(kind));
         faults.extend(emits.map(|fault| format!("what it emits: {fault}")));
         let unknown = self.operations.iter().filter(|operation| !OPERATIONS.contains(&operation.as_str()));
         faults.extend(
@@ -110,8 +162,35 @@ mod tests {
             .default_events(Manifest::ALERTS)
             .operation("check")
             .endpoint(Endpoint::new("GET", "/v4/keyvalues/{namespace}", Scope::Kv, ""))
-            .endpoint(Endpoint::new("DELETE", "/v4/keyvalues/{namespace}", Scope::Kv, ""));
+            .endpoint(Endpoint::new("DELETE", "/v4/keyvalues/{namespace}", Scope::Kv, ""))
+            .endpoint(Endpoint::new("GET", "/v5/new-relic", Scope::Kv, ""))
+            .endpoint(Endpoint::new("GET", "/v5/new-relic/{a}/b", Scope::Kv, ""))
+            .emits(&[kind::NODE_SILENT, "new-relic.*", "new-relic-rule.broken", "new-relic.told"]);
         assert_eq!(manifest.faults(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn names_of_others_are_refused() {
+        let manifest = || Manifest::new("chat", "Posts alerts");
+        for kind in ["node.*", "*", "chats.told", "chat", "butler.told", "node.told", "*-task.failed", ""] {
+            let fault = manifest().emits(&["chat.told", kind]).fault().unwrap_or_default();
+            assert!(fault.contains(&format!("`{kind}` among `emits`")) && fault.contains("`chat-`"), "{kind}: {fault}");
+        }
+        for path in ["/chat", "/v5/events", "/v5/chats", "/v5/{chat}", "/v5", "/v4", "/v6/chat", "/metrics", ""] {
+            let fault = manifest().endpoint(Endpoint::new("GET", path, Scope::Kv, "")).fault().unwrap_or_default();
+            assert!(fault.contains(&format!("`GET {path}` is out of place")), "{path}: {fault}");
+        }
+    }
+
+    #[test]
+    fn only_kinds_that_the_manifest_names_are_emitted() {
+        let manifest = Manifest::new("chat", "Posts alerts").emits(&[kind::NODE_SILENT, "chat.*"]);
+        for kind in [kind::NODE_SILENT, "chat.told"] {
+            assert_eq!(manifest.emit_fault(kind), None);
+        }
+        for kind in [kind::RELOAD_TASK_FAILED, "chat-room.told", "a.b"] {
+            assert!(manifest.emit_fault(kind).unwrap_or_default().contains("add it to `emits`"), "{kind}");
+        }
     }
 
     #[test]
@@ -120,11 +199,11 @@ mod tests {
             .default_events(&["reload"])
             .operation("explode")
             .concurrency(0)
-            .endpoint(Endpoint::new("GET", "/a/{b}", Scope::Kv, ""))
-            .endpoint(Endpoint::new("GET", "/a/{c}", Scope::Kv, ""))
-            .endpoint(Endpoint::new("get", "/a", Scope::Kv, ""))
-            .endpoint(Endpoint::new("GET", "/a//b", Scope::Kv, ""))
-            .endpoint(Endpoint::new("GET", "/{a}/{a}", Scope::Kv, ""));
+            .endpoint(Endpoint::new("GET", "/v4/a/{b}", Scope::Kv, ""))
+            .endpoint(Endpoint::new("GET", "/v4/a/{c}", Scope::Kv, ""))
+            .endpoint(Endpoint::new("get", "/v4/a", Scope::Kv, ""))
+            .endpoint(Endpoint::new("GET", "/v4/a//b", Scope::Kv, ""))
+            .endpoint(Endpoint::new("GET", "/v5/{a}/{a}", Scope::Kv, ""));
         manifest.deadline_seconds = 0;
         manifest.emits = vec!["moon".to_owned()];
         let faults = manifest.faults();
@@ -132,17 +211,19 @@ mod tests {
             "concurrency of 0",
             "its name is `New_Relic`",
             "no description",
-            "0 s",
+            "deadline of 0 s",
             "default events: `reload`",
             "emits: `moon`",
+            "`moon` among `emits`",
+            "`GET /v5/{a}/{a}` is out of place",
             "operation `explode`",
-            "`GET /a/{c}` serves the same requests",
+            "`GET /v4/a/{c}` serves the same requests",
             "must be GET, POST",
-            "`GET /a//b` cannot be served: its path",
+            "`GET /v4/a//b` cannot be served: its path",
             "name of another one",
         ] {
             assert_eq!(faults.iter().filter(|fault| fault.contains(part)).count(), 1, "{part}: {faults:#?}");
         }
-        assert_eq!(faults.len(), 11, "{faults:#?}");
+        assert_eq!(faults.len(), 13, "{faults:#?}");
     }
 }

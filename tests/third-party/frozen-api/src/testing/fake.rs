@@ -1,6 +1,6 @@
 //! The fake host: answers from a script and remembers what it was asked.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use crate::abi::host::{BoxFuture, HostServices, into_box};
 use crate::abi::plugin::{Scoped, stay};
 use crate::abi::{HostHandle, WireLogRecord, WireRequest, WireResponse};
 use crate::host::{Host, Instance, Links};
+use crate::manifest::Manifest;
 use crate::plugin::{Plugin, StartError};
 use crate::services::{HttpError, ServiceError};
 use crate::{logging, panics};
@@ -52,6 +53,10 @@ pub(super) struct State {
     held: Option<Vec<Waker>>,
     requests: Vec<WireRequest>,
     pub(super) records: Vec<WireLogRecord>,
+    /// Of the plugin under test, if it is known.
+    pub(super) manifest: Option<Manifest>,
+    /// Events that the manifest does not allow: why.
+    pub(super) denied: BTreeSet<String>,
     pub(super) failing: BTreeMap<String, ServiceError>,
     pub(super) emitted: Vec<(String, Value)>,
     /// Event ids by key.
@@ -176,10 +181,12 @@ impl FakeHost {
         host
     }
 
-    /// Starts a plugin as the host does: the settings are read from JSON, and a panic is an error. With `RUNTIME` this
+    /// Starts a plugin as the host does: the settings are read from JSON, and a panic is an error. From now on events are
+    /// taken only of the kinds that its manifest names. With `RUNTIME` this
     /// thread is inside the plugin's runtime from now on.
     pub async fn start<P: Plugin>(&self, settings: Value) -> Result<P, StartError> {
         let settings = serde_json::from_value(settings).map_err(|error| StartError::Config(error.to_string()))?;
+        self.of(P::manifest());
         #[cfg(feature = "runtime")]
         let host = self.handle(P::RUNTIME);
         #[cfg(not(feature = "runtime"))]
@@ -209,6 +216,16 @@ impl FakeHost {
             }
         }));
         Ok(plugin)
+    }
+
+    /// Holds the events that are emitted against a manifest.
+    pub(super) fn of(&self, manifest: Manifest) {
+        self.state().manifest = Some(manifest);
+    }
+
+    /// Why events were refused that the manifest does not allow.
+    pub(super) fn denied(&self) -> BTreeSet<String> {
+        self.state().denied.clone()
     }
 
     /// A handle that leaves the log records of this thread alone.

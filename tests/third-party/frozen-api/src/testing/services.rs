@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::fake::State;
 use crate::abi::WireLogRecord;
-use crate::event::{Data, kind};
+use crate::event::kind;
 use crate::services::ServiceError;
 
 const MAX_KEY: usize = 512;
@@ -80,11 +80,15 @@ fn storage(state: &mut State, now: Duration, input: &Value) -> Result<Value, Ser
 fn emit(state: &mut State, input: &Value) -> Result<Value, ServiceError> {
     let event = text(input, "kind");
     if let Some(fault) = kind::fault(&event) {
-        return Err(ServiceError::Unsupported(fault));
+        return Err(ServiceError::Invalid(fault));
+    }
+    if let Some(fault) = state.manifest.as_ref().and_then(|manifest| manifest.emit_fault(&event)) {
+        state.denied.insert(fault.clone());
+        return Err(ServiceError::Denied(fault));
     }
     let data = input["data"].clone();
-    if let Err(error) = serde_json::from_value::<Data>(data.clone()) {
-        return Err(ServiceError::Unsupported(format!("the input of the service cannot be read: {error}")));
+    if !data.is_object() {
+        return Err(ServiceError::Invalid("the data of an event must be a JSON object".to_owned()));
     }
     let key = match (input["key"].as_str(), input["delivery"].as_str()) {
         (Some(key), _) => Some(key.to_owned()),
@@ -114,7 +118,7 @@ fn metrics(state: &mut State, input: &Value) -> Result<Value, ServiceError> {
         return Err(ServiceError::Quota(message));
     }
     let Some(value) = input["value"].as_f64() else {
-        return Err(ServiceError::Unsupported(format!("the value of the metric `{name}` is no finite number")));
+        return Err(ServiceError::Invalid(format!("the value of the metric `{name}` is no finite number")));
     };
     let labels: Vec<_> = labels.into_iter().flatten().map(|(name, value)| format!("{name}={value}")).collect();
     let series = if labels.is_empty() { name } else { format!("{name}{{{}}}", labels.join(",")) };

@@ -2,10 +2,13 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::conformance::add_unknown;
 use super::*;
-use crate::{HttpError, ServiceError};
+use crate::{
+    CustomLink, Delivery, Emitted, Host, HttpError, Instance, Links, QlikReply, ServiceError, StartError, kind,
+};
 
 const HOUR: std::time::Duration = std::time::Duration::from_hours(1);
 
@@ -23,10 +26,33 @@ fn storage_and_emit_behave_like_the_host() {
         assert!(matches!(error, ServiceError::Quota(_)), "{error}");
         assert!(!host.emit_once("k", "node.silent", json!({})).await.unwrap().duplicate);
         assert!(host.emit_once("k", "node.silent", json!({})).await.unwrap().duplicate);
-        for (kind, data) in [("moon", json!({})), ("node.silent", json!({ "message": 7 }))] {
-            assert!(matches!(host.emit(kind, data).await, Err(ServiceError::Unsupported(_))), "{kind}");
+        for (kind, data) in [("moon", json!({})), ("node.silent", json!("text"))] {
+            assert!(matches!(host.emit(kind, data).await, Err(ServiceError::Invalid(_))), "{kind}");
         }
+        host.emit("node.silent", json!({ "message": 7 })).await.unwrap();
     });
+    assert_eq!(fake.emitted().len(), 2);
+}
+
+#[test]
+fn a_plugin_emits_only_what_its_manifest_names() {
+    struct Source(Host);
+    impl Plugin for Source {
+        type Settings = Value;
+
+        fn manifest() -> Manifest {
+            Manifest::new("source", "Tells").emits(&["source.*"])
+        }
+
+        async fn start(_: Value, host: Host) -> Result<Self, StartError> {
+            Ok(Self(host))
+        }
+    }
+    let fake = FakeHost::new("t");
+    let Source(host) = block_on(fake.start(json!({}))).unwrap();
+    block_on(host.emit("source.told", json!({}))).unwrap();
+    let error = block_on(host.emit("node.silent", json!({}))).unwrap_err();
+    assert!(matches!(&error, ServiceError::Denied(text) if text.contains("add it to `emits`")), "{error}");
     assert_eq!(fake.emitted().len(), 1);
 }
 
@@ -121,7 +147,7 @@ fn after_a_stop_every_call_is_answered_with_stopped() {
     let fake = FakeHost::new("t");
     let host = fake.host();
     let dropped = Arc::new(AtomicU32::new(0));
-    let background = |host: &crate::Host| {
+    let background = |host: &Host| {
         let (tell, sleeper) = (Tell(dropped.clone()), host.clone());
         host.spawn(async move {
             let _tell = tell;
@@ -182,4 +208,44 @@ fn log_records_of_a_test_come_to_its_fake_host() {
     };
     assert_eq!(said(&one), ["3 from the first{\"count\":3}"]);
     assert_eq!(said(&two), ["2 from the second", "1 from the background"]);
+}
+
+#[test]
+fn what_a_newer_host_adds_to_its_documents_is_read_over() {
+    let more = |document: &dyn Fn() -> Value| {
+        let mut value = document();
+        add_unknown(&mut value);
+        value
+    };
+    let mut links = Links { qmc: Some("https://sense.test/qmc".to_owned()), ..Links::default() };
+    links.custom.push(CustomLink::new("Wiki", "https://wiki.test/"));
+    let instance = json!(Instance { name: "chat".to_owned(), links, log_level: 3, ..Instance::default() });
+    let grown = more(&|| instance.clone());
+    assert!(grown["links"]["custom"][0]["fieldOfALaterVersion"].is_object(), "{grown}");
+    assert_eq!(json!(serde_json::from_value::<Instance>(grown).unwrap()), instance);
+
+    for kind in kind::ALL {
+        let mut delivery = sample_delivery(kind);
+        (delivery.progress, delivery.late_seconds, delivery.suppressed) = (Some(json!(1)), Some(400), 2);
+        let grown = more(&|| json!(delivery));
+        let sections = grown["event"]["data"].as_object().unwrap();
+        let objects: Vec<&Value> = sections.values().filter(|section| section.is_object()).collect();
+        assert!(
+            objects
+                .iter()
+                .all(|section| section.get("fieldOfALaterVersion").is_some() || section.get("deep").is_some())
+        );
+        // Each section by itself takes it: not one comes to `other`.
+        let mut read: Delivery = serde_json::from_value(grown.clone()).unwrap();
+        let mut lenient = Delivery::from_json(grown).unwrap();
+        for one in [&mut read, &mut lenient] {
+            assert!(one.event.data.other.remove("fieldOfALaterVersion").is_some(), "{kind}");
+            assert_eq!(*one, delivery);
+        }
+    }
+
+    let emitted = more(&|| json!({ "id": "e-1", "duplicate": true }));
+    assert!(serde_json::from_value::<Emitted>(emitted).unwrap().duplicate);
+    let reply = more(&|| json!({ "status": 200, "body": [] }));
+    assert_eq!(serde_json::from_value::<QlikReply>(reply).unwrap().status, 200);
 }

@@ -9,6 +9,8 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(super) use run::add_unknown;
 use serde_json::Value;
 
 use super::{fake, manifest_of, schema};
@@ -16,6 +18,7 @@ use crate::{Manifest, Plugin, panics};
 
 /// What [`examine`] found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Report {
     /// What breaks a rule.
     pub faults: Vec<String>,

@@ -66,6 +66,7 @@ fn life(mut run: Run<'_>) -> Result<(), Lost> {
 impl<'a> Run<'a> {
     fn start<P: Plugin>(manifest: &'a Manifest, settings: &Value, report: &'a mut Report) -> Result<Self, Lost> {
         let fake = FakeHost::new(&manifest.name).manual_time();
+        fake.of(manifest.clone());
         #[cfg(feature = "runtime")]
         let host = fake.handle(P::RUNTIME);
         #[cfg(not(feature = "runtime"))]
@@ -192,6 +193,7 @@ impl<'a> Run<'a> {
             return Err(Lost);
         }
         let Self { fake, plugin, report, .. } = this;
+        report.faults.extend(fake.denied());
         // The last handle: the plugin is dropped, on its thread.
         let dropped = Arc::new(Mutex::new(vec![None]));
         let slot = dropped.clone();
@@ -344,7 +346,7 @@ fn sample(kind: &str, purpose: &str) -> Case {
 }
 
 /// Puts a field of a later version into every object.
-fn add_unknown(value: &mut Value) {
+pub(in crate::testing) fn add_unknown(value: &mut Value) {
     // Maps from names of users' own, or of reasons: their values are of one type.
     const MAPS: [&str; 3] = ["customProperties", "dropped", "rejected"];
     match value {

@@ -59,6 +59,7 @@ const THREAD_REMAINS: Fault = 22;
 const DROP_BLOCKS: Fault = 23;
 const BLOCKS: Fault = 24;
 const IMPORT_PANICS: Fault = 25;
+const EMITS_UNNAMED: Fault = 27;
 /// Not faults, but hard: a background task by the hour, deliveries that sleep.
 const BUSY: Fault = 26;
 
@@ -156,6 +157,8 @@ impl<const FAULT: u8> Plugin for Bad<FAULT> {
                 }
                 reply?;
             }
+            // Whatever becomes of it: the kit has seen it.
+            EMITS_UNNAMED => drop(self.host.emit("bad.told", json!({})).await),
             BLOCKS if event.kind == kind::NODE_SILENT => std::thread::sleep(Duration::from_secs(3)),
             BUSY => {
                 self.host.sleep(Duration::from_millis(700)).await;
@@ -252,6 +255,7 @@ fn faults_of_manifest_and_start() {
 
 #[test]
 fn faults_of_deliveries() {
+    assert!(fault::<EMITS_UNNAMED>().contains("does not say that it emits `bad.told`"));
     let panic = fault::<PANICS_WITHOUT_TASK>();
     assert!(panic.contains("`reload-task.failed` without any facts panicked: a task event has a task"), "{panic}");
     let panic = fault::<PANICS_ON_UNKNOWN_KIND>();
