@@ -2,7 +2,7 @@
 
 use super::*;
 
-const SPOILED: &str = r#"{ "task": 7 }"#;
+const SPOILED: &str = "{ \"task\": ";
 
 fn seqs(events: &[Waiting]) -> Vec<i64> {
     events.iter().map(|event| event.seq).collect()
