@@ -65,10 +65,10 @@ pub async fn run(
             Ok(None) => {}
             Ok(Some(jump)) => {
                 doubt.jumped(jump, Instant::now());
-                tracing::warn!(seconds = jump / 1000, "the wall clock has jumped; waiting times are adjusted");
+                tracing::warn!(seconds = jump / 1000, "the wall clock has jumped; waits keep their length");
             }
             Err(StoreError::Closed) => return,
-            Err(error) => tracing::error!(%error, "waiting times cannot be adjusted to a jump of the wall clock"),
+            Err(error) => tracing::error!(%error, "a jump of the wall clock cannot be kept for the next start"),
         }
         ticks = ticks.wrapping_add(1);
         if !ticks.is_multiple_of(ROUND_TICKS) {

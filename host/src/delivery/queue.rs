@@ -14,7 +14,7 @@ use super::backoff::next_attempt;
 use super::queues::{Queues, Straight};
 use crate::plugins::{Condition, Instance};
 use crate::stop::stopping;
-use crate::store::{Claimed, Released, Settled, Settlement, Store, StoreError, now_ms, rfc3339, waiting_ms};
+use crate::store::{Claimed, Released, Settled, Settlement, Store, StoreError, now_ms, rfc3339, waiting_ms, wall_ms};
 
 /// An event older than this is told as late.
 const LATE_MS: i64 = 5 * 60 * 1000;
@@ -46,7 +46,7 @@ struct Ahead {
     claimed: VecDeque<Waiting>,
     /// There may be more to claim.
     more: bool,
-    /// When the next one is due, ms since 1970.
+    /// When the next one is due, ms since 1970 by [`waiting_ms`].
     due: Option<i64>,
 }
 
@@ -203,7 +203,7 @@ impl Queue {
                 Delivery {
                     delivery_id: self.store.delivery_id(claimed.id),
                     attempt: claimed.attempt,
-                    first_attempt_at: rfc3339(claimed.first_attempt),
+                    first_attempt_at: rfc3339(wall_ms(claimed.first_attempt)),
                     late_seconds: (late > LATE_MS).then_some((late / 1000).unsigned_abs()),
                     suppressed: claimed.suppressed,
                     progress: claimed.progress.clone(),
@@ -299,7 +299,7 @@ impl Queue {
                     delivery = id,
                     event = claimed.event.id,
                     attempt = claimed.attempt,
-                    next = rfc3339(due),
+                    next = rfc3339(wall_ms(due)),
                     error = message,
                     "not delivered yet: {}",
                     claimed.event.kind

@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::writer::Apply;
-use super::{Store, StoreError, clock, now_ms, rfc3339, settle, waiting_ms};
+use super::{Store, StoreError, rfc3339, settle, waiting_ms};
 
 /// State of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +64,7 @@ pub struct Claimed {
     pub token: i64,
     /// 1 for the first attempt.
     pub attempt: u32,
-    /// When the first attempt began, ms since 1970.
+    /// When the first attempt began, ms since 1970 by [`waiting_ms`].
     pub first_attempt: i64,
     /// Earlier events of its throttle key that it stands for as well.
     pub suppressed: u64,
@@ -152,26 +151,6 @@ impl Store {
                 })
             })
             .await
-    }
-
-    /// Looks whether the wall clock has jumped. If so, moves the times of open deliveries, throttles, notices and values of plugins with it,
-    /// so that waits keep their length; how far, in ms.
-    pub async fn follow_clock(&self) -> Result<Option<i64>, StoreError> {
-        let Some((by, anchor)) = clock::jump() else { return Ok(None) };
-        self.move_waits(by, Some(anchor)).await?;
-        Ok(Some(by))
-    }
-
-    /// As if the clock had jumped.
-    #[cfg(test)]
-    pub(super) async fn rebase(&self, by_ms: i64) -> Result<(), StoreError> {
-        self.move_waits(by_ms, None).await
-    }
-
-    pub(super) async fn move_waits(&self, by_ms: i64, anchor: Option<clock::Anchor>) -> Result<(), StoreError> {
-        // Whatever is written before the commit is in the old time, and whatever comes after it in the new one.
-        let rebase: Apply<_, ()> = |(by, _), connection| Box::pin(rebase(*by, connection));
-        self.inner.writer.run_last((by_ms, anchor), rebase, |(_, anchor)| anchor.map_or((), clock::adopt)).await
     }
 
     /// When the next delivery of an instance is due, ms since 1970. With `ordered`, those held back by an older open one
@@ -307,39 +286,6 @@ async fn run_claim(claim: &Claim, connection: &mut SqliteConnection) -> sqlx::Re
         });
     }
     Ok(claimed)
-}
-
-async fn rebase(by: i64, connection: &mut SqliteConnection) -> sqlx::Result<()> {
-    for sql in [
-        // Those that are parked die by the time of their last change, those that wait by the time when they were made.
-        "UPDATE deliveries SET due = due + ?1, lease_until = lease_until + ?1, first_attempt = first_attempt + ?1,
-                created = created + ?1, updated = CASE state WHEN 5 THEN updated + ?1 ELSE updated END
-         WHERE state IN (0, 1, 5)",
-        "UPDATE events SET due = due + ?1, since = since + ?1 WHERE state = 0 AND due IS NOT NULL",
-        "UPDATE throttles SET at = at + ?1",
-        "UPDATE dead_notices SET at = at + ?1",
-        "UPDATE storage SET expires = expires + ?1 WHERE expires IS NOT NULL",
-    ] {
-        sqlx::query(sql).bind(by).execute(&mut *connection).await?;
-    }
-    Ok(())
-}
-
-/// At a start: if the last event was heard in what is the future now, the clock was set back meanwhile, by so much at
-/// least; waits follow. A clock that was set ahead cannot be told from time that has passed.
-pub(super) async fn follow_clock(connection: &mut SqliteConnection) -> sqlx::Result<()> {
-    let last: Option<i64> = sqlx::query_scalar("SELECT received FROM events ORDER BY seq DESC LIMIT 1")
-        .fetch_optional(&mut *connection)
-        .await?;
-    let by = now_ms() - last.unwrap_or_default();
-    if by < -60_000 {
-        tracing::warn!(
-            seconds = by / 1000,
-            "the wall clock was set back since the last start; waiting times are adjusted"
-        );
-        rebase(by, connection).await?;
-    }
-    Ok(())
 }
 
 /// Frees the leases of an earlier process.

@@ -8,7 +8,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool};
 
 use super::deliveries::{event_of, event_with};
 use super::disk::is_interrupt;
-use super::{State, Store, StoreError, rfc3339};
+use super::{State, Store, StoreError, rfc3339, wall_ms};
 
 /// A query may take so long.
 pub(super) const LIMIT: Duration = if cfg!(test) { Duration::from_secs(2) } else { Duration::from_secs(10) };
@@ -38,6 +38,11 @@ async fn begin(connection: &mut SqliteConnection) -> sqlx::Result<()> {
 
 pub(super) fn failed(error: sqlx::Error) -> StoreError {
     if is_interrupt(&error) { StoreError::TooSlow } else { error.into() }
+}
+
+/// A time of waits for people.
+fn shown(waiting: i64) -> String {
+    rfc3339(wall_ms(waiting))
 }
 
 /// The query of a page of events. Those of a task are found by an index, except the few that wait for enrichment.
@@ -231,13 +236,13 @@ impl Store {
                     instance: row.try_get("instance")?,
                     state,
                     attempt: row.try_get("attempt")?,
-                    first_attempt_at: row.try_get::<Option<i64>, _>("first_attempt")?.map(rfc3339),
-                    due: waits.then(|| row.try_get("due").map(rfc3339)).transpose()?,
+                    first_attempt_at: row.try_get::<Option<i64>, _>("first_attempt")?.map(shown),
+                    due: waits.then(|| row.try_get("due").map(shown)).transpose()?,
                     suppressed: row.try_get("suppressed")?,
                     unknown: row.try_get("unknown")?,
                     error: row.try_get("error")?,
-                    created_at: rfc3339(row.try_get("created")?),
-                    updated_at: rfc3339(row.try_get("updated")?),
+                    created_at: shown(row.try_get("created")?),
+                    updated_at: shown(row.try_get("updated")?),
                 })
             })
             .collect()

@@ -40,7 +40,7 @@ use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, Sq
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
 pub use accept::{Accepted, NewEvent};
-pub use clock::waiting_ms;
+pub use clock::{waiting_ms, wall_ms};
 pub use deliveries::{Claimed, State};
 pub use history::{DeliveryFilter, DeliveryRow, EventFilter, EventRow, QueueDepth};
 pub use retention::{Limits, Place, Removed};
@@ -158,7 +158,7 @@ impl Store {
         let id = numbers::store_id(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
         let next_event = numbers::next_event(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
         numbers::advance_deliveries(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
-        deliveries::follow_clock(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
+        clock::resume(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
         deliveries::free_leases(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
         storage::prepare(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
         let read_only = plain.read_only(true);

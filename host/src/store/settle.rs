@@ -28,7 +28,7 @@ pub struct Settled {
 pub enum Settlement {
     /// The other side has it.
     Delivered,
-    /// Again, not before `due` (ms since 1970).
+    /// Again, not before `due` (ms since 1970 by [`waiting_ms`]).
     Retry {
         /// Not before.
         due: i64,

@@ -222,7 +222,7 @@ async fn an_ordered_queue_waits_for_the_older_one_of_the_same_key() {
     fixture.settle(&first[0], Settlement::Retry { due: later, error: "busy".to_owned(), progress: None }).await;
     assert!(fixture.store.claim("x", 10, true, 60_000).await.unwrap().is_empty(), "a retry does not let it pass");
     assert_eq!(fixture.store.next_due("x", true).await.unwrap(), Some(later));
-    fixture.store.rebase(-600_001).await.unwrap();
+    fixture.store.pass(600_001).await;
     let again = fixture.store.claim("x", 10, true, 60_000).await.unwrap().remove(0);
     assert_eq!(again.id, first[0].id);
     fixture.settle(&again, dead("no")).await;
@@ -240,7 +240,7 @@ async fn a_throttle_suppresses_and_the_next_message_says_how_many() {
     assert!(!fixture.routed(vec![throttled("x", "other")]).await[0].suppressed);
     let fixture = fixture.reopen().await;
     assert!(fixture.routed(vec![throttled("x", "k")]).await[0].suppressed, "the state is in the store");
-    fixture.store.rebase(-60_001).await.unwrap();
+    fixture.store.pass(60_001).await;
     assert!(!fixture.routed(vec![throttled("x", "k")]).await[0].suppressed);
     let claimed = fixture.store.claim("x", 10, false, 60_000).await.unwrap();
     assert_eq!(claimed.iter().map(|one| one.suppressed).collect::<Vec<_>>(), [0, 0, 4]);
@@ -276,7 +276,7 @@ async fn a_death_is_told_once_in_fifteen_minutes_and_a_dead_notice_raises_nothin
     assert_eq!(notices[0].event.kind, kind::DELIVERY_DEAD);
     assert_eq!(notices[0].event.summary(), "Delivery dead: 1 delivery to `x` given up; the last: refused");
     assert!(!fixture.store.tend().await.unwrap().noticed, "not before its time");
-    fixture.store.rebase(-15 * 60_000).await.unwrap();
+    fixture.store.pass(15 * 60_000).await;
     assert!(fixture.store.tend().await.unwrap().noticed, "what was not said is said later");
     let notices = fixture.store.accepted_events(notices[0].seq, 10).await.unwrap();
     assert_eq!(notices[0].event.data.dead.as_ref().unwrap().count, Some(2));

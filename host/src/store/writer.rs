@@ -31,11 +31,9 @@ pub(super) struct Writer {
     closing: tokio::sync::watch::Sender<bool>,
 }
 
-pub(super) type Apply<I, O> = for<'a> fn(&'a I, &'a mut SqliteConnection) -> BoxFuture<'a, sqlx::Result<O>>;
+type Apply<I, O> = for<'a> fn(&'a I, &'a mut SqliteConnection) -> BoxFuture<'a, sqlx::Result<O>>;
 
 trait Operation: Send {
-    /// Whether it is run after all others of its group.
-    fn is_last(&self) -> bool;
     fn apply<'a>(&'a mut self, connection: &'a mut SqliteConnection) -> BoxFuture<'a, sqlx::Result<()>>;
     fn answer(self: Box<Self>, result: Result<(), sqlx::Error>);
 }
@@ -43,17 +41,11 @@ trait Operation: Send {
 struct Pending<I, O> {
     input: I,
     apply: Apply<I, O>,
-    /// For one that is run last: what is done once it is committed, before anything else is run.
-    then: Option<fn(&I)>,
     output: Option<O>,
     reply: oneshot::Sender<sqlx::Result<O>>,
 }
 
 impl<I: Send + Sync, O: Send> Operation for Pending<I, O> {
-    fn is_last(&self) -> bool {
-        self.then.is_some()
-    }
-
     fn apply<'a>(&'a mut self, connection: &'a mut SqliteConnection) -> BoxFuture<'a, sqlx::Result<()>> {
         Box::pin(async move {
             self.output = Some((self.apply)(&self.input, connection).await?);
@@ -62,9 +54,6 @@ impl<I: Send + Sync, O: Send> Operation for Pending<I, O> {
     }
 
     fn answer(self: Box<Self>, result: sqlx::Result<()>) {
-        if let (Ok(()), Some(then)) = (&result, self.then) {
-            then(&self.input);
-        }
         let result = match (result, self.output) {
             (Ok(()), Some(output)) => Ok(output),
             (Err(error), _) => Err(error),
@@ -97,25 +86,8 @@ impl Writer {
         I: Send + Sync + 'static,
         O: Send + 'static,
     {
-        self.enqueue(input, apply, None).await
-    }
-
-    /// Runs an operation as the last of its group; `then` comes between its commit and the next group.
-    pub(super) async fn run_last<I, O>(&self, input: I, apply: Apply<I, O>, then: fn(&I)) -> Result<O, StoreError>
-    where
-        I: Send + Sync + 'static,
-        O: Send + 'static,
-    {
-        self.enqueue(input, apply, Some(then)).await
-    }
-
-    async fn enqueue<I, O>(&self, input: I, apply: Apply<I, O>, then: Option<fn(&I)>) -> Result<O, StoreError>
-    where
-        I: Send + Sync + 'static,
-        O: Send + 'static,
-    {
         let (reply, answer) = oneshot::channel();
-        let operation = Box::new(Pending { input, apply, then, output: None, reply });
+        let operation = Box::new(Pending { input, apply, output: None, reply });
         self.queue.send(operation).await.map_err(|_| StoreError::Closed)?;
         Ok(answer.await.map_err(|_| StoreError::Closed)??)
     }
@@ -151,7 +123,6 @@ impl Loop {
                     }
                 }
             }
-            group.sort_by_key(|operation| operation.is_last());
             if !self.commit(&mut group).await {
                 break;
             }

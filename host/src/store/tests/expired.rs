@@ -10,7 +10,7 @@ async fn what_nobody_takes_dies_when_it_is_older_than_events_are_kept_and_that_i
     let store = &fixture.store;
     fixture.routed(vec![to("x"), to("running")]).await;
     let claimed = store.claim("running", 1, false, DAY_MS).await.unwrap().remove(0);
-    store.rebase(-DAY_MS).await.unwrap();
+    store.pass(DAY_MS).await;
     fixture.routed(vec![to("x")]).await;
     assert_eq!(store.expire(DAY_MS + 60_000).await.unwrap().0, 0, "not yet");
     let (count, released) = store.expire(DAY_MS).await.unwrap();
@@ -32,7 +32,7 @@ async fn what_nobody_takes_dies_when_it_is_older_than_events_are_kept_and_that_i
 async fn many_die_in_small_steps() {
     let fixture = Fixture::new().await;
     fixture.routed((0..300).map(|_| to("x")).collect()).await;
-    fixture.store.rebase(-DAY_MS).await.unwrap();
+    fixture.store.pass(DAY_MS).await;
     let mut steps = Vec::new();
     while let (count @ 1.., _) = fixture.store.expire(DAY_MS).await.unwrap() {
         steps.push(count);

@@ -25,7 +25,7 @@ async fn an_event_that_is_put_off_is_read_again_when_it_is_due() {
     assert!(store.due_events(&accepted[1..2], 10).await.unwrap().is_empty(), "it is in memory");
     // Over a restart, and over a jump of the clock.
     let fixture = fixture.reopen().await;
-    fixture.store.rebase(-60_001).await.unwrap();
+    fixture.store.pass(60_001).await;
     let due = fixture.store.due_events(&[], 10).await.unwrap();
     assert_eq!(seqs(&due), [accepted[1], accepted[0]], "the longest due first");
     assert_eq!(due[1].since, Some(now - 61_001), "what it has waited stays the same");
