@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::event::{Data, Event};
+use crate::event::Event;
 use crate::services::{HttpError, ServiceError, StatusError};
 
 /// One event on its way to one instance.
@@ -41,14 +41,6 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl Delivery {
-    /// Reads a delivery from JSON. Facts of another form than this version knows are no error: see [`Data::from_json`].
-    pub fn from_json(mut delivery: Value) -> Result<Self, String> {
-        let facts = delivery.pointer_mut("/event/data").map(|data| std::mem::replace(data, Value::Object(Map::new())));
-        let mut read = Self::deserialize(&delivery).map_err(|error| error.to_string())?;
-        read.event.data = facts.map(Data::from_json).unwrap_or_default();
-        Ok(read)
-    }
-
     /// What a reader should know beyond the event: that it is late, how many like it were suppressed, which facts are
     /// missing. Empty when there is nothing to say.
     pub fn note(&self) -> String {
@@ -145,8 +137,13 @@ impl From<StatusError> for DeliveryError {
 }
 
 impl From<ServiceError> for DeliveryError {
+    /// What this host will never do, or never with this input, is a reject. All else is retried: what the config denies, the
+    /// admin may allow.
     fn from(error: ServiceError) -> Self {
-        Self::retry(error.to_string())
+        match error {
+            ServiceError::Invalid(_) | ServiceError::Unsupported(_) => Self::reject(error.to_string()),
+            _ => Self::retry(error.to_string()),
+        }
     }
 }
 
@@ -215,17 +212,33 @@ mod tests {
     }
 
     #[test]
+    fn what_a_service_will_never_do_is_a_reject() {
+        let rejects = |error| matches!(DeliveryError::from(error), DeliveryError::Reject { .. });
+        let text = || "because".to_owned();
+        assert!(rejects(ServiceError::Invalid(text())) && rejects(ServiceError::Unsupported(text())));
+        for error in [ServiceError::Denied(text()), ServiceError::Unavailable(text()), ServiceError::Quota(text())] {
+            assert!(!rejects(error));
+        }
+        assert!(!rejects(ServiceError::Failed(text())) && !rejects(ServiceError::Stopped));
+    }
+
+    #[test]
     fn a_delivery_is_read_whatever_its_facts_look_like() {
         let json = |data: Value| {
             serde_json::json!({ "deliveryId": "d", "attempt": 1, "firstAttemptAt": "", "event": { "id": "e-1",
                 "kind": "reload-task.failed", "time": "", "receivedAt": "", "source": "udp", "data": data } })
         };
         let strange = serde_json::json!({ "task": "Sales", "node": "sense1" });
-        let delivery = Delivery::from_json(json(strange.clone())).unwrap();
+        let delivery: Delivery = serde_json::from_value(json(strange.clone())).unwrap();
         assert_eq!((delivery.event.data.node.as_deref(), &delivery.event.data.task), (Some("sense1"), &None));
         assert_eq!(serde_json::to_value(&delivery).unwrap(), json(strange));
-        assert_eq!(Delivery::from_json(json(Value::from(1))).unwrap().event.data, Data::default());
-        assert!(Delivery::from_json(serde_json::json!({ "deliveryId": "d" })).unwrap_err().contains("attempt"));
+        assert_eq!(
+            serde_json::from_value::<Delivery>(json(Value::from(1))).unwrap().event.data,
+            crate::Data::default()
+        );
+        assert!(
+            serde_json::from_str::<Delivery>(r#"{ "deliveryId": "d" }"#).unwrap_err().to_string().contains("attempt")
+        );
     }
 
     #[test]

@@ -22,6 +22,6 @@ fi
 # The versions of Butler's own lock file, as far as the plugin needs them.
 for plugin in butler-plugin-*; do
   [ -f "$plugin/Cargo.lock" ] || cp ../../Cargo.lock "$plugin/Cargo.lock"
-  cargo metadata --manifest-path "$plugin/Cargo.toml" --format-version 1 --offline >/dev/null
+  cargo metadata --manifest-path "$plugin/Cargo.toml" --format-version 1 >/dev/null
 done
 sed -n 's/^version = /frozen-api is version /p' frozen-api/Cargo.toml | head -1

@@ -530,11 +530,11 @@ mod tests {
     #[test]
     fn what_was_found_out_counts_more_than_what_could_not_be_read() {
         let mut event = event("reload-task.failed", "t");
-        event.data.other = Data::from_json(serde_json::json!({ "task": "T", "app": "A", "moon": 1 })).other;
+        event.data.other = Data::from_json(&serde_json::json!({ "task": "T", "app": "A", "moon": 1 })).other;
         drop_doubles(&mut event.data);
         assert_eq!(event.data.other.keys().collect::<Vec<_>>(), ["app", "moon"]);
         let text = serde_json::to_string(&event.data).unwrap();
-        assert_eq!(Data::from_json(serde_json::from_str(&text).unwrap()).task, event.data.task, "{text}");
+        assert_eq!(serde_json::from_str::<Data>(&text).unwrap().task, event.data.task, "{text}");
     }
 
     #[tokio::test]

@@ -286,7 +286,7 @@ async fn emit(
     let mut data = call.data;
     shared.secrets.redact_json(&mut data);
     // A known fact of another form than ours is kept as it is: whoever emits it may know better.
-    let mut data = Data::from_json(data);
+    let mut data = Data::from_json(&data);
     let depth = chains.next(call.delivery.as_deref());
     chain::set_depth(&mut data, depth);
     let now = now_ms();

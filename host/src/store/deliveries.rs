@@ -198,7 +198,7 @@ impl Store {
 /// Makes an event of a row that has the columns of `events`.
 pub(super) fn event_of(row: &SqliteRow, store_id: &str) -> sqlx::Result<Event> {
     let data: String = row.try_get("data")?;
-    let data = data_of(&data).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    let data = serde_json::from_str(&data).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
     event_with(row, data, store_id)
 }
 
@@ -212,14 +212,6 @@ pub(super) fn event_with(row: &SqliteRow, data: Data, store_id: &str) -> sqlx::R
         source: row.try_get("source")?,
         data,
     })
-}
-
-/// Reads stored facts, whichever version wrote them: an event that cannot be read would be an alert that is lost.
-pub(super) fn data_of(text: &str) -> serde_json::Result<Data> {
-    match serde_json::from_str(text) {
-        Ok(data) => Ok(data),
-        Err(_) => serde_json::from_str(text).map(Data::from_json),
-    }
 }
 
 async fn run_claim(claim: &Claim, connection: &mut SqliteConnection) -> sqlx::Result<Vec<Claimed>> {

@@ -8,7 +8,6 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::accept;
-use super::deliveries::data_of;
 use super::rows::{chunks, values};
 use super::{NewEvent, Store, StoreError, waiting_ms};
 
@@ -325,7 +324,7 @@ async fn bury(
         return Ok(());
     }
     let data: String = row.try_get("data")?;
-    let data = data_of(&data).unwrap_or_default();
+    let data: Data = serde_json::from_str(&data).unwrap_or_default();
     let unsaid = last.map_or(0, |(_, unsaid)| unsaid);
     let task = data.task.map(|task| task.name);
     let about = LastDead { kind: Some(event_kind), task, error: Some(dead.error.clone()) };

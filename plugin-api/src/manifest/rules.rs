@@ -8,19 +8,24 @@ use crate::event::kind;
 
 const METHODS: [&str; 4] = ["GET", "POST", "PUT", "DELETE"];
 const OPERATIONS: [&str; 3] = ["check", "render", "import"];
+/// Names of parts of Butler, there or to come: in addresses of its API, in its config, among its kinds of events.
+const RESERVED: [&str; 24] = [
+    "api", "apps", "audit", "auth", "butler", "config", "deliveries", "engine", "events", "health", "host", "instances",
+    "logs", "metrics", "openapi", "plugins", "qlik", "reload", "rest", "schedules", "script-logs", "storage", "tasks", "ui",
+];
 const BATCHES: std::ops::RangeInclusive<u32> = 1..=1000;
 /// Seconds that a call of `deliver` may take.
 const DEADLINES: std::ops::RangeInclusive<u32> = 1..=3600;
 
 impl Manifest {
-    /// Why the host refuses the plugin: a number out of range, or a kind of event or a path of an endpoint that is not its
-    /// own to name.
+    /// Why the host refuses the plugin: a number out of range, or a name, a kind of event or a path of an endpoint that is
+    /// not its own to use.
     pub fn fault(&self) -> Option<String> {
         self.refusals().into_iter().next()
     }
 
     fn refusals(&self) -> Vec<String> {
-        let mut faults = Vec::new();
+        let mut faults: Vec<String> = name_fault(&self.name).into_iter().collect();
         if !BATCHES.contains(&self.batch.max) {
             faults.push(format!("its manifest asks for batches of {}, 1 to 1000 are possible", self.batch.max));
         }
@@ -80,12 +85,6 @@ impl Manifest {
     /// Everything in it that makes no sense, as sentences for the author.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = self.refusals();
-        if !is_name(&self.name) {
-            faults.push(format!(
-                "its name is `{}`: it must be lower-case letters and digits, with single `-` between",
-                self.name
-            ));
-        }
         if self.description.trim().is_empty() {
             faults.push("its manifest has no description: say in one line what the plugin does".to_owned());
         }
@@ -138,6 +137,16 @@ fn is_name(name: &str) -> bool {
     name.split('-').all(|part| !part.is_empty() && part.chars().all(sound))
 }
 
+/// Why a plugin cannot have this name.
+fn name_fault(name: &str) -> Option<String> {
+    if !is_name(name) {
+        return Some(format!("its name is `{name}`: it must be lower-case letters and digits, with single `-` between"));
+    }
+    let own_kind = |kind: &&str| kind.strip_prefix(name).is_some_and(|rest| rest.starts_with(['.', '-']));
+    (RESERVED.contains(&name) || kind::ALL.iter().any(own_kind))
+        .then(|| format!("its name `{name}` is that of a part of Butler: choose another"))
+}
+
 fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.strip_prefix('/').unwrap_or(path).split('/')
 }
@@ -179,6 +188,17 @@ mod tests {
         for path in ["/chat", "/v5/events", "/v5/chats", "/v5/{chat}", "/v5", "/v4", "/v6/chat", "/metrics", ""] {
             let fault = manifest().endpoint(Endpoint::new("GET", path, Scope::Kv, "")).fault().unwrap_or_default();
             assert!(fault.contains(&format!("`GET {path}` is out of place")), "{path}: {fault}");
+        }
+    }
+
+    #[test]
+    fn names_of_parts_of_butler_are_refused() {
+        for name in ["butler", "events", "reload", "node", "service", "reload-task", "user"] {
+            let fault = Manifest::new(name, "Posts alerts").fault().unwrap_or_default();
+            assert!(fault.contains(&format!("`{name}` is that of a part of Butler")), "{name}: {fault}");
+        }
+        for name in ["services", "licenses", "reloads", "mqtt"] {
+            assert_eq!(Manifest::new(name, "Posts alerts").fault(), None);
         }
     }
 

@@ -236,12 +236,9 @@ fn what_a_newer_host_adds_to_its_documents_is_read_over() {
                 .all(|section| section.get("fieldOfALaterVersion").is_some() || section.get("deep").is_some())
         );
         // Each section by itself takes it: not one comes to `other`.
-        let mut read: Delivery = serde_json::from_value(grown.clone()).unwrap();
-        let mut lenient = Delivery::from_json(grown).unwrap();
-        for one in [&mut read, &mut lenient] {
-            assert!(one.event.data.other.remove("fieldOfALaterVersion").is_some(), "{kind}");
-            assert_eq!(*one, delivery);
-        }
+        let mut read: Delivery = serde_json::from_value(grown).unwrap();
+        assert!(read.event.data.other.remove("fieldOfALaterVersion").is_some(), "{kind}");
+        assert_eq!(read, delivery);
     }
 
     let emitted = more(&|| json!({ "id": "e-1", "duplicate": true }));

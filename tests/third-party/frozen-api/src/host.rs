@@ -89,9 +89,9 @@ impl Links {
 pub struct Host {
     pub(crate) handle: HostHandle,
     pub(crate) instance: Arc<Instance>,
-    /// Whether the plugin's futures are polled inside its own runtime.
+    /// The runtime that the plugin's futures are polled inside, if it has one.
     #[cfg(feature = "runtime")]
-    pub(crate) runtime: bool,
+    pub(crate) runtime: Option<tokio::runtime::Handle>,
 }
 
 impl std::fmt::Debug for Host {
@@ -161,9 +161,7 @@ impl Host {
         let host = self.clone();
         self.handle.spawn(async move {
             if let Err(panic) = scoped.await {
-                // Said by this instance, not by the first one of the library.
-                let _scope = Scope::enter(&host);
-                tracing::error!("a background task panicked: {panic}");
+                host.in_scope(|| tracing::error!("a background task panicked: {panic}"));
             }
         });
         Abort(handle)
@@ -178,13 +176,27 @@ impl Host {
         }
     }
 
-    /// The runtime of the plugin: timers and sockets of tokio work within its reach.
+    /// Runs code as the instance's: its log records carry the instance's name. For threads of the plugin's own; all else,
+    /// tasks of [`Host::runtime`] and its `spawn_blocking` included, is known to be the instance's.
+    pub fn in_scope<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _scope = Scope::enter(self);
+        f()
+    }
+
+    /// The tokio runtime of this instance. It ends when the plugin has been dropped, and its tasks with it.
     ///
-    /// With [`Plugin::RUNTIME`](crate::Plugin::RUNTIME) set every future of the plugin that the host polls is polled
-    /// inside it as well, so `tokio::net::TcpStream::connect(..).await` simply works. Tasks spawned on the handle run on its own thread.
+    /// Every future of the plugin that the host polls is polled inside it, so `tokio::net::TcpStream::connect(..).await`
+    /// simply works. Tasks spawned on the handle run on its own thread.
+    ///
+    /// # Panics
+    ///
+    /// Without [`Plugin::RUNTIME`](crate::Plugin::RUNTIME).
     #[cfg(feature = "runtime")]
-    pub fn runtime(&self) -> &'static tokio::runtime::Handle {
-        crate::runtime::handle()
+    pub fn runtime(&self) -> &tokio::runtime::Handle {
+        let Some(runtime) = &self.runtime else {
+            panic!("this plugin has no runtime: set `const RUNTIME: bool = true;` in its `impl Plugin`");
+        };
+        runtime
     }
 }
 

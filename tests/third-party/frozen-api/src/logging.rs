@@ -1,7 +1,8 @@
 //! Forwards log records of the plugin (`tracing` and `log`) to the host.
 //!
 //! The globals of both crates exist once per library, so without this a plugin's records would vanish. Records carry the
-//! instance whose code runs; those of a plugin's own threads go to the instance that was made first.
+//! instance whose code runs; those of a plugin's own threads go to the instance that was made first, unless they say
+//! whose they are.
 
 use std::fmt::{Debug, Write};
 use std::sync::OnceLock;

@@ -27,6 +27,8 @@ use crate::host::{Host, Instance};
 use crate::manifest::Manifest;
 use crate::plugin::{OperationError, Plugin, StartError};
 use crate::request::{Request, Response};
+#[cfg(feature = "runtime")]
+use crate::runtime::Runtime;
 use crate::{API_VERSION, logging, panics};
 
 /// Names the plugin of a library; implemented by [`export!`](crate::export).
@@ -86,16 +88,32 @@ extern "C" fn create<E: Export>(instance: RString, settings: RString, host: Host
         handle,
         instance,
         #[cfg(feature = "runtime")]
-        runtime: E::Plugin::RUNTIME,
+        runtime: None,
     };
     logging::install(&host);
-    RResult::ROk(object::<E::Plugin>(host, settings.into()))
+    object::<E::Plugin>(host, settings.into()).map_err(RString::from).into()
 }
 
 /// An instance, not yet started.
-pub(crate) fn object<P: Plugin>(host: Host, settings: String) -> PluginBox {
-    let adapter = Adapter::<P>(Arc::new(State { host, settings, plugin: OnceLock::new() }));
-    PluginObject_TO::from_value(adapter, TD_Opaque)
+#[cfg_attr(not(feature = "runtime"), allow(unused_mut, clippy::unnecessary_wraps))]
+pub(crate) fn object<P: Plugin>(mut host: Host, settings: String) -> Result<PluginBox, String> {
+    #[cfg(feature = "runtime")]
+    let runtime = if P::RUNTIME {
+        let runtime = Runtime::start(&host)
+            .map_err(|error| format!("the system gives its runtime no thread or event queue: {error}"))?;
+        host.runtime = Some(runtime.handle().clone());
+        Some(runtime)
+    } else {
+        None
+    };
+    let state = State {
+        host,
+        settings,
+        plugin: OnceLock::new(),
+        #[cfg(feature = "runtime")]
+        _runtime: runtime,
+    };
+    Ok(PluginObject_TO::from_value(Adapter::<P>(Arc::new(state)), TD_Opaque))
 }
 
 fn to_json(value: &impl Serialize) -> RString {
@@ -109,14 +127,16 @@ struct State<P: Plugin> {
     host: Host,
     settings: String,
     plugin: OnceLock<P>,
+    /// Ends after the plugin.
+    #[cfg(feature = "runtime")]
+    _runtime: Option<Runtime>,
 }
 
 impl<P: Plugin> Drop for State<P> {
     fn drop(&mut self) {
         if let Some(plugin) = self.plugin.take() {
-            let _scope = Scope::enter(&self.host);
-            if let Err(panic) = panics::catch(move || drop(plugin)) {
-                tracing::error!("panicked while it was dropped: {panic}");
+            if let Err(panic) = guarded(&self.host, move || drop(plugin)) {
+                self.host.in_scope(|| tracing::error!("panicked while it was dropped: {panic}"));
             }
         }
     }
@@ -152,7 +172,7 @@ impl<P: Plugin> PluginObject for Adapter<P> {
         let count = Arc::new(OnceLock::new());
         let counted = count.clone();
         let deliver = async move {
-            let deliveries = read_deliveries(&deliveries)?;
+            let deliveries: Vec<Delivery> = serde_json::from_str(&deliveries).map_err(|error| error.to_string())?;
             let _ = counted.set(deliveries.len());
             let plugin = state.started().map_err(|error| error.to_string())?;
             let results = plugin.deliver_batch(&deliveries).await;
@@ -251,26 +271,16 @@ impl<P: Plugin> PluginObject for Adapter<P> {
                 plugin.stop().await;
             }
         };
-        let host = self.0.host.clone();
-        let scoped = Scoped::new(host.clone(), stop);
+        let state = self.0.clone();
+        let scoped = Scoped::new(state.host.clone(), stop);
         async move {
             if let Err(panic) = scoped.await {
-                let _scope = Scope::enter(&host);
-                tracing::error!("panicked in stop: {panic}");
+                state.host.in_scope(|| tracing::error!("panicked in stop: {panic}"));
             }
             RString::new()
         }
         .into_ffi()
     }
-}
-
-/// Reads deliveries; those of a newer host may have facts of another form than this version knows.
-fn read_deliveries(text: &str) -> Result<Vec<Delivery>, String> {
-    if let Ok(deliveries) = serde_json::from_str(text) {
-        return Ok(deliveries);
-    }
-    let deliveries: Vec<Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    deliveries.into_iter().map(Delivery::from_json).collect()
 }
 
 /// The endpoint document in a request's `options`: `{"route": …, "params": {…}, "query": {…}, "caller": …}`.
@@ -298,8 +308,8 @@ pub(crate) fn current_host() -> Option<Host> {
     CURRENT_HOST.try_with(|current| current.try_borrow().ok().and_then(|host| host.clone())).ok().flatten()
 }
 
-/// Says whose code runs on this thread, for good: in a test that is the instance under test.
-#[cfg(feature = "testing")]
+/// Says whose code runs on this thread, for good: that of the instance under test, or of the one whose runtime it is.
+#[cfg(any(feature = "testing", feature = "runtime"))]
 pub(crate) fn stay(host: &Host) {
     let previous = CURRENT_HOST.replace(Some(host.clone()));
     drop(previous);
@@ -335,13 +345,14 @@ impl<F: Future> Scoped<F> {
     pub(crate) fn new(host: Host, future: F) -> Self {
         Self { host, future: Some(Box::pin(future)) }
     }
+}
 
-    fn guarded<R>(host: &Host, f: impl FnOnce() -> R) -> Result<R, String> {
-        let _scope = Scope::enter(host);
-        #[cfg(feature = "runtime")]
-        let _runtime = host.runtime.then(|| crate::runtime::handle().enter());
-        panics::catch(f)
-    }
+/// Runs code of the plugin: within its scope, inside its runtime, and with its panics caught.
+fn guarded<R>(host: &Host, f: impl FnOnce() -> R) -> Result<R, String> {
+    let _scope = Scope::enter(host);
+    #[cfg(feature = "runtime")]
+    let _runtime = host.runtime.as_ref().map(tokio::runtime::Handle::enter);
+    panics::catch(f)
 }
 
 impl<F: Future> Future for Scoped<F> {
@@ -352,14 +363,14 @@ impl<F: Future> Future for Scoped<F> {
         let Some(future) = this.future.as_mut() else {
             return Poll::Ready(Err("polled after it had ended".to_owned()));
         };
-        let polled = Self::guarded(&this.host, || future.as_mut().poll(cx));
+        let polled = guarded(&this.host, || future.as_mut().poll(cx));
         let ready = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(value)) => Ok(value),
             Err(panic) => Err(panic),
         };
         let future = this.future.take();
-        match (ready, Self::guarded(&this.host, move || drop(future))) {
+        match (ready, guarded(&this.host, move || drop(future))) {
             (Ok(value), Ok(())) => Poll::Ready(Ok(value)),
             (Err(panic), _) | (Ok(_), Err(panic)) => Poll::Ready(Err(panic)),
         }
@@ -370,10 +381,9 @@ impl<F: Future> Drop for Scoped<F> {
     fn drop(&mut self) {
         let future = self.future.take();
         if future.is_some()
-            && let Err(panic) = Self::guarded(&self.host, move || drop(future))
+            && let Err(panic) = guarded(&self.host, move || drop(future))
         {
-            let _scope = Scope::enter(&self.host);
-            tracing::error!("panicked while a future was dropped: {panic}");
+            self.host.in_scope(|| tracing::error!("panicked while a future was dropped: {panic}"));
         }
     }
 }

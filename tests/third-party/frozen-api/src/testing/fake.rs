@@ -16,6 +16,8 @@ use crate::abi::{HostHandle, WireLogRecord, WireRequest, WireResponse};
 use crate::host::{Host, Instance, Links};
 use crate::manifest::Manifest;
 use crate::plugin::{Plugin, StartError};
+#[cfg(feature = "runtime")]
+use crate::runtime::Runtime;
 use crate::services::{HttpError, ServiceError};
 use crate::{logging, panics};
 
@@ -32,8 +34,9 @@ const END: Duration = Duration::from_secs(5);
 pub struct FakeHost {
     instance: Instance,
     pub(super) shared: Arc<Shared>,
-    /// Ends the thread with the last clone.
-    _end: Arc<EndOnDrop>,
+    /// Ends the threads with the last clone.
+    #[cfg_attr(not(feature = "runtime"), allow(dead_code, reason = "kept for its drop"))]
+    end: Arc<EndOnDrop>,
 }
 
 /// What the handles of plugins refer to.
@@ -69,11 +72,16 @@ pub(super) struct State {
 
 type Answer = Result<WireResponse, HttpError>;
 
-struct EndOnDrop(Stage);
+struct EndOnDrop {
+    stage: Stage,
+    /// That of the plugin under test, once it has needed one.
+    #[cfg(feature = "runtime")]
+    runtime: Mutex<Option<Runtime>>,
+}
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
-        self.0.quit();
+        self.stage.quit();
     }
 }
 
@@ -100,8 +108,12 @@ impl FakeHost {
             log_level: 5,
         };
         let shared = Arc::<Shared>::default();
-        let end = Arc::new(EndOnDrop(shared.stage.clone()));
-        Self { instance, shared, _end: end }
+        let end = EndOnDrop {
+            stage: shared.stage.clone(),
+            #[cfg(feature = "runtime")]
+            runtime: Mutex::default(),
+        };
+        Self { instance, shared, end: Arc::new(end) }
     }
 
     /// Sets the links of the config.
@@ -176,7 +188,7 @@ impl FakeHost {
 
     /// The handle that a plugin gets. Log records of this thread come to this fake host from now on.
     pub fn host(&self) -> Host {
-        let host = self.handle(false);
+        let host = self.handle();
         stay(&host);
         host
     }
@@ -187,15 +199,12 @@ impl FakeHost {
     pub async fn start<P: Plugin>(&self, settings: Value) -> Result<P, StartError> {
         let settings = serde_json::from_value(settings).map_err(|error| StartError::Config(error.to_string()))?;
         self.of(P::manifest());
-        #[cfg(feature = "runtime")]
-        let host = self.handle(P::RUNTIME);
-        #[cfg(not(feature = "runtime"))]
-        let host = self.handle(false);
+        let host = self.handle_of::<P>()?;
         stay(&host);
         #[cfg(feature = "runtime")]
-        if P::RUNTIME {
+        if let Some(runtime) = &host.runtime {
             // Not left again: the test calls the plugin's methods itself, on this thread.
-            std::mem::forget(crate::runtime::handle().enter());
+            std::mem::forget(runtime.enter());
         }
         let start = Scoped::new(host.clone(), P::start(settings, host));
         start.await.unwrap_or_else(|panic| Err(StartError::Panicked(panic)))
@@ -204,10 +213,7 @@ impl FakeHost {
     /// Starts a plugin and lets it do its own work ([`Plugin::run`]) in the background, until [`FakeHost::stop`].
     pub async fn run<P: Plugin>(&self, settings: Value) -> Result<Arc<P>, StartError> {
         let plugin = Arc::new(self.start::<P>(settings).await?);
-        #[cfg(feature = "runtime")]
-        let host = self.handle(P::RUNTIME);
-        #[cfg(not(feature = "runtime"))]
-        let host = self.handle(false);
+        let host = self.handle_of::<P>()?;
         let running = plugin.clone();
         let run = Scoped::new(host, async move { running.run().await });
         self.shared.stage.spawn(Box::pin(async move {
@@ -229,18 +235,32 @@ impl FakeHost {
     }
 
     /// A handle that leaves the log records of this thread alone.
-    pub(super) fn handle(&self, runtime: bool) -> Host {
+    pub(super) fn handle(&self) -> Host {
         prepare();
         let services: Arc<dyn HostServices> = Arc::new(Services(self.shared.clone()));
         let host = Host {
             handle: HostHandle::new(into_box(services)),
             instance: Arc::new(self.instance.clone()),
             #[cfg(feature = "runtime")]
-            runtime,
+            runtime: None,
         };
-        let _ = runtime;
         logging::install(&host);
         host
+    }
+
+    /// The same for a plugin that may have a runtime: that of this fake host, which ends with it.
+    #[cfg_attr(not(feature = "runtime"), allow(unused_mut, clippy::unnecessary_wraps))]
+    fn handle_of<P: Plugin>(&self) -> Result<Host, StartError> {
+        let mut host = self.handle();
+        #[cfg(feature = "runtime")]
+        if P::RUNTIME {
+            let mut runtime = self.end.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+            if runtime.is_none() {
+                *runtime = Some(Runtime::start(&host).map_err(|error| StartError::Unavailable(error.to_string()))?);
+            }
+            host.runtime = runtime.as_ref().map(|runtime| runtime.handle().clone());
+        }
+        Ok(host)
     }
 
     /// Lets time pass: sleeps that end by then wake up, values in the storage expire.
@@ -350,7 +370,7 @@ pub(super) fn prepare() {
             handle: HostHandle::new(into_box(services)),
             instance,
             #[cfg(feature = "runtime")]
-            runtime: false,
+            runtime: None,
         });
     });
 }

@@ -67,11 +67,13 @@ impl<'a> Run<'a> {
     fn start<P: Plugin>(manifest: &'a Manifest, settings: &Value, report: &'a mut Report) -> Result<Self, Lost> {
         let fake = FakeHost::new(&manifest.name).manual_time();
         fake.of(manifest.clone());
-        #[cfg(feature = "runtime")]
-        let host = fake.handle(P::RUNTIME);
-        #[cfg(not(feature = "runtime"))]
-        let host = fake.handle(false);
-        let plugin = PluginHandle::new(object::<P>(host, settings.to_string()));
+        let plugin = match object::<P>(fake.handle(), settings.to_string()) {
+            Ok(plugin) => PluginHandle::new(plugin),
+            Err(error) => {
+                report.fault(format!("it cannot be made: {error}"));
+                return Err(Lost);
+            }
+        };
         let mut run = Self { fake, plugin, manifest, report };
         let start = run.plugin.start();
         match run.call("`start`", START, start)? {
