@@ -177,7 +177,7 @@ impl Host {
     }
 
     /// Runs code as the instance's: its log records carry the instance's name. For threads of the plugin's own; all else,
-    /// tasks of [`Host::runtime`] and its `spawn_blocking` included, is known to be the instance's.
+    /// tasks of its runtime included, is known to be the instance's.
     pub fn in_scope<R>(&self, f: impl FnOnce() -> R) -> R {
         let _scope = Scope::enter(self);
         f()

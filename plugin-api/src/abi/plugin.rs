@@ -134,10 +134,9 @@ struct State<P: Plugin> {
 
 impl<P: Plugin> Drop for State<P> {
     fn drop(&mut self) {
-        if let Some(plugin) = self.plugin.take() {
-            if let Err(panic) = guarded(&self.host, move || drop(plugin)) {
-                self.host.in_scope(|| tracing::error!("panicked while it was dropped: {panic}"));
-            }
+        let plugin = self.plugin.take();
+        if let Err(panic) = guarded(&self.host, move || drop(plugin)) {
+            self.host.in_scope(|| tracing::error!("panicked while it was dropped: {panic}"));
         }
     }
 }

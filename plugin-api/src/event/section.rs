@@ -45,6 +45,7 @@ pub(super) fn read<T: Section>(json: &str) -> serde_json::Result<Option<T>> {
 }
 
 /// Writes a section, or `null`.
+#[allow(clippy::ref_option, reason = "the signature is serde's")]
 pub(super) fn serialize_optional<T: Section, S: Serializer>(
     section: &Option<T>,
     serializer: S,

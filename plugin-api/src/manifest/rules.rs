@@ -10,8 +10,30 @@ const METHODS: [&str; 4] = ["GET", "POST", "PUT", "DELETE"];
 const OPERATIONS: [&str; 3] = ["check", "render", "import"];
 /// Names of parts of Butler, there or to come: in addresses of its API, in its config, among its kinds of events.
 const RESERVED: [&str; 24] = [
-    "api", "apps", "audit", "auth", "butler", "config", "deliveries", "engine", "events", "health", "host", "instances",
-    "logs", "metrics", "openapi", "plugins", "qlik", "reload", "rest", "schedules", "script-logs", "storage", "tasks", "ui",
+    "api",
+    "apps",
+    "audit",
+    "auth",
+    "butler",
+    "config",
+    "deliveries",
+    "engine",
+    "events",
+    "health",
+    "host",
+    "instances",
+    "logs",
+    "metrics",
+    "openapi",
+    "plugins",
+    "qlik",
+    "reload",
+    "rest",
+    "schedules",
+    "script-logs",
+    "storage",
+    "tasks",
+    "ui",
 ];
 const BATCHES: std::ops::RangeInclusive<u32> = 1..=1000;
 /// Seconds that a call of `deliver` may take.
@@ -140,7 +162,9 @@ fn is_name(name: &str) -> bool {
 /// Why a plugin cannot have this name.
 fn name_fault(name: &str) -> Option<String> {
     if !is_name(name) {
-        return Some(format!("its name is `{name}`: it must be lower-case letters and digits, with single `-` between"));
+        return Some(format!(
+            "its name is `{name}`: it must be lower-case letters and digits, with single `-` between"
+        ));
     }
     let own_kind = |kind: &&str| kind.strip_prefix(name).is_some_and(|rest| rest.starts_with(['.', '-']));
     (RESERVED.contains(&name) || kind::ALL.iter().any(own_kind))

@@ -26,8 +26,10 @@ impl<const BLOCKS: bool> Plugin for Own<BLOCKS> {
             tracing::info!("the task of {} runs", kept.instance().name);
             let _ = stopped.await;
             tracing::info!("stopped");
-            while BLOCKS {
-                std::thread::park();
+            if BLOCKS {
+                loop {
+                    std::thread::park();
+                }
             }
             std::future::pending::<()>().await;
             drop(kept);
