@@ -1,7 +1,8 @@
 //! The host of Butler: hears of events of Qlik Sense, finds out the facts, and hands each event to the plugins that want it.
 //!
 //! ```text
-//! ingest -> pipeline (accept, enrich, route) -> delivery -> plugins     config, store, qlik: used by all of them
+//! ingest ----> pipeline (accept, enrich, route) -> delivery -> plugins  config, store, qlik: used by all of them
+//! reconcile -^
 //! rest, cli: drive the same services from outside                      daemon: the only place that wires
 //! ```
 
@@ -15,6 +16,7 @@ pub mod observe;
 pub mod pipeline;
 pub mod plugins;
 pub mod qlik;
+pub mod reconcile;
 pub mod rest;
 mod stop;
 pub mod store;

@@ -81,6 +81,42 @@ pub struct Qlik {
     /// Ports.
     #[serde(default)]
     pub ports: QlikPorts,
+    /// Asking for what UDP did not tell.
+    #[serde(default)]
+    pub reconcile: Reconcile,
+    /// Which failures of a task with retries are told, where Qlik Sense is asked for them.
+    #[serde(default)]
+    pub alert_on: AlertOn,
+}
+
+/// Qlik Sense is asked which tasks have ended, so that none goes unnoticed: not when a datagram is lost, not when Butler was
+/// down.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Reconcile {
+    /// Whether it is asked.
+    pub enabled: bool,
+    /// How often; what ended is looked at two minutes later at the earliest, since UDP and Qlik Sense's own records come first.
+    pub every: Span,
+    /// How far it is looked back after Butler was down.
+    pub look_back: Span,
+}
+
+impl Default for Reconcile {
+    fn default() -> Self {
+        Self { enabled: true, every: Span::minutes(1), look_back: Span::hours(24) }
+    }
+}
+
+/// Which failures of a task with retries are told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum AlertOn {
+    /// Of tasks that are enabled, when all retries are used.
+    #[default]
+    Final,
+    /// Every failed attempt, and those of disabled tasks.
+    Attempt,
 }
 
 /// Certificate files in PEM form, as the QMC exports them for platform independent use.

@@ -13,12 +13,16 @@ use crate::config::{Config, Loaded, PluginEntry, Secrets};
 use crate::current::Current;
 use crate::delivery::Queues;
 use crate::ingest::{self, UdpServer};
-use crate::observe::TaskStates;
+use crate::observe::{Roads, TaskStates};
 use crate::pipeline::{Enricher, EnricherParts, Router};
 use crate::plugins::{HttpClients, Instance, PluginMetrics, Shared};
 use crate::qlik::{Lookups, Repository};
+use crate::reconcile::{Reconciler, ReconcilerParts};
 use crate::rest;
-use crate::store::{Released, Store};
+use crate::store::{Released, Store, StoreError};
+
+/// Under this name the store keeps when nodes were heard of.
+pub(super) const NODES: &str = "nodes";
 
 /// All parts of a daemon. The sockets are bound; what arrives waits in them.
 pub(super) struct Parts {
@@ -26,6 +30,7 @@ pub(super) struct Parts {
     pub(super) setup: Setup,
     pub(super) instances: Vec<Arc<Instance>>,
     pub(super) enricher: Arc<Enricher>,
+    pub(super) reconciler: Option<Reconciler>,
     pub(super) udp: Option<Arc<ingest::Running>>,
     pub(super) server: rest::Serving,
     pub(super) rest_address: SocketAddr,
@@ -47,12 +52,15 @@ pub(super) struct Core {
     secrets: Arc<Current<Secrets>>,
     lookups: Option<Arc<Lookups>>,
     metrics: Arc<PluginMetrics>,
+    pub(super) roads: Arc<Roads>,
 }
 
 impl Core {
-    fn new(loaded: &Loaded, store: Store, lookups: Option<Arc<Lookups>>) -> Self {
-        Self {
+    async fn new(loaded: &Loaded, store: Store, lookups: Option<Arc<Lookups>>) -> Result<Self, StoreError> {
+        let roads = Arc::new(Roads::read(&store.kept(NODES).await?.unwrap_or_default()));
+        Ok(Self {
             store,
+            roads,
             accepted: Arc::default(),
             queues: Queues::default(),
             config: Arc::new(Current::new(loaded.config.clone())),
@@ -61,7 +69,7 @@ impl Core {
             secrets: Arc::new(Current::new(loaded.secrets.clone())),
             lookups,
             metrics: Arc::default(),
-        }
+        })
     }
 
     /// The instances of a config, not started.
@@ -119,7 +127,7 @@ impl Parts {
         let udp = config.udp.as_ref().map(UdpServer::bind).transpose().map_err(anyhow::Error::from)?;
         let server = rest::Server::bind(&config.rest).map_err(anyhow::Error::from)?;
 
-        let core = Core::new(&setup.loaded, store.clone(), lookups.clone());
+        let core = Core::new(&setup.loaded, store.clone(), lookups.clone()).await.map_err(anyhow::Error::from)?;
         let instances: Vec<Arc<Instance>> = core.instances(&setup).map(|(_, instance)| instance).collect();
         for instance in &instances {
             core.queues.add(instance.name());
@@ -136,6 +144,15 @@ impl Parts {
             queues: core.queues.clone(),
             tasks: tasks.clone(),
         });
+        let reconciler = lookups.clone().map(|lookups| {
+            Reconciler::new(ReconcilerParts {
+                lookups,
+                store: store.clone(),
+                accepted: core.accepted.clone(),
+                config: core.config.clone(),
+                roads: core.roads.clone(),
+            })
+        });
 
         let udp = udp.map(UdpServer::start).transpose().context("the thread that receives UDP cannot be started")?;
         let udp = udp.map(Arc::new);
@@ -150,6 +167,7 @@ impl Parts {
             udp: udp.clone(),
             lookups,
             tasks,
+            roads: core.roads.clone(),
             metrics: core.metrics.clone(),
             secrets: core.secrets.clone(),
             queues: core.queues.clone(),
@@ -157,7 +175,7 @@ impl Parts {
         });
         let server =
             server.with_routes(Arc::new(context), &run_file).map_err(|error| Failure::Config(error.to_string()))?;
-        Ok(Self { core, setup, instances, enricher, udp, server, rest_address, run_file, reloads })
+        Ok(Self { core, setup, instances, enricher, reconciler, udp, server, rest_address, run_file, reloads })
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::member::{Member, made_of};
 use super::running::Running;
 use super::{Failure, setup};
-use crate::config::Config;
+use crate::config::{Config, Qlik};
 use crate::stop::stopping;
 use crate::{observe, rest};
 
@@ -162,11 +162,20 @@ impl Running {
     }
 }
 
+/// The part of `qlik:` that makes the connection; the rest is used as it is at the time.
+fn connection(qlik: &Qlik) -> Value {
+    let mut qlik = json!(qlik);
+    if let Some(settings) = qlik.as_object_mut() {
+        settings.retain(|name, _| !matches!(name.as_str(), "reconcile" | "alertOn"));
+    }
+    qlik
+}
+
 /// Sections that are used at the start only, and differ from those that Butler was started with.
 fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let sections = |config: &Config| {
         [
-            ("qlik", json!(config.qlik)),
+            ("qlik", json!(config.qlik.as_ref().map(connection))),
             ("udp", json!(config.udp)),
             ("rest", json!(config.rest)),
             ("store.path", json!(config.store.path)),

@@ -67,7 +67,8 @@ pub(super) struct Running {
 impl Running {
     /// Starts everything.
     pub(super) fn start(parts: Parts) -> Self {
-        let Parts { core, setup, instances, enricher, udp, server, rest_address, run_file, reloads } = parts;
+        let Parts { core, setup, instances, enricher, reconciler, udp, server, rest_address, run_file, reloads } =
+            parts;
         let (stop_input, input_stopping) = watch::channel(false);
         let (stop_work, stopping) = watch::channel(false);
         let (refused, refusals) = mpsc::unbounded_channel();
@@ -83,12 +84,24 @@ impl Running {
             .collect();
         let mut work = JoinSet::new();
         work.spawn(enricher.run(stopping.clone()));
+        if let Some(reconciler) = reconciler {
+            work.spawn(reconciler.run(stopping.clone()));
+        }
         let released = {
             let core = core.clone();
             move |released: Released| core.released(&released)
         };
-        work.spawn(upkeep::run(store.clone(), core.config.clone(), core.queues.clone(), released, stopping));
-        let accepting = udp.clone().map(|udp| tokio::spawn(accept_datagrams(udp, store.clone(), accepted.clone())));
+        work.spawn(upkeep::run(
+            store.clone(),
+            core.config.clone(),
+            core.queues.clone(),
+            core.roads.clone(),
+            released,
+            stopping,
+        ));
+        let accepting = udp
+            .clone()
+            .map(|udp| tokio::spawn(accept_datagrams(udp, store.clone(), accepted.clone(), core.roads.clone())));
         let remount = server.remount();
         let serving = tokio::spawn(server.run(input_stopping));
         // Told beside the rest: whoever waits for a store in trouble hears no signal.

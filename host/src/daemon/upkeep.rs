@@ -6,9 +6,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::parts::NODES;
+
 use crate::config::Config;
 use crate::current::Current;
 use crate::delivery::Queues;
+use crate::observe::Roads;
 use crate::stop::stopping;
 use crate::store::{Limits, Place, Released, Store, StoreError, now_ms};
 
@@ -51,6 +54,7 @@ pub async fn run(
     store: Store,
     config: Arc<Current<Config>>,
     queues: Queues,
+    roads: Arc<Roads>,
     released: impl Fn(Released),
     mut stop: watch::Receiver<bool>,
 ) {
@@ -82,6 +86,11 @@ pub async fn run(
             Ok(tended) => released(tended),
             Err(StoreError::Closed) => return,
             Err(error) => tracing::error!(%error, "the store cannot be tended"),
+        }
+        if let Some(nodes) = roads.changed()
+            && let Err(error) = store.keep(NODES, &nodes).await
+        {
+            tracing::debug!(%error, "when nodes were heard of is not kept");
         }
         if ticks == ROUND_TICKS
             || ticks.is_multiple_of(ROUND_TICKS * RETENTION_ROUNDS)
@@ -191,7 +200,7 @@ mod tests {
                 stop.send_replace(true);
             }
         };
-        run(store, config, queues, released, stopping).await;
+        run(store, config, queues, Arc::default(), released, stopping).await;
         assert!(begun.elapsed() >= CHANCE, "the first round comes before");
         let state: i64 = sqlx::query_scalar("SELECT state FROM deliveries").fetch_one(&mut connection).await.unwrap();
         assert_eq!(state, 3);

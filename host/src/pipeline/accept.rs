@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, mpsc};
 
 use crate::ingest::{self, Datagram, Heard, LogLimiter, Running};
+use crate::observe::{Road, Roads};
 use crate::store::{Accepted, NewEvent, Store, StoreError};
 
 /// Datagrams in one commit: the more, the fewer pages are written for each.
@@ -12,12 +13,12 @@ const BATCH: usize = 2000;
 
 /// Parses what the socket received and stores it, until the socket is stopped and its buffer is empty. The next batch is
 /// parsed while one is stored.
-pub async fn accept_datagrams(udp: Arc<Running>, store: Store, accepted: Arc<Notify>) {
+pub async fn accept_datagrams(udp: Arc<Running>, store: Store, accepted: Arc<Notify>, roads: Arc<Roads>) {
     let (parsed, storing) = mpsc::channel(1);
-    tokio::join!(parse_all(&udp, parsed), store_all(&udp, &store, &accepted, storing));
+    tokio::join!(parse_all(&udp, &roads, parsed), store_all(&udp, &store, &accepted, storing));
 }
 
-async fn parse_all(udp: &Running, parsed: mpsc::Sender<Arc<[NewEvent]>>) {
+async fn parse_all(udp: &Running, roads: &Roads, parsed: mpsc::Sender<Arc<[NewEvent]>>) {
     let limiter = LogLimiter::default();
     while let Some(datagrams) = udp.next_batch(BATCH).await {
         let events: Arc<[NewEvent]> = datagrams.iter().filter_map(|datagram| parse(udp, &limiter, datagram)).collect();
@@ -25,6 +26,11 @@ async fn parse_all(udp: &Running, parsed: mpsc::Sender<Arc<[NewEvent]>>) {
             // In a flood of rubbish nothing else would ever wait here.
             tokio::task::yield_now().await;
             continue;
+        }
+        for event in events.iter() {
+            if let Some(node) = &event.data.node {
+                roads.heard(node, Road::Udp, event.received);
+            }
         }
         if let Err(refused) = parsed.send(events).await {
             return tell_rest(udp, refused.0.len()).await;

@@ -91,9 +91,13 @@ impl Lookups {
         let mut result = None;
         if is_task {
             let outcome = Outcome::of(outcome_text);
-            let execution_id = heard.execution.as_ref().and_then(|execution| execution.id.as_deref());
-            let (known, results) =
-                tokio::join!(self.by(until, self.heard_task(heard)), self.by(until, self.results(execution_id)));
+            let execution = heard.execution.as_ref();
+            let execution_id = execution.and_then(|execution| execution.id.as_deref());
+            let result_id = execution.and_then(|execution| execution.result_id.as_deref());
+            let (known, results) = tokio::join!(
+                self.by(until, self.heard_task(heard)),
+                self.by(until, self.results(execution_id, result_id))
+            );
             task = out.take("task", known);
             let found = match results {
                 Ok(results) => {

@@ -189,7 +189,7 @@ pub(super) fn result(json: &Value) -> Option<ResultFacts> {
 }
 
 /// A time of QRS as milliseconds of the Unix epoch. Without an offset it is UTC.
-pub(super) fn millis(time: &str) -> Option<i64> {
+pub fn millis(time: &str) -> Option<i64> {
     timestamp(time).map(Timestamp::as_millisecond)
 }
 

@@ -202,17 +202,26 @@ impl Lookups {
         outcome: Outcome,
         received_ms: i64,
     ) -> Result<Found, QlikError> {
-        let results = self.results(execution_id).await?;
+        let results = self.results(execution_id, None).await?;
         self.choose(execution_id, &results, task, outcome, received_ms).await
     }
 
-    /// The results of an execution, one per attempt.
-    pub(super) async fn results(&self, execution_id: Option<&str>) -> Result<Arc<[ResultFacts]>, QlikError> {
-        let Some(id) = execution_id.filter(|id| facts::is_guid(id)) else { return Ok(Arc::default()) };
+    /// The results of an execution, one per attempt; or the one of this id, if it is known.
+    pub(super) async fn results(
+        &self,
+        execution_id: Option<&str>,
+        result_id: Option<&str>,
+    ) -> Result<Arc<[ResultFacts]>, QlikError> {
+        let guid = |id: &&str| facts::is_guid(id);
+        let (id, filter) = match (result_id.filter(guid), execution_id.filter(guid)) {
+            (Some(id), _) => (id, format!("id eq {id}")),
+            (None, Some(id)) => (id, format!("executionID eq {id}")),
+            (None, None) => return Ok(Arc::default()),
+        };
         let asked = self
             .executions
             .once(id, async {
-                let list = self.repository.list("executionresult/full", &format!("executionID eq {id}")).await?;
+                let list = self.repository.list("executionresult/full", &filter).await?;
                 Ok(list.iter().filter_map(facts::result).collect())
             })
             .await;

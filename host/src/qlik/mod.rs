@@ -5,6 +5,7 @@
 //! finds out the facts of an event with as few calls as possible. Nothing here retries for long: that is the caller's,
 //! who knows how old the event is.
 
+mod ended;
 mod enrich;
 mod error;
 mod explain;
@@ -21,9 +22,10 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use ended::Ended;
 pub use enrich::Enriched;
 pub use error::{Cause, QlikError};
-pub use facts::{AppFacts, ResultFacts, TaskFacts, is_final, is_guid, status_text, task_subject};
+pub use facts::{AppFacts, ResultFacts, TaskFacts, is_final, is_guid, millis, status_text, task_subject};
 pub use gate::GateState;
 pub use lookups::{AppFound, Found, Lookups, Outcome};
 pub use repository::{Limits, Reply, Repository};

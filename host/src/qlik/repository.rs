@@ -6,8 +6,9 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use reqwest::header::HeaderValue;
+use reqwest::header::{DATE, HeaderValue};
 use reqwest::redirect;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::{QlikError, excerpt};
@@ -61,6 +62,8 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// The path that was asked for, below `/qrs/`.
     pub path: String,
+    /// The server's time when it answered, ms since 1970 UTC in whole seconds.
+    pub date_ms: Option<i64>,
 }
 
 /// An answer whose body is still coming.
@@ -123,19 +126,27 @@ impl Repository {
 
     /// `GET /qrs/<path>`: the answer, whatever its status. The query's values are encoded here.
     pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Reply, QlikError> {
+        self.get_at_most(self.limits.body, path, query).await
+    }
+
+    /// The same, if the body has at most `limit` bytes.
+    pub async fn get_at_most(&self, limit: usize, path: &str, query: &[(&str, &str)]) -> Result<Reply, QlikError> {
         let mut incoming = self.open(path, query).await?;
-        let too_large = || QlikError::TooLarge { path: path.to_owned(), limit: self.limits.body };
-        if incoming.response.content_length().is_some_and(|length| length > self.limits.body as u64) {
+        let too_large = || QlikError::TooLarge { path: path.to_owned(), limit };
+        if incoming.response.content_length().is_some_and(|length| length > limit as u64) {
             return Err(too_large());
         }
+        let date =
+            incoming.response.headers().get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
         let mut body = Vec::new();
         while let Some(chunk) = incoming.chunk().await? {
-            if body.len() + chunk.as_ref().len() > self.limits.body {
+            if body.len() + chunk.as_ref().len() > limit {
                 return Err(too_large());
             }
             body.extend_from_slice(chunk.as_ref());
         }
-        Ok(Reply { status: incoming.status, body, path: path.to_owned() })
+        let date_ms = date.and_then(|date| jiff::Timestamp::try_from(date).ok()).map(jiff::Timestamp::as_millisecond);
+        Ok(Reply { status: incoming.status, body, path: path.to_owned(), date_ms })
     }
 
     /// `GET /qrs/<path>`: the JSON of a successful answer.
@@ -233,6 +244,11 @@ impl Reply {
 
     /// The body as JSON.
     pub fn json(&self) -> Result<Value, QlikError> {
+        self.read()
+    }
+
+    /// The body as JSON of a form.
+    pub(super) fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, QlikError> {
         let body = self.body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&self.body);
         serde_json::from_slice(body).map_err(|_| self.not_json())
     }

@@ -70,6 +70,13 @@ fn own(page: &mut Exposition, context: &Context) {
             let help = "When Qlik Sense answered last, since 1970";
             page.single("butler_qlik_last_success_timestamp_seconds", Kind::Gauge, help, seconds(last));
         }
+        let (last, found) = context.roads.last_reconciled();
+        if let Some(last) = last {
+            let help = "When Qlik Sense was last asked for all that had ended, since 1970";
+            page.single("butler_reconcile_last_success_timestamp_seconds", Kind::Gauge, help, seconds(last));
+        }
+        let help = "Events that no other road had told";
+        page.single("butler_reconcile_found_total", Kind::Counter, help, found);
     }
 }
 

@@ -15,6 +15,7 @@ mod disk;
 mod history;
 mod joins;
 mod keys;
+mod known;
 mod migrations;
 mod numbers;
 mod retention;

@@ -3,9 +3,10 @@
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use ::butler::ingest::sample;
-use qlik_simulator::{Options, QlikSimulator};
+use qlik_simulator::{Options, QlikSimulator, Run, Status};
 use tempfile::TempDir;
 
 use crate::Butler;
@@ -51,9 +52,12 @@ impl Sense {
         self.folder.path()
     }
 
-    /// The section `qlik:` of a daemon that asks it; `more` is added, such as `verify: chain`.
+    /// The section `qlik:` of a daemon that asks it; `more` is added, such as `verify: chain`. Without `reconcile:` in it the
+    /// daemon asks only for the facts of what it has heard.
     pub fn section(&self, more: &str) -> String {
         let port = self.simulator.addr().port();
+        let quiet = if more.contains("reconcile:") { "" } else { "reconcile: { enabled: false }\n  " };
+        let more = format!("{quiet}{more}");
         format!(
             "qlik:\n  host: 127.0.0.1\n  user: LAB\\sa_repository\n  ports: {{ repository: {port} }}\n  certificates:\n    \
              client: certificates/client.pem\n    key: certificates/client_key.pem\n    ca: certificates/root.pem\n  {more}\n"
@@ -99,6 +103,17 @@ impl Sense {
             app_id: app.map(|app| app.id).unwrap_or_default(),
             ..fields()
         }
+    }
+
+    /// A task has come to an end in the site so long ago. The fields are those of the message about it.
+    ///
+    /// # Panics
+    /// When the site has no such task.
+    pub fn ended(&self, task: &str, status: Status, ago: Duration) -> Fields {
+        let fields = self.about(task);
+        let run = Run::new(status).ending_at(SystemTime::now() - ago);
+        self.simulator.site().run_task(task, &fields.execution_id, run).expect("the site has the task");
+        fields
     }
 
     /// A task fails in the site. The fields are those of the message about it.

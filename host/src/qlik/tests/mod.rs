@@ -1,6 +1,7 @@
 //! The client and the look-ups against a simulated QRS over real TLS.
 
 mod client;
+mod ended;
 mod lookups;
 mod script_logs;
 
@@ -32,6 +33,8 @@ async fn lab(options: Options) -> Lab {
         certificates: config::Certificates { client: files.client, key: files.client_key, ca: files.root },
         verify: config::Verify::Full,
         ports: config::QlikPorts { repository: simulator.addr().port(), ..config::QlikPorts::default() },
+        reconcile: config::Reconcile::default(),
+        alert_on: config::AlertOn::default(),
     };
     Lab { simulator, config, folder }
 }

@@ -1,9 +1,10 @@
-//! The API of this Butler: health, instances, events, deliveries.
+//! The API of this Butler: health, instances, events, deliveries, Sense nodes.
 
 mod deliveries;
 mod events;
 mod health;
 mod instances;
+mod nodes;
 mod query;
 mod reload;
 
@@ -11,4 +12,5 @@ pub(super) use deliveries::{deliveries, delivery, move_deliveries, retry};
 pub(super) use events::{event, events};
 pub(super) use health::{live, ready};
 pub(super) use instances::plugins;
+pub(super) use nodes::nodes;
 pub(super) use reload::reload;
