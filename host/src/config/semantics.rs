@@ -11,12 +11,17 @@ use serde_json::Value;
 use super::document::Document;
 use super::report::{Problem, join, unescape};
 use super::secrets::Resolved;
-use super::types::{Enrich, Grant, Qlik, Rest, Retry, Rule, ScriptLog, Store, TlsProfile, Token, Udp, Verify};
+use super::types::{
+    Enrich, Grant, Qlik, Reconcile, Rest, Retry, Rule, ScriptLog, Store, TlsProfile, Token, Udp, Verify,
+};
 use super::units::{Size, Span};
 use super::validate::Checks;
 
 /// Longest span of time: a hundred years. Beyond that, dates cannot be reckoned with.
 const LONGEST: Span = Span::days(36_500);
+/// Qlik Sense is not asked more often for what has ended, and not less far back than results may be late.
+const SHORTEST_ROUND: Span = Span::seconds(1);
+const SHORTEST_LOOK_BACK: Span = Span::minutes(10);
 /// Shortest time for a stop.
 const SHORTEST_STOP: Span = Span::seconds(1);
 /// No time at all.
@@ -100,6 +105,16 @@ impl<'a> Semantics<'a> {
         if qlik.host.contains(['/', ' ']) || (qlik.host.contains(':') && qlik.host.parse::<IpAddr>().is_err()) {
             let message = self.with_value("/qlik/host", "must be the name or address of a host alone", &qlik.host);
             self.suggest("/qlik/host", message, "leave out scheme, port and path; ports stand under `qlik.ports`");
+        }
+        if let Some(notifications) = &qlik.notifications {
+            let callback = &notifications.callback;
+            let sound = callback.parse::<url::Url>().ok().filter(|url| url.scheme() == "http" && url.has_host());
+            if sound.is_none_or(|url| url.path() != "/" || url.query().is_some()) {
+                let words =
+                    "must be how Qlik Sense reaches Butler's REST server, such as `http://butler.example.com:8080`";
+                let message = self.with_value("/qlik/notifications/callback", words, callback);
+                self.problem("/qlik/notifications/callback", message);
+            }
         }
         if qlik.verify == Verify::None {
             self.warn(
@@ -219,6 +234,10 @@ impl<'a> Semantics<'a> {
         if let Some(enrich) = self.section::<Enrich>("/enrich") {
             self.span("/enrich/giveUpAfter", enrich.give_up_after, NONE);
             self.span("/enrich/distributionLimit", enrich.distribution_limit, NONE);
+        }
+        if let Some(reconcile) = self.section::<Reconcile>("/qlik/reconcile") {
+            self.span("/qlik/reconcile/every", reconcile.every, SHORTEST_ROUND);
+            self.span("/qlik/reconcile/lookBack", reconcile.look_back, SHORTEST_LOOK_BACK);
         }
         if let Some(log) = self.section::<ScriptLog>("/scriptLog") {
             self.span("/scriptLog/keep", log.keep, NONE);

@@ -87,6 +87,17 @@ pub struct Qlik {
     /// Which failures of a task with retries are told, where Qlik Sense is asked for them.
     #[serde(default)]
     pub alert_on: AlertOn,
+    /// Lets Qlik Sense say at once that something has ended: a road that needs nothing on any node. Absent: off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notifications: Option<Notifications>,
+}
+
+/// Change notifications of Qlik Sense (QRS `notification`).
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Notifications {
+    /// How Qlik Sense reaches Butler's REST server: `http://butler.example.com:8080`.
+    pub callback: String,
 }
 
 /// Qlik Sense is asked which tasks have ended, so that none goes unnoticed: not when a datagram is lost, not when Butler was

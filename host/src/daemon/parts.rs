@@ -9,7 +9,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::reload::{self, Asked};
 use super::{Failure, Setup};
-use crate::config::{Config, Loaded, PluginEntry, Secrets};
+use crate::config::{Config, Loaded, PluginEntry, Rest, Secrets};
 use crate::current::Current;
 use crate::delivery::Queues;
 use crate::ingest::{self, UdpServer};
@@ -17,7 +17,7 @@ use crate::observe::{Roads, TaskStates};
 use crate::pipeline::{Enricher, EnricherParts, Router};
 use crate::plugins::{HttpClients, Instance, PluginMetrics, Shared};
 use crate::qlik::{Lookups, Repository};
-use crate::reconcile::{Reconciler, ReconcilerParts};
+use crate::reconcile::{Notifications, Reconciler, ReconcilerParts};
 use crate::rest;
 use crate::store::{Released, Store, StoreError};
 
@@ -30,7 +30,8 @@ pub(super) struct Parts {
     pub(super) setup: Setup,
     pub(super) instances: Vec<Arc<Instance>>,
     pub(super) enricher: Arc<Enricher>,
-    pub(super) reconciler: Option<Reconciler>,
+    pub(super) reconciler: Option<Arc<Reconciler>>,
+    pub(super) notifications: Option<Notifications>,
     pub(super) udp: Option<Arc<ingest::Running>>,
     pub(super) server: rest::Serving,
     pub(super) rest_address: SocketAddr,
@@ -125,7 +126,7 @@ impl Parts {
         let lookups = lookups(config).map_err(anyhow::Error::from)?;
         let store = Store::open(&config.store.path).await.map_err(anyhow::Error::from)?;
         let udp = config.udp.as_ref().map(UdpServer::bind).transpose().map_err(anyhow::Error::from)?;
-        let server = rest::Server::bind(&config.rest).map_err(anyhow::Error::from)?;
+        let server = rest::Server::bind(&rest_of(config)).map_err(anyhow::Error::from)?;
 
         let core = Core::new(&setup.loaded, store.clone(), lookups.clone()).await.map_err(anyhow::Error::from)?;
         let instances: Vec<Arc<Instance>> = core.instances(&setup).map(|(_, instance)| instance).collect();
@@ -154,6 +155,12 @@ impl Parts {
             })
         });
 
+        let notifications = config.qlik.as_ref().and_then(|qlik| qlik.notifications.as_ref()).zip(reconciler.clone());
+        let (notifications, call_back) = notifications
+            .map(|(settings, reconciler)| Notifications::new(reconciler, &settings.callback, config.udp.is_some()))
+            .transpose()
+            .context("the system gives no random numbers")?
+            .unzip();
         let udp = udp.map(UdpServer::start).transpose().context("the thread that receives UDP cannot be started")?;
         let udp = udp.map(Arc::new);
         let rest_address = server.local_addr();
@@ -168,6 +175,7 @@ impl Parts {
             lookups,
             tasks,
             roads: core.roads.clone(),
+            call_back,
             metrics: core.metrics.clone(),
             secrets: core.secrets.clone(),
             queues: core.queues.clone(),
@@ -175,8 +183,29 @@ impl Parts {
         });
         let server =
             server.with_routes(Arc::new(context), &run_file).map_err(|error| Failure::Config(error.to_string()))?;
-        Ok(Self { core, setup, instances, enricher, reconciler, udp, server, rest_address, run_file, reloads })
+        Ok(Self {
+            core,
+            setup,
+            instances,
+            enricher,
+            reconciler,
+            notifications,
+            udp,
+            server,
+            rest_address,
+            run_file,
+            reloads,
+        })
     }
+}
+
+/// The REST server's settings: it may be called by the name that Qlik Sense has for it.
+fn rest_of(config: &Config) -> Rest {
+    let mut rest = config.rest.clone();
+    let callback = config.qlik.as_ref().and_then(|qlik| qlik.notifications.as_ref());
+    let callback = callback.and_then(|settings| settings.callback.parse::<url::Url>().ok());
+    rest.hosts.extend(callback.as_ref().and_then(url::Url::host_str).map(str::to_owned));
+    rest
 }
 
 /// The look-ups at Qlik Sense that the config asks for.

@@ -67,8 +67,19 @@ pub(super) struct Running {
 impl Running {
     /// Starts everything.
     pub(super) fn start(parts: Parts) -> Self {
-        let Parts { core, setup, instances, enricher, reconciler, udp, server, rest_address, run_file, reloads } =
-            parts;
+        let Parts {
+            core,
+            setup,
+            instances,
+            enricher,
+            reconciler,
+            notifications,
+            udp,
+            server,
+            rest_address,
+            run_file,
+            reloads,
+        } = parts;
         let (stop_input, input_stopping) = watch::channel(false);
         let (stop_work, stopping) = watch::channel(false);
         let (refused, refusals) = mpsc::unbounded_channel();
@@ -86,6 +97,9 @@ impl Running {
         work.spawn(enricher.run(stopping.clone()));
         if let Some(reconciler) = reconciler {
             work.spawn(reconciler.run(stopping.clone()));
+        }
+        if let Some(notifications) = notifications {
+            work.spawn(notifications.run(stopping.clone()));
         }
         let released = {
             let core = core.clone();

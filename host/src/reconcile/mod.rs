@@ -4,9 +4,11 @@
 //! the server's clock (`window`). What no other road has told becomes an event with the same keys as theirs would have, so
 //! two roads tell once. After a stop the time in between is covered, as far as `qlik.reconcile.lookBack` allows.
 //!
-//! Which results are worth an event is decided in `judge`.
+//! Which results are worth an event is decided in `judge`. `notifications` is the road by which Qlik Sense itself says which
+//! results there are.
 
 mod judge;
+mod notifications;
 mod window;
 
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use crate::qlik::{Ended, Lookups, QlikError};
 use crate::stop::stopping;
 use crate::store::{NewEvent, Store, StoreError, now_ms, rfc3339};
 use judge::Verdict;
+pub use notifications::{CallBack, Notifications};
 use window::Windows;
 
 /// The source of its events.
@@ -61,12 +64,12 @@ enum RoundError {
 
 impl Reconciler {
     /// One that is not running yet.
-    pub fn new(parts: ReconcilerParts) -> Self {
-        Self { parts }
+    pub fn new(parts: ReconcilerParts) -> Arc<Self> {
+        Arc::new(Self { parts })
     }
 
     /// Works until `stop`.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut said: Option<Instant> = None;
         loop {
             let reconcile =
@@ -136,7 +139,7 @@ impl Reconciler {
             };
             windows.seen(ended.len());
             for some in ended.chunks(TOGETHER) {
-                found += self.look_at(some, now, qlik.alert_on).await?;
+                found += self.look_at(some, now, Road::Qrs).await?;
             }
             // It is asked again from somewhat before.
             store.keep(&name, &to.max(checkpoint).to_string()).await?;
@@ -152,11 +155,12 @@ impl Reconciler {
     }
 
     /// Makes events of those that were not heard of; how many.
-    async fn look_at(&self, ended: &[Ended], now: i64, alert_on: AlertOn) -> Result<u64, RoundError> {
+    async fn look_at(&self, ended: &[Ended], now: i64, road: Road) -> Result<u64, RoundError> {
         let (lookups, store) = (&self.parts.lookups, &self.parts.store);
+        let alert_on = self.parts.config.get().qlik.as_ref().map_or_else(AlertOn::default, |qlik| qlik.alert_on);
         for result in ended {
             if let Some(node) = &result.node {
-                self.parts.roads.heard(node, Road::Qrs, result.stopped_ms);
+                self.parts.roads.heard(node, road, result.stopped_ms);
             }
         }
         let keys: Vec<Vec<String>> = ended.iter().map(|result| judge::keys(result, false)).collect();

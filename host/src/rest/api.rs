@@ -80,7 +80,7 @@ impl Api {
         }
         tracing::debug!(
             %method,
-            path = %self.context.secrets().redact(&path),
+            path = %self.context.secrets().redact(v5::without_secret(&path)),
             status = answer.status().as_u16(),
             caller = caller.unwrap_or_else(|| ends.peer.ip().to_string()),
             duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -137,6 +137,7 @@ impl Api {
             Own::Ready => Ok(v5::ready(context, call)),
             Own::Plugins => v5::plugins(context).await,
             Own::Nodes => v5::nodes(context),
+            Own::QlikNotification => v5::qlik_notification(context, call),
             Own::Events => v5::events(context, call).await,
             Own::Event => v5::event(context, call).await,
             Own::Deliveries => v5::deliveries(context, call).await,

@@ -13,6 +13,7 @@ use crate::ingest;
 use crate::observe::{Roads, TaskStates};
 use crate::plugins::{Instance, PluginMetrics};
 use crate::qlik::Lookups;
+use crate::reconcile::CallBack;
 use crate::store::{Store, now_ms};
 
 /// Reads the config anew; what became of it, as JSON, or what is wrong with the config.
@@ -32,6 +33,8 @@ pub struct ContextParts {
     pub tasks: Arc<TaskStates>,
     /// When Sense nodes were heard of.
     pub roads: Arc<Roads>,
+    /// Where Qlik Sense tells what has ended, if the config lets it.
+    pub call_back: Option<Arc<CallBack>>,
     /// Metrics of plugins.
     pub metrics: Arc<PluginMetrics>,
     /// What must not leave the process.
@@ -50,6 +53,7 @@ pub struct Context {
     pub(super) lookups: Option<Arc<Lookups>>,
     pub(super) tasks: Arc<TaskStates>,
     pub(super) roads: Arc<Roads>,
+    pub(super) call_back: Option<Arc<CallBack>>,
     pub(super) metrics: Arc<PluginMetrics>,
     secrets: Arc<Current<Secrets>>,
     pub(super) queues: Queues,
@@ -63,9 +67,24 @@ pub struct Context {
 impl Context {
     /// A context; Butler counts as started now.
     pub fn new(parts: ContextParts) -> Self {
-        let ContextParts { store, instances, udp, lookups, tasks, roads, metrics, secrets, queues, reload } = parts;
+        let ContextParts { store, instances, udp, lookups, tasks, roads, call_back, metrics, secrets, queues, reload } =
+            parts;
         let (started_ms, version) = (now_ms(), env!("CARGO_PKG_VERSION"));
-        Self { store, instances, udp, lookups, tasks, roads, metrics, secrets, queues, reload, started_ms, version }
+        Self {
+            store,
+            instances,
+            udp,
+            lookups,
+            tasks,
+            roads,
+            call_back,
+            metrics,
+            secrets,
+            queues,
+            reload,
+            started_ms,
+            version,
+        }
     }
 
     pub(super) fn instances(&self) -> Arc<Vec<Arc<Instance>>> {

@@ -82,6 +82,7 @@ impl Site {
             lookups: None,
             tasks: tasks.clone(),
             roads: Arc::default(),
+            call_back: None,
             metrics: shared.metrics.clone(),
             secrets: Arc::new(Current::new(shared.secrets.clone())),
             queues: queues.clone(),

@@ -173,6 +173,7 @@ async fn two_instances_with_one_route_are_refused() {
         lookups: None,
         tasks: site.tasks.clone(),
         roads: Arc::default(),
+        call_back: None,
         metrics: Arc::default(),
         secrets: Arc::default(),
         queues: Queues::default(),

@@ -5,6 +5,7 @@ mod events;
 mod health;
 mod instances;
 mod nodes;
+mod notifications;
 mod query;
 mod reload;
 
@@ -13,4 +14,5 @@ pub(super) use events::{event, events};
 pub(super) use health::{live, ready};
 pub(super) use instances::plugins;
 pub(super) use nodes::nodes;
+pub(super) use notifications::{qlik_notification, without_secret};
 pub(super) use reload::reload;
