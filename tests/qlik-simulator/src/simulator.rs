@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use tokio::sync::Mutex;
@@ -30,8 +30,8 @@ pub enum StartError {
 /// A running simulator. It ends when it is dropped, or, with certainty about the moment, by [`QlikSimulator::stop`].
 pub struct QlikSimulator {
     qrs: Arc<Qrs>,
-    certificates: Certificates,
-    tls: TlsAcceptor,
+    certificates: RwLock<Certificates>,
+    tls: Arc<RwLock<TlsAcceptor>>,
     addr: SocketAddr,
     /// `None` while stopped.
     listener: Mutex<Option<Listener>>,
@@ -51,11 +51,12 @@ impl QlikSimulator {
             None if options.without_subject_alt_name => Certificates::without_subject_alt_name()?,
             None => Certificates::generate()?,
         };
-        let tls = TlsAcceptor::from(Arc::new(certificates.server_config()?));
+        let tls = Arc::new(RwLock::new(acceptor(&certificates)?));
         let qrs = Arc::new(Qrs::new(options.site.unwrap_or_else(Site::sample), options.cheap));
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
         let listener = listen(addr, &tls, &qrs).await?;
         let addr = listener.addr();
+        let certificates = RwLock::new(certificates);
         Ok(Self { qrs, certificates, tls, addr, listener: Mutex::new(Some(listener)) })
     }
 
@@ -70,8 +71,15 @@ impl QlikSimulator {
     }
 
     /// The certificates of server and client.
-    pub fn certificates(&self) -> &Certificates {
-        &self.certificates
+    pub fn certificates(&self) -> Certificates {
+        self.certificates.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From the next handshake on, the server shows and accepts these. Connections stay.
+    pub fn set_certificates(&self, certificates: Certificates) -> Result<(), CertificateError> {
+        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = acceptor(&certificates)?;
+        *self.certificates.write().unwrap_or_else(PoisonError::into_inner) = certificates;
+        Ok(())
     }
 
     /// What the simulated Qlik Sense contains.
@@ -107,7 +115,7 @@ impl QlikSimulator {
         }
     }
 
-    /// Stops if need be and listens again on the same port, with the same certificates, site, faults and counts.
+    /// Stops if need be and listens again on the same port, with the same site, certificates, faults and counts.
     pub async fn restart(&self) -> Result<(), StartError> {
         let mut running = self.listener.lock().await;
         if let Some(listener) = running.take() {
@@ -122,6 +130,10 @@ impl QlikSimulator {
     }
 }
 
-async fn listen(addr: SocketAddr, tls: &TlsAcceptor, qrs: &Arc<Qrs>) -> Result<Listener, StartError> {
+fn acceptor(certificates: &Certificates) -> Result<TlsAcceptor, CertificateError> {
+    Ok(TlsAcceptor::from(Arc::new(certificates.server_config()?)))
+}
+
+async fn listen(addr: SocketAddr, tls: &Arc<RwLock<TlsAcceptor>>, qrs: &Arc<Qrs>) -> Result<Listener, StartError> {
     Listener::start(addr, tls.clone(), qrs.clone()).await.map_err(|source| StartError::Listen { addr, source })
 }

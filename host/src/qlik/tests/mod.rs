@@ -1,7 +1,9 @@
 //! The client and the look-ups against a simulated QRS over real TLS.
 
+mod answers;
 mod client;
 mod lookups;
+mod renewal;
 mod script_logs;
 
 use std::sync::Arc;

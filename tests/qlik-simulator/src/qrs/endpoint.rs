@@ -12,6 +12,7 @@ use hyper::Method;
 #[allow(missing_docs, reason = "each is its pattern")]
 pub enum Endpoint {
     About,
+    Enums,
     Task,
     TaskFull,
     TaskStart,
@@ -44,8 +45,9 @@ pub struct UnknownEndpoint(pub String);
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::About,
+        Self::Enums,
         Self::Task,
         Self::TaskFull,
         Self::TaskStart,
@@ -74,6 +76,7 @@ impl Endpoint {
     pub const fn pattern(self) -> &'static str {
         match self {
             Self::About => "about",
+            Self::Enums => "about/api/enums",
             Self::Task => "task",
             Self::TaskFull => "task/full",
             Self::TaskStart => "task/{id}/start",
