@@ -69,9 +69,9 @@ async fn a_cut_answer_an_empty_one_and_one_of_another_form_each_cost_their_fact_
     ])
     .await;
     let data = &event["data"];
-    assert_eq!(data["missing"], json!(["execution", "app"]), "{event}");
+    assert_eq!(data["missing"], json!(["execution", "app", "scriptLog"]), "{event}");
     assert_eq!((&data["task"]["type"], &data["app"]["name"]), (&json!("reload"), &json!("Order analysis")), "{event}");
-    assert!(card.contains("not available from Qlik Sense: execution, app"), "{card}");
+    assert!(card.contains("not available from Qlik Sense: execution, app, scriptLog"), "{card}");
     let log = butler.log();
     assert!(log.contains("is cut off after 0 bytes") || log.contains("the connection broke"), "{log}");
 }
@@ -120,7 +120,7 @@ async fn a_redirection_is_not_followed_with_the_certificate() {
     let target = format!("https://{}/", elsewhere.local_addr().expect("it is bound"));
     let begun = Instant::now();
     let (event, _card, butler) = alert_despite([Fault::redirect(target)]).await;
-    assert_eq!(event["data"]["missing"], json!(["task", "execution", "app"]), "{event}");
+    assert_eq!(event["data"]["missing"], json!(["task", "execution", "app", "scriptLog"]), "{event}");
     assert!(butler.log().contains("it redirects: `qlik.host` and `ports.repository`"), "{}", butler.log());
     assert!(begun.elapsed() < Duration::from_secs(20));
     assert!(tokio::time::timeout(Duration::from_millis(100), elsewhere.accept()).await.is_err(), "somebody followed");

@@ -157,7 +157,7 @@ async fn fields_of_another_release_do_not_matter() {
 #[tokio::test]
 async fn a_status_of_another_release_has_the_name_that_the_server_gives_it() {
     let with_dictionary = |json: &mut Value| {
-        if let Some(values) = json["StatusEnum"]["values"].as_array_mut() {
+        if let Some(Value::Array(values)) = json.pointer_mut("/StatusEnum/values") {
             values.push("15: FinishedOddly".into());
         }
         for result in json.as_array_mut().into_iter().flatten() {
