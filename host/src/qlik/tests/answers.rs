@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use butler_plugin_api::Data;
-use qlik_simulator::{Endpoint, Fault, Options, Run, Site, Status};
+use qlik_simulator::{Endpoint, ExecutionIds, Fault, Options, Run, Site, Status};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -209,11 +209,22 @@ async fn a_status_of_another_release_tells_no_outcome() {
     let heard = heard(Site::SAMPLE_DISTRIBUTE_TASK, Some(EXECUTION));
     let out = lab.lookups().enrich(&heard, "distribute-task.pending", now(), false, PATIENCE).await;
     assert!(out.pending, "{out:?}");
+
     // While it has not stopped, a reload with such a status is not over.
+    let lab = super::lab(Options::default()).await;
+    lab.simulator.faults().add(Fault::altered(unknown).on(Endpoint::ExecutionResultFull));
     lab.site().begin_task(Site::SAMPLE_RELOAD_TASK, EXECUTION).unwrap();
-    lab.site().remove_task(Site::SAMPLE_DISTRIBUTE_TASK);
     let out = look_up(&lab.lookups(), "reload-task.failed").await;
-    assert!(out.not_yet || out.data.execution.is_some(), "{out:?}");
+    assert_eq!((out.missing.as_slice(), out.not_yet), (&["execution"][..], true));
+
+    // One that has stopped just now is that of the event, also where its id does not say so.
+    let lab = super::lab(Options::default()).await;
+    lab.site().set_execution_ids(ExecutionIds::Different);
+    let last = |json: &mut Value| json[0]["operational"]["lastExecutionResult"]["status"] = 15.into();
+    lab.simulator.faults().add(Fault::altered(last).on(Endpoint::TaskFull));
+    lab.site().fail_task(Site::SAMPLE_RELOAD_TASK, EXECUTION).unwrap();
+    let out = look_up(&lab.lookups(), "reload-task.failed").await;
+    assert_eq!((out.missing.len(), out.data.execution.unwrap().status), (0, Some(15)));
 }
 
 #[tokio::test]
