@@ -12,7 +12,7 @@ use crate::daemon::{self, Failure, Setup, instance_document};
 use crate::observe;
 use crate::plugins::Instance;
 use crate::qlik::Lookups;
-use crate::store::Store;
+use crate::store::{Store, now_ms};
 
 /// The lines: how many say that something failed.
 #[derive(Default)]
@@ -71,6 +71,15 @@ async fn qlik(setup: &Setup, lines: &mut Lines) -> Option<Arc<Lookups>> {
     match repository.probe().await {
         Ok(version) => good("qlik", &format!("{} answers, version {version}", repository.server())),
         Err(error) => lines.bad("qlik", &error.to_string()),
+    }
+    let now = now_ms();
+    for facts in repository.certificates() {
+        let what = format!("certificate {}", facts.role.label());
+        match facts.due(now) {
+            Some(_) if facts.has_expired(now) => lines.bad(&what, &facts.message(repository.server(), now)),
+            Some(_) => note(&what, &facts.message(repository.server(), now)),
+            None => good(&what, &format!("valid until {}, {}", facts.end_day(), facts.subject)),
+        }
     }
     Some(lookups)
 }

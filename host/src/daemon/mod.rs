@@ -4,6 +4,7 @@
 //! side (`member`, `running`). All of it or nothing: until the sockets are bound nothing has happened that anybody could see. Stop: the
 //! same backwards.
 
+mod certificates;
 mod member;
 mod parts;
 mod reload;

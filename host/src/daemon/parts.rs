@@ -51,7 +51,7 @@ pub(super) struct Core {
     router: Arc<Current<Router>>,
     instances: Arc<Current<Vec<Arc<Instance>>>>,
     secrets: Arc<Current<Secrets>>,
-    lookups: Option<Arc<Lookups>>,
+    pub(super) lookups: Option<Arc<Lookups>>,
     metrics: Arc<PluginMetrics>,
     pub(super) roads: Arc<Roads>,
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::member::{Member, Refusal, made_of};
 use super::parts::{Core, Parts};
 use super::reload::Asked;
-use super::{Setup, upkeep};
+use super::{Setup, certificates, upkeep};
 use crate::config::{Config, PluginEntry};
 use crate::ingest;
 use crate::pipeline::accept_datagrams;
@@ -59,7 +59,7 @@ pub(super) struct Running {
     stop_work: watch::Sender<bool>,
     accepting: Option<JoinHandle<()>>,
     serving: JoinHandle<()>,
-    /// Enricher and upkeep.
+    /// Enricher, upkeep, the watch over certificates.
     work: JoinSet<()>,
     refusals: mpsc::UnboundedReceiver<Refusal>,
 }
@@ -105,6 +105,10 @@ impl Running {
             let core = core.clone();
             move |released: Released| core.released(&released)
         };
+        if let Some(lookups) = &core.lookups {
+            let repository = lookups.repository().clone();
+            work.spawn(certificates::run(repository, store.clone(), accepted.clone(), stopping.clone()));
+        }
         work.spawn(upkeep::run(
             store.clone(),
             core.config.clone(),

@@ -156,7 +156,13 @@ impl Lookups {
         if let Some(task) = &task {
             out.data.task = Some(merged_task(heard.task.as_ref(), &task.task));
         }
-        if let Some(result) = result {
+        if let Some(mut result) = result {
+            if let (Some(status), None) = (result.execution.status, &result.execution.status_text) {
+                match self.by(until, self.status_name(status)).await {
+                    Ok(name) => result.execution.status_text = name,
+                    Err(error) => tracing::warn!(status, "the number of a status stays without its name: {error}"),
+                }
+            }
             out.set_execution(heard.execution.as_ref(), result);
         }
         out.data.missing = out.missing.iter().map(|fact| (*fact).to_owned()).collect();

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use serde_json::Value;
+
 /// Longest part of an answer's body that an error quotes, in characters.
 const QUOTED: usize = 200;
 
@@ -51,6 +53,38 @@ pub enum QlikError {
         /// Beginning of the body, one line.
         start: String,
     },
+    /// The answer ends before its JSON does.
+    #[error(
+        "the answer to `{path}` is cut off after {length} bytes (did the repository service restart, or a proxy in between \
+         break off?)"
+    )]
+    Incomplete {
+        /// The path below `/qrs/`.
+        path: String,
+        /// Bytes that came.
+        length: usize,
+    },
+    /// The answer is JSON of another form.
+    #[error(
+        "the answer to `{path}` should be {wanted} but begins with \"{start}\" (is `ports.repository` that of QRS, and its \
+         release one that Butler knows?)"
+    )]
+    Odd {
+        /// The path below `/qrs/`.
+        path: String,
+        /// What it should have been.
+        wanted: &'static str,
+        /// Beginning of the JSON.
+        start: String,
+    },
+    /// The answer is a web page where a text was asked for.
+    #[error("the answer to `{path}` is a web page that begins with \"{start}\" (is there a proxy in between?)")]
+    Page {
+        /// The path below `/qrs/`.
+        path: String,
+        /// Beginning of the page, one line.
+        start: String,
+    },
     /// The answer is larger than what is read.
     #[error("the answer to `{path}` is larger than {limit} bytes (narrow the filter)")]
     TooLarge {
@@ -87,10 +121,20 @@ impl QlikError {
     /// busy, or its administrator puts rights right (401, 403).
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Gated { .. } | Self::NotJson { .. } => true,
+            Self::Unreachable { .. }
+            | Self::Gated { .. }
+            | Self::NotJson { .. }
+            | Self::Incomplete { .. }
+            | Self::Odd { .. }
+            | Self::Page { .. } => true,
             Self::Status { status, .. } => matches!(status, 300..=399 | 401 | 403 | 407 | 408 | 425 | 429 | 500..),
             Self::Setup(_) | Self::BadRequest { .. } | Self::TooLarge { .. } => false,
         }
+    }
+
+    /// The error of an answer to `path` that should be something else.
+    pub(super) fn odd(path: &str, wanted: &'static str, answer: &Value) -> Self {
+        Self::Odd { path: path.to_owned(), wanted, start: excerpt(answer.to_string().as_bytes()) }
     }
 
     /// The HTTP status, if there was an answer with one.

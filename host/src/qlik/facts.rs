@@ -1,7 +1,8 @@
 //! From QRS's JSON to the facts of an event.
 //!
 //! Nothing is taken for granted: releases differ, and a field that is missing or of another type is just not known. QRS
-//! writes the year 1753 for "no time" and the zero GUID for "no reference"; both become absent.
+//! writes the year 1753 for "no time" and the zero GUID for "no reference"; both become absent. Times are of UTC here,
+//! whatever offset they came with, and so are those that came without.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,9 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 const ZERO_GUID: &str = "00000000-0000-0000-0000-000000000000";
+
+/// Times before 1754 mean that there is none.
+const NO_TIME_BEFORE: Timestamp = Timestamp::constant(-6_816_268_800, 0);
 
 /// Steps of an execution that are kept, the latest.
 const MAX_DETAILS: usize = 200;
@@ -89,6 +93,17 @@ pub fn status_text(status: i64) -> Option<&'static str> {
 /// Whether an execution with this status is over.
 pub fn is_final(status: i64) -> bool {
     matches!(status, 6 | 7 | 8 | 9 | 11 | 12)
+}
+
+/// The name of an execution status in the dictionary that QRS has of its numbers (`about/api/enums`): an object of objects,
+/// each with `values` such as `8: FinishedFail` and the fields that hold them as `usages`.
+pub(super) fn status_texts(json: &Value) -> BTreeMap<i64, String> {
+    let is_status =
+        |usage: &Value| usage.as_str().is_some_and(|usage| usage.eq_ignore_ascii_case("ExecutionResult.Status"));
+    let named = json.as_object().into_iter().flat_map(|named| named.values());
+    let values = named.filter(|one| items(&one["usages"]).any(is_status)).flat_map(|one| items(&one["values"]));
+    let pairs = values.filter_map(|value| value.as_str()?.split_once(':'));
+    pairs.filter_map(|(number, name)| Some((number.trim().parse().ok()?, name.trim().to_owned()))).collect()
 }
 
 /// Whether a text has the form of a GUID and names something.
@@ -218,8 +233,14 @@ fn text(json: &Value) -> Option<String> {
     json.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
+/// As QRS wrote it if that is in UTC.
 fn time(json: &Value) -> Option<String> {
-    text(json).filter(|time| !time.starts_with("1753"))
+    let text = text(json)?;
+    let time = timestamp(&text)?;
+    if time < NO_TIME_BEFORE {
+        return None;
+    }
+    if text.ends_with('Z') { Some(text) } else { Some(format!("{time:.3}")) }
 }
 
 fn id(json: &Value) -> Option<String> {
@@ -227,9 +248,9 @@ fn id(json: &Value) -> Option<String> {
 }
 
 fn int(json: &Value) -> Option<i64> {
-    // Some releases write whole numbers as `9190.0`.
+    // Some releases write whole numbers as `9190.0`; others might as `"9190"`.
     #[allow(clippy::cast_possible_truncation, reason = "floats are cut to the range")]
-    json.as_i64().or_else(|| json.as_f64().map(|number| number as i64))
+    json.as_i64().or_else(|| json.as_f64().map(|number| number as i64)).or_else(|| json.as_str()?.trim().parse().ok())
 }
 
 fn named(json: &Value) -> Option<NamedRef> {

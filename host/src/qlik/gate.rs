@@ -28,6 +28,8 @@ pub(super) struct Gate {
 struct Inner {
     /// Present while Qlik Sense counts as down.
     down: Option<Down>,
+    /// How often it has gone down.
+    outages: u64,
     last_success_ms: Option<i64>,
 }
 
@@ -56,6 +58,8 @@ pub struct GateState {
     /// When there was an answer last, milliseconds of the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_success_ms: Option<i64>,
+    /// How often it has gone down since the start.
+    pub outages: u64,
 }
 
 /// Permission for one call. Its holder tells how the call ended. Dropped without, it counts as not made, or as failed
@@ -98,6 +102,7 @@ impl Gate {
             down_since_ms: inner.down.as_ref().map(|down| down.since_ms),
             last_error: inner.down.as_ref().map(|down| down.error.clone()),
             last_success_ms: inner.last_success_ms,
+            outages: inner.outages,
         }
     }
 
@@ -132,6 +137,7 @@ impl Pass<'_> {
         match &mut inner.down {
             None => {
                 tracing::warn!("{error}");
+                inner.outages += 1;
                 inner.down = Some(Down {
                     since_ms: Timestamp::now().as_millisecond(),
                     error: error.to_owned(),

@@ -3,12 +3,14 @@
 //! Answers are kept for some seconds, and concurrent questions for the same thing share one call. Errors are not kept,
 //! nor are answers that will change soon: executions that still run, results that are not written yet.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use butler_plugin_api::{App, Owner};
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::error::QlikError;
 use super::facts::{self, AppFacts, ResultFacts, TaskFacts};
@@ -29,6 +31,9 @@ const LOG_TTL: Duration = Duration::from_mins(1);
 /// How many that may be.
 const LOGS: usize = 100;
 
+/// How long the names of status numbers are used: the server may be updated.
+const DICTIONARY_TTL: Duration = Duration::from_hours(1);
+
 /// How far the clocks of the Sense servers and ours may be apart.
 const SKEW_MS: i64 = 5 * 60 * 1_000;
 
@@ -40,6 +45,7 @@ pub struct Lookups {
     owners: Kept<Option<Arc<Owner>>, QlikError>,
     executions: Kept<Arc<[ResultFacts]>, QlikError>,
     logs: Kept<Arc<Log>, WithoutLog>,
+    status_texts: Kept<Arc<BTreeMap<i64, String>>, QlikError>,
     script_logs: ScriptLogs,
     max_log_size: usize,
 }
@@ -115,7 +121,10 @@ impl Outcome {
     }
 
     fn fits(self, result: &ResultFacts) -> bool {
-        let Some(status) = result.execution.status else { return false };
+        // The number of another release, or none at all, tells nothing but that it is over when it has stopped.
+        let Some(status) = result.execution.status.filter(|status| facts::status_text(*status).is_some()) else {
+            return self == Self::Any || result.execution.stop_time.is_some();
+        };
         match self {
             Self::Failed => matches!(status, 8 | 11),
             Self::Aborted => matches!(status, 4..=6),
@@ -135,6 +144,7 @@ impl Lookups {
             owners: kept(),
             executions: kept(),
             logs: Kept::new(LOG_TTL, LOG_BYTES, LOGS, |log| log.text.len() as u64),
+            status_texts: Kept::new(DICTIONARY_TTL, 1, 1, |_| 1),
             script_logs: ScriptLogs::default(),
             max_log_size: script_log.max_size.as_usize(),
         }
@@ -193,6 +203,18 @@ impl Lookups {
             .await
     }
 
+    /// What this server calls the number of an execution's status: for numbers that Butler has no name for.
+    pub(super) async fn status_name(&self, status: i64) -> Result<Option<String>, QlikError> {
+        let asked = self.status_texts.once("", async {
+            match self.repository.get_json("about/api/enums", &[]).await {
+                Ok(dictionary) => Ok(Arc::new(facts::status_texts(&dictionary))),
+                Err(error) if error.status() == Some(404) => Ok(Arc::default()),
+                Err(error) => Err(error),
+            }
+        });
+        Ok(asked.await?.get(&status).cloned())
+    }
+
     /// An execution that was heard of at `received_ms` (milliseconds of the Unix epoch): by its id, or else the last
     /// one of the task if it can be the one that is meant.
     pub async fn execution(
@@ -222,7 +244,10 @@ impl Lookups {
             .executions
             .once(id, async {
                 let list = self.repository.list("executionresult/full", &filter).await?;
-                Ok(list.iter().filter_map(facts::result).collect())
+                // A release that ignores the filter answers with others, too.
+                let name = if result_id.is_some() { "id" } else { "executionID" };
+                let is = |result: &&Value| result[name].as_str().is_none_or(|it| it.eq_ignore_ascii_case(id));
+                Ok(list.iter().filter(is).filter_map(facts::result).collect())
             })
             .await;
         match asked {
@@ -293,17 +318,15 @@ impl Lookups {
         }
     }
 
-    async fn by_id<T>(
-        &self,
-        path: &str,
-        id: &str,
-        read: fn(&serde_json::Value) -> Option<T>,
-    ) -> Result<Option<T>, QlikError> {
+    async fn by_id<T>(&self, path: &str, id: &str, read: fn(&Value) -> Option<T>) -> Result<Option<T>, QlikError> {
         // Nothing else may get into the filter.
         if !facts::is_guid(id) {
             return Ok(None);
         }
-        Ok(self.repository.list(path, &format!("id eq {id}")).await?.first().and_then(read))
+        let found = self.repository.list(path, &format!("id eq {id}")).await?;
+        // A release that ignores the filter answers with others, too.
+        let wanted = |object: &&Value| object["id"].as_str().is_some_and(|it| it.eq_ignore_ascii_case(id));
+        Ok(found.iter().find(wanted).and_then(read))
     }
 }
 
@@ -342,7 +365,10 @@ fn last(task: &TaskFacts, outcome: Outcome, received_ms: i64) -> Found {
 }
 
 fn over(result: &ResultFacts) -> bool {
-    result.execution.status.is_some_and(facts::is_final)
+    match result.execution.status {
+        Some(status) if facts::status_text(status).is_some() => facts::is_final(status),
+        _ => result.execution.stop_time.is_some(),
+    }
 }
 
 fn unfinished(found: &Found) -> bool {

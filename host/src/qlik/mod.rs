@@ -1,15 +1,18 @@
 //! Qlik Sense: everything that Butler asks it.
 //!
-//! From below to above: `tls` turns certificate files into TLS settings, [`Repository`] asks the repository service
-//! (QRS) over kept connections and stops asking while it is down (`gate`), `facts` reads its answers, and [`Lookups`]
-//! finds out the facts of an event with as few calls as possible. Nothing here retries for long: that is the caller's,
+//! From below to above: `tls` turns certificate `files` into TLS settings, `connection` does so again when they are
+//! renewed, [`Repository`] asks the repository service (QRS) over kept connections and stops asking while it is down
+//! (`gate`), `facts` reads its answers, and [`Lookups`] finds out the facts of an event with as few calls as possible. Nothing here retries for long: that is the caller's,
 //! who knows how old the event is.
 
+mod certificates;
+mod connection;
 mod ended;
 mod enrich;
 mod error;
 mod explain;
 mod facts;
+mod files;
 mod gate;
 mod kept;
 mod lookups;
@@ -22,6 +25,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use certificates::{CertificateFacts, CertificateRole};
 pub use ended::Ended;
 pub use enrich::Enriched;
 pub use error::{Cause, QlikError};

@@ -1,20 +1,25 @@
 //! The repository service (QRS): one client with kept connections.
 //!
-//! Every call is a GET with the client certificate, the user header and a fresh cross-site key. There are no redirects
+//! Every call goes with the client certificate, the user header and a fresh cross-site key. There are no redirects
 //! and no proxies: the certificate must not travel to where somebody else points.
 
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use reqwest::header::{DATE, HeaderValue};
-use reqwest::redirect;
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderValue};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::certificates::CertificateFacts;
+use super::connection::Connection;
 use super::error::{QlikError, excerpt};
 use super::gate::{Gate, GateState};
-use super::{explain, tls, wire};
+use super::{explain, wire};
 use crate::config;
+
+/// Longest answer that is taken apart, in bytes. In memory it may be ten times as large, and some are read at a time.
+const MAX_JSON: usize = 8 << 20;
 
 /// How long and how much.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +48,7 @@ impl Default for Limits {
 /// The repository service. Shared by all that ask it.
 #[derive(Debug)]
 pub struct Repository {
-    client: reqwest::Client,
+    connection: Connection,
     /// `https://host:port/qrs/`
     base: String,
     /// `host:port`, for messages.
@@ -83,8 +88,7 @@ impl Repository {
 
     /// As [`Repository::new`], with other limits.
     pub fn with_limits(config: &config::Qlik, limits: Limits) -> Result<Self, QlikError> {
-        let tls =
-            tls::qlik(&config.certificates, config.verify).map_err(|error| QlikError::Setup(error.to_string()))?;
+        let connection = Connection::new(config, limits)?;
         let host = match config.host.parse::<Ipv6Addr>() {
             Ok(address) => format!("[{address}]"),
             Err(_) => config.host.clone(),
@@ -96,22 +100,8 @@ impl Repository {
             let remedy = "write a name or an address, without `https://`, port or path";
             return Err(QlikError::Setup(format!("`qlik.host` is \"{}\": {remedy}", config.host)));
         }
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .https_only(true)
-            // QRS answers by HTTP/1.1; some front ends of Windows ask for client certificates only there.
-            .http1_only()
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .pool_idle_timeout(Duration::from_secs(90))
-            .tcp_keepalive(Duration::from_secs(30))
-            .connect_timeout(limits.connect)
-            .timeout(limits.total)
-            .user_agent(concat!("Butler/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| QlikError::Setup(format!("the client for Qlik Sense cannot be set up: {error}")))?;
-        Ok(Self { client, base, server, user: wire::user_header(&config.user)?, limits, gate: Gate::new(limits.pause) })
+        let user = wire::user_header(&config.user)?;
+        Ok(Self { connection, base, server, user, limits, gate: Gate::new(limits.pause) })
     }
 
     /// Host and port.
@@ -124,6 +114,16 @@ impl Repository {
         self.gate.state()
     }
 
+    /// The certificates whose end matters: client, authority, and the server's once there was a connection.
+    pub fn certificates(&self) -> Vec<CertificateFacts> {
+        self.connection.certificates()
+    }
+
+    /// Looks whether the certificate files have changed, and uses them for new connections if they can be used.
+    pub async fn renew(&self) {
+        self.connection.renew(&self.connection.made(), Duration::ZERO).await;
+    }
+
     /// `GET /qrs/<path>`: the answer, whatever its status. The query's values are encoded here.
     pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Reply, QlikError> {
         self.get_at_most(self.limits.body, path, query).await
@@ -131,7 +131,21 @@ impl Repository {
 
     /// The same, if the body has at most `limit` bytes.
     pub async fn get_at_most(&self, limit: usize, path: &str, query: &[(&str, &str)]) -> Result<Reply, QlikError> {
-        let mut incoming = self.open(path, query).await?;
+        self.read_at_most(limit, self.open(path, query).await?).await
+    }
+
+    /// `POST /qrs/<path>` with a JSON body: the answer, whatever its status.
+    pub async fn post(&self, path: &str, query: &[(&str, &str)], body: &Value) -> Result<Reply, QlikError> {
+        self.read_at_most(MAX_JSON, self.send(Method::POST, path, query, Some(body)).await?).await
+    }
+
+    /// `DELETE /qrs/<path>`: the answer, whatever its status.
+    pub async fn delete(&self, path: &str, query: &[(&str, &str)]) -> Result<Reply, QlikError> {
+        self.read_at_most(MAX_JSON, self.send(Method::DELETE, path, query, None).await?).await
+    }
+
+    async fn read_at_most(&self, limit: usize, mut incoming: Incoming<'_>) -> Result<Reply, QlikError> {
+        let path = incoming.path;
         let too_large = || QlikError::TooLarge { path: path.to_owned(), limit };
         if incoming.response.content_length().is_some_and(|length| length > limit as u64) {
             return Err(too_large());
@@ -151,7 +165,7 @@ impl Repository {
 
     /// `GET /qrs/<path>`: the JSON of a successful answer.
     pub async fn get_json(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, QlikError> {
-        self.get(path, query).await?.success()?.json()
+        self.get_at_most(self.limits.body.min(MAX_JSON), path, query).await?.success()?.json()
     }
 
     /// `GET /qrs/<path>`: the text of a successful answer; invalid UTF-8 is replaced.
@@ -161,55 +175,82 @@ impl Repository {
 
     /// The objects of a list that pass a filter.
     pub(super) async fn list(&self, path: &str, filter: &str) -> Result<Vec<Value>, QlikError> {
-        let reply = self.get(path, &[("filter", filter)]).await?.success()?;
-        match reply.json()? {
+        match self.get_json(path, &[("filter", filter)]).await? {
             Value::Array(objects) => Ok(objects),
-            _ => Err(reply.not_json()),
+            other => Err(QlikError::odd(path, "a list", &other)),
         }
     }
 
     /// Asks for the version, to see whether everything is in order.
     pub async fn probe(&self) -> Result<String, QlikError> {
-        let reply = self.get("about", &[]).await?.success()?;
-        match reply.json()?["buildVersion"].as_str() {
+        let about = self.get_json("about", &[]).await?;
+        match about["buildVersion"].as_str() {
             Some(version) => Ok(version.to_owned()),
-            None => Err(reply.not_json()),
+            None => Err(QlikError::odd("about", "an object with `buildVersion`", &about)),
         }
     }
 
     /// Sends a GET and waits for the beginning of the answer.
     pub(super) async fn open<'a>(&'a self, path: &'a str, query: &[(&str, &str)]) -> Result<Incoming<'a>, QlikError> {
+        self.send(Method::GET, path, query, None).await
+    }
+
+    async fn send<'a>(
+        &'a self,
+        method: Method,
+        path: &'a str,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Incoming<'a>, QlikError> {
         let pass = self.gate.admit()?;
-        let mut first = true;
+        // What changes something is sent once: it may have arrived.
+        let (mut again, mut renewed) = (method == Method::GET, false);
+        let mut made = self.connection.made();
         loop {
             let key = wire::xrf_key();
             let url = wire::address(&self.base, path, query, &key)?;
-            let request = self.client.get(url).header("X-Qlik-Xrfkey", key).header("X-Qlik-User", self.user.clone());
-            let error = match request.send().await {
+            let request = made.client.request(method.clone(), url);
+            let mut request = request.header("X-Qlik-Xrfkey", key).header("X-Qlik-User", self.user.clone());
+            if let Some(body) = body {
+                request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
+            }
+            let answer = request.send().await;
+            // A kept connection may have been closed by the other side just now: that says nothing about a new one.
+            let broken = |error: &reqwest::Error| !error.is_builder() && !error.is_connect() && !error.is_timeout();
+            if again && answer.as_ref().is_err_and(|error| broken(error) && !explain::is_tls(error)) {
+                again = false;
+                continue;
+            }
+            // Maybe there are new certificates, and these were refused for that.
+            let refused = match &answer {
+                Ok(response) => matches!(response.status().as_u16(), 401 | 403),
+                Err(error) => broken(error) || explain::is_tls(error),
+            };
+            if refused && !renewed && self.connection.renew(&made, self.limits.pause).await {
+                renewed = true;
+                made = self.connection.made();
+                continue;
+            }
+            return match answer {
                 Ok(response) => {
                     let status = response.status().as_u16();
-                    let incoming = Incoming { status, response, path, server: &self.server };
                     // The service is not there, though something in front of it answers.
                     if matches!(status, 502..=504) {
                         pass.failed(&format!("Qlik Sense at {} answers {status}", self.server));
                     } else {
                         pass.succeeded();
                     }
-                    return Ok(incoming);
+                    Ok(Incoming { status, response, path, server: &self.server })
                 }
-                Err(error) => error,
+                Err(error) if error.is_builder() => {
+                    Err(QlikError::BadRequest { path: path.to_owned(), reason: error.without_url().to_string() })
+                }
+                Err(error) => {
+                    let error = explain::unreachable(&self.server, &error);
+                    pass.failed(&error.to_string());
+                    Err(error)
+                }
             };
-            if error.is_builder() {
-                return Err(QlikError::BadRequest { path: path.to_owned(), reason: error.without_url().to_string() });
-            }
-            // A kept connection may have been closed by the other side just now: that says nothing about a new one.
-            if first && !error.is_connect() && !error.is_timeout() && !explain::is_tls(&error) {
-                first = false;
-                continue;
-            }
-            let error = explain::unreachable(&self.server, &error);
-            pass.failed(&error.to_string());
-            return Err(error);
         }
     }
 }
@@ -221,15 +262,32 @@ impl Incoming<'_> {
         self.response.chunk().await.map_err(|error| explain::unreachable(self.server, &error))
     }
 
+    /// Whether it is a page for people, which QRS never sends.
+    pub(super) fn is_page(&self) -> bool {
+        let content_type = self.response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        content_type.to_ascii_lowercase().starts_with(b"text/html")
+    }
+
+    /// The error of an answer that should have been a text and is a page.
+    pub(super) async fn into_page_error(self) -> QlikError {
+        let path = self.path.to_owned();
+        QlikError::Page { path, start: excerpt(&self.beginning().await) }
+    }
+
     /// The error of an answer that is no success, with the beginning of its body.
-    pub(super) async fn into_error(mut self) -> QlikError {
+    pub(super) async fn into_error(self) -> QlikError {
+        let (status, path) = (self.status, self.path.to_owned());
+        QlikError::Status { status, path, body: excerpt(&self.beginning().await) }
+    }
+
+    async fn beginning(mut self) -> Vec<u8> {
         let mut body = Vec::new();
         while body.len() < 1_024
             && let Ok(Some(chunk)) = self.chunk().await
         {
             body.extend_from_slice(chunk.as_ref());
         }
-        QlikError::Status { status: self.status, path: self.path.to_owned(), body: excerpt(&body) }
+        body
     }
 }
 
@@ -250,15 +308,17 @@ impl Reply {
     /// The body as JSON of a form.
     pub(super) fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, QlikError> {
         let body = self.body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&self.body);
-        serde_json::from_slice(body).map_err(|_| self.not_json())
+        serde_json::from_slice(body).map_err(|error| {
+            let path = self.path.clone();
+            if error.is_eof() {
+                return QlikError::Incomplete { path, length: self.body.len() };
+            }
+            QlikError::NotJson { path, start: excerpt(&self.body) }
+        })
     }
 
     /// The body as text; invalid UTF-8 is replaced.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    fn not_json(&self) -> QlikError {
-        QlikError::NotJson { path: self.path.clone(), start: excerpt(&self.body) }
     }
 }

@@ -100,6 +100,7 @@ impl ScriptLogs {
         loop {
             let mut incoming = repository.open(&path, &[]).await?;
             match incoming.status {
+                200..=299 if incoming.is_page() => return Err(incoming.into_page_error().await),
                 200..=299 => {
                     let mut clipper = Clipper::new(max_size);
                     while let Some(chunk) = incoming.chunk().await? {

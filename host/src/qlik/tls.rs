@@ -3,18 +3,29 @@
 //! Used for Qlik Sense and for the TLS profiles of plugins. The crypto provider is given explicitly everywhere, since
 //! the process-wide default may belong to somebody else.
 
-use std::fs;
-use std::io;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
-use super::verify::Lenient;
-use crate::config::{Certificates, TlsProfile, Verify};
+use super::verify::{Lenient, Shown, Watch};
+use crate::config::{TlsProfile, Verify};
+
+/// A file that is larger is none of ours.
+const MAX_FILE: u64 = 1 << 20;
+
+/// What files are for, in messages.
+pub(super) const CERTIFICATE: &str = "certificate file";
+pub(super) const KEY: &str = "key file";
+pub(super) const AUTHORITIES: &str = "file of certificate authorities";
 
 /// Why there are no TLS settings. Each names the file and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +93,14 @@ pub enum TlsError {
         /// File of the key.
         key: PathBuf,
     },
+    /// A client certificate is not valid any more.
+    #[error("the certificate in {} has expired ({on}): export a new one from the QMC", .path.display())]
+    Expired {
+        /// Its file.
+        path: PathBuf,
+        /// The day.
+        on: String,
+    },
     /// A profile has a certificate without its key, or the other way round.
     #[error("a client certificate needs both `client` and `key`; only `{0}` is given")]
     Incomplete(&'static str),
@@ -135,10 +154,76 @@ pub fn system_roots() -> &'static SystemRoots {
     })
 }
 
-/// TLS settings for the connection to Qlik Sense.
-pub(super) fn qlik(certificates: &Certificates, verify: Verify) -> Result<ClientConfig, TlsError> {
-    let identity = Identity { certificate: &certificates.client, key: &certificates.key };
-    client_config(Roots::File(&certificates.ca), Some(identity), verify)
+/// A PEM file that was read.
+pub(super) struct Pem {
+    what: &'static str,
+    path: PathBuf,
+    content: Vec<u8>,
+}
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The content may be a private key.
+        f.debug_struct("Pem").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Pem {
+    /// Reads a file; `what` it is for.
+    pub(super) fn read(what: &'static str, path: &Path) -> Result<Self, TlsError> {
+        let unreadable = |error| TlsError::Unreadable { what, path: path.to_owned(), error };
+        let mut content = Vec::new();
+        File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut content)).map_err(unreadable)?;
+        if content.len() as u64 > MAX_FILE {
+            return Err(unreadable(io::Error::other("it is larger than 1 MB, so it is another file")));
+        }
+        Ok(Self { what, path: path.to_owned(), content })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn content(&self) -> &[u8] {
+        &self.content
+    }
+
+    /// The certificates in it, at least one.
+    pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.content).collect();
+        match found {
+            Ok(found) if found.is_empty() => Err(TlsError::NoCertificate { what: self.what, path: self.path.clone() }),
+            Ok(found) => Ok(found),
+            Err(error) => Err(self.damaged(&error)),
+        }
+    }
+
+    fn damaged(&self, reason: &impl ToString) -> TlsError {
+        TlsError::Damaged { what: self.what, path: self.path.clone(), reason: reason.to_string() }
+    }
+}
+
+/// TLS settings for the connection to Qlik Sense. `ca` is needed unless nothing is checked. `shown` learns of the
+/// server's certificates that are checked.
+pub(super) fn qlik(
+    (client, key): (&Pem, &Pem),
+    ca: Option<&Pem>,
+    verify: Verify,
+    shown: &Arc<Shown>,
+) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let algorithms = provider.signature_verification_algorithms;
+    let verifier: Arc<dyn ServerCertVerifier> = match (verify, ca) {
+        (Verify::Full, Some(ca)) => {
+            let verifier = WebPkiServerVerifier::builder_with_provider(load_roots(ca)?, provider.clone()).build();
+            Watch::over(verifier.map_err(|error| ca.damaged(&error))?, shown)
+        }
+        (Verify::Chain, Some(ca)) => Watch::over(Lenient::chain(load_roots(ca)?, algorithms), shown),
+        _ => Lenient::any(algorithms),
+    };
+    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    with_identity(builder, client, key, &provider)
 }
 
 /// TLS settings for a profile under `tls:` of the config.
@@ -162,78 +247,68 @@ pub fn client_config(
     let algorithms = provider.signature_verification_algorithms;
     let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
     let builder = match verify {
-        Verify::Full => builder.with_root_certificates(load_roots(roots)?),
+        Verify::Full => builder.with_root_certificates(trusted(roots)?),
         Verify::Chain => {
-            let verifier = Lenient::chain(load_roots(roots)?, algorithms);
+            let verifier = Lenient::chain(trusted(roots)?, algorithms);
             builder.dangerous().with_custom_certificate_verifier(verifier)
         }
         Verify::None => builder.dangerous().with_custom_certificate_verifier(Lenient::any(algorithms)),
     };
     let Some(identity) = identity else { return Ok(builder.with_no_client_auth()) };
-    let chain = load_certificates("certificate file", identity.certificate)?;
-    let key = load_key(identity.key, &provider)?;
-    builder.with_client_auth_cert(chain, key).map_err(|error| match error {
+    let (certificate, key) = (Pem::read(CERTIFICATE, identity.certificate)?, Pem::read(KEY, identity.key)?);
+    with_identity(builder, &certificate, &key, &provider)
+}
+
+fn with_identity(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    certificate: &Pem,
+    key: &Pem,
+    provider: &CryptoProvider,
+) -> Result<ClientConfig, TlsError> {
+    builder.with_client_auth_cert(certificate.certificates()?, load_key(key, provider)?).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
-            TlsError::Mismatch { certificate: identity.certificate.to_owned(), key: identity.key.to_owned() }
+            TlsError::Mismatch { certificate: certificate.path.clone(), key: key.path.clone() }
         }
-        rustls::Error::InvalidCertificate(_) => TlsError::Damaged {
-            what: "certificate file",
-            path: identity.certificate.to_owned(),
-            reason: error.to_string(),
-        },
+        rustls::Error::InvalidCertificate(_) => certificate.damaged(&error),
         other => TlsError::Library(other),
     })
 }
 
-fn load_roots(roots: Roots<'_>) -> Result<Arc<RootCertStore>, TlsError> {
-    const WHAT: &str = "file of certificate authorities";
-    let path = match roots {
-        Roots::System => return Ok(system_roots().store.clone()),
-        Roots::File(path) => path,
-    };
+fn trusted(roots: Roots<'_>) -> Result<Arc<RootCertStore>, TlsError> {
+    match roots {
+        Roots::System => Ok(system_roots().store.clone()),
+        Roots::File(path) => load_roots(&Pem::read(AUTHORITIES, path)?),
+    }
+}
+
+fn load_roots(file: &Pem) -> Result<Arc<RootCertStore>, TlsError> {
     let mut store = RootCertStore::empty();
     let mut refused = None;
-    for certificate in load_certificates(WHAT, path)? {
+    for certificate in file.certificates()? {
         if let Err(error) = store.add(certificate) {
-            refused = Some(error.to_string());
+            refused = Some(error);
         }
     }
     match refused {
         // One good authority is enough: bundles may hold some of an odd form.
-        Some(reason) if store.is_empty() => Err(TlsError::Damaged { what: WHAT, path: path.to_owned(), reason }),
+        Some(reason) if store.is_empty() => Err(file.damaged(&reason)),
         _ => Ok(Arc::new(store)),
     }
 }
 
-fn load_certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = read(what, path)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    match found {
-        Ok(found) if found.is_empty() => Err(TlsError::NoCertificate { what, path: path.to_owned() }),
-        Ok(found) => Ok(found),
-        Err(error) => Err(TlsError::Damaged { what, path: path.to_owned(), reason: error.to_string() }),
-    }
-}
-
-fn load_key(path: &Path, provider: &CryptoProvider) -> Result<PrivateKeyDer<'static>, TlsError> {
-    const WHAT: &str = "key file";
-    let text = read(WHAT, path)?;
+fn load_key(file: &Pem, provider: &CryptoProvider) -> Result<PrivateKeyDer<'static>, TlsError> {
     // Either form of encryption says so in plain text: as the label of the section, or in a header inside it.
-    if contains(&text, b"BEGIN ENCRYPTED PRIVATE KEY") || contains(&text, b"4,ENCRYPTED") {
-        return Err(TlsError::EncryptedKey(path.to_owned()));
+    if contains(&file.content, b"BEGIN ENCRYPTED PRIVATE KEY") || contains(&file.content, b"4,ENCRYPTED") {
+        return Err(TlsError::EncryptedKey(file.path.clone()));
     }
-    let key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-        pem::Error::NoItemsFound => TlsError::NoKey(path.to_owned()),
-        other => TlsError::Damaged { what: WHAT, path: path.to_owned(), reason: other.to_string() },
+    let key = PrivateKeyDer::from_pem_slice(&file.content).map_err(|error| match error {
+        pem::Error::NoItemsFound => TlsError::NoKey(file.path.clone()),
+        other => file.damaged(&other),
     })?;
     match provider.key_provider.load_private_key(key.clone_key()) {
         Ok(_) => Ok(key),
-        Err(error) => Err(TlsError::BadKey { path: path.to_owned(), reason: error.to_string() }),
+        Err(error) => Err(TlsError::BadKey { path: file.path.clone(), reason: error.to_string() }),
     }
-}
-
-fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|error| TlsError::Unreadable { what, path: path.to_owned(), error })
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
@@ -242,12 +317,16 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use qlik_simulator::{CertificateFiles, Certificates as Generated};
     use tempfile::TempDir;
 
     use super::*;
+    use crate::config::Certificates;
+    use crate::qlik::files::Files;
 
     /// A self-signed RSA certificate and its key in PKCS#1, made for this test only.
     const RSA: (&str, &str) = (include_str!("testdata/rsa_client.pem"), include_str!("testdata/rsa_client_key.pem"));
@@ -261,7 +340,7 @@ mod tests {
     fn config(files: &CertificateFiles, verify: Verify) -> Result<ClientConfig, TlsError> {
         let certificates =
             Certificates { client: files.client.clone(), key: files.client_key.clone(), ca: files.root.clone() };
-        qlik(&certificates, verify)
+        Files::read(&certificates, verify)?.tls(verify, &Arc::default())
     }
 
     fn text(files: &CertificateFiles) -> String {

@@ -1,15 +1,83 @@
-//! Checks of a server's certificate that are weaker than the usual one, for sites whose certificates demand it.
+//! Checks of a server's certificate: those that are weaker than the usual one, for sites whose certificates demand it, and
+//! one that notes what it saw.
 //!
-//! Both still verify the handshake's signatures: the other side must hold the key of the certificate that it shows.
+//! All still verify the handshake's signatures: the other side must hold the key of the certificate that it shows.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use super::certificates::{CertificateFacts, CertificateRole};
+
+/// The certificate that the server showed last.
+#[derive(Debug, Default)]
+pub(super) struct Shown(Mutex<Option<CertificateFacts>>);
+
+impl Shown {
+    pub(super) fn get(&self) -> Option<CertificateFacts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Leaves the check to another, and notes the certificate if it was accepted or is refused for its age only.
+#[derive(Debug)]
+pub(super) struct Watch {
+    check: Arc<dyn ServerCertVerifier>,
+    shown: Arc<Shown>,
+}
+
+impl Watch {
+    pub(super) fn over(check: Arc<dyn ServerCertVerifier>, shown: &Arc<Shown>) -> Arc<Self> {
+        Arc::new(Self { check, shown: shown.clone() })
+    }
+}
+
+impl ServerCertVerifier for Watch {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        use CertificateError::{Expired, ExpiredContext};
+        let verdict = self.check.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        if matches!(verdict, Ok(_) | Err(Error::InvalidCertificate(Expired | ExpiredContext { .. })))
+            && let Some(facts) = CertificateFacts::read(CertificateRole::Server, None, end_entity)
+        {
+            *self.shown.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(facts);
+        }
+        verdict
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.check.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.check.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.check.supported_verify_schemes()
+    }
+}
 
 /// Accepts certificates that lead to one of the roots, whatever name they carry; or, without roots, all.
 #[derive(Debug)]

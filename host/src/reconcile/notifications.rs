@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::{Reconciler, RoundError};
+use crate::ingest::sample;
 use crate::qlik::{Lookups, QlikError};
 use crate::stop::stopping;
 use crate::store::{StoreError, now_ms};
@@ -36,6 +37,8 @@ const AT_ONCE: Duration = Duration::from_millis(500);
 const QUIET: Duration = Duration::from_mins(15);
 /// The state of things is looked at so often.
 const LOOK: Duration = Duration::from_secs(2);
+/// Qlik Sense is called so often to see whether it is there: it forgets when it is away.
+const CALL: Duration = Duration::from_secs(30);
 /// Wait after a subscription that failed.
 const AGAIN: Duration = Duration::from_secs(30);
 /// How long a subscription may take to end at a stop.
@@ -96,23 +99,25 @@ fn results(body: &[u8]) -> Vec<String> {
 pub struct Notifications {
     reconciler: Arc<Reconciler>,
     /// Where Qlik Sense reaches the REST server: `http://host:port`.
-    callback: String,
+    rest_address: String,
     call_back: Arc<CallBack>,
     results: mpsc::Receiver<Vec<String>>,
     wait: Duration,
 }
 
 impl Notifications {
-    /// One that has not subscribed yet, and its side of the REST server. `callback`: `http://host:port`.
-    pub fn new(reconciler: Arc<Reconciler>, callback: &str, udp: bool) -> std::io::Result<(Self, Arc<CallBack>)> {
-        let mut secret = [0_u8; 16];
-        getrandom::fill(&mut secret).map_err(std::io::Error::from)?;
-        let (sender, results) = mpsc::channel(100);
-        let secret = secret.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    /// One that has not subscribed yet, and its side of the REST server, which Qlik Sense reaches at `rest_address`
+    /// (`http://host:port`).
+    pub fn new(
+        reconciler: Arc<Reconciler>,
+        rest_address: &str,
+        udp: bool,
+    ) -> Result<(Self, Arc<CallBack>), sample::RandomError> {
+        let (secret, (sender, results)) = (sample::guid()?, mpsc::channel(100));
         let call_back = Arc::new(CallBack { secret, results: sender, called_ms: AtomicI64::new(0) });
-        let callback = callback.trim_end_matches('/').to_owned();
+        let rest_address = rest_address.trim_end_matches('/').to_owned();
         let wait = if udp { AFTER_UDP } else { AT_ONCE };
-        Ok((Self { reconciler, callback, call_back: call_back.clone(), results, wait }, call_back))
+        Ok((Self { reconciler, rest_address, call_back: call_back.clone(), results, wait }, call_back))
     }
 
     /// Works until `stop`.
@@ -120,13 +125,15 @@ impl Notifications {
         let mut subscription: Option<Subscription> = None;
         let mut said = false;
         let mut next = Instant::now();
+        let mut calls = tokio::time::interval(CALL);
+        calls.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut waiting = BTreeSet::new();
         let mut due = None;
         loop {
             if subscription.is_none() && Instant::now() >= next {
                 match self.subscribe().await {
                     Ok(made) => {
-                        tracing::info!(callback = self.callback, "Qlik Sense tells what has ended from now on");
+                        tracing::info!(callback = self.rest_address, "Qlik Sense tells what has ended from now on");
                         (subscription, said) = (Some(made), false);
                     }
                     Err(error) => {
@@ -156,18 +163,22 @@ impl Notifications {
                         Err(error) => tracing::debug!("what Qlik Sense has told is asked for later: {error}"),
                     }
                 }
+                _ = calls.tick() => {
+                    // What matters is seen in the state below.
+                    let _ = self.lookups().server_time().await;
+                }
                 () = tokio::time::sleep(LOOK) => {}
             }
-            if let Some(made) = &mut subscription
-                && made.is_forgotten(&self)
+            if let Some(made) = &subscription
+                && made.may_be_forgotten(&self)
             {
                 tracing::debug!("the subscription at Qlik Sense is made anew");
-                let former = subscription.take().map(|made| made.handle);
+                let former = subscription.take().and_then(|made| made.handle);
                 self.unsubscribe(former).await;
                 next = Instant::now();
             }
         }
-        let _ = tokio::time::timeout(END, self.unsubscribe(subscription.map(|made| made.handle))).await;
+        let _ = tokio::time::timeout(END, self.unsubscribe(subscription.and_then(|made| made.handle))).await;
     }
 
     fn lookups(&self) -> &Lookups {
@@ -175,7 +186,7 @@ impl Notifications {
     }
 
     async fn subscribe(&self) -> Result<Subscription, QlikError> {
-        let address = format!("{}{PATH}{}", self.callback, self.call_back.secret);
+        let address = format!("{}{PATH}{}", self.rest_address, self.call_back.secret);
         let reply = self.lookups().repository().post("notification", &SUBSCRIPTION, &Value::from(address)).await?;
         let answer = reply.success()?.json()?;
         let handle = answer["value"].as_str().or(answer.as_str()).map(str::to_owned);
@@ -184,13 +195,13 @@ impl Notifications {
             made: Instant::now(),
             made_ms: now_ms(),
             found: self.reconciler.parts.roads.last_reconciled().1,
-            was_down: false,
+            outages: self.lookups().repository().state().outages,
         })
     }
 
     /// Ends a subscription; one that Qlik Sense has forgotten needs no end.
-    async fn unsubscribe(&self, handle: Option<Option<String>>) {
-        let Some(Some(handle)) = handle else { return };
+    async fn unsubscribe(&self, handle: Option<String>) {
+        let Some(handle) = handle else { return };
         if let Err(error) = self.lookups().repository().delete("notification", &[("handle", &handle)]).await {
             tracing::debug!("a subscription at Qlik Sense cannot be ended: {error}");
         }
@@ -212,18 +223,18 @@ struct Subscription {
     made_ms: i64,
     /// So much had been found by asking when it was made.
     found: u64,
-    was_down: bool,
+    /// So often Qlik Sense had been away.
+    outages: u64,
 }
 
 impl Subscription {
     /// Whether Qlik Sense may have forgotten it.
-    fn is_forgotten(&mut self, of: &Notifications) -> bool {
+    fn may_be_forgotten(&self, of: &Notifications) -> bool {
         let last_call = of.call_back.last_call_ms().max(self.made_ms);
         let quiet =
             self.made.elapsed() > QUIET && now_ms() - last_call > i64::try_from(QUIET.as_millis()).unwrap_or(i64::MAX);
-        let down = of.lookups().repository().state().down_since_ms.is_some();
-        let back = self.was_down && !down;
-        self.was_down |= down;
+        let state = of.lookups().repository().state();
+        let back = state.reachable && state.outages > self.outages;
         quiet || back || of.reconciler.parts.roads.last_reconciled().1 > self.found
     }
 }

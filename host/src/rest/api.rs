@@ -136,7 +136,7 @@ impl Api {
             Own::Live => Ok(v5::live(context)),
             Own::Ready => Ok(v5::ready(context, call)),
             Own::Plugins => v5::plugins(context).await,
-            Own::Nodes => v5::nodes(context),
+            Own::Nodes => Ok(v5::nodes(context)),
             Own::QlikNotification => v5::qlik_notification(context, call),
             Own::Events => v5::events(context, call).await,
             Own::Event => v5::event(context, call).await,

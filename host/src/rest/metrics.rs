@@ -15,6 +15,7 @@ use crate::config::Secrets;
 use crate::observe::exposition::{Exposition, Kind};
 use crate::observe::{self, TaskState};
 use crate::plugins::{Condition, Instance, Series, Statistics};
+use crate::qlik::CertificateFacts;
 use crate::store::now_ms;
 
 /// States that every task has a series for, so that an alert on one ends when the task leaves it.
@@ -77,6 +78,16 @@ fn own(page: &mut Exposition, context: &Context) {
         }
         let help = "Events that no other road had told";
         page.single("butler_reconcile_found_total", Kind::Counter, help, found);
+        certificates(page, &lookups.repository().certificates());
+    }
+}
+
+fn certificates(page: &mut Exposition, certificates: &[CertificateFacts]) {
+    let help = "When a certificate of the connection to Qlik Sense ends to be valid, since 1970";
+    page.metric("butler_certificate_expiry_timestamp_seconds", Kind::Gauge, help);
+    for facts in certificates {
+        let labels = [("certificate", facts.role.label())];
+        page.sample("butler_certificate_expiry_timestamp_seconds", &labels, seconds(facts.ends_ms));
     }
 }
 

@@ -95,7 +95,7 @@ extern "C" fn create<E: Export>(instance: RString, settings: RString, host: Host
 }
 
 /// An instance, not yet started.
-#[cfg_attr(not(feature = "runtime"), allow(unused_mut, clippy::unnecessary_wraps))]
+#[cfg_attr(not(feature = "runtime"), allow(unused_mut, clippy::unnecessary_wraps, reason = "they are for runtimes"))]
 pub(crate) fn object<P: Plugin>(mut host: Host, settings: String) -> Result<PluginBox, String> {
     #[cfg(feature = "runtime")]
     let runtime = if P::RUNTIME {

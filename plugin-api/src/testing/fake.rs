@@ -249,7 +249,15 @@ impl FakeHost {
     }
 
     /// The same for a plugin that may have a runtime: that of this fake host, which ends with it.
-    #[cfg_attr(not(feature = "runtime"), allow(unused_mut, clippy::unnecessary_wraps))]
+    #[cfg_attr(
+        not(feature = "runtime"),
+        allow(
+            unused_mut,
+            clippy::unnecessary_wraps,
+            clippy::extra_unused_type_parameters,
+            reason = "they are for runtimes"
+        )
+    )]
     fn handle_of<P: Plugin>(&self) -> Result<Host, StartError> {
         let mut host = self.handle();
         #[cfg(feature = "runtime")]

@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use rcgen::{
@@ -52,14 +53,22 @@ pub struct CertificateFiles {
 #[derive(Clone)]
 pub struct Certificates(Arc<Material>);
 
+/// When certificates end to be valid. What is absent stays valid for centuries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the certificate of that name")]
+pub struct Ends {
+    pub root: Option<SystemTime>,
+    pub server: Option<SystemTime>,
+    pub client: Option<SystemTime>,
+}
+
 struct Material {
-    root: CertificateDer<'static>,
-    root_pem: String,
+    root: Arc<CertifiedIssuer<'static, KeyPair>>,
     client: CertificateDer<'static>,
     client_pem: String,
     client_key: KeyPair,
     server: CertificateDer<'static>,
-    server_key: KeyPair,
+    server_key: Arc<KeyPair>,
 }
 
 impl std::fmt::Debug for Certificates {
@@ -71,53 +80,64 @@ impl std::fmt::Debug for Certificates {
 impl Certificates {
     /// Certificates whose server part names `localhost`, `127.0.0.1` and `::1`.
     pub fn generate() -> Result<Self, CertificateError> {
-        Self::with_names(vec![
+        Self::ending(Ends::default())
+    }
+
+    /// The same with ends of their own, which may be past.
+    pub fn ending(ends: Ends) -> Result<Self, CertificateError> {
+        let names = vec![
             SanType::DnsName("localhost".try_into()?),
             SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)),
-        ])
+        ];
+        Self::with_names(names, ends)
     }
 
     /// Certificates whose server part has a common name only, as old Qlik Sense servers made them. Clients that check
     /// host names by today's rules refuse it.
     pub fn without_subject_alt_name() -> Result<Self, CertificateError> {
-        Self::with_names(Vec::new())
+        Self::with_names(Vec::new(), Ends::default())
     }
 
-    fn with_names(names: Vec<SanType>) -> Result<Self, CertificateError> {
+    fn with_names(names: Vec<SanType>, ends: Ends) -> Result<Self, CertificateError> {
         // The authority's name must differ per site: clients look issuers up by name.
-        let mut params = named(&format!("sense1-{}.lab.local-CA", &ids::random()[..8]));
+        let mut params = named(&format!("sense1-{}.lab.local-CA", &ids::random()[..8]), ends.root);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let root = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
 
-        let mut params = named("localhost");
+        let mut params = named("localhost", ends.server);
         params.subject_alt_names = names;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
         let server_key = KeyPair::generate()?;
-        let server = params.signed_by(&server_key, &root)?;
+        let server = params.signed_by(&server_key, &root)?.der().clone();
+        Self::with_client(Arc::new(root), server, Arc::new(server_key), ends.client)
+    }
 
-        let mut params = named("QlikClient");
+    /// A new client certificate with a new key, of the same authority; the server's stays.
+    pub fn renew_client(&self, end: Option<SystemTime>) -> Result<Self, CertificateError> {
+        Self::with_client(self.0.root.clone(), self.0.server.clone(), self.0.server_key.clone(), end)
+    }
+
+    fn with_client(
+        root: Arc<CertifiedIssuer<'static, KeyPair>>,
+        server: CertificateDer<'static>,
+        server_key: Arc<KeyPair>,
+        end: Option<SystemTime>,
+    ) -> Result<Self, CertificateError> {
+        let mut params = named("QlikClient", end);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         let client_key = KeyPair::generate()?;
-        let client = params.signed_by(&client_key, &root)?;
-
-        Ok(Self(Arc::new(Material {
-            root: root.der().clone(),
-            root_pem: root.pem(),
-            client: client.der().clone(),
-            client_pem: client.pem(),
-            client_key,
-            server: server.der().clone(),
-            server_key,
-        })))
+        let client = params.signed_by(&client_key, &*root)?;
+        let (client_pem, client) = (client.pem(), client.der().clone());
+        Ok(Self(Arc::new(Material { root, client, client_pem, client_key, server, server_key })))
     }
 
     /// The authority's certificate as PEM text.
-    pub fn root_pem(&self) -> &str {
-        &self.0.root_pem
+    pub fn root_pem(&self) -> String {
+        self.0.root.pem()
     }
 
     /// The client certificate as PEM text.
@@ -176,7 +196,7 @@ impl Certificates {
 
     fn roots(&self) -> Result<RootCertStore, CertificateError> {
         let mut roots = RootCertStore::empty();
-        roots.add(self.0.root.clone())?;
+        roots.add(self.0.root.der().clone())?;
         Ok(roots)
     }
 }
@@ -186,8 +206,11 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn named(common_name: &str) -> CertificateParams {
+fn named(common_name: &str, end: Option<SystemTime>) -> CertificateParams {
     let mut params = CertificateParams::default();
+    if let Some(end) = end {
+        params.not_after = end.into();
+    }
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
     params

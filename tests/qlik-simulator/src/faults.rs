@@ -4,33 +4,61 @@
 //! first look who is asking.
 
 use std::{
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use serde_json::Value;
+
 use crate::qrs::Endpoint;
 
 /// One thing that goes wrong, for all requests unless narrowed down.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Fault {
     effect: Effect,
     endpoint: Option<Endpoint>,
     remaining: Option<u32>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Effect {
     Latency(Duration),
     Outcome(Outcome),
 }
 
 /// How a faulty request ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Outcome {
     Status(u16),
     Reset,
     Hang,
     Nonsense,
+    /// A redirection to an address.
+    Redirect(Arc<str>),
+    /// Status 200, this content type, this body.
+    Page(&'static str, Arc<str>),
+    /// The proper answer, of which only so many bytes arrive.
+    Cut(usize),
+    Endless,
+    /// The proper answer, if it is JSON, changed.
+    Altered(Change),
+}
+
+/// What changes the JSON of an answer.
+#[derive(Clone)]
+pub(crate) struct Change(Arc<dyn Fn(&mut Value) + Send + Sync>);
+
+impl Change {
+    pub(crate) fn apply(&self, json: &mut Value) {
+        (self.0)(json);
+    }
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Change")
+    }
 }
 
 impl Fault {
@@ -57,6 +85,31 @@ impl Fault {
     /// Requests are answered with status 200 and a page that is not JSON, as a proxy in between might do.
     pub fn nonsense() -> Self {
         Self::new(Effect::Outcome(Outcome::Nonsense))
+    }
+
+    /// Requests are redirected (302) to this address.
+    pub fn redirect(to: impl Into<Arc<str>>) -> Self {
+        Self::new(Effect::Outcome(Outcome::Redirect(to.into())))
+    }
+
+    /// Requests are answered with status 200 and this page.
+    pub fn page(content_type: &'static str, body: impl Into<Arc<str>>) -> Self {
+        Self::new(Effect::Outcome(Outcome::Page(content_type, body.into())))
+    }
+
+    /// The connection breaks when so many bytes of the body of the proper answer have been sent.
+    pub fn cut(after: usize) -> Self {
+        Self::new(Effect::Outcome(Outcome::Cut(after)))
+    }
+
+    /// Requests are answered with a list that has no end.
+    pub fn endless() -> Self {
+        Self::new(Effect::Outcome(Outcome::Endless))
+    }
+
+    /// Answers in JSON are changed before they are sent, as another release might have written them.
+    pub fn altered(change: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
+        Self::new(Effect::Outcome(Outcome::Altered(Change(Arc::new(change)))))
     }
 
     /// Only for requests to this endpoint.
@@ -98,7 +151,7 @@ impl Fault {
 pub struct Faults(Arc<Mutex<Vec<Fault>>>);
 
 /// What happens to one request.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) delay: Duration,
     pub(crate) outcome: Option<Outcome>,
@@ -127,14 +180,13 @@ impl Faults {
             return plan;
         }
         for fault in faults.iter_mut() {
-            let effect = fault.effect;
-            let decided = plan.outcome.is_some() && matches!(effect, Effect::Outcome(_));
+            let decided = plan.outcome.is_some() && matches!(fault.effect, Effect::Outcome(_));
             if decided || !fault.applies(endpoint) {
                 continue;
             }
-            match effect {
-                Effect::Latency(delay) => plan.delay = plan.delay.saturating_add(delay),
-                Effect::Outcome(outcome) => plan.outcome = Some(outcome),
+            match &fault.effect {
+                Effect::Latency(delay) => plan.delay = plan.delay.saturating_add(*delay),
+                Effect::Outcome(outcome) => plan.outcome = Some(outcome.clone()),
             }
         }
         faults.retain(|fault| fault.remaining != Some(0));
@@ -150,14 +202,20 @@ impl Faults {
 mod tests {
     use super::*;
 
+    /// How the next request to an endpoint ends, and after which delay.
+    fn next(faults: &Faults, endpoint: Endpoint) -> (String, Duration) {
+        let plan = faults.plan(endpoint);
+        (plan.outcome.map_or_else(|| "proper".to_owned(), |outcome| format!("{outcome:?}")), plan.delay)
+    }
+
     #[test]
     fn a_limited_fault_ends_after_its_uses() {
         let faults = Faults::default();
         faults.add(Fault::status(503).on(Endpoint::About).first(2));
-        assert_eq!(faults.plan(Endpoint::Tag).outcome, None);
-        assert_eq!(faults.plan(Endpoint::About).outcome, Some(Outcome::Status(503)));
-        assert_eq!(faults.plan(Endpoint::About).outcome, Some(Outcome::Status(503)));
-        assert_eq!(faults.plan(Endpoint::About).outcome, None);
+        assert_eq!(next(&faults, Endpoint::Tag).0, "proper");
+        assert_eq!(next(&faults, Endpoint::About).0, "Status(503)");
+        assert_eq!(next(&faults, Endpoint::About).0, "Status(503)");
+        assert_eq!(next(&faults, Endpoint::About).0, "proper");
         assert!(faults.is_empty());
     }
 
@@ -169,8 +227,8 @@ mod tests {
         faults.add(Fault::hang().first(1));
         faults.add(Fault::latency(Duration::from_millis(30)));
         let delay = Duration::from_millis(50);
-        assert_eq!(faults.plan(Endpoint::About), Plan { delay, outcome: Some(Outcome::Reset) });
-        assert_eq!(faults.plan(Endpoint::About), Plan { delay, outcome: Some(Outcome::Hang) });
-        assert_eq!(faults.plan(Endpoint::About), Plan { delay, outcome: None });
+        assert_eq!(next(&faults, Endpoint::About), ("Reset".to_owned(), delay));
+        assert_eq!(next(&faults, Endpoint::About), ("Hang".to_owned(), delay));
+        assert_eq!(next(&faults, Endpoint::About), ("proper".to_owned(), delay));
     }
 }

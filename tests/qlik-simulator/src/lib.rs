@@ -5,7 +5,8 @@
 //! apps, users, execution results and script logs. Tests drive it through four handles:
 //!
 //! - [`Site`]: what the simulated Qlik Sense contains. Tasks can be added and "run" while the server is up.
-//! - [`Faults`]: what goes wrong: delays, error statuses, resets, silence, nonsense.
+//! - [`Faults`]: what goes wrong: delays, error statuses, resets, silence, nonsense, answers
+//!   that are cut off, without end or of another form.
 //! - [`Counts`]: what arrived: connections, handshakes, requests per [`Endpoint`].
 //! - [`Certificates`]: who trusts whom, and the three files that Qlik's management console would export.
 //!
@@ -43,6 +44,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
+mod body;
 mod certificates;
 mod control;
 mod counts;
@@ -57,7 +59,7 @@ mod simulator;
 mod site;
 mod socket;
 
-pub use certificates::{CertificateError, CertificateFiles, Certificates};
+pub use certificates::{CertificateError, CertificateFiles, Certificates, Ends};
 pub use control::Control;
 pub use counts::Counts;
 pub use faults::{Fault, Faults};

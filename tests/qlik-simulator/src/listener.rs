@@ -3,7 +3,12 @@
 //! Dropping or stopping a [`Listener`] ends everything it has begun: the accept loop hears of it, closes the port, and
 //! takes its connections along.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -34,7 +39,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) async fn start(addr: SocketAddr, tls: TlsAcceptor, qrs: Arc<Qrs>) -> io::Result<Self> {
+    pub(crate) async fn start(addr: SocketAddr, tls: Arc<RwLock<TlsAcceptor>>, qrs: Arc<Qrs>) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
@@ -54,7 +59,12 @@ impl Listener {
     }
 }
 
-async fn accept(listener: TcpListener, tls: TlsAcceptor, qrs: Arc<Qrs>, mut stopped: oneshot::Receiver<()>) {
+async fn accept(
+    listener: TcpListener,
+    tls: Arc<RwLock<TlsAcceptor>>,
+    qrs: Arc<Qrs>,
+    mut stopped: oneshot::Receiver<()>,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -62,7 +72,8 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, qrs: Arc<Qrs>, mut stop
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     qrs.counters.connection();
-                    connections.spawn(serve(stream, tls.clone(), qrs.clone()));
+                    let tls = tls.read().unwrap_or_else(PoisonError::into_inner).clone();
+                    connections.spawn(serve(stream, tls, qrs.clone()));
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },

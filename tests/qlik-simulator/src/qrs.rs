@@ -4,24 +4,26 @@ mod access;
 mod answer;
 mod cheap;
 mod endpoint;
+mod notifications;
 mod query;
 mod subject;
 mod template;
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::{
-    Request, Response, StatusCode,
+    Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
-    header::{CONTENT_TYPE, HeaderValue},
+    header::{CONTENT_TYPE, HeaderValue, LOCATION},
 };
 
-use self::{cheap::Cheap, endpoint::Route, query::Query};
+use self::{cheap::Cheap, endpoint::Route, notifications::Subscriptions, query::Query};
 use crate::{
     Faults, Site, Status,
+    body::Answer,
     counts::Counters,
-    faults::Outcome,
+    faults::{Change, Outcome},
     request_log::{RequestLog, SeenRequest},
 };
 
@@ -37,6 +39,7 @@ pub(crate) struct Qrs {
     pub(crate) counters: Counters,
     pub(crate) log: RequestLog,
     cheap: Option<Cheap>,
+    subscriptions: Subscriptions,
 }
 
 /// The request shall end in a reset of its connection.
@@ -73,8 +76,29 @@ impl Reply {
         Self { status: StatusCode::OK, content_type: "text/html", body: body.into() }
     }
 
-    fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(self.body));
+    fn redirect(to: &str) -> Response<Answer> {
+        let mut response = Self::text(StatusCode::FOUND, "Elsewhere").into_response();
+        if let Ok(to) = HeaderValue::from_str(to) {
+            response.headers_mut().insert(LOCATION, to);
+        }
+        response
+    }
+
+    /// With the JSON changed, if it is JSON.
+    fn altered(mut self, change: &Change) -> Self {
+        if let Ok(mut json) = serde_json::from_slice(&self.body) {
+            change.apply(&mut json);
+            self.body = json.to_string().into();
+        }
+        self
+    }
+
+    fn into_response(self) -> Response<Answer> {
+        self.with(Answer::Whole)
+    }
+
+    fn with(self, body: impl FnOnce(Bytes) -> Answer) -> Response<Answer> {
+        let mut response = Response::new(body(self.body));
         *response.status_mut() = self.status;
         if self.status != StatusCode::NO_CONTENT {
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
@@ -92,10 +116,29 @@ impl Qrs {
             counters: Counters::default(),
             log: RequestLog::default(),
             cheap: cheap.map(Cheap::new),
+            subscriptions: Subscriptions::default(),
         }
     }
 
-    pub(crate) async fn serve(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, ConnectionReset> {
+    /// Tells subscribers of changes, for as long as anybody may change the site.
+    pub(crate) async fn tell_changes(self: Arc<Self>) {
+        let mut changes = self.site.changes();
+        while let Some(result) = changes.recv().await {
+            self.subscriptions.tell(&result).await;
+        }
+    }
+
+    /// How many subscriptions there are.
+    pub(crate) fn subscriptions(&self) -> usize {
+        self.subscriptions.count()
+    }
+
+    /// Forgets all subscriptions.
+    pub(crate) fn forget_subscriptions(&self) {
+        self.subscriptions.forget();
+    }
+
+    pub(crate) async fn serve(&self, request: Request<Incoming>) -> Result<Response<Answer>, ConnectionReset> {
         let route = Route::of(request.uri().path());
         self.counters.request(route.endpoint);
         if self.cheap.is_none() {
@@ -105,18 +148,26 @@ impl Qrs {
         if !plan.delay.is_zero() {
             tokio::time::sleep(plan.delay).await;
         }
-        let reply = match plan.outcome {
-            None => self.reply(&route, request).await,
+        let response = match plan.outcome {
+            None => self.reply(&route, request).await.into_response(),
+            Some(Outcome::Altered(change)) => self.reply(&route, request).await.altered(&change).into_response(),
+            Some(Outcome::Cut(after)) => self.reply(&route, request).await.with(|body| Answer::cut(&body, after)),
             Some(Outcome::Status(status)) => Reply::text(
                 StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
                 "The simulator was told to answer like this",
-            ),
-            Some(Outcome::Nonsense) => Reply::nonsense(),
+            )
+            .into_response(),
+            Some(Outcome::Nonsense) => Reply::nonsense().into_response(),
+            Some(Outcome::Page(content_type, body)) => {
+                Reply { content_type, ..Reply::json(body.as_bytes().to_vec()) }.into_response()
+            }
+            Some(Outcome::Endless) => Reply::json("").with(|_| Answer::endless()),
+            Some(Outcome::Redirect(to)) => Reply::redirect(&to),
             Some(Outcome::Reset) => return Err(ConnectionReset),
             Some(Outcome::Hang) => match std::future::pending::<Infallible>().await {},
         };
-        self.counters.response(reply.status.as_u16());
-        Ok(reply.into_response())
+        self.counters.response(response.status().as_u16());
+        Ok(response)
     }
 
     async fn reply(&self, route: &Route, request: Request<Incoming>) -> Reply {
@@ -127,13 +178,18 @@ impl Qrs {
         if route.endpoint == Endpoint::Unknown {
             return Reply::not_found();
         }
-        if request.method() != route.endpoint.method() {
+        if !route.endpoint.methods().contains(request.method()) {
             return Reply::text(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed");
         }
+        let method = request.method().clone();
         // An unread body would make hyper close the connection after the answer.
-        if Limited::new(request.into_body(), MAX_BODY).collect().await.is_err() {
+        let Ok(body) = Limited::new(request.into_body(), MAX_BODY).collect().await else {
             return Reply::text(StatusCode::BAD_REQUEST, "Unreadable or oversized request body");
+        };
+        match (route.endpoint, method) {
+            (Endpoint::Notification, Method::DELETE) => self.subscriptions.remove(&query),
+            (Endpoint::Notification, _) => self.subscriptions.add(&query, &body.to_bytes()),
+            _ => self.answer(route, &query),
         }
-        self.answer(route, &query)
     }
 }

@@ -3,10 +3,11 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use crate::{CertificateError, Certificates, Counts, Faults, Options, SeenRequest, Site, listener::Listener, qrs::Qrs};
@@ -30,11 +31,19 @@ pub enum StartError {
 /// A running simulator. It ends when it is dropped, or, with certainty about the moment, by [`QlikSimulator::stop`].
 pub struct QlikSimulator {
     qrs: Arc<Qrs>,
-    certificates: Certificates,
-    tls: TlsAcceptor,
+    certificates: RwLock<Certificates>,
+    tls: Arc<RwLock<TlsAcceptor>>,
     addr: SocketAddr,
     /// `None` while stopped.
     listener: Mutex<Option<Listener>>,
+    /// Calls those who want to be told of changes.
+    telling: JoinHandle<()>,
+}
+
+impl Drop for QlikSimulator {
+    fn drop(&mut self) {
+        self.telling.abort();
+    }
 }
 
 impl std::fmt::Debug for QlikSimulator {
@@ -51,12 +60,14 @@ impl QlikSimulator {
             None if options.without_subject_alt_name => Certificates::without_subject_alt_name()?,
             None => Certificates::generate()?,
         };
-        let tls = TlsAcceptor::from(Arc::new(certificates.server_config()?));
+        let tls = Arc::new(RwLock::new(acceptor(&certificates)?));
         let qrs = Arc::new(Qrs::new(options.site.unwrap_or_else(Site::sample), options.cheap));
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
         let listener = listen(addr, &tls, &qrs).await?;
         let addr = listener.addr();
-        Ok(Self { qrs, certificates, tls, addr, listener: Mutex::new(Some(listener)) })
+        let certificates = RwLock::new(certificates);
+        let telling = tokio::spawn(qrs.clone().tell_changes());
+        Ok(Self { qrs, certificates, tls, addr, listener: Mutex::new(Some(listener)), telling })
     }
 
     /// Where it listens. Stays the same over stop and restart.
@@ -70,8 +81,15 @@ impl QlikSimulator {
     }
 
     /// The certificates of server and client.
-    pub fn certificates(&self) -> &Certificates {
-        &self.certificates
+    pub fn certificates(&self) -> Certificates {
+        self.certificates.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From the next handshake on, the server shows and accepts these. Connections stay.
+    pub fn set_certificates(&self, certificates: Certificates) -> Result<(), CertificateError> {
+        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = acceptor(&certificates)?;
+        *self.certificates.write().unwrap_or_else(PoisonError::into_inner) = certificates;
+        Ok(())
     }
 
     /// What the simulated Qlik Sense contains.
@@ -100,6 +118,16 @@ impl QlikSimulator {
         self.qrs.log.all()
     }
 
+    /// How many clients want to be told of changes.
+    pub fn subscriptions(&self) -> usize {
+        self.qrs.subscriptions()
+    }
+
+    /// Forgets who wants to be told of changes, as a restart of the service does.
+    pub fn forget_subscriptions(&self) {
+        self.qrs.forget_subscriptions();
+    }
+
     /// Closes the port and all connections. When this returns, clients see "connection refused".
     pub async fn stop(&self) {
         if let Some(listener) = self.listener.lock().await.take() {
@@ -107,12 +135,13 @@ impl QlikSimulator {
         }
     }
 
-    /// Stops if need be and listens again on the same port, with the same certificates, site, faults and counts.
+    /// Stops if need be and listens again on the same port, with the same site, certificates, faults and counts.
     pub async fn restart(&self) -> Result<(), StartError> {
         let mut running = self.listener.lock().await;
         if let Some(listener) = running.take() {
             listener.stop().await;
         }
+        self.qrs.forget_subscriptions();
         *running = Some(listen(self.addr, &self.tls, &self.qrs).await?);
         Ok(())
     }
@@ -122,6 +151,10 @@ impl QlikSimulator {
     }
 }
 
-async fn listen(addr: SocketAddr, tls: &TlsAcceptor, qrs: &Arc<Qrs>) -> Result<Listener, StartError> {
+fn acceptor(certificates: &Certificates) -> Result<TlsAcceptor, CertificateError> {
+    Ok(TlsAcceptor::from(Arc::new(certificates.server_config()?)))
+}
+
+async fn listen(addr: SocketAddr, tls: &Arc<RwLock<TlsAcceptor>>, qrs: &Arc<Qrs>) -> Result<Listener, StartError> {
     Listener::start(addr, tls.clone(), qrs.clone()).await.map_err(|source| StartError::Listen { addr, source })
 }

@@ -19,6 +19,9 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
 pub use app::{App, Stream};
 pub use execution::{Detail, ExecutionResult, Status};
 pub use meta::{CustomPropertyDefinition, Tag};
@@ -131,6 +134,13 @@ impl Site {
 
 /// Looking at a site.
 impl Site {
+    /// The full JSON of results that are recorded from now on.
+    pub(crate) fn changes(&self) -> UnboundedReceiver<Value> {
+        let (sender, receiver) = unbounded_channel();
+        self.write().listeners.push(sender);
+        receiver
+    }
+
     /// A task by its identifier.
     pub fn task(&self, id: &str) -> Option<Task> {
         self.read().tasks.get(id).cloned()

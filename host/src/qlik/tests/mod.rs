@@ -1,8 +1,10 @@
 //! The client and the look-ups against a simulated QRS over real TLS.
 
+mod answers;
 mod client;
 mod ended;
 mod lookups;
+mod renewal;
 mod script_logs;
 
 use std::sync::Arc;
@@ -35,6 +37,7 @@ async fn lab(options: Options) -> Lab {
         ports: config::QlikPorts { repository: simulator.addr().port(), ..config::QlikPorts::default() },
         reconcile: config::Reconcile::default(),
         alert_on: config::AlertOn::default(),
+        notifications: None,
     };
     Lab { simulator, config, folder }
 }

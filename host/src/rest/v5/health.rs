@@ -9,8 +9,8 @@ use super::super::answer::{Answer, json as answer};
 use super::super::context::Context;
 use super::super::request::Call;
 use crate::plugins::Condition;
-use crate::qlik::GateState;
-use crate::store::rfc3339;
+use crate::qlik::{CertificateFacts, GateState};
+use crate::store::{now_ms, rfc3339};
 
 #[derive(Debug, Default, Serialize)]
 struct Report {
@@ -36,15 +36,42 @@ pub(in super::super) fn live(context: &Context) -> Answer {
     answer(&context.secrets(), StatusCode::OK, &json!({ "status": "live" }))
 }
 
-/// `GET /v5/health/ready`: not ready while nothing can be stored. Qlik Sense or an instance that is away is worth a note,
-/// but events are accepted and wait for it.
+/// `GET /v5/health/ready`: not ready while nothing can be stored, or while Qlik Sense cannot be asked until somebody renews
+/// a certificate. Qlik Sense or an instance that is away is worth a note, but events are accepted and wait for it.
 pub(in super::super) fn ready(context: &Context, call: &Call) -> Answer {
     let told = call.caller.as_ref().is_some_and(|caller| caller.may(Scope::Read));
     let qlik = context.lookups.as_ref().map(|lookups| lookups.repository().state());
     let instances = context.instances();
     let instances = instances.iter().map(|instance| (instance.name(), instance.condition()));
-    let (status, report) = report(context.store.trouble(), context.store.overfull(), qlik, instances, told);
+    let mut report = report(context.store.trouble(), context.store.overfull(), qlik, instances, told);
+    if let Some(lookups) = &context.lookups {
+        let repository = lookups.repository();
+        report.add_certificates(&repository.certificates(), repository.server(), now_ms(), told);
+    }
+    let (status, report) = report.finish();
     answer(&context.secrets(), status, &report)
+}
+
+impl Report {
+    fn add_certificates(&mut self, certificates: &[CertificateFacts], server: &str, now: i64, told: bool) {
+        for facts in certificates.iter().filter(|facts| facts.due(now).is_some()) {
+            let expired = facts.has_expired(now);
+            let message = match (told, expired) {
+                (true, _) => facts.message(server, now),
+                (false, true) => "has expired; Butler's log says what to do".to_owned(),
+                (false, false) => "expires soon; Butler's log says what to do".to_owned(),
+            };
+            let note =
+                Note { subject: "certificate", instance: None, state: Some(facts.role.label().to_owned()), message };
+            if expired { &mut self.reasons } else { &mut self.notes }.push(note);
+        }
+    }
+
+    fn finish(mut self) -> (StatusCode, Self) {
+        let ready = self.reasons.is_empty();
+        self.status = if ready { "ready" } else { "not ready" };
+        (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, self)
+    }
 }
 
 fn report<'a>(
@@ -53,7 +80,7 @@ fn report<'a>(
     qlik: Option<GateState>,
     instances: impl Iterator<Item = (&'a str, Condition)>,
     told: bool,
-) -> (StatusCode, Report) {
+) -> Report {
     let mut report = Report::default();
     if let Some(trouble) = trouble {
         let message = if told { trouble } else { "cannot be written; Butler's log says why".to_owned() };
@@ -76,27 +103,26 @@ fn report<'a>(
         };
         report.notes.push(Note { subject: "instance", instance: Some(name.to_owned()), state, message });
     }
-    let ready = report.reasons.is_empty();
-    report.status = if ready { "ready" } else { "not ready" };
-    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, report)
+    report
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qlik::CertificateRole;
 
     fn state(reachable: bool) -> GateState {
         let last_error = (!reachable).then(|| "connection refused by sense1".to_owned());
-        GateState { reachable, down_since_ms: (!reachable).then_some(0), last_error, last_success_ms: None }
+        GateState { reachable, down_since_ms: (!reachable).then_some(0), last_error, last_success_ms: None, outages: 0 }
     }
 
     #[test]
-    fn only_the_store_makes_it_unready() {
+    fn what_is_away_does_not_make_it_unready_but_the_store_does() {
         let instances = || {
             let unavailable = Condition::Unavailable { message: "no route to mail.internal".to_owned() };
             [("chat", Condition::Running), ("mail", unavailable), ("mqtt", Condition::Stuck)].into_iter()
         };
-        let (status, told) = report(None, Some("is large".to_owned()), Some(state(false)), instances(), true);
+        let (status, told) = report(None, Some("is large".to_owned()), Some(state(false)), instances(), true).finish();
         assert_eq!(status, StatusCode::OK);
         let notes = json!([
             { "subject": "store", "message": "is large" },
@@ -106,7 +132,8 @@ mod tests {
         ]);
         assert_eq!(serde_json::to_value(told).unwrap(), json!({ "status": "ready", "reasons": [], "notes": notes }));
 
-        let (status, told) = report(Some("disk full".to_owned()), None, Some(state(true)), std::iter::empty(), true);
+        let (status, told) =
+            report(Some("disk full".to_owned()), None, Some(state(true)), std::iter::empty(), true).finish();
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         let reasons = json!([{ "subject": "store", "message": "disk full" }]);
         assert_eq!(
@@ -118,10 +145,36 @@ mod tests {
     #[test]
     fn who_may_not_read_is_told_no_details() {
         let failed = Condition::Failed { message: "no route to mail.internal".to_owned() };
-        let (_, report) =
+        let report =
             report(Some("disk full".to_owned()), None, Some(state(false)), [("mail", failed)].into_iter(), false);
         let text = serde_json::to_string(&report).unwrap();
         assert!(!["disk full", "sense1", "internal"].iter().any(|detail| text.contains(detail)), "{text}");
         assert!(text.contains("\"state\":\"failed\""), "{text}");
+    }
+    #[test]
+    fn a_certificate_that_ends_soon_is_a_note_and_one_that_has_ended_a_reason() {
+        const DAY: i64 = 24 * 3_600_000;
+        let facts = |role, ends_ms| {
+            let (file, subject) = (Some("/c/file.pem".into()), "CN=QlikClient".to_owned());
+            CertificateFacts { role, file, subject, ends_ms, fingerprint: String::new() }
+        };
+        let known = [facts(CertificateRole::Authority, 61 * DAY), facts(CertificateRole::Client, 10 * DAY)];
+        let at = |now, told| {
+            let mut report = Report::default();
+            report.add_certificates(&known, "sense1:4242", now, told);
+            let (status, report) = report.finish();
+            (status.as_u16(), serde_json::to_value(report).unwrap())
+        };
+        let (status, report) = at(0, true);
+        assert_eq!((status, &report["status"], &report["reasons"]), (200, &json!("ready"), &json!([])));
+        let message = "the client certificate /c/file.pem is valid for 10 more days (1970-01-11): export the certificates \
+                       again from the QMC";
+        assert_eq!(report["notes"], json!([{ "subject": "certificate", "state": "client", "message": message }]));
+        let (status, report) = at(10 * DAY, false);
+        assert_eq!(
+            (status, &report["reasons"][0]["state"], &report["notes"][0]["state"]),
+            (503, &json!("client"), &json!("ca"))
+        );
+        assert!(!report.to_string().contains("/c/"), "{report}");
     }
 }

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::json;
 
-use super::super::answer::{Answer, Failure, json as answer};
+use super::super::answer::{Answer, json as answer};
 use super::super::context::Context;
 use crate::observe::{Heard, Road};
 use crate::store::rfc3339;
@@ -35,10 +35,10 @@ impl NodeRow {
 }
 
 /// `GET /v5/nodes`
-pub(in super::super) fn nodes(context: &Context) -> Result<Answer, Failure> {
+pub(in super::super) fn nodes(context: &Context) -> Answer {
     let nodes: Vec<NodeRow> =
         context.roads.nodes().into_iter().map(|(name, heard)| NodeRow::new(name, &heard)).collect();
     let (last, found) = context.roads.last_reconciled();
     let reconciled = json!({ "lastRound": last.map(rfc3339), "found": found });
-    Ok(answer(&context.secrets(), StatusCode::OK, &json!({ "nodes": nodes, "reconcile": reconciled })))
+    answer(&context.secrets(), StatusCode::OK, &json!({ "nodes": nodes, "reconcile": reconciled }))
 }

@@ -28,6 +28,7 @@ impl Qrs {
                 None => Reply::not_found(),
             },
             Endpoint::About => Reply::json(about().to_string()),
+            Endpoint::Enums => Reply::json(enums().to_string()),
             _ => self.look_up(route, query),
         }
     }
@@ -139,6 +140,24 @@ fn reference(reference: Option<String>) -> Reply {
         Some(value) => Reply::json(json!({ "value": value, "schemaPath": "WrappedGuid" }).to_string()),
         None => Reply::not_found(),
     }
+}
+
+/// The dictionary of numbers: each name with its values, and where they are used.
+fn enums() -> Value {
+    json!({
+        "TaskTypeEnum": {
+            "values": ["0: Reload", "1: ExternalProgram", "2: UserSync", "3: Distribute", "4: Preload"],
+            "usages": ["ReloadTask.TaskType", "ExternalProgramTask.TaskType", "UserSyncTask.TaskType"],
+        },
+        "StatusEnum": {
+            "values": [
+                "0: NeverStarted", "1: Triggered", "2: Started", "3: Queued", "4: AbortInitiated", "5: Aborting",
+                "6: Aborted", "7: FinishedSuccess", "8: FinishedFail", "9: Skipped", "10: Retry", "11: Error",
+                "12: Reset", "13: DistributionQueue", "14: DistributionRunning",
+            ],
+            "usages": ["ExecutionResult.Status"],
+        },
+    })
 }
 
 fn about() -> Value {

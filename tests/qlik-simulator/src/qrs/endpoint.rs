@@ -12,6 +12,7 @@ use hyper::Method;
 #[allow(missing_docs, reason = "each is its pattern")]
 pub enum Endpoint {
     About,
+    Enums,
     Task,
     TaskFull,
     TaskStart,
@@ -33,6 +34,7 @@ pub enum Endpoint {
     CustomPropertyDefinitionFull,
     Tag,
     TagFull,
+    Notification,
     /// Any path that is not known. Its pattern is `unknown`.
     Unknown,
 }
@@ -44,8 +46,9 @@ pub struct UnknownEndpoint(pub String);
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::About,
+        Self::Enums,
         Self::Task,
         Self::TaskFull,
         Self::TaskStart,
@@ -67,6 +70,7 @@ impl Endpoint {
         Self::CustomPropertyDefinitionFull,
         Self::Tag,
         Self::TagFull,
+        Self::Notification,
         Self::Unknown,
     ];
 
@@ -74,6 +78,7 @@ impl Endpoint {
     pub const fn pattern(self) -> &'static str {
         match self {
             Self::About => "about",
+            Self::Enums => "about/api/enums",
             Self::Task => "task",
             Self::TaskFull => "task/full",
             Self::TaskStart => "task/{id}/start",
@@ -95,13 +100,18 @@ impl Endpoint {
             Self::CustomPropertyDefinitionFull => "custompropertydefinition/full",
             Self::Tag => "tag",
             Self::TagFull => "tag/full",
+            Self::Notification => "notification",
             Self::Unknown => "unknown",
         }
     }
 
-    /// The only method that is answered.
-    pub(super) fn method(self) -> Method {
-        if self == Self::TaskStart { Method::POST } else { Method::GET }
+    /// The methods that are answered.
+    pub(super) fn methods(self) -> &'static [Method] {
+        match self {
+            Self::TaskStart => &[Method::POST],
+            Self::Notification => &[Method::POST, Method::DELETE],
+            _ => &[Method::GET],
+        }
     }
 }
 

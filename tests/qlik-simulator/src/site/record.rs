@@ -112,6 +112,7 @@ impl Site {
         {
             app.last_reload_time.clone_from(&result.stop_time);
         }
+        state.listeners.retain(|listener| listener.send(result.full()).is_ok());
         Ok(result)
     }
 }

@@ -2,6 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use serde_json::Value;
+use tokio::sync::mpsc::UnboundedSender;
+
 use super::{
     App, CustomPropertyDefinition, ExecutionIds, ExecutionResult, ScriptLogs, Stream, Tag, Task, User,
     script_log::Downloads, table::Table,
@@ -24,6 +27,8 @@ pub(crate) struct State {
     pub(crate) script_logs: ScriptLogs,
     pub(crate) download_delay: Duration,
     pub(crate) execution_ids: ExecutionIds,
+    /// Those who want to know of results that have changed.
+    pub(crate) listeners: Vec<UnboundedSender<Value>>,
 }
 
 impl State {
