@@ -74,7 +74,6 @@ async fn say(
         subject: Some(facts.subject.clone()),
         expiry_date: Some(facts.end()),
         days_until_expiry: Some(facts.days_left(now)),
-        ..Certificate::default()
     };
     let event = NewEvent {
         kind: kind::CERTIFICATE_EXPIRING.to_owned(),
@@ -107,8 +106,8 @@ mod tests {
     use super::*;
     use crate::config;
 
-    fn in_days(days: u64) -> Option<SystemTime> {
-        Some(SystemTime::now() + DAY * u32::try_from(days).unwrap())
+    fn in_days(days: u32) -> SystemTime {
+        SystemTime::now() + DAY * days
     }
 
     struct Lab {
@@ -176,14 +175,18 @@ mod tests {
 
     #[tokio::test]
     async fn each_end_is_said_once_also_after_a_restart_and_again_for_a_new_certificate() {
-        let lab = lab(Ends { client: in_days(5), server: in_days(20), root: in_days(50) }, config::Verify::Full).await;
+        let lab = lab(
+            Ends { client: Some(in_days(5)), server: Some(in_days(20)), root: Some(in_days(50)) },
+            config::Verify::Full,
+        )
+        .await;
         let said = lab.watch(3).await;
         assert_eq!(said.iter().map(|(days, _)| *days).collect::<Vec<_>>(), [5, 20, 50]);
         assert_eq!((said[0].1.as_str(), said[1].1.as_str()), ("CN=QlikClient", "CN=localhost"));
         assert!(said[2].1.ends_with("-CA"), "{said:?}");
         assert_eq!(lab.watch(3).await.len(), 3, "known from the last run");
 
-        let renewed = lab.simulator.certificates().renew_client(in_days(40)).unwrap();
+        let renewed = lab.simulator.certificates().renew_client(Some(in_days(40))).unwrap();
         renewed.write_to(lab.folder.path()).unwrap();
         let days: Vec<_> = lab.watch(4).await.into_iter().map(|(days, _)| days).collect();
         assert_eq!(days, [5, 20, 40, 50]);
@@ -200,7 +203,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_checked_may_end() {
         let yesterday = Some(SystemTime::now() - DAY);
-        let lab = lab(Ends { server: yesterday, root: yesterday, client: in_days(1) }, config::Verify::None).await;
+        let lab =
+            lab(Ends { server: yesterday, root: yesterday, client: Some(in_days(1)) }, config::Verify::None).await;
         assert_eq!(lab.watch(1).await, [(1, "CN=QlikClient".to_owned())]);
     }
 }

@@ -132,6 +132,7 @@ pub(super) fn authority(file: &Path, certificates: &[impl AsRef<[u8]>], client: 
 mod tests {
     use std::time::{Duration, SystemTime};
 
+    use proptest::prelude::*;
     use qlik_simulator::{Certificates, Ends};
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject as _;
@@ -207,5 +208,20 @@ mod tests {
         };
         assert_eq!((end(&client), end(&foreign)), (5, 50));
         assert_eq!(authority(Path::new("r"), &[b"nothing"], &client), None);
+    }
+    proptest! {
+        #[test]
+        fn no_certificate_is_too_odd(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+            let pem = include_bytes!("testdata/rsa_client.pem");
+            let mut der = CertificateDer::from_pem_slice(pem).unwrap().to_vec();
+            for (at, byte) in changes {
+                let at = at.index(der.len());
+                der[at] = byte;
+            }
+            if let Some(facts) = CertificateFacts::read(CertificateRole::Server, None, &der) {
+                prop_assert_eq!(facts.due(facts.ends_ms), Some(0));
+                prop_assert!(!facts.end_day().contains('T') && !facts.message("s", NOW).contains('\n'));
+            }
+        }
     }
 }

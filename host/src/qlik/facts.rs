@@ -413,6 +413,8 @@ mod tests {
             "app",
             "maxRetries",
             "fileReferenceID",
+            "values",
+            "usages",
             "other",
         ]);
         let leaf = prop_oneof![
@@ -425,6 +427,8 @@ mod tests {
             prop::sample::select(vec![
                 "email",
                 ZERO_GUID,
+                "ExecutionResult.Status",
+                "15: Odd",
                 "1753-01-01T00:00:00.000Z",
                 "2025-03-09T14:05:07.3Z",
                 "-9999-01-01T00:00",
@@ -450,6 +454,7 @@ mod tests {
             if let Some(facts) = app(&json) {
                 prop_assert_eq!(facts.owner_id.is_some(), facts.app.owner.is_some());
             }
+            status_texts(&json);
             if let Some(owner) = owner(&json) {
                 prop_assert!(owner.emails.iter().all(|email| !email.is_empty()));
             }

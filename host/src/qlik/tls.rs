@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn swapped_and_empty_files_are_told_apart() {
+    fn swapped_empty_and_huge_files_are_told_apart() {
         let (_folder, good) = files();
         let swapped =
             CertificateFiles { client: good.client_key.clone(), client_key: good.client.clone(), ..good.clone() };
@@ -397,8 +397,12 @@ mod tests {
         assert!(text(&twice).contains("client.pem has no private key in it"));
         let empty = good.root.with_file_name("empty.pem");
         fs::write(&empty, "").unwrap();
-        let without_root = CertificateFiles { root: empty, ..good };
+        let without_root = CertificateFiles { root: empty, ..good.clone() };
         assert!(text(&without_root).contains("empty.pem has no certificate in it"));
+        let huge = good.root.with_file_name("huge.pem");
+        fs::write(&huge, fs::read(&good.root).unwrap().repeat(2_000)).unwrap();
+        let with_huge = CertificateFiles { root: huge, ..good };
+        assert!(text(&with_huge).contains("huge.pem cannot be read: it is larger than 1 MB"), "{}", text(&with_huge));
     }
 
     #[test]

@@ -53,7 +53,7 @@ async fn answers_without_end_cost_little_memory_and_are_named() {
     let alerts = sink.wait(2 + 2 * EVENTS).await;
     watching.abort();
     let events = alerts.iter().skip(2).filter(|alert| alert.target == "/event");
-    assert!(events.map(|alert| alert.json()).all(|event| event["data"]["missing"].to_string().contains("execution")));
+    assert!(events.map(e2e::Received::json).all(|event| event["data"]["missing"].to_string().contains("execution")));
     let grown = (peak.load(Ordering::Relaxed) as u64).saturating_sub(before) >> 20;
     // Each place for look-ups may hold some answers of 8 MB.
     assert!(grown < 300, "{grown} MB more");

@@ -180,7 +180,9 @@ async fn a_status_of_another_release_has_the_name_that_the_server_gives_it() {
     for faults in [vec![Fault::status(404).on(Endpoint::Enums), silent[0].clone()], silent.to_vec()] {
         let lab = super::lab(Options::default()).await;
         lab.site().fail_task(Site::SAMPLE_RELOAD_TASK, EXECUTION).unwrap();
-        faults.into_iter().for_each(|fault| lab.simulator.faults().add(fault));
+        for fault in faults {
+            lab.simulator.faults().add(fault);
+        }
         let lookups = lab.lookups();
         for _ in 0..3 {
             let out = look_up(&lookups, "reload-task.failed").await;
@@ -258,7 +260,9 @@ async fn a_release_that_ignores_filters_does_not_give_an_event_others_facts() {
     // Only others: it is not known.
     let (_lab, out) = enriched(everywhere(move |json| {
         crowd(json);
-        json.as_array_mut().map(|items| items.truncate(1));
+        if let Value::Array(items) = json {
+            items.truncate(1);
+        }
     }))
     .await;
     assert_eq!(out.missing, ["task", "execution", "app"]);

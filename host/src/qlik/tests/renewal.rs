@@ -10,8 +10,8 @@ use crate::qlik::{Cause, Limits, QlikError, Repository};
 
 const DAY: Duration = Duration::from_hours(24);
 
-fn yesterday() -> Option<SystemTime> {
-    Some(SystemTime::now() - DAY)
+fn yesterday() -> SystemTime {
+    SystemTime::now() - DAY
 }
 
 /// A client that looks at the files at each refusal.
@@ -52,7 +52,7 @@ async fn answers(repository: &Repository) {
 
 #[tokio::test]
 async fn an_expired_client_certificate_is_replaced_at_the_first_refusal_after_its_renewal() {
-    let expired = Certificates::ending(Ends { client: yesterday(), ..Ends::default() }).unwrap();
+    let expired = Certificates::ending(Ends { client: Some(yesterday()), ..Ends::default() }).unwrap();
     let lab = lab(Options::default().certificates(expired.clone())).await;
     let repository = watchful(&lab);
     assert!(refusal(&repository).await.contains("refuses our client certificate"));
@@ -121,7 +121,7 @@ async fn files_that_cannot_be_used_leave_the_former_ones_in_use() {
     let renewed = good.renew_client(None).unwrap();
     let files = lab.write(&good);
     let half = &renewed.client_pem()[..renewed.client_pem().len() / 2];
-    let expired = good.renew_client(yesterday()).unwrap();
+    let expired = good.renew_client(Some(yesterday())).unwrap();
     let broken: [&dyn Fn(); 6] = [
         &|| fs::write(&files.client, half).unwrap(),
         &|| fs::write(&files.client, "").unwrap(),
