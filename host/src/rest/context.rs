@@ -30,6 +30,8 @@ pub struct ContextParts {
     pub lookups: Option<Arc<Lookups>>,
     /// Last known states of tasks.
     pub tasks: Arc<TaskStates>,
+    /// Failed reloads outside the scheduler that `appReload` leaves untold.
+    pub untold: Arc<ingest::Counter>,
     /// Metrics of plugins.
     pub metrics: Arc<PluginMetrics>,
     /// What must not leave the process.
@@ -47,6 +49,7 @@ pub struct Context {
     pub(super) udp: Option<Arc<ingest::Running>>,
     pub(super) lookups: Option<Arc<Lookups>>,
     pub(super) tasks: Arc<TaskStates>,
+    pub(super) untold: Arc<ingest::Counter>,
     pub(super) metrics: Arc<PluginMetrics>,
     secrets: Arc<Current<Secrets>>,
     pub(super) queues: Queues,
@@ -60,9 +63,9 @@ pub struct Context {
 impl Context {
     /// A context; Butler counts as started now.
     pub fn new(parts: ContextParts) -> Self {
-        let ContextParts { store, instances, udp, lookups, tasks, metrics, secrets, queues, reload } = parts;
+        let ContextParts { store, instances, udp, lookups, tasks, untold, metrics, secrets, queues, reload } = parts;
         let (started_ms, version) = (now_ms(), env!("CARGO_PKG_VERSION"));
-        Self { store, instances, udp, lookups, tasks, metrics, secrets, queues, reload, started_ms, version }
+        Self { store, instances, udp, lookups, tasks, untold, metrics, secrets, queues, reload, started_ms, version }
     }
 
     pub(super) fn instances(&self) -> Arc<Vec<Arc<Instance>>> {

@@ -81,6 +81,7 @@ impl Site {
             udp,
             lookups: None,
             tasks: tasks.clone(),
+            untold: Arc::default(),
             metrics: shared.metrics.clone(),
             secrets: Arc::new(Current::new(shared.secrets.clone())),
             queues: queues.clone(),

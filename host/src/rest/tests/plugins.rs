@@ -172,6 +172,7 @@ async fn two_instances_with_one_route_are_refused() {
         udp: None,
         lookups: None,
         tasks: site.tasks.clone(),
+        untold: Arc::default(),
         metrics: Arc::default(),
         secrets: Arc::default(),
         queues: Queues::default(),
