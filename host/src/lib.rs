@@ -3,6 +3,7 @@
 //! ```text
 //! ingest -> pipeline (accept, enrich, route) -> delivery -> plugins     config, store, qlik: used by all of them
 //! rest, cli: drive the same services from outside                      daemon: the only place that wires
+//! log4net: what makes Qlik Sense send
 //! ```
 
 pub mod cli;
@@ -11,6 +12,7 @@ mod current;
 pub mod daemon;
 pub mod delivery;
 pub mod ingest;
+pub mod log4net;
 pub mod observe;
 pub mod pipeline;
 pub mod plugins;
