@@ -255,3 +255,6 @@ impl Edits<'_> {
 fn lines(file: &str, ours: &str) -> String {
     if file.contains("\r\n") { ours.replace('\n', "\r\n") } else { ours.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;
