@@ -4,6 +4,7 @@
 //! ingest ----> pipeline (accept, enrich, route) -> delivery -> plugins  config, store, qlik: used by all of them
 //! reconcile -^
 //! rest, cli: drive the same services from outside                      daemon: the only place that wires
+//! log4net: what makes Qlik Sense send
 //! ```
 
 pub mod cli;
@@ -12,6 +13,7 @@ mod current;
 pub mod daemon;
 pub mod delivery;
 pub mod ingest;
+pub mod log4net;
 pub mod observe;
 pub mod pipeline;
 pub mod plugins;

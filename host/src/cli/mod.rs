@@ -3,6 +3,7 @@
 mod check;
 mod client;
 mod deliveries;
+mod log_appender;
 mod new;
 mod pin;
 mod plugins;
@@ -55,6 +56,8 @@ enum Command {
     Token(token::Token),
     /// Send a UDP message, or one that tells of an event as Qlik Sense would.
     UdpSend(UdpSend),
+    /// Write the LocalLogConfig.xml by which a service of Qlik Sense sends to Butler.
+    LogAppender(log_appender::LogAppender),
 }
 
 /// Which config file.
@@ -89,6 +92,7 @@ pub fn run() -> Result<(), Failure> {
         Command::Deliveries(deliveries) => block_on(deliveries.run()),
         Command::Token(token) => Ok(token.run()?),
         Command::UdpSend(send) => Ok(send.run()?),
+        Command::LogAppender(appender) => Ok(appender.run()?),
     }
 }
 

@@ -19,7 +19,7 @@ pub struct UdpSend {
     #[arg(short, long, default_value = "Test message", conflicts_with = "event")]
     msg: String,
     /// Event to tell of instead: reload-task.failed, reload-task.aborted, reload-task.succeeded, app-reload.failed,
-    /// distribute-task.failed and so on.
+    /// distribute-task.failed, user-session.started, user-connection.opened and so on.
     #[arg(long, value_name = "KIND")]
     event: Option<SampleKind>,
     /// How many to send. Of an event, each is an execution of its own.

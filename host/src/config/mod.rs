@@ -12,6 +12,8 @@
 
 mod document;
 mod explain;
+mod heard;
+mod patterns;
 mod pin;
 mod redact;
 mod relax;
@@ -28,6 +30,8 @@ mod yaml;
 mod tests;
 
 pub use document::{Document, Use};
+pub use heard::{AppReload, Sessions, Udp};
+pub use patterns::Patterns;
 pub use pin::PinError;
 pub use redact::Secrets;
 pub use report::{ConfigError, Report};

@@ -9,11 +9,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::document::Document;
+use super::heard::{AppReload, Udp};
+use super::patterns::Patterns;
 use super::report::{Problem, join, unescape};
 use super::secrets::Resolved;
-use super::types::{
-    Enrich, Grant, Qlik, Reconcile, Rest, Retry, Rule, ScriptLog, Store, TlsProfile, Token, Udp, Verify,
-};
+use super::types::{Enrich, Grant, Qlik, Reconcile, Rest, Retry, Rule, ScriptLog, Store, TlsProfile, Token, Verify};
 use super::units::{Size, Span};
 use super::validate::Checks;
 
@@ -59,6 +59,7 @@ impl<'a> Semantics<'a> {
     pub fn check(&mut self) {
         self.qlik();
         self.udp();
+        self.app_reload();
         self.rest();
         self.times();
         self.tls();
@@ -145,17 +146,30 @@ impl<'a> Semantics<'a> {
 
     fn udp(&mut self) {
         self.listen("/udp/listen");
+        self.listen("/udp/sessions/listen");
         let Some(udp) = self.section::<Udp>("/udp") else { return };
+        let second = udp.sessions.listen;
         match &udp.allow_from {
-            None if !udp.listen.ip().is_loopback() => {
-                self.warn(
-                    "/udp/listen",
-                    "everybody who reaches this port may send events: name the senders in `allowFrom`",
-                );
+            None => {
+                let all = [("/udp/listen", Some(udp.listen)), ("/udp/sessions/listen", second)];
+                for (pointer, _) in all.iter().filter(|(_, at)| at.is_some_and(|at| !at.ip().is_loopback())) {
+                    self.warn(
+                        pointer,
+                        "everybody who reaches this port may send events: name the senders in `udp.allowFrom`",
+                    );
+                }
             }
             Some(senders) if senders.is_empty() => self.warn("/udp/allowFrom", "nobody may send events"),
-            _ => {}
+            Some(_) => {}
         }
+        if second == Some(udp.listen) && udp.listen.port() != 0 {
+            self.suggest(
+                "/udp/sessions/listen",
+                "must be another port than that of `udp.listen`",
+                "leave it out if sessions are sent to the same port as all else",
+            );
+        }
+        self.users("/udp/sessions/excludeUsers", &udp.sessions.exclude_users);
         for (index, sender) in udp.allow_from.iter().flatten().enumerate() {
             let pointer = join("/udp/allowFrom", index);
             if !(is_network(sender) || is_host_name(sender)) {
@@ -165,6 +179,28 @@ impl<'a> Semantics<'a> {
             }
         }
         self.size("/udp/maxSize", udp.max_size);
+    }
+
+    fn app_reload(&mut self) {
+        let Some(lists) = self.section::<AppReload>("/appReload") else { return };
+        self.users("/appReload/users", &lists.users);
+        for (pointer, list) in [("/appReload/apps", &lists.apps), ("/appReload/streams", &lists.streams)] {
+            for (index, _) in list.iter().enumerate().filter(|(_, pattern)| pattern.trim().is_empty()) {
+                self.problem(join(pointer, index), "must not be empty: write a name, an id, or `*` for all");
+            }
+        }
+    }
+
+    /// Patterns of users: one without a directory would fit nobody.
+    fn users(&mut self, pointer: &str, patterns: &Patterns) {
+        for (index, pattern) in patterns.iter().enumerate() {
+            if !pattern.contains(['\\', '*']) {
+                let pointer = join(pointer, index);
+                let words = r"must be directory and user id, such as `INTERNAL\sa_api` or `INTERNAL\*`";
+                let message = self.with_value(&pointer, words, pattern);
+                self.problem(pointer, message);
+            }
+        }
     }
 
     fn rest(&mut self) {

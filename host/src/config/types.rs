@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::heard::{AppReload, Udp};
 use super::units::{Size, Span};
 
 /// The whole file.
@@ -39,6 +40,9 @@ pub struct Config {
     /// How facts are fetched from Qlik Sense.
     #[serde(default)]
     pub enrich: Enrich,
+    /// Which failed reloads outside the scheduler (`app-reload.failed`) are told.
+    #[serde(default)]
+    pub app_reload: AppReload,
     /// Script logs of reload tasks.
     #[serde(default)]
     pub script_log: ScriptLog,
@@ -171,30 +175,6 @@ impl Default for QlikPorts {
     fn default() -> Self {
         Self { repository: 4242, engine: 4747, system_info: 9032 }
     }
-}
-
-/// UDP ingestion.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Udp {
-    /// Address and port to listen on, such as `0.0.0.0:9998`.
-    #[schemars(with = "String")]
-    pub listen: SocketAddr,
-    /// Who may send: addresses, networks (`10.1.0.0/16`) and names, which are resolved again every minute. Absent:
-    /// everybody. Given but nothing resolves: nobody.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allow_from: Option<Vec<String>>,
-    /// Longest datagram in bytes; longer ones are counted and dropped.
-    #[serde(default = "default_max_size")]
-    pub max_size: Size,
-    /// At most so many datagrams a minute; absent: no limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub max_per_minute: Option<u32>,
-}
-
-fn default_max_size() -> Size {
-    Size::bytes(65_507)
 }
 
 /// REST server.

@@ -135,7 +135,7 @@ impl Parts {
         }
         core.park().await?;
         core.turn_to(&setup.loaded, &instances);
-        let tasks = Arc::new(TaskStates::default());
+        let (tasks, untold) = (Arc::new(TaskStates::default()), Arc::new(ingest::Counter::default()));
         let enricher = Enricher::new(EnricherParts {
             store: store.clone(),
             accepted: core.accepted.clone(),
@@ -144,6 +144,7 @@ impl Parts {
             router: core.router.clone(),
             queues: core.queues.clone(),
             tasks: tasks.clone(),
+            untold: untold.clone(),
         });
         let reconciler = lookups.clone().map(|lookups| {
             Reconciler::new(ReconcilerParts {
@@ -164,9 +165,9 @@ impl Parts {
         let udp = udp.map(UdpServer::start).transpose().context("the thread that receives UDP cannot be started")?;
         let udp = udp.map(Arc::new);
         let rest_address = server.local_addr();
-        let udp_address = udp.as_ref().map(|udp| udp.local_addr());
+        let addresses = [udp.as_ref().map(|udp| udp.local_addr()), udp.as_ref().and_then(|udp| udp.sessions_addr())];
         let run_file =
-            rest::RunFile::write(&config.store.path, rest_address, udp_address).map_err(anyhow::Error::from)?;
+            rest::RunFile::write(&config.store.path, rest_address, addresses).map_err(anyhow::Error::from)?;
         let (reload, reloads) = reload::channel();
         let context = rest::Context::new(rest::ContextParts {
             store,
@@ -176,6 +177,7 @@ impl Parts {
             tasks,
             roads: core.roads.clone(),
             call_back,
+            untold,
             metrics: core.metrics.clone(),
             secrets: core.secrets.clone(),
             queues: core.queues.clone(),

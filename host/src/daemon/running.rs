@@ -117,13 +117,16 @@ impl Running {
             released,
             stopping,
         ));
-        let accepting = udp
-            .clone()
-            .map(|udp| tokio::spawn(accept_datagrams(udp, store.clone(), accepted.clone(), core.roads.clone())));
+        let accepting = udp.clone().zip(setup.loaded.config.udp.as_ref()).map(|(udp, config)| {
+            let roads = core.roads.clone();
+            let excluded = config.sessions.exclude_users.clone();
+            tokio::spawn(accept_datagrams(udp, excluded, store.clone(), accepted.clone(), roads))
+        });
         let remount = server.remount();
         let serving = tokio::spawn(server.run(input_stopping));
         // Told beside the rest: whoever waits for a store in trouble hears no signal.
-        work.spawn(tell_start(store, accepted, udp.as_ref().map(|udp| udp.local_addr())));
+        let listening = udp.iter().flat_map(|udp| [Some(udp.local_addr()), udp.sessions_addr()]).flatten().collect();
+        work.spawn(tell_start(store, accepted, listening));
         Self {
             begun_with: setup.loaded.config.clone(),
             core,
@@ -237,10 +240,10 @@ impl Running {
     }
 }
 
-async fn tell_start(store: Store, accepted: Arc<Notify>, udp: Option<SocketAddr>) {
+async fn tell_start(store: Store, accepted: Arc<Notify>, udp: Vec<SocketAddr>) {
     let data = about_butler(format!("Butler {} has started", env!("CARGO_PKG_VERSION")));
     tell(&store, &accepted, kind::BUTLER_STARTED, data).await;
-    if let Some(address) = udp {
+    for address in udp {
         let data = Data {
             message: Some(format!("receives events at {address}")),
             udp: Some(Box::new(Udp { address: Some(address.to_string()), ..Udp::default() })),

@@ -69,6 +69,8 @@ pub struct Counters {
     pub processed: Counter,
     /// Messages whose event was known already; counted by the pipeline.
     pub duplicates: Counter,
+    /// Messages about users in `udp.sessions.excludeUsers`; counted by the pipeline.
+    pub excluded: Counter,
     /// Errors of the system while receiving.
     pub receive_errors: Counter,
     dropped: [Counter; DropReason::ALL.len()],
@@ -101,6 +103,7 @@ impl Counters {
             queued_bytes: self.queued_bytes.get(),
             processed: self.processed.get(),
             duplicates: self.duplicates.get(),
+            excluded: self.excluded.get(),
             receive_errors: self.receive_errors.get(),
             dropped: DropReason::ALL.into_iter().map(|reason| (reason.label(), self.dropped(reason))).collect(),
             rejected: Reject::REASONS.into_iter().zip(self.rejected.iter().map(Counter::get)).collect(),
@@ -123,6 +126,8 @@ pub struct Snapshot {
     pub processed: u64,
     /// Messages whose event was known already.
     pub duplicates: u64,
+    /// Messages about users in `udp.sessions.excludeUsers`.
+    pub excluded: u64,
     /// Errors of the system while receiving.
     pub receive_errors: u64,
     /// Drops by the label of their [`DropReason`].

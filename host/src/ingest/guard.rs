@@ -9,7 +9,7 @@ use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::num::NonZeroU32;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -92,19 +92,19 @@ impl Guard {
         }
         let guard = Arc::clone(self);
         let (stop, stopped) = mpsc::channel::<()>();
-        let (first, first_done) = mpsc::channel();
+        let first_round = Arc::new(FirstRound::default());
+        let first = Arc::clone(&first_round);
         // Nobody waits for this thread: the system's resolver may hang for a long time.
         std::thread::Builder::new().name("udp-names".into()).spawn(move || {
             loop {
                 guard.resolve(Instant::now(), lookup);
-                // Only the first round is waited for.
-                let _ = first.send(());
+                first.is_over();
                 if stopped.recv_timeout(RESOLVE_EVERY) == Err(mpsc::RecvTimeoutError::Disconnected) {
                     return;
                 }
             }
         })?;
-        Ok(Some(Resolving { _stop: stop, first_done }))
+        Ok(Some(Resolving { _stop: stop, first_round }))
     }
 
     /// Resolves all names once.
@@ -155,13 +155,29 @@ impl Name {
 #[derive(Debug)]
 pub(super) struct Resolving {
     _stop: mpsc::Sender<()>,
-    first_done: mpsc::Receiver<()>,
+    first_round: Arc<FirstRound>,
 }
 
 impl Resolving {
     /// Waits for the first round of look-ups, at most so long. Answers whether it is over.
     pub(super) fn wait_first(&self, at_most: Duration) -> bool {
-        self.first_done.recv_timeout(at_most) != Err(mpsc::RecvTimeoutError::Timeout)
+        let over = self.first_round.over.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.first_round.told.wait_timeout_while(over, at_most, |over| !*over);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// Whether the first round of look-ups is over; the threads of several sockets wait for it.
+#[derive(Debug, Default)]
+struct FirstRound {
+    over: Mutex<bool>,
+    told: Condvar,
+}
+
+impl FirstRound {
+    fn is_over(&self) {
+        *self.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.told.notify_all();
     }
 }
 

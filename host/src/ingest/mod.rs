@@ -1,16 +1,19 @@
 //! Ingestion: from a UDP datagram of a Qlik Sense log appender to facts with the keys that identify them.
 //!
-//! One thread named `udp` does nothing but receive (`socket`, `receive`): it checks source and rate (`guard`) and
-//! copies datagrams into a buffer bounded by bytes (`buffer`). Everything slower happens behind the buffer: the
-//! pipeline takes batches, parses them (`wire`) and claims their keys (`keys`). What is lost on the way is counted by
-//! reason (`counters`). [`sample`] writes messages as Qlik Sense would, for tests and for `butler udp-send`.
+//! The server has a socket or two (`server`, `socket`). A thread named `udp` for each does nothing but receive (`reader`,
+//! `receive`): it checks source and rate (`guard`) and copies datagrams into a buffer bounded by bytes (`buffer`).
+//! Everything slower happens behind the buffer: the pipeline takes batches, parses them (`wire`) and claims their keys
+//! (`keys`). What is lost on the way is counted by reason (`counters`). [`sample`] writes messages as Qlik Sense would,
+//! for tests and for `butler udp-send`.
 
 mod buffer;
 mod counters;
 mod guard;
 mod keys;
+mod reader;
 mod receive;
 pub mod sample;
+mod server;
 mod socket;
 mod wire;
 
@@ -18,5 +21,6 @@ pub use buffer::{Buffer, CAPACITY, Datagram, Usage};
 pub use counters::{Counter, Counters, DropReason, LogLimiter, Snapshot};
 pub use guard::{AllowFromError, Guard, RateLimit};
 pub use keys::{KeyBase, Outcome, Subject, keys};
-pub use socket::{BindError, Running, UdpServer};
+pub use server::{Running, UdpServer};
+pub use socket::BindError;
 pub use wire::{DISTRIBUTE_PENDING, Heard, Reject, parse};

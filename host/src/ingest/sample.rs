@@ -18,13 +18,21 @@ pub enum SampleKind {
     Distribute,
     /// A reload outside the scheduler failed.
     AppReloadFailed,
+    /// A session of a user began.
+    SessionStarted,
+    /// A session of a user ended.
+    SessionStopped,
+    /// A connection of a session was opened.
+    ConnectionOpened,
+    /// A connection of a session was closed.
+    ConnectionClosed,
 }
 
 /// A kind of events that no log appender sends.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is no event that Qlik Sense sends by UDP: use one such as reload-task.failed, reload-task.aborted, \
-         reload-task.succeeded, distribute-task.failed or app-reload.failed"
+         reload-task.succeeded, distribute-task.failed, app-reload.failed, user-session.started or user-connection.opened"
 )]
 pub struct UnknownKind(String);
 
@@ -40,8 +48,14 @@ impl FromStr for SampleKind {
             Some((task, "failed")) if known && task.ends_with("-task") => Ok(Self::TaskFailed),
             Some((task, "aborted")) if known && task.ends_with("-task") => Ok(Self::TaskAborted),
             Some((task, "succeeded")) if known && task.ends_with("-task") => Ok(Self::TaskSucceeded),
-            _ if text == kind::APP_RELOAD_FAILED => Ok(Self::AppReloadFailed),
-            _ => Err(UnknownKind(text.to_owned())),
+            _ => match text {
+                kind::APP_RELOAD_FAILED => Ok(Self::AppReloadFailed),
+                kind::USER_SESSION_STARTED => Ok(Self::SessionStarted),
+                kind::USER_SESSION_STOPPED => Ok(Self::SessionStopped),
+                kind::USER_CONNECTION_OPENED => Ok(Self::ConnectionOpened),
+                kind::USER_CONNECTION_CLOSED => Ok(Self::ConnectionClosed),
+                _ => Err(UnknownKind(text.to_owned())),
+            },
         }
     }
 }
@@ -108,22 +122,49 @@ pub fn guid() -> Result<String, RandomError> {
 
 /// The datagram's text.
 pub fn message(kind: SampleKind, fields: &Fields) -> String {
-    let (message_type, level, text) = match kind {
-        SampleKind::TaskFailed => ("/scheduler-task-failed/", "WARN", "Max retries reached"),
-        SampleKind::TaskAborted => ("/scheduler-task-aborted/", "INFO", "Execution State Change to Aborting"),
-        SampleKind::TaskSucceeded => ("/scheduler-task-success/", "INFO", "Execution State Change to FinishedSuccess"),
-        SampleKind::Distribute => ("/scheduler-distribute/", "INFO", "Exiting execute of Distribute task request."),
-        SampleKind::AppReloadFailed => ("/engine-reload-failed/", "ERROR", "Reload failed: table not found"),
-    };
-    let Fields { node, task_name, app_name, user, task_id, app_id, .. } = fields;
-    let Fields { timestamp, execution_id, session_id, message, .. } = fields;
-    let text = message.as_deref().unwrap_or(text);
-    if kind == SampleKind::AppReloadFailed {
-        let (directory, user) = user.split_once('\\').unwrap_or(("", user));
-        return format!("{message_type};{node};{app_id};{session_id};{directory};{user};{timestamp};{level};{text}");
+    match kind {
+        SampleKind::TaskFailed => scheduler("/scheduler-task-failed/", "WARN", "Max retries reached", fields),
+        SampleKind::TaskAborted => {
+            scheduler("/scheduler-task-aborted/", "INFO", "Execution State Change to Aborting", fields)
+        }
+        SampleKind::TaskSucceeded => {
+            scheduler("/scheduler-task-success/", "INFO", "Execution State Change to FinishedSuccess", fields)
+        }
+        SampleKind::Distribute => {
+            scheduler("/scheduler-distribute/", "INFO", "Exiting execute of Distribute task request.", fields)
+        }
+        SampleKind::AppReloadFailed => engine(fields),
+        SampleKind::SessionStarted => proxy("/proxy-session/", "Start session", "Start session for user", fields),
+        SampleKind::SessionStopped => proxy("/proxy-session/", "Stop session", "Stop session for user", fields),
+        SampleKind::ConnectionOpened => {
+            proxy("/proxy-connection/", "Open connection", "connection Opened for session", fields)
+        }
+        SampleKind::ConnectionClosed => {
+            proxy("/proxy-connection/", "Close connection", "connection Closed for session", fields)
+        }
     }
+}
+
+fn scheduler(message_type: &str, level: &str, text: &str, fields: &Fields) -> String {
+    let Fields { node, task_name, app_name, user, task_id, app_id, timestamp, execution_id, message, .. } = fields;
+    let text = message.as_deref().unwrap_or(text);
     let names = format!("{task_name};{app_name};{user}");
     format!("{message_type};{node};{names};{task_id};{app_id};{timestamp};{level};{execution_id};{text}")
+}
+
+fn engine(fields: &Fields) -> String {
+    let Fields { node, user, app_id, timestamp, session_id, message, .. } = fields;
+    let (directory, user) = user.split_once('\\').unwrap_or(("", user));
+    let text = message.as_deref().unwrap_or("Reload failed: table not found");
+    format!("/engine-reload-failed/;{node};{app_id};{session_id};{directory};{user};{timestamp};ERROR;{text}")
+}
+
+fn proxy(message_type: &str, command: &str, text: &str, fields: &Fields) -> String {
+    let Fields { node, user, session_id, message, .. } = fields;
+    let (directory, id) = user.split_once('\\').unwrap_or(("", user));
+    let about = if message_type == "/proxy-session/" { user } else { session_id };
+    let text = message.clone().unwrap_or_else(|| format!("{text} {about}"));
+    format!("{message_type};{node};{command};{directory};{id};Proxy;AppAccess;{text}")
 }
 
 #[cfg(test)]
@@ -131,16 +172,9 @@ mod tests {
     use super::*;
     use crate::ingest::parse;
 
-    const APPENDERS: &str = include_str!("../../../config/log4net/scheduler-reload/LocalLogConfig.xml");
-
-    /// The value of every `param` of this name.
-    fn params<'a>(xml: &'a str, name: &str) -> Vec<&'a str> {
-        let start = format!(r#"<param name="{name}" value=""#);
-        xml.split(&start).skip(1).filter_map(|rest| rest.split_once('"')).map(|(value, _)| value).collect()
-    }
-
     #[test]
     fn samples_are_understood_as_what_they_are() {
+        assert_eq!(kind::ALL.iter().filter(|kind| kind.parse::<SampleKind>().is_ok()).count(), 20);
         for sent in kind::ALL {
             let Ok(sample) = sent.parse::<SampleKind>() else { continue };
             let fields = Fields::random().unwrap();
@@ -148,11 +182,14 @@ mod tests {
             let outcome = sent.rsplit_once('.').unwrap().1;
             let expected = match sample {
                 SampleKind::Distribute => crate::ingest::DISTRIBUTE_PENDING.to_owned(),
-                SampleKind::AppReloadFailed => kind::APP_RELOAD_FAILED.to_owned(),
-                _ => format!("reload-task.{outcome}"),
+                SampleKind::TaskFailed | SampleKind::TaskAborted | SampleKind::TaskSucceeded => {
+                    format!("reload-task.{outcome}")
+                }
+                _ => (*sent).to_owned(),
             };
             assert_eq!(heard.kind, expected);
-            assert_eq!(heard.data.app.unwrap().id, fields.app_id);
+            assert_eq!(heard.data.app.is_none(), heard.is_session());
+            assert!(heard.data.app.is_none_or(|app| app.id == fields.app_id));
             assert_eq!((heard.data.node.unwrap(), heard.data.user.unwrap()), (fields.node, fields.user));
             if let Some(task) = heard.data.task {
                 assert_eq!((task.id, task.name), (fields.task_id, fields.task_name));
@@ -162,63 +199,5 @@ mod tests {
         for wrong in ["delivery.dead", "moon-task.failed", "", "reload-task"] {
             assert!(wrong.parse::<SampleKind>().is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn what_the_appender_file_makes_of_a_log_line_is_understood() {
-        let patterns = params(APPENDERS, "conversionpattern");
-        let fields = Fields::random().unwrap();
-        let kinds: Vec<_> = patterns
-            .iter()
-            .map(|pattern| {
-                let sent = pattern
-                    .replace("%hostname", &fields.node)
-                    .replace("%property{TaskName}", &fields.task_name)
-                    .replace("%property{AppName}", &fields.app_name)
-                    .replace("%property{User}", &fields.user)
-                    .replace("%property{TaskId}", &fields.task_id)
-                    .replace("%property{AppId}", &fields.app_id)
-                    .replace("%date", &fields.timestamp)
-                    .replace("%level", "WARN")
-                    .replace("%property{ExecutionId}", &fields.execution_id)
-                    .replace("%message", "a message");
-                assert!(!sent.contains('%') && !sent.contains("//"), "{sent}");
-                let heard = parse(sent.as_bytes()).unwrap();
-                assert_eq!(heard.data.task.unwrap().id, fields.task_id);
-                assert_eq!(heard.data.log.unwrap().message, "a message");
-                heard.kind
-            })
-            .collect();
-        assert_eq!(kinds, [kind::RELOAD_TASK_FAILED, kind::RELOAD_TASK_ABORTED, kind::RELOAD_TASK_SUCCEEDED]);
-    }
-
-    #[test]
-    fn the_appender_file_is_well_formed_and_uses_every_appender() {
-        let mut text = APPENDERS.to_owned();
-        while let Some((before, rest)) = text.split_once("<!--") {
-            let (comment, after) = rest.split_once("-->").unwrap();
-            assert!(!comment.contains("--"), "two hyphens may not stand in a comment");
-            text = format!("{before}{after}");
-        }
-        let mut open = Vec::new();
-        for tag in text.split('<').skip(1).map(|tag| tag.split_once('>').unwrap().0) {
-            let name = tag.split([' ', '/']).next().unwrap();
-            if let Some(closed) = tag.strip_prefix('/') {
-                assert_eq!(open.pop(), Some(closed));
-            } else if !tag.starts_with('?') && !tag.ends_with('/') {
-                open.push(name);
-            }
-            assert!(tag.matches('"').count().is_multiple_of(2), "{tag}");
-        }
-        assert!(open.is_empty(), "{open:?}");
-        let values = |start| {
-            let found = text.split(start).skip(1).map(|rest| rest.split_once('"').unwrap().0);
-            found.map(str::to_owned).collect::<Vec<String>>()
-        };
-        let names = values("<appender name=\"");
-        assert_eq!(names, values("<appender-ref ref=\""));
-        assert!(names.len() == 3 && names.iter().all(|name| !name.starts_with('$')));
-        let [addresses, ports, encodings] = ["remoteAddress", "remotePort", "encoding"].map(|name| params(&text, name));
-        assert_eq!((addresses.len(), ports.len(), encodings), (3, 3, vec!["utf-8"; 3]));
     }
 }

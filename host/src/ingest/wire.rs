@@ -1,6 +1,7 @@
 //! The text that Qlik Sense's log appenders send: one event per datagram, fields separated by `;`, nothing escaped.
 //!
-//! Three layouts are understood. `TYPE` is matched without regard to case and to repeated slashes.
+//! These layouts are understood, and those of the proxy (`sessions`). `TYPE` is matched without regard to case and to
+//! repeated slashes.
 //!
 //! ```text
 //! scheduler  TYPE;host;task name;app name;user;task id;app id;date;level;execution id;message
@@ -17,6 +18,7 @@ use butler_plugin_api::{App, Data, Execution, LogLine, Session, Task, kind};
 use super::keys::{KeyBase, Outcome, Subject};
 use text::{Fields, blank, clean, clip, id, is_date, is_guid, name};
 
+mod sessions;
 mod text;
 
 /// Provisional kind of a distribution that has left the scheduler: held until the repository tells how it ended.
@@ -28,11 +30,18 @@ pub struct Heard {
     /// Kind of the event, provisional for tasks: `reload-task.<outcome>` whatever the type of the task, or
     /// [`DISTRIBUTE_PENDING`]. The wire does not tell the type; the repository does.
     pub kind: String,
-    /// The facts: task, app, execution id, log line, node, user; for engine messages also the session. Ids of tasks and
-    /// apps are in lower case. An app without a usable id is absent.
+    /// The facts: task, app, execution id, log line, node, user; for messages of engine and proxy also the session. Ids of
+    /// tasks and apps are in lower case. An app without a usable id is absent.
     pub data: Data,
     /// What identifies the event.
     pub keys: KeyBase,
+}
+
+impl Heard {
+    /// Whether it tells of a session or a connection of a user: there are many of these, and none is an alert.
+    pub fn is_session(&self) -> bool {
+        self.kind.starts_with("user-session.") || self.kind.starts_with("user-connection.")
+    }
 }
 
 /// Why a message is no event.
@@ -64,12 +73,26 @@ pub enum Reject {
     /// There are more fields than the layout has, and no ids to find the right ones by.
     #[error("the message has {0} fields and no task and app id beside each other: its names cannot be told apart")]
     NoIdPair(usize),
+    /// The proxy did something that is neither of a session nor of a connection.
+    #[error(
+        "`{0}` is no command that starts or stops a session, or opens or closes a connection: check filters and \
+         conversion pattern of the log appender"
+    )]
+    UnknownCommand(String),
 }
 
 impl Reject {
     /// All reasons.
-    pub const REASONS: [&'static str; 7] =
-        ["empty", "unknown-type", "too-few-fields", "no-task-id", "bad-task-id", "bad-app-id", "no-id-pair"];
+    pub const REASONS: [&'static str; 8] = [
+        "empty",
+        "unknown-type",
+        "too-few-fields",
+        "no-task-id",
+        "bad-task-id",
+        "bad-app-id",
+        "no-id-pair",
+        "unknown-command",
+    ];
 
     /// Stable name, for metrics and for limiting logs.
     pub const fn reason(&self) -> &'static str {
@@ -81,6 +104,7 @@ impl Reject {
             Self::BadTaskId(_) => 4,
             Self::BadAppId(_) => 5,
             Self::NoIdPair(_) => 6,
+            Self::UnknownCommand(_) => 7,
         }]
     }
 }
@@ -112,7 +136,10 @@ pub fn parse(datagram: &[u8]) -> Result<Heard, Reject> {
         }
         "scheduler-distribute" => scheduler(&fields, DISTRIBUTE_PENDING, Outcome::Pending),
         "engine-reload-failed" => engine(&fields),
-        _ => before_11(&fields).ok_or_else(|| Reject::UnknownType(clip(first.trim(), 60).to_owned())),
+        "proxy-session" | "proxy-connection" => sessions::typed(&fields),
+        _ => before_11(&fields)
+            .or_else(|| sessions::before_5(&fields))
+            .ok_or_else(|| Reject::UnknownType(clip(first.trim(), 60).to_owned())),
     }
 }
 
@@ -214,11 +241,7 @@ fn engine(fields: &Fields<'_>) -> Result<Heard, Reject> {
     let session = id(fields.get(3));
     // A `;` in the user's id moves the date.
     let dated = (DATE..found.saturating_sub(2)).find(|at| is_date(fields.get(*at))).unwrap_or(DATE);
-    let user = match (present(fields.get(4)), present(fields.span(5, dated))) {
-        (Some(directory), Some(user)) => Some(format!("{directory}\\{user}")),
-        (None, user) => user,
-        (Some(_), None) => None,
-    };
+    let user = user(fields.get(4), fields.span(5, dated));
     let subject = match (&app, &session) {
         (None, None) => Subject::Unknown,
         _ => Subject::App { app: app.clone(), session: session.as_ref().map(|session| session.to_lowercase()) },
@@ -247,6 +270,15 @@ fn log_line(fields: &Fields<'_>, date: usize, message: usize) -> LogLine {
 /// A field that stands for nothing when it is empty or `(null)`.
 fn present(field: &str) -> Option<String> {
     (!blank(field)).then(|| clip(clean(field).trim(), text::FIELD_CHARS).to_owned())
+}
+
+/// A user from fields of directory and id; `None` without an id.
+fn user(directory: &str, id: &str) -> Option<String> {
+    let id = present(id)?;
+    Some(match present(directory) {
+        Some(directory) => format!("{directory}\\{id}"),
+        None => id,
+    })
 }
 
 /// Names of a task's message, as they stand in the text.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc};
 
+use crate::config::Patterns;
 use crate::ingest::{self, Datagram, Heard, LogLimiter, Running};
 use crate::observe::{Road, Roads};
 use crate::store::{Accepted, NewEvent, Store, StoreError};
@@ -11,17 +12,24 @@ use crate::store::{Accepted, NewEvent, Store, StoreError};
 /// Datagrams in one commit: the more, the fewer pages are written for each.
 const BATCH: usize = 2000;
 
-/// Parses what the socket received and stores it, until the socket is stopped and its buffer is empty. The next batch is
-/// parsed while one is stored.
-pub async fn accept_datagrams(udp: Arc<Running>, store: Store, accepted: Arc<Notify>, roads: Arc<Roads>) {
+/// Parses what the sockets received and stores it, until they are stopped and the buffer is empty. The next batch is
+/// parsed while one is stored. `excluded`: users whose sessions and connections are only counted.
+pub async fn accept_datagrams(
+    udp: Arc<Running>,
+    excluded: Patterns,
+    store: Store,
+    accepted: Arc<Notify>,
+    roads: Arc<Roads>,
+) {
     let (parsed, storing) = mpsc::channel(1);
-    tokio::join!(parse_all(&udp, &roads, parsed), store_all(&udp, &store, &accepted, storing));
+    tokio::join!(parse_all(&udp, &excluded, &roads, parsed), store_all(&udp, &store, &accepted, storing));
 }
 
-async fn parse_all(udp: &Running, roads: &Roads, parsed: mpsc::Sender<Arc<[NewEvent]>>) {
+async fn parse_all(udp: &Running, excluded: &Patterns, roads: &Roads, parsed: mpsc::Sender<Arc<[NewEvent]>>) {
     let limiter = LogLimiter::default();
     while let Some(datagrams) = udp.next_batch(BATCH).await {
-        let events: Arc<[NewEvent]> = datagrams.iter().filter_map(|datagram| parse(udp, &limiter, datagram)).collect();
+        let events: Arc<[NewEvent]> =
+            datagrams.iter().filter_map(|datagram| parse(udp, excluded, &limiter, datagram)).collect();
         if events.is_empty() {
             // In a flood of rubbish nothing else would ever wait here.
             tokio::task::yield_now().await;
@@ -96,8 +104,12 @@ async fn store_some(udp: &Running, store: &Store, events: &Arc<[NewEvent]>) -> b
     true
 }
 
-fn parse(udp: &Running, limiter: &LogLimiter, datagram: &Datagram) -> Option<NewEvent> {
+fn parse(udp: &Running, excluded: &Patterns, limiter: &LogLimiter, datagram: &Datagram) -> Option<NewEvent> {
     match ingest::parse(&datagram.bytes) {
+        Ok(heard) if heard.is_session() && heard.data.user.as_ref().is_some_and(|user| excluded.fit(user)) => {
+            udp.counters().excluded.add(1);
+            None
+        }
         Ok(heard) => Some(event(heard, datagram.received_ms)),
         Err(reject) => {
             udp.counters().add_reject(&reject);

@@ -17,11 +17,12 @@ use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::app_reload::is_told;
 use super::router::Router;
 use crate::config::Config;
 use crate::current::Current;
 use crate::delivery::{Queues, Ticket};
-use crate::ingest::DISTRIBUTE_PENDING;
+use crate::ingest::{Counter, DISTRIBUTE_PENDING};
 use crate::observe::TaskStates;
 use crate::qlik::{Enriched, Lookups};
 use crate::stop::stopping;
@@ -70,6 +71,8 @@ pub struct EnricherParts {
     pub queues: Queues,
     /// States of tasks, for metrics.
     pub tasks: Arc<TaskStates>,
+    /// Counts failed reloads outside the scheduler that `appReload` leaves untold.
+    pub untold: Arc<Counter>,
 }
 
 /// Enriches and routes.
@@ -187,7 +190,13 @@ impl Enricher {
                 _ => assume(&mut event),
             }
         }
-        let deliveries = self.parts.router.get().route(&event);
+        let told = is_told(&self.parts.config.get().app_reload, &event);
+        let deliveries = if told { self.parts.router.get().route(&event) } else { Vec::new() };
+        if !told {
+            // Whoever looks for the alert finds why there was none.
+            event.data.other.insert("untoldBy".to_owned(), "appReload".into());
+            self.parts.untold.add(1);
+        }
         let time = event.time.parse::<jiff::Timestamp>().map_or(received, jiff::Timestamp::as_millisecond);
         drop_doubles(&mut event.data);
         // The data of an event cannot fail to be written: its keys are texts.
@@ -555,6 +564,7 @@ mod tests {
             config: Arc::new(Current::new(config)),
             queues: Queues::default(),
             tasks: Arc::default(),
+            untold: Arc::default(),
         };
         let new = |kind: &str| {
             let event = event(kind, "a");

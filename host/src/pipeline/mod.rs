@@ -7,6 +7,7 @@
 //! From the commit of `accept` on an event survives; everything after it is done again after a crash.
 
 mod accept;
+mod app_reload;
 mod condition;
 mod enrich;
 mod router;

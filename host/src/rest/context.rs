@@ -35,6 +35,8 @@ pub struct ContextParts {
     pub roads: Arc<Roads>,
     /// Where Qlik Sense tells what has ended, if the config lets it.
     pub call_back: Option<Arc<CallBack>>,
+    /// Failed reloads outside the scheduler that `appReload` leaves untold.
+    pub untold: Arc<ingest::Counter>,
     /// Metrics of plugins.
     pub metrics: Arc<PluginMetrics>,
     /// What must not leave the process.
@@ -54,6 +56,7 @@ pub struct Context {
     pub(super) tasks: Arc<TaskStates>,
     pub(super) roads: Arc<Roads>,
     pub(super) call_back: Option<Arc<CallBack>>,
+    pub(super) untold: Arc<ingest::Counter>,
     pub(super) metrics: Arc<PluginMetrics>,
     secrets: Arc<Current<Secrets>>,
     pub(super) queues: Queues,
@@ -67,8 +70,20 @@ pub struct Context {
 impl Context {
     /// A context; Butler counts as started now.
     pub fn new(parts: ContextParts) -> Self {
-        let ContextParts { store, instances, udp, lookups, tasks, roads, call_back, metrics, secrets, queues, reload } =
-            parts;
+        let ContextParts {
+            store,
+            instances,
+            udp,
+            lookups,
+            tasks,
+            roads,
+            call_back,
+            untold,
+            metrics,
+            secrets,
+            queues,
+            reload,
+        } = parts;
         let (started_ms, version) = (now_ms(), env!("CARGO_PKG_VERSION"));
         Self {
             store,
@@ -78,6 +93,7 @@ impl Context {
             tasks,
             roads,
             call_back,
+            untold,
             metrics,
             secrets,
             queues,

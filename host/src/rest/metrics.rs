@@ -30,6 +30,8 @@ pub(super) async fn page(context: &Context) -> Answer {
     let mut page = Exposition::default();
     own(&mut page, context);
     udp(&mut page, context);
+    let help = "Failed reloads outside the scheduler that `appReload` leaves untold";
+    page.single("butler_app_reloads_untold_total", Kind::Counter, help, context.untold.get());
     store(&mut page, context).await;
     instances(&mut page, context);
     tasks(&mut page, context.tasks.all(), &context.secrets());
@@ -100,6 +102,7 @@ fn udp(page: &mut Exposition, context: &Context) {
         ("butler_udp_queued_bytes_total", "Bytes put into the buffer", counts.queued_bytes),
         ("butler_udp_processed_total", "Messages that became events", counts.processed),
         ("butler_udp_duplicates_total", "Messages whose event was known", counts.duplicates),
+        ("butler_udp_excluded_total", "Messages about users in `udp.sessions.excludeUsers`", counts.excluded),
         ("butler_udp_receive_errors_total", "Errors of the system while receiving", counts.receive_errors),
     ];
     for (name, help, value) in counters {

@@ -24,6 +24,9 @@ pub struct RunInfo {
     pub rest: String,
     /// Where it listens for UDP, if it does.
     pub udp: Option<String>,
+    /// Where it listens for sessions of users, if they have a port of their own.
+    #[serde(default, rename = "udpSessions", skip_serializing_if = "Option::is_none")]
+    pub udp_sessions: Option<String>,
     /// A token that may do everything, made anew at each start.
     pub token: String,
 }
@@ -99,15 +102,17 @@ pub struct RunFile {
 }
 
 impl RunFile {
-    /// Writes it, with a new token. `rest` and `udp` are the addresses that were bound.
-    pub fn write(store: &Path, rest: SocketAddr, udp: Option<SocketAddr>) -> Result<Self, RunFileError> {
+    /// Writes it, with a new token. `rest`, and `udp` with one for sessions, are the addresses that were bound.
+    pub fn write(store: &Path, rest: SocketAddr, udp: [Option<SocketAddr>; 2]) -> Result<Self, RunFileError> {
         let path = path_of(store);
         let error = |cause| RunFileError::Write { path: path.clone(), cause };
+        let [udp, udp_sessions] = udp;
         let info = RunInfo {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             rest: format!("http://{}", reachable(rest)),
-            udp: udp.map(|udp| udp.to_string()),
+            udp: udp.map(|address| address.to_string()),
+            udp_sessions: udp_sessions.map(|address| address.to_string()),
             token: token().map_err(error)?,
         };
         let text = serde_json::to_string_pretty(&info).map_err(|cause| error(cause.into()))?;
@@ -190,10 +195,11 @@ mod tests {
 
         // A part of a killed start is no hindrance, and neither are its rights.
         fs::write(folder.path().join("butler.db.run.json.part"), "{").unwrap();
-        let udp = "127.0.0.1:9998".parse().unwrap();
-        let file = RunFile::write(&store, "0.0.0.0:8080".parse().unwrap(), Some(udp)).unwrap();
+        let udp = ["127.0.0.1:9998", "127.0.0.1:9997"].map(|address| Some(address.parse().unwrap()));
+        let file = RunFile::write(&store, "0.0.0.0:8080".parse().unwrap(), udp).unwrap();
         let info = RunInfo::read(&store).unwrap();
         assert_eq!((info.rest.as_str(), info.udp.as_deref()), ("http://127.0.0.1:8080", Some("127.0.0.1:9998")));
+        assert_eq!(info.udp_sessions.as_deref(), Some("127.0.0.1:9997"));
         assert_eq!((info.pid, &info.token), (std::process::id(), &file.info().token));
         assert!(info.token.len() >= 43);
         assert!(!format!("{info:?} {file:?}").contains(&info.token));
@@ -211,10 +217,10 @@ mod tests {
     fn each_start_has_another_token_and_ipv6_is_written_as_a_url() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("butler.db");
-        let one = RunFile::write(&store, "[::]:1".parse().unwrap(), None).unwrap();
+        let one = RunFile::write(&store, "[::]:1".parse().unwrap(), [None; 2]).unwrap();
         assert_eq!(one.info().rest, "http://[::1]:1");
         let token = one.info().token.clone();
-        let two = RunFile::write(&store, "[::1]:1".parse().unwrap(), None).unwrap();
+        let two = RunFile::write(&store, "[::1]:1".parse().unwrap(), [None; 2]).unwrap();
         assert_ne!(token, two.info().token);
     }
 
@@ -222,7 +228,7 @@ mod tests {
     fn what_cannot_be_used_says_why() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("no-such-folder/butler.db");
-        let error = RunFile::write(&store, "[::1]:1".parse().unwrap(), None).unwrap_err().to_string();
+        let error = RunFile::write(&store, "[::1]:1".parse().unwrap(), [None; 2]).unwrap_err().to_string();
         assert!(error.contains("cannot be written") && error.contains("`store.path`"), "{error}");
         let store = folder.path().join("butler.db");
         fs::write(folder.path().join("butler.db.run.json"), "{}").unwrap();

@@ -227,14 +227,30 @@ impl Butler {
         self.run["udp"].as_str().expect("the config has UDP")
     }
 
+    /// Address of its UDP socket for sessions.
+    ///
+    /// # Panics
+    /// When the run file does not have it.
+    pub fn udp_sessions(&self) -> &str {
+        self.run["udpSessions"].as_str().expect("the config has a port for sessions")
+    }
+
     /// Sends datagrams.
     ///
     /// # Panics
     /// When the system does not send.
     pub fn send(&self, messages: &[impl AsRef<[u8]>]) {
+        self.send_to(self.udp(), messages);
+    }
+
+    /// Sends datagrams to one of its sockets.
+    ///
+    /// # Panics
+    /// When the system does not send.
+    pub fn send_to(&self, address: &str, messages: &[impl AsRef<[u8]>]) {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
         for message in messages {
-            socket.send_to(message.as_ref(), self.udp()).expect("loopback takes datagrams");
+            socket.send_to(message.as_ref(), address).expect("loopback takes datagrams");
         }
     }
 

@@ -62,6 +62,28 @@ const FAULTS: &[(&str, usize, &str, &str)] = &[
         "must be at most 4294967295",
     ),
     ("version: 1\nudp:\n  listen: 0.0.0.0:1\n  maxSize: 0B\n", 4, "udp.maxSize", "must be more than nothing"),
+    (
+        "version: 1\nudp:\n  listen: 127.0.0.1:1\n  sessions:\n    listen: localhost:9997\n",
+        5,
+        "udp.sessions.listen",
+        "write 127.0.0.1:9997",
+    ),
+    (
+        "version: 1\nudp:\n  listen: 127.0.0.1:1\n  sessions: { listen: \"127.0.0.1:1\" }\n",
+        4,
+        "udp.sessions.listen",
+        "must be another port than that of `udp.listen`",
+    ),
+    (
+        "version: 1\nudp:\n  listen: 127.0.0.1:1\n  sessions:\n    excludeUsers: ['A\\*', sa_api]\n",
+        5,
+        "udp.sessions.excludeUsers[1]",
+        "such as `INTERNAL\\sa_api` or `INTERNAL\\*`, not `sa_api`",
+    ),
+    ("version: 1\nappReload:\n  users: [ann]\n", 3, "appReload.users[0]", "must be directory and user id"),
+    ("version: 1\nappReload:\n  apps: [Sales, ' ']\n", 3, "appReload.apps[1]", "must not be empty"),
+    ("version: 1\nappReload:\n  streams: ['']\n", 3, "appReload.streams[0]", "must not be empty"),
+    ("version: 1\nappReload:\n  stream: [a]\n", 3, "appReload.stream", "did you mean `streams`?"),
     ("version: 1\nrest:\n  listen: 0.0.0.0:8080\n", 3, "rest.listen", "needs `tokens` or `grants`"),
     ("version: 1\nrest:\n  insecure: yes\n", 3, "rest.insecure", "write `true`"),
     (

@@ -68,7 +68,7 @@ fn types_have_aliases_and_neither_case_nor_repeated_slashes_matter() {
             assert_eq!((heard.kind.as_str(), heard.keys.outcome), (kind, outcome), "{message_type}");
         }
     }
-    for wrong in ["hello", "scheduler-task-failed", "/scheduler-task-failedx/", "/", "///", "/proxy-session/"] {
+    for wrong in ["hello", "scheduler-task-failed", "/scheduler-task-failedx/", "/", "///", "/proxy-sessions/"] {
         assert_eq!(reason(wrong), "unknown-type", "{wrong}");
         assert_eq!(reason(&with(wrong, "Load;App;DIR\\joe", "x", A, E, "m")), "unknown-type", "{wrong}");
     }
@@ -191,11 +191,19 @@ fn every_reason_is_listed_once() {
         Reject::BadTaskId(String::new()),
         Reject::BadAppId(String::new()),
         Reject::NoIdPair(0),
+        Reject::UnknownCommand(String::new()),
     ];
     assert_eq!(rejects.map(|reject| reject.reason()), Reject::REASONS);
 }
 
-const STARTS: &[&str] = &["/scheduler-task-failed/", "/scheduler-distribute/", "/engine-reload-failed/", "n1"];
+const STARTS: &[&str] = &[
+    "/scheduler-task-failed/",
+    "/scheduler-distribute/",
+    "/engine-reload-failed/",
+    "/proxy-session/;n1;Start session",
+    "n1",
+    "n1;Close connection",
+];
 
 /// Pieces of messages, to get past the first checks.
 fn piece() -> impl Strategy<Value = String> {
@@ -222,14 +230,16 @@ proptest! {
         pieces in proptest::collection::vec(piece(), 0..40)
     ) {
         let Ok(heard) = parse(format!("{kind};{}", pieces.join(";")).as_bytes()) else { return Ok(()) };
-        let log = heard.data.log.clone().unwrap();
-        prop_assert!(log.message.len() <= 8192 && log.level.chars().count() <= 500);
+        let message = heard.data.message.clone().or(heard.data.log.clone().map(|log| log.message)).unwrap_or_default();
+        prop_assert!(message.len() <= 8192);
+        prop_assert_eq!(heard.data.log.is_none(), heard.is_session());
+        prop_assert!(heard.data.log.clone().is_none_or(|log| log.level.chars().count() <= 500));
         if let Some(task) = &heard.data.task {
             prop_assert!(is_guid(&task.id) && task.id != ZERO && task.name.chars().count() <= 500);
             prop_assert!(!keys(&heard, 0).is_empty());
         }
         let task = heard.data.task.clone().map(|task| task.name);
-        for text in [task, heard.data.user.clone(), heard.data.node.clone(), Some(log.message)].into_iter().flatten() {
+        for text in [task, heard.data.user.clone(), heard.data.node.clone(), Some(message)].into_iter().flatten() {
             prop_assert!(!text.contains(char::is_control), "{text:?}");
         }
     }

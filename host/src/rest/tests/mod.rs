@@ -83,6 +83,7 @@ impl Site {
             tasks: tasks.clone(),
             roads: Arc::default(),
             call_back: None,
+            untold: Arc::default(),
             metrics: shared.metrics.clone(),
             secrets: Arc::new(Current::new(shared.secrets.clone())),
             queues: queues.clone(),

@@ -174,6 +174,7 @@ async fn two_instances_with_one_route_are_refused() {
         tasks: site.tasks.clone(),
         roads: Arc::default(),
         call_back: None,
+        untold: Arc::default(),
         metrics: Arc::default(),
         secrets: Arc::default(),
         queues: Queues::default(),

@@ -1,7 +1,10 @@
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::{Duration, Instant};
 
+use super::super::counters::DropReason;
+use super::super::reader::unix_ms;
 use super::*;
-use crate::config::Size;
+use crate::config::{Sessions, Size};
 
 fn config() -> Udp {
     Udp {
@@ -9,6 +12,7 @@ fn config() -> Udp {
         allow_from: None,
         max_size: Size::bytes(65_507),
         max_per_minute: None,
+        sessions: Sessions::default(),
     }
 }
 
@@ -139,39 +143,59 @@ async fn a_name_on_the_list_is_resolved_before_the_first_message_is_judged() {
 }
 
 #[test]
-fn a_taken_address_is_refused_with_its_remedy() {
+fn a_config_that_cannot_be_bound_is_refused() {
     let first = UdpServer::bind(&config()).unwrap();
     let taken = Udp { listen: first.local_addr(), ..config() };
     let error = UdpServer::bind(&taken).unwrap_err().to_string();
-    assert!(error.contains(&first.local_addr().to_string()) && error.contains("another Butler"), "{error}");
-    let foreign = Udp { listen: "192.0.2.1:9998".parse().unwrap(), ..config() };
-    let error = UdpServer::bind(&foreign).unwrap_err().to_string();
-    assert!(error.contains("192.0.2.1:9998") && error.contains("0.0.0.0"), "{error}");
+    assert!(error.contains("(`udp.listen`)"), "{error}");
+    let sessions = Sessions { listen: Some(first.local_addr()), ..Sessions::default() };
+    let error = UdpServer::bind(&Udp { sessions, ..config() }).unwrap_err().to_string();
+    assert!(error.contains("(`udp.sessions.listen`)"), "{error}");
     let wrong = Udp { allow_from: Some(vec!["10.0.0.0/99".into()]), ..config() };
     assert!(matches!(UdpServer::bind(&wrong), Err(BindError::AllowFrom(_))));
 }
 
-#[test]
-fn the_receive_buffer_is_enlarged() {
-    let server = UdpServer::bind(&config()).unwrap();
-    let plain = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap().recv_buffer_size().unwrap();
-    assert!(server.receive_buffer() * 2 >= plain, "{} against {plain}", server.receive_buffer());
+#[tokio::test]
+async fn both_sockets_have_one_guard_one_buffer_one_set_of_counters_and_a_limit_each() {
+    let mut config = config();
+    config.allow_from = Some(vec!["localhost".into()]);
+    config.max_size = Size::bytes(10);
+    config.max_per_minute = Some(2);
+    config.sessions.listen = Some((Ipv4Addr::LOCALHOST, 0).into());
+    let running = UdpServer::bind(&config).unwrap().start().unwrap();
+    let addresses = [running.local_addr(), running.sessions_addr().unwrap()];
+    for (number, address) in (0..).zip(addresses) {
+        let foreign = sender([127, 0, 0, 2], address);
+        foreign.send(&[9]).unwrap();
+        let known = sender([127, 0, 0, 1], address);
+        for bytes in [&[number, 0][..], &[number, 1], &[number, 2], &[0; 11]] {
+            known.send(bytes).unwrap();
+        }
+    }
+    let counters = running.counters();
+    until("all are seen", || counters.received.get() + counters.dropped(DropReason::Source) == 10);
+    assert_eq!(running.kernel_drops().is_some(), cfg!(target_os = "linux"));
+    running.stop();
+    let mut got: Vec<_> = drain(&running).await.into_iter().map(|one| one.bytes).collect();
+    got.sort();
+    assert_eq!(got, [[0, 0], [0, 1], [1, 0], [1, 1]]);
+    let dropped = [DropReason::Source, DropReason::RateLimit, DropReason::Size].map(|reason| counters.dropped(reason));
+    assert_eq!(dropped, [2, 2, 2]);
+    for address in addresses {
+        UdpSocket::bind(address).expect("both addresses are free when the buffer is closed");
+    }
 }
 
 #[cfg(target_os = "linux")]
-#[test]
-fn drops_of_the_kernel_are_read_back() {
+#[tokio::test]
+async fn drops_of_the_kernel_are_told() {
     let server = UdpServer::bind(&config()).unwrap();
     let sender = sender([127, 0, 0, 1], server.local_addr());
-    // Nobody reads: more than the receive buffer holds.
+    // Nobody reads yet: more than the receive buffer holds.
     let big = vec![0; 60_000];
-    for _ in 0..=server.receive_buffer() * 3 / big.len() {
+    for _ in 0..=server.main.receive_buffer * 3 / big.len() {
         sender.send(&big).unwrap();
     }
-    let inode = inode(&server.socket).unwrap();
-    let table = std::fs::read_to_string("/proc/self/net/udp").unwrap();
-    assert!(drops_of(inode, &table).unwrap() > 0);
-    assert_eq!(drops_of(u64::MAX, &table), None);
     let running = server.start().unwrap();
     assert!(running.snapshot().kernel_drops.unwrap() > 0);
 }
