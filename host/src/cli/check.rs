@@ -16,22 +16,22 @@ use crate::store::{Store, now_ms};
 
 /// The lines: how many say that something failed.
 #[derive(Default)]
-struct Lines {
+pub(super) struct Lines {
     failed: usize,
 }
 
 impl Lines {
-    fn bad(&mut self, what: &str, detail: &str) {
+    pub(super) fn bad(&mut self, what: &str, detail: &str) {
         self.failed += 1;
         println!("failed  {what:<28} {detail}");
     }
 }
 
-fn good(what: &str, detail: &str) {
+pub(super) fn good(what: &str, detail: &str) {
     println!("ok      {what:<28} {detail}");
 }
 
-fn note(what: &str, detail: &str) {
+pub(super) fn note(what: &str, detail: &str) {
     println!("note    {what:<28} {detail}");
 }
 
@@ -47,6 +47,7 @@ pub(super) async fn run(path: &Path, log_level: Option<Level>) -> Result<(), Fai
         note("config", warning);
     }
     let lookups = qlik(&setup, &mut lines).await;
+    super::roads::check(path, &setup.loaded.config, lookups.as_deref(), &mut lines).await;
     instances(&setup, lookups, &mut lines).await?;
     if lines.failed == 0 {
         return Ok(());

@@ -1,5 +1,7 @@
 //! The running daemon as the other commands see it: its address and token are in its run file.
 
+use std::path::Path;
+
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
@@ -16,7 +18,12 @@ pub(super) struct Daemon {
 impl Daemon {
     /// The daemon that runs with this config.
     pub(super) fn find(file: &ConfigFile) -> anyhow::Result<Self> {
-        let store = Document::read(&file.config)?.store_path();
+        Self::find_by(&file.config)
+    }
+
+    /// The same by the path of the config.
+    pub(super) fn find_by(config: &Path) -> anyhow::Result<Self> {
+        let store = Document::read(config)?.store_path();
         let run = rest::RunInfo::read(&store)?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(qlik::profile(&TlsProfile::default())?)

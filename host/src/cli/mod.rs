@@ -8,6 +8,7 @@ mod new;
 mod pin;
 mod plugins;
 mod reload;
+mod roads;
 mod schema;
 mod token;
 mod udp_send;

@@ -63,7 +63,8 @@ impl Report {
             };
             let note =
                 Note { subject: "certificate", instance: None, state: Some(facts.role.label().to_owned()), message };
-            if expired { &mut self.reasons } else { &mut self.notes }.push(note);
+            // As with Qlik Sense away: what is heard is still kept and told, with fewer facts.
+            self.notes.push(note);
         }
     }
 
@@ -151,8 +152,9 @@ mod tests {
         assert!(!["disk full", "sense1", "internal"].iter().any(|detail| text.contains(detail)), "{text}");
         assert!(text.contains("\"state\":\"failed\""), "{text}");
     }
+
     #[test]
-    fn a_certificate_that_ends_soon_is_a_note_and_one_that_has_ended_a_reason() {
+    fn a_certificate_that_ends_soon_or_has_ended_is_a_note() {
         const DAY: i64 = 24 * 3_600_000;
         let facts = |role, ends_ms| {
             let (file, subject) = (Some("/c/file.pem".into()), "CN=QlikClient".to_owned());
@@ -172,8 +174,8 @@ mod tests {
         assert_eq!(report["notes"], json!([{ "subject": "certificate", "state": "client", "message": message }]));
         let (status, report) = at(10 * DAY, false);
         assert_eq!(
-            (status, &report["reasons"][0]["state"], &report["notes"][0]["state"]),
-            (503, &json!("client"), &json!("ca"))
+            (status, &report["notes"][0]["state"], &report["notes"][1]["state"]),
+            (200, &json!("ca"), &json!("client"))
         );
         assert!(!report.to_string().contains("/c/"), "{report}");
     }

@@ -1,0 +1,78 @@
+//! The part of `butler check` about the roads by which Butler hears: which are open, and which are in use.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::check::{Lines, good, note};
+use super::client::Daemon;
+use crate::config::Config;
+use crate::qlik::Lookups;
+
+/// So far back Qlik Sense is asked for what has ended, to see whether it may be asked.
+const SAMPLE_MS: i64 = 60_000;
+
+/// Looks at all roads. What the running daemon has heard is asked for, if there is one.
+pub(super) async fn check(path: &Path, config: &Config, qlik: Option<&Lookups>, lines: &mut Lines) {
+    let nodes = match Daemon::find_by(path) {
+        Ok(daemon) => daemon.get("/v5/nodes", &[]).await.ok(),
+        Err(_) => None,
+    };
+    let last = |road: &str| nodes.as_ref().map(|nodes| last_heard(nodes, road));
+    match &config.udp {
+        Some(udp) => note_road("road UDP", &format!("log appenders send to {}", udp.listen), last("udp")),
+        None => note("road UDP", "off (no `udp:` in the config)"),
+    }
+    let (Some(section), Some(lookups)) = (&config.qlik, qlik) else {
+        return note("road Qlik Sense", "off (no `qlik:` in the config): nothing but UDP tells what has ended");
+    };
+    if section.reconcile.enabled {
+        let now = crate::store::now_ms();
+        match lookups.ended(now - SAMPLE_MS, now).await {
+            Ok(_) => note_road("road Qlik Sense", &format!("asked every {}", section.reconcile.every), last("qrs")),
+            Err(error) => lines.bad("road Qlik Sense", &format!("cannot be asked for what has ended: {error}")),
+        }
+    } else {
+        note("road Qlik Sense", "off (`qlik.reconcile.enabled`): what UDP loses, nobody hears of");
+    }
+    match &section.notifications {
+        Some(settings) => {
+            note_road("road notifications", &format!("Qlik Sense calls {}", settings.callback), last("notifications"));
+        }
+        None => note("road notifications", "off (no `qlik.notifications` in the config)"),
+    }
+}
+
+/// `heard`: of the running daemon; `None` without one.
+fn note_road(what: &str, how: &str, heard: Option<Option<String>>) {
+    match heard {
+        Some(Some(heard)) => good(what, &format!("{how}; last heard: {heard}")),
+        Some(None) => note(what, &format!("{how}; nothing was heard yet")),
+        None => note(what, &format!("{how}; Butler does not run, so whether anything comes cannot be seen")),
+    }
+}
+
+/// The node that was heard of last by a road, and when.
+fn last_heard(nodes: &Value, road: &str) -> Option<String> {
+    let heard = |node: &Value| Some((node["roads"][road].as_str()?.to_owned(), node["name"].as_str()?.to_owned()));
+    let (time, node) = nodes["nodes"].as_array()?.iter().filter_map(heard).max()?;
+    Some(format!("{node} at {time}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_latest_counts() {
+        let node = |name: &str, time: Option<&str>| json!({ "name": name, "roads": { "udp": time, "qrs": null } });
+        let nodes = json!({ "nodes": [
+            node("a", Some("2026-03-04T05:06:07.000Z")), node("b", Some("2026-03-04T05:06:08.000Z")), node("c", None)
+        ] });
+        assert_eq!(last_heard(&nodes, "udp").as_deref(), Some("b at 2026-03-04T05:06:08.000Z"));
+        assert_eq!(last_heard(&nodes, "qrs"), None);
+        assert_eq!(last_heard(&Value::Null, "udp"), None);
+    }
+}
