@@ -1,10 +1,11 @@
 //! Qlik Sense: everything that Butler asks it.
 //!
 //! From below to above: `tls` turns certificate files into TLS settings, [`Repository`] asks the repository service
-//! (QRS) over kept connections and stops asking while it is down (`gate`), `facts` reads its answers, and [`Lookups`]
-//! finds out the facts of an event with as few calls as possible. Nothing here retries for long: that is the caller's,
+//! (QRS) over kept connections and stops asking while it is down (`gate`), `facts` reads its answers, `batched` puts
+//! questions together, `kept` remembers answers for some seconds, and [`Lookups`] finds out the facts of an event with as few calls as possible. Nothing here retries for long: that is the caller's,
 //! who knows how old the event is.
 
+mod batched;
 mod enrich;
 mod error;
 mod explain;

@@ -1,5 +1,6 @@
 //! The client and the look-ups against a simulated QRS over real TLS.
 
+mod batched;
 mod client;
 mod lookups;
 mod script_logs;
@@ -46,7 +47,7 @@ impl Lab {
     }
 
     fn lookups(&self) -> Lookups {
-        Lookups::new(Arc::new(self.repository()), &config::ScriptLog::default())
+        Lookups::new(Arc::new(self.repository()), &config::ScriptLog::default(), 16)
     }
 
     fn site(&self) -> &Site {
