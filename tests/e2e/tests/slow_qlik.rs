@@ -1,0 +1,44 @@
+//! Under a slow Qlik Sense look-ups are shared, so that a burst needs few calls. How fast it is: `bench slow-qlik`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use e2e::qlik::{Endpoint, Fault, Options, Site};
+use e2e::{Sense, Sink, failure};
+use serde_json::Value;
+
+const TASKS: usize = 6;
+const EVENTS: usize = 60;
+
+#[tokio::test]
+async fn a_burst_asks_for_each_task_app_and_execution_once() {
+    let sense = Sense::with(Options::default().site(Site::with_tasks(TASKS))).await;
+    let sink = Sink::start().await;
+    sense.faults().add(Fault::latency(Duration::from_millis(200)));
+    let config = format!("plugins:\n  - use: webhook\n    settings: {{ url: {}, format: event }}\n", sink.url("/"));
+    let butler = sense.butler(&config).await;
+    let runs: Vec<_> = (0..EVENTS).map(|n| sense.failed(&Site::numbered_task(n % TASKS))).collect();
+    butler.send(&runs.iter().map(failure).collect::<Vec<_>>());
+
+    let events: Vec<Value> = sink.wait(EVENTS).await.iter().map(|request| request.json()).collect();
+    for event in &events {
+        assert_eq!((&event["data"]["missing"], &event["data"]["kindAssumed"]), (&Value::Null, &Value::Null), "{event}");
+    }
+    let ids = |events: &[Value]| -> BTreeSet<String> {
+        events.iter().filter_map(|event| event["data"]["execution"]["id"].as_str().map(str::to_owned)).collect()
+    };
+    let sent: BTreeSet<String> = runs.iter().map(|run| run.execution_id.clone()).collect();
+    assert_eq!((ids(&events), events.len()), (sent, EVENTS), "each once");
+    let counts = sense.counts();
+    let asked = |endpoint| {
+        let asked = counts.asked_of(endpoint);
+        (asked.different, asked.most)
+    };
+    assert_eq!(asked(Endpoint::TaskFull), (TASKS as u64, 1), "{counts:?}");
+    assert_eq!(asked(Endpoint::AppFull), (TASKS as u64, 1), "{counts:?}");
+    assert_eq!(asked(Endpoint::ExecutionResultFull), (EVENTS as u64, 1), "{counts:?}");
+    // The site has three owners.
+    assert_eq!(asked(Endpoint::UserById), (3, 1), "{counts:?}");
+    // What waits for a place is put together: fewer calls than events.
+    assert!(counts.requests < EVENTS as u64, "{counts:?}");
+}
