@@ -42,3 +42,22 @@ async fn a_burst_asks_for_each_task_app_and_execution_once() {
     // What waits for a place is put together: fewer calls than events.
     assert!(counts.requests < EVENTS as u64, "{counts:?}");
 }
+
+#[tokio::test]
+async fn an_event_whose_time_is_over_still_gets_the_facts_of_one_look_up() {
+    let (sense, sink) = (Sense::start().await, Sink::start().await);
+    // Task, app and owner, one after the other: longer than a second.
+    sense.faults().add(Fault::latency(Duration::from_millis(500)));
+    let webhook = format!("plugins:\n  - use: webhook\n    settings: {{ url: {}, format: event }}\n", sink.url("/"));
+    let butler = sense.butler(&format!("enrich: {{ giveUpAfter: 1ms }}\n{webhook}")).await;
+    butler.send(&[failure(&sense.failed(Site::SAMPLE_RELOAD_TASK))]);
+    let event = sink.wait(1).await[0].json();
+    assert_eq!((&event["data"]["missing"], &event["data"]["kindAssumed"]), (&Value::Null, &Value::Null), "{event}");
+    assert_eq!(event["data"]["app"]["owner"]["name"], "Ann Berg", "{event}");
+    // None is left for a second one.
+    sense.faults().add(Fault::status(500).on(Endpoint::UserById));
+    butler.send(&[failure(&sense.failed(Site::SAMPLE_RELOAD_TASK_OF_MAILLESS_OWNER))]);
+    let event = sink.wait(2).await[1].json();
+    assert_eq!(event["data"]["missing"], serde_json::json!(["owner"]), "{event}");
+    assert_eq!(sense.counts().asked_of(Endpoint::TaskFull).most, 1);
+}
