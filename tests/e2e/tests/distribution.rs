@@ -140,7 +140,7 @@ async fn the_scheduler_and_the_repository_tell_of_one_end_once() {
         {
             let fields = sense.about(TASK);
             run(&sense, &fields, Status::DistributionRunning);
-            let mut messages = vec![left(&fields), datagram(message, &fields)];
+            let mut messages = [left(&fields), datagram(message, &fields)];
             if scheduler_first {
                 messages.reverse();
             }

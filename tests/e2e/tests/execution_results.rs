@@ -1,7 +1,7 @@
 //! What was heard is confirmed by the result of the execution, which the repository may write later than the log line.
 
 use e2e::qlik::{Endpoint, Site, Status};
-use e2e::{Butler, Sense, Sink, datagram, failure, wait_for};
+use e2e::{Butler, Received, Sense, Sink, datagram, failure, wait_for};
 use serde_json::{Value, json};
 
 const TASK: &str = Site::SAMPLE_RELOAD_TASK;
@@ -77,7 +77,7 @@ async fn what_the_repository_never_confirms_is_told_all_the_same() {
     sense.site().begin_task(TASK, &running.execution_id).expect("the site has the task");
     sense.site().abort_task(OTHER, &otherwise.execution_id).expect("the site has the task");
     butler.send(&[&running, &otherwise, &nothing].map(|run| datagram("reload-task.succeeded", run)));
-    let events: Vec<Value> = sink.wait(3).await.iter().map(|request| request.json()).collect();
+    let events: Vec<Value> = sink.wait(3).await.iter().map(Received::json).collect();
     let of = |task: &str| {
         let event = events.iter().find(|event| event["data"]["task"]["id"] == task).expect("each is told");
         (event["kind"].clone(), event["data"]["missing"].clone(), event["data"]["execution"]["statusText"].clone())

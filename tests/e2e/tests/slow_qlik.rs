@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use e2e::qlik::{Endpoint, Fault, Options, Site};
-use e2e::{Sense, Sink, failure};
+use e2e::{Received, Sense, Sink, failure};
 use serde_json::Value;
 
 const TASKS: usize = 6;
@@ -20,7 +20,7 @@ async fn a_burst_asks_for_each_task_app_and_execution_once() {
     let runs: Vec<_> = (0..EVENTS).map(|n| sense.failed(&Site::numbered_task(n % TASKS))).collect();
     butler.send(&runs.iter().map(failure).collect::<Vec<_>>());
 
-    let events: Vec<Value> = sink.wait(EVENTS).await.iter().map(|request| request.json()).collect();
+    let events: Vec<Value> = sink.wait(EVENTS).await.iter().map(Received::json).collect();
     for event in &events {
         assert_eq!((&event["data"]["missing"], &event["data"]["kindAssumed"]), (&Value::Null, &Value::Null), "{event}");
     }

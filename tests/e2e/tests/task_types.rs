@@ -131,9 +131,13 @@ async fn every_type_of_task_with_every_outcome_reaches_every_plugin_with_its_fac
         for part in [&known.name, &format!("{status:?}")].into_iter().chain(app.as_ref().map(|app| &app.name)) {
             assert!(card.contains(part.as_str()), "{row}: {part} is not on the card: {card}");
         }
-        let lines: Vec<String> = butler.stdout().lines().map(str::to_owned).collect();
-        let line = lines.last().expect("the console was told");
-        assert!(lines.len() == n + 1 && line.contains(kind) && line.contains(&known.name), "{row}: {lines:?}");
+        // What was written to the pipe is read by and by.
+        let lines = wait_for("the line on the console", || async {
+            let lines: Vec<String> = butler.stdout().lines().map(str::to_owned).collect();
+            (lines.len() > n).then_some(lines)
+        })
+        .await;
+        assert!(lines.len() == n + 1 && lines[n].contains(kind) && lines[n].contains(&known.name), "{row}: {lines:?}");
     }
     assert_eq!(["/webhook", "/teams", "/alerts"].map(|target| to(target).len()), [ROWS.len(), ROWS.len(), alerts]);
 }

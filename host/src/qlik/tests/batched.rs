@@ -13,7 +13,8 @@ use crate::qlik::{Lookups, QlikError, TaskFacts};
 const TASKS: usize = 60;
 const LATENCY: Duration = Duration::from_millis(100);
 
-type Asked = JoinSet<(usize, Result<Option<Arc<TaskFacts>>, QlikError>)>;
+/// Number of a task, and what came of asking for it.
+type Answer = (usize, Result<Option<Arc<TaskFacts>>, QlikError>);
 
 async fn slow_lab() -> Lab {
     let lab = lab(Options::default().site(Site::with_tasks(TASKS))).await;
@@ -27,7 +28,7 @@ fn one_at_a_time(lab: &Lab) -> Arc<Lookups> {
 }
 
 /// Asks for so many tasks at once, each for so long.
-fn ask(lookups: &Arc<Lookups>, tasks: std::ops::Range<usize>, patience: Duration) -> Asked {
+fn ask(lookups: &Arc<Lookups>, tasks: std::ops::Range<usize>, patience: Duration) -> JoinSet<Answer> {
     tasks
         .map(|number| {
             let lookups = lookups.clone();
@@ -45,7 +46,7 @@ async fn requests(lab: &Lab, count: u64) {
     }
 }
 
-fn assert_right(answers: Vec<(usize, Result<Option<Arc<TaskFacts>>, QlikError>)>) {
+fn assert_right(answers: Vec<Answer>) {
     for (number, answer) in answers {
         assert_eq!(answer.unwrap().unwrap().task.name, format!("Reload app {number}"));
     }
