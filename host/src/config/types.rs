@@ -385,7 +385,7 @@ pub struct Enrich {
     pub give_up_after: Span,
     /// How long a distribution may take before it counts as failed.
     pub distribution_limit: Span,
-    /// How many events are looked up at once.
+    /// How many calls of Qlik Sense for facts may be under way at once.
     #[schemars(range(min = 1, max = 256))]
     pub concurrency: u32,
 }

@@ -214,7 +214,7 @@ fn rest_of(config: &Config) -> Rest {
 pub fn lookups(config: &Config) -> Result<Option<Arc<Lookups>>, crate::qlik::QlikError> {
     let Some(qlik) = &config.qlik else { return Ok(None) };
     let repository = Arc::new(Repository::new(qlik)?);
-    Ok(Some(Arc::new(Lookups::new(repository, &config.script_log))))
+    Ok(Some(Arc::new(Lookups::new(repository, &config.script_log, config.enrich.concurrency))))
 }
 
 /// What all instances share. Belongs to the runtime that it is made in.

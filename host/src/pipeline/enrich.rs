@@ -1,8 +1,8 @@
 //! Finds out the facts of accepted events and routes them.
 //!
 //! Events are read from the store in the order of their numbers, a window of them at a time, so memory is bounded and a
-//! crash loses nothing. Each waits for its facts by itself; a place for look-ups is taken only while one is made, so events
-//! that wait for a dead Qlik Sense do not hold up others. What is ready is routed in batches. What has long to wait, and what
+//! crash loses nothing. Each waits for its facts by itself, so events that wait for a dead or slow Qlik Sense do not hold up
+//! others, and those that wait for the same facts share the calls. What is ready is routed in batches. What has long to wait, and what
 //! failed for no reason of Qlik Sense's, is put off: it leaves memory, and is read again when it is due.
 
 use std::collections::{HashMap, HashSet};
@@ -14,7 +14,7 @@ use butler_plugin_api::{Data, Event, kind};
 use futures_util::FutureExt as _;
 use serde_json::Value;
 use tokio::sync::oneshot::error::TryRecvError;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::app_reload::is_told;
@@ -40,8 +40,8 @@ const ROUTE_BATCH: usize = 100;
 const DISTRIBUTION_POLL: Duration = Duration::from_secs(30);
 /// QRS writes results and logs late: so long it is asked again.
 const RESULT_PATIENCE: Duration = Duration::from_secs(8);
-/// Even an event whose time is over is looked up once.
-const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+/// Even an event whose time is over is looked up once, also where Qlik Sense takes seconds for a call.
+const LEAST_PATIENCE: Duration = Duration::from_secs(10);
 /// Longest pause after which a store that cannot be read is read again.
 const LONGEST_READ_PAUSE: Duration = Duration::from_mins(1);
 /// Events that were put off are looked for so often.
@@ -78,14 +78,12 @@ pub struct EnricherParts {
 /// Enriches and routes.
 pub struct Enricher {
     parts: EnricherParts,
-    places: Semaphore,
 }
 
 impl Enricher {
     /// An enricher that is not running yet.
     pub fn new(parts: EnricherParts) -> Arc<Self> {
-        let places = Semaphore::new(parts.config.get().enrich.concurrency as usize);
-        Arc::new(Self { parts, places })
+        Arc::new(Self { parts })
     }
 
     /// Works until `stop`. Events that were not routed by then stay accepted, for the next start.
@@ -232,13 +230,9 @@ impl Enricher {
         let written = after(RESULT_PATIENCE).min(give_up);
         let mut wait = FIRST_WAIT;
         loop {
-            let enriched = {
-                // The semaphore is never closed; without a place the look-up is made all the same.
-                let _place = self.places.acquire().await.ok();
-                let patience = give_up.saturating_duration_since(Instant::now()).max(LEAST_PATIENCE);
-                // Boxed: only those that are being looked up need its room, not the whole window.
-                Box::pin(lookups.enrich(&event.data, &event.kind, received, want_log, patience)).await
-            };
+            let patience = give_up.saturating_duration_since(Instant::now()).max(LEAST_PATIENCE);
+            // Boxed: only those that are being looked up need its room, not those that wait to be asked for again.
+            let enriched = Box::pin(lookups.enrich(&event.data, &event.kind, received, want_log, patience)).await;
             let now = Instant::now();
             let pause = if enriched.pending {
                 if now >= limit {
@@ -493,9 +487,9 @@ impl Turn {
 
 /// A distribution is over: now its outcome is known, and with it the key that other roads have.
 fn end_distribution(event: &mut Event, keys: &mut Vec<String>) {
-    if event.kind == DISTRIBUTE_PENDING {
+    if event.outcome() == "pending" {
         // Its time is over, and nobody knows how it ended: an alert too many beats one too few.
-        kind::DISTRIBUTE_TASK_FAILED.clone_into(&mut event.kind);
+        event.kind = format!("{}.failed", event.subject());
         event.data.kind_assumed = true;
     }
     if let Some(id) = event.data.execution.as_ref().and_then(|execution| execution.id.as_ref()) {

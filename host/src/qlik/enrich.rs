@@ -72,8 +72,9 @@ impl Lookups {
     /// Finds out the facts of an event: `heard` are those that came with it, of the provisional kind `kind`, at
     /// `received_ms` (milliseconds of the Unix epoch).
     ///
-    /// Needs at most four calls (task, app, its owner, execution result), and those for the script log. What is not there
-    /// after `patience` is missing, with a transient error; what is there by then is not lost.
+    /// Needs at most four calls (task, app, its owner, execution result), and those for the script log; while many events
+    /// wait for Qlik Sense, they share calls. What is not there after `patience` is missing, with a transient error; what
+    /// is there by then is not lost.
     pub async fn enrich(
         &self,
         heard: &Data,
@@ -108,6 +109,10 @@ impl Lookups {
             };
             result = match found {
                 Ok(Found::Result(result)) => Some(*result),
+                Ok(Found::Otherwise(result)) => {
+                    out.not_yet = true;
+                    Some(*result)
+                }
                 Ok(Found::NotYet) => {
                     out.not_yet = true;
                     out.take("execution", Ok(None))
@@ -123,25 +128,22 @@ impl Lookups {
         let want_log = want_script_log && is_task && type_number.is_none_or(|number| number == RELOAD);
         let with_app = !is_task || type_number.is_none_or(|number| WITH_APP.contains(&number));
         let app_id = app_id(heard, task.as_deref()).filter(|_| with_app);
-        let log = async {
-            match (heard.task.as_ref().filter(|_| want_log), &result) {
-                (Some(task), Some(result)) if facts::is_guid(&task.id) => self.script_log(&task.id, result).await,
-                _ => Ok(None),
-            }
-        };
-        let app = async {
-            match &app_id {
-                Some(id) => self.app(id).await,
-                None => Ok(None),
-            }
-        };
-        let (app, log) = tokio::join!(self.by(until, app), self.by(until, log));
-
         if with_app {
+            let app = match &app_id {
+                Some(id) => self.by(until, self.app(id)).await,
+                None => Ok(None),
+            };
             let app = out.take("app", app);
             out.set_app(heard.app.as_deref(), task.as_deref(), app);
         }
         if want_log {
+            // The last of all: logs are long, and must not wait in memory for other facts.
+            let log = match (&heard.task, &result) {
+                (Some(task), Some(result)) if facts::is_guid(&task.id) => {
+                    self.by(until, self.script_log(&task.id, result)).await
+                }
+                _ => Ok(None),
+            };
             out.script_log = out.take("scriptLog", log);
             let reference_may_come = result.as_ref().is_some_and(|result| result.file_reference.is_none());
             if out.script_log.is_none() && reference_may_come {
@@ -170,7 +172,11 @@ impl Lookups {
     }
 
     /// The outcome of a look-up, or that there was none in time.
-    async fn by<T>(&self, until: Instant, look_up: impl Future<Output = Result<T, QlikError>>) -> Result<T, QlikError> {
+    pub(super) async fn by<T>(
+        &self,
+        until: Instant,
+        look_up: impl Future<Output = Result<T, QlikError>>,
+    ) -> Result<T, QlikError> {
         tokio::time::timeout_at(until, look_up).await.unwrap_or_else(|_| {
             Err(QlikError::Unreachable {
                 server: self.repository().server().to_owned(),
@@ -194,14 +200,14 @@ impl Enriched {
         self.data.kind_assumed = subject.is_none();
         let provisional = self.kind.rsplit_once('.').map_or(self.kind.as_str(), |(subject, _)| subject);
         let subject = subject.unwrap_or(provisional);
+        let mut outcome = outcome;
         if outcome == "pending" {
             match result.and_then(|result| result.execution.status).and_then(Outcome::of_status) {
-                Some(outcome) => self.kind = format!("{subject}.{outcome}"),
+                Some(known) => outcome = known,
                 None => self.pending = true,
             }
-        } else {
-            self.kind = format!("{subject}.{outcome}");
         }
+        self.kind = format!("{subject}.{outcome}");
     }
 
     fn set_app(&mut self, heard: Option<&App>, task: Option<&TaskFacts>, found: Option<AppFound>) {

@@ -56,6 +56,11 @@ impl<T: Clone, E: Clone> Kept<T, E> {
         result
     }
 
+    /// The next who asks gets a new answer if this holds for the kept one. A call that is under way is shared all the same.
+    pub(super) fn forget_if(&self, key: &str, old: impl FnOnce(&T) -> bool) {
+        self.answers.remove_if(key.to_ascii_lowercase().as_str(), |answer| answer.result.as_ref().is_ok_and(old));
+    }
+
     /// The next who asks gets a new answer.
     pub(super) fn forget(&self, key: &str) {
         self.answers.remove(key.to_ascii_lowercase().as_str());
@@ -116,6 +121,10 @@ mod tests {
         assert_eq!((lab.ask("a", Ok(1)).await, lab.ask("heavy", Ok(11)).await), (Ok(1), Ok(11)));
         lab.kept.forget("A");
         assert_eq!((lab.ask("a", Ok(2)).await, lab.ask("heavy", Ok(3)).await, lab.calls()), (Ok(2), Ok(3), 4));
+        lab.kept.forget_if("A", |answer| *answer != 2);
+        assert_eq!((lab.ask("a", Ok(5)).await, lab.calls()), (Ok(2), 0));
+        lab.kept.forget_if("A", |answer| *answer == 2);
+        assert_eq!((lab.ask("a", Ok(5)).await, lab.calls()), (Ok(5), 1));
         let lab = Lab::new(Duration::ZERO);
         assert_eq!((lab.ask("a", Ok(1)).await, lab.ask("a", Ok(2)).await), (Ok(1), Ok(2)));
     }

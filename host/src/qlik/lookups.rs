@@ -1,7 +1,8 @@
 //! Look-ups in QRS, each made once per burst.
 //!
-//! Answers are kept for some seconds, and concurrent questions for the same thing share one call. Errors are not kept,
-//! nor are answers that will change soon: executions that still run, results that are not written yet.
+//! Answers are kept for some seconds from when they came, and concurrent questions for the same thing share one call.
+//! Errors are not kept, nor are answers that will change soon: executions that still run, results that are not written
+//! yet. At most `enrich.concurrency` calls are under way at a time; what waits for a place is put together.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use butler_plugin_api::{App, Owner};
-use jiff::Timestamp;
-use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::batched::Batched;
 use super::error::QlikError;
 use super::facts::{self, AppFacts, ResultFacts, TaskFacts};
 use super::kept::Kept;
@@ -40,6 +41,12 @@ const SKEW_MS: i64 = 5 * 60 * 1_000;
 /// Look-ups in QRS with short memory. Shared by all workers.
 pub struct Lookups {
     repository: Arc<Repository>,
+    /// Calls that may be under way.
+    places: Semaphore,
+    task_lists: Batched<TaskFacts>,
+    app_lists: Batched<AppFacts>,
+    results_by_execution: Batched<ResultFacts>,
+    results_by_id: Batched<ResultFacts>,
     tasks: Kept<Option<Arc<TaskFacts>>, QlikError>,
     apps: Kept<Option<Arc<AppFacts>>, QlikError>,
     owners: Kept<Option<Arc<Owner>>, QlikError>,
@@ -80,6 +87,9 @@ pub struct AppFound {
 pub enum Found {
     /// This is it.
     Result(Box<ResultFacts>),
+    /// It is over, but otherwise than heard: of an earlier attempt while that of the last one is not written yet, or else
+    /// the log line was premature.
+    Otherwise(Box<ResultFacts>),
     /// QRS has not written it yet; it may some seconds later.
     NotYet,
     /// QRS does not have it.
@@ -135,10 +145,15 @@ impl Outcome {
 }
 
 impl Lookups {
-    /// Look-ups at one server.
-    pub fn new(repository: Arc<Repository>, script_log: &config::ScriptLog) -> Self {
+    /// Look-ups at one server, with at most `concurrency` calls at a time.
+    pub fn new(repository: Arc<Repository>, script_log: &config::ScriptLog, concurrency: u32) -> Self {
         Self {
             repository,
+            places: Semaphore::new(concurrency as usize),
+            task_lists: Batched::new("task/full", "id", facts::task),
+            app_lists: Batched::new("app/full", "id", facts::app),
+            results_by_execution: Batched::new("executionresult/full", "executionID", facts::result),
+            results_by_id: Batched::new("executionresult/full", "id", facts::result),
             tasks: kept(),
             apps: kept(),
             owners: kept(),
@@ -157,19 +172,44 @@ impl Lookups {
 
     /// A task by its id; absent: QRS does not know it.
     pub async fn task(&self, id: &str) -> Result<Option<Arc<TaskFacts>>, QlikError> {
+        // Nothing else may get into the filter.
+        if !facts::is_guid(id) {
+            return Ok(None);
+        }
         self.tasks
             .once(id, async {
-                let asked_ms = Timestamp::now().as_millisecond();
-                let found = self.by_id("task/full", id, facts::task).await?;
-                Ok(found.map(|task| Arc::new(TaskFacts { asked_ms, ..task })))
+                let listed = self.task_lists.ask(id, &self.repository, &self.places).await?;
+                let asked_ms = listed.asked_ms;
+                Ok(listed.found.into_iter().next().map(|task| Arc::new(TaskFacts { asked_ms, ..task })))
             })
             .await
     }
 
+    /// The same, asked for after `since_ms` (milliseconds of the Unix epoch) by one call for all that want this.
+    async fn task_since(&self, id: &str, since_ms: i64) -> Result<Option<Arc<TaskFacts>>, QlikError> {
+        let old = |task: &Option<Arc<TaskFacts>>| task.as_ref().is_some_and(|task| task.asked_ms < since_ms);
+        let mut found = None;
+        // A call that is under way may have begun too early, but not its successor. Clocks that jump must not keep us here.
+        for _ in 0..3 {
+            self.tasks.forget_if(id, old);
+            found = self.task(id).await?;
+            if !old(&found) {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
     /// An app by its id with its owner; absent: QRS does not know it. Trouble with the owner does not lose the app.
     pub async fn app(&self, id: &str) -> Result<Option<AppFound>, QlikError> {
-        let found =
-            self.apps.once(id, async { Ok(self.by_id("app/full", id, facts::app).await?.map(Arc::new)) }).await?;
+        if !facts::is_guid(id) {
+            return Ok(None);
+        }
+        let list = async {
+            let listed = self.app_lists.ask(id, &self.repository, &self.places).await?;
+            Ok(listed.found.into_iter().next().map(Arc::new))
+        };
+        let found = self.apps.once(id, list).await?;
         let Some(found) = found else { return Ok(None) };
         let mut app = found.app.clone();
         let owner = match &found.owner_id {
@@ -194,7 +234,9 @@ impl Lookups {
         }
         self.owners
             .once(id, async {
-                match self.repository.get_json(&format!("user/{id}"), &[]).await {
+                let _place = self.place().await;
+                // Boxed, as all calls: only those that are under way need their room.
+                match Box::pin(self.repository.get_json(&format!("user/{id}"), &[])).await {
                     Ok(user) => Ok(facts::owner(&user).map(Arc::new)),
                     Err(error) if error.status() == Some(404) => Ok(None),
                     Err(error) => Err(error),
@@ -235,20 +277,14 @@ impl Lookups {
         result_id: Option<&str>,
     ) -> Result<Arc<[ResultFacts]>, QlikError> {
         let guid = |id: &&str| facts::is_guid(id);
-        let (id, filter) = match (result_id.filter(guid), execution_id.filter(guid)) {
-            (Some(id), _) => (id, format!("id eq {id}")),
-            (None, Some(id)) => (id, format!("executionID eq {id}")),
+        let (id, lists) = match (result_id.filter(guid), execution_id.filter(guid)) {
+            (Some(id), _) => (id, &self.results_by_id),
+            (None, Some(id)) => (id, &self.results_by_execution),
             (None, None) => return Ok(Arc::default()),
         };
         let asked = self
             .executions
-            .once(id, async {
-                let list = self.repository.list("executionresult/full", &filter).await?;
-                // A release that ignores the filter answers with others, too.
-                let name = if result_id.is_some() { "id" } else { "executionID" };
-                let is = |result: &&Value| result[name].as_str().is_none_or(|it| it.eq_ignore_ascii_case(id));
-                Ok(list.iter().filter(is).filter_map(facts::result).collect())
-            })
+            .once(id, async { Ok(lists.ask(id, &self.repository, &self.places).await?.found.into()) })
             .await;
         match asked {
             // A release that does not know the filter still has the last result of the task.
@@ -280,8 +316,7 @@ impl Lookups {
         let fresh;
         if task.asked_ms < received_ms {
             // What was asked before the event happened cannot know of it.
-            self.forget_task(&task.task.id);
-            fresh = self.task(&task.task.id).await?;
+            fresh = self.task_since(&task.task.id, received_ms).await?;
             let Some(fresh) = &fresh else { return Ok(Found::Nothing) };
             task = fresh;
         }
@@ -296,10 +331,10 @@ impl Lookups {
     pub async fn script_log(&self, task_id: &str, result: &ResultFacts) -> Result<Option<Arc<Log>>, QlikError> {
         let Some(result_id) = result.execution.result_id.as_deref() else { return Ok(None) };
         let fetch = async {
+            let _place = self.place().await;
             let reference = result.file_reference.as_deref();
-            let fetched =
-                self.script_logs.fetch(&self.repository, task_id, result_id, reference, self.max_log_size).await;
-            fetched.map_err(WithoutLog::Error)?.map(Arc::new).ok_or(WithoutLog::None)
+            let fetch = self.script_logs.fetch(&self.repository, task_id, result_id, reference, self.max_log_size);
+            Box::pin(fetch).await.map_err(WithoutLog::Error)?.map(Arc::new).ok_or(WithoutLog::None)
         };
         match self.logs.once(result_id, fetch).await {
             Ok(log) => Ok(Some(log)),
@@ -318,15 +353,9 @@ impl Lookups {
         }
     }
 
-    async fn by_id<T>(&self, path: &str, id: &str, read: fn(&Value) -> Option<T>) -> Result<Option<T>, QlikError> {
-        // Nothing else may get into the filter.
-        if !facts::is_guid(id) {
-            return Ok(None);
-        }
-        let found = self.repository.list(path, &format!("id eq {id}")).await?;
-        // A release that ignores the filter answers with others, too.
-        let wanted = |object: &&Value| object["id"].as_str().is_some_and(|it| it.eq_ignore_ascii_case(id));
-        Ok(found.iter().find(wanted).and_then(read))
+    /// A place for a call. The semaphore is never closed; without a place the call is made all the same.
+    async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        self.places.acquire().await.ok()
     }
 }
 
@@ -341,8 +370,7 @@ fn newest(results: &[ResultFacts], outcome: Outcome) -> Option<Found> {
         return Some(Found::Result(Box::new(result.clone())));
     }
     let newest = results.iter().max_by_key(start)?;
-    // Over, but otherwise than heard: it is the one all the same, since its id says so.
-    Some(if over(newest) { Found::Result(Box::new(newest.clone())) } else { Found::NotYet })
+    Some(if over(newest) { Found::Otherwise(Box::new(newest.clone())) } else { Found::NotYet })
 }
 
 /// The last result of a task, if it can be of the execution that was heard of.
@@ -374,7 +402,7 @@ fn over(result: &ResultFacts) -> bool {
 fn unfinished(found: &Found) -> bool {
     match found {
         Found::Result(result) => !over(result),
-        Found::NotYet | Found::Nothing => true,
+        Found::Otherwise(_) | Found::NotYet | Found::Nothing => true,
     }
 }
 
@@ -399,7 +427,7 @@ mod tests {
 
     fn id(found: &Found) -> &str {
         match found {
-            Found::Result(result) => result.execution.result_id.as_deref().unwrap(),
+            Found::Result(result) | Found::Otherwise(result) => result.execution.result_id.as_deref().unwrap(),
             Found::NotYet => "not yet",
             Found::Nothing => "nothing",
         }
@@ -414,7 +442,8 @@ mod tests {
             result("d", 7, "2025-03-09T14:06:00Z", Some("2025-03-09T14:07:00Z")),
         ];
         assert_eq!(id(&newest(&results, Outcome::Failed).unwrap()), "c");
-        assert_eq!(id(&newest(&results, Outcome::Aborted).unwrap()), "d");
+        let otherwise = newest(&results, Outcome::Aborted).unwrap();
+        assert!(matches!(otherwise, Found::Otherwise(_)) && id(&otherwise) == "d", "{otherwise:?}");
         assert_eq!(id(&newest(&[result("a", 2, "2025-03-09T14:00:00Z", None)], Outcome::Failed).unwrap()), "not yet");
         assert_eq!(id(&newest(&[result("a", 5, "2025-03-09T14:00:00Z", None)], Outcome::Aborted).unwrap()), "a");
         assert_eq!(newest(&[], Outcome::Any), None);

@@ -2,9 +2,11 @@
 //!
 //! From below to above: `tls` turns certificate `files` into TLS settings, `connection` does so again when they are
 //! renewed, [`Repository`] asks the repository service (QRS) over kept connections and stops asking while it is down
-//! (`gate`), `facts` reads its answers, and [`Lookups`] finds out the facts of an event with as few calls as possible. Nothing here retries for long: that is the caller's,
-//! who knows how old the event is.
+//! (`gate`), `facts` reads its answers, `batched` puts questions together, `kept` remembers answers for some seconds, and
+//! [`Lookups`] finds out the facts of an event with as few calls as possible. Nothing here retries for long: that is the
+//! caller's, who knows how old the event is.
 
+mod batched;
 mod certificates;
 mod connection;
 mod ended;

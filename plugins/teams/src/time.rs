@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn durations() {
-        assert_eq!(duration(3_723_999), json!({ "hours": 1, "minutes": 2, "seconds": 3 }));
+        assert_eq!(duration(3_725_999), json!({ "hours": 1, "minutes": 2, "seconds": 5 }));
         assert_eq!(duration(-5), json!({ "hours": 0, "minutes": 0, "seconds": 0 }));
         assert_eq!([999, 61_000, 3_723_999].map(duration_text), ["0 s", "1 min 1 s", "1 h 2 min 3 s"]);
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use e2e::Butler;
@@ -42,8 +43,13 @@ pub struct Variant {
 impl Lab {
     /// Starts Qlik Sense and the webhook.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_slow(Duration::ZERO).await
+    }
+
+    /// The same with a Qlik Sense that answers so much later.
+    pub async fn start_slow(latency: Duration) -> anyhow::Result<Self> {
         let folder = Arc::new(TempDir::new().context("a folder cannot be made")?);
-        let simulator = Simulator::start(folder.path())?;
+        let simulator = Simulator::start(folder.path(), latency)?;
         Ok(Self { simulator, sink: Sink::start().await?, folder })
     }
 

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use e2e::http;
@@ -16,11 +17,12 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Starts one that writes its certificates to a folder.
-    pub fn start(certificates: &Path) -> anyhow::Result<Self> {
+    /// Starts one that writes its certificates to a folder and answers so much later.
+    pub fn start(certificates: &Path, latency: Duration) -> anyhow::Result<Self> {
         let mut child = Command::new(e2e::target_dir().join("qlik-simulator"))
             .args(["--cheap", "--certs-dir"])
             .arg(certificates)
+            .arg(format!("--latency={}ms", latency.as_millis()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -37,11 +39,15 @@ impl Simulator {
         &self.port
     }
 
+    /// What has arrived so far: the simulator's `Counts`.
+    pub async fn counts(&self) -> anyhow::Result<Value> {
+        let body = http().get(format!("{}counts", self.control)).send().await?.bytes().await?;
+        Ok(serde_json::from_slice(&body)?)
+    }
+
     /// Requests so far.
     pub async fn requests(&self) -> anyhow::Result<f64> {
-        let body = http().get(format!("{}counts", self.control)).send().await?.bytes().await?;
-        let counts: Value = serde_json::from_slice(&body)?;
-        counts["requests"].as_f64().context("the simulator does not count requests")
+        self.counts().await?["requests"].as_f64().context("the simulator does not count requests")
     }
 
     /// Ends it: its port then refuses connections.

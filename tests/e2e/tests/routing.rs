@@ -75,6 +75,24 @@ async fn conditions_hold_against_the_facts_from_qlik_sense() {
 }
 
 #[tokio::test]
+async fn a_success_goes_to_whom_a_custom_property_asks_for_and_to_those_who_want_all() {
+    let sense = Sense::start().await;
+    let succeeded = "events: [reload-task.succeeded]";
+    let butler = sense
+        .butler(&consoles(&[
+            ("all", &format!("{{ {succeeded} }}")),
+            ("asked-for", &format!("{{ {succeeded}, where: {{ task.customProperties.taskGroup: sales }} }}")),
+        ]))
+        .await;
+    for (task, told) in [(SALES, &["all", "asked-for"][..]), (STOCK, &["all"])] {
+        let fields = sense.about(task);
+        sense.site().succeed_task(task, &fields.execution_id).expect("the site has the task");
+        butler.send(&[datagram("reload-task.succeeded", &fields)]);
+        assert_eq!(instances(&butler.wait_routed(task, "reload-task.succeeded").await), told);
+    }
+}
+
+#[tokio::test]
 async fn a_condition_on_a_fact_that_could_not_be_fetched_delivers_unless_told_to_drop() {
     let sense = Sense::start().await;
     let message = sense.failed(SALES);

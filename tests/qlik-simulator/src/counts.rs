@@ -1,7 +1,7 @@
 //! What arrived at the simulator, in numbers.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -10,7 +10,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::qrs::Endpoint;
+use crate::{ids, qrs::Endpoint};
 
 /// A snapshot of the counters since start or since the last reset. A restart of the server does not clear them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -29,12 +29,30 @@ pub struct Counts {
     pub endpoints: BTreeMap<String, u64>,
     /// Responses by status. Requests that ended in a reset, or never, are missing.
     pub statuses: BTreeMap<u16, u64>,
+    /// Which identifiers were asked for, in paths and filters, by pattern of the [`Endpoint`]. One request may ask for
+    /// several. Requests that were refused, or met a fault other than a delay, are missing.
+    pub asked: BTreeMap<String, Asked>,
+}
+
+/// Identifiers that one endpoint was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Asked {
+    /// How many different ones.
+    pub different: u64,
+    /// How often that one was asked for that was asked for most often.
+    pub most: u64,
 }
 
 impl Counts {
     /// Number of requests to one endpoint.
     pub fn requests_to(&self, endpoint: Endpoint) -> u64 {
         self.endpoints.get(endpoint.pattern()).copied().unwrap_or_default()
+    }
+
+    /// Identifiers that one endpoint was asked for.
+    pub fn asked_of(&self, endpoint: Endpoint) -> Asked {
+        self.asked.get(endpoint.pattern()).copied().unwrap_or_default()
     }
 
     /// Number of responses with one status.
@@ -51,6 +69,7 @@ pub(crate) struct Counters {
     handshakes_failed: AtomicU64,
     endpoints: [AtomicU64; Endpoint::ALL.len()],
     statuses: Mutex<BTreeMap<u16, u64>>,
+    asked: Mutex<HashMap<Endpoint, HashMap<u128, u64>>>,
 }
 
 impl Counters {
@@ -65,6 +84,15 @@ impl Counters {
 
     pub(crate) fn request(&self, endpoint: Endpoint) {
         self.endpoints[endpoint as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Identifiers that a request asks for: that of its path, if there is one, and those in its filter.
+    pub(crate) fn asked(&self, endpoint: Endpoint, id: &str, filter: &str) {
+        let words = filter.split(|letter: char| letter.is_whitespace() || matches!(letter, '(' | ')'));
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        for number in words.chain([id]).filter_map(ids::number) {
+            *asked.entry(endpoint).or_default().entry(number).or_default() += 1;
+        }
     }
 
     pub(crate) fn response(&self, status: u16) {
@@ -84,6 +112,7 @@ impl Counters {
             requests: endpoints.values().sum(),
             endpoints,
             statuses: self.statuses.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            asked: self.asked.lock().unwrap_or_else(PoisonError::into_inner).iter().map(summary).collect(),
         }
     }
 
@@ -93,5 +122,11 @@ impl Counters {
             counter.store(0, Ordering::Relaxed);
         }
         self.statuses.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
+}
+
+fn summary((endpoint, times): (&Endpoint, &HashMap<u128, u64>)) -> (String, Asked) {
+    let most = times.values().max().copied().unwrap_or_default();
+    (endpoint.pattern().to_owned(), Asked { different: times.len() as u64, most })
 }

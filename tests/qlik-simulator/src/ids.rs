@@ -31,6 +31,11 @@ pub(crate) fn is_guid(text: &str) -> bool {
         })
 }
 
+/// The number that a GUID stands for, whatever its letter case.
+pub(crate) fn number(text: &str) -> Option<u128> {
+    is_guid(text).then(|| u128::from_str_radix(&text.replace('-', ""), 16).ok()).flatten()
+}
+
 fn format(bits: u128) -> String {
     let bits = bits & !(0xf << 76) | 0x4 << 76;
     let bits = bits & !(0x3 << 62) | 0x2 << 62;
@@ -70,5 +75,8 @@ mod tests {
         assert!(!is_guid("6f1cba14-59d6-4a0f-9a3d-2f6f4b8f0a1"));
         assert!(!is_guid("6f1cba14059d6-4a0f-9a3d-2f6f4b8f0a11"));
         assert!(!is_guid("6f1cba14-59d6-4a0f-9a3d-2f6f4b8f0ag1"));
+        let numbers = ["6F1CBA14-59d6-4a0f-9a3d-2f6f4b8f0a11", "6f1cba14-59D6-4a0f-9a3d-2f6f4b8f0a11"].map(number);
+        assert_eq!(numbers, [Some(0x6f1c_ba14_59d6_4a0f_9a3d_2f6f_4b8f_0a11); 2]);
+        assert_eq!(number("x"), None);
     }
 }

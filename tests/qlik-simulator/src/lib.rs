@@ -61,7 +61,7 @@ mod socket;
 
 pub use certificates::{CertificateError, CertificateFiles, Certificates, Ends};
 pub use control::Control;
-pub use counts::Counts;
+pub use counts::{Asked, Counts};
 pub use faults::{Fault, Faults};
 pub use filter::{Filter, FilterError};
 pub use options::Options;

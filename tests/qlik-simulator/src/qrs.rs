@@ -175,6 +175,7 @@ impl Qrs {
         if let Err(refusal) = access::check(request.headers(), &query) {
             return Reply::text(StatusCode::FORBIDDEN, refusal);
         }
+        self.counters.asked(route.endpoint, &route.id, query.get("filter").unwrap_or_default());
         if route.endpoint == Endpoint::Unknown {
             return Reply::not_found();
         }

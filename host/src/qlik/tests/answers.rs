@@ -101,7 +101,7 @@ async fn an_answer_without_end_is_read_up_to_the_limit() {
     lab.site().fail_task(Site::SAMPLE_RELOAD_TASK, EXECUTION).unwrap();
     lab.simulator.faults().add(Fault::endless());
     let repository = lab.limited(Limits { body: 1 << 20, ..Limits::default() });
-    let lookups = Lookups::new(repository.into(), &config::ScriptLog::default());
+    let lookups = Lookups::new(repository.into(), &config::ScriptLog::default(), 16);
     let out = look_up(&lookups, "reload-task.failed").await;
     assert_eq!((out.missing.as_slice(), &out.transient), (&["task", "execution", "app"][..], &None));
     assert_as_heard(&out.data);

@@ -1,6 +1,7 @@
 //! The client and the look-ups against a simulated QRS over real TLS.
 
 mod answers;
+mod batched;
 mod client;
 mod ended;
 mod lookups;
@@ -52,7 +53,7 @@ impl Lab {
     }
 
     fn lookups(&self) -> Lookups {
-        Lookups::new(Arc::new(self.repository()), &config::ScriptLog::default())
+        Lookups::new(Arc::new(self.repository()), &config::ScriptLog::default(), 16)
     }
 
     fn site(&self) -> &Site {

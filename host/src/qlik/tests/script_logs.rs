@@ -36,6 +36,12 @@ async fn both_ways_to_a_script_log_work_and_are_remembered() {
         fetch().await.unwrap().unwrap();
         let second = if ways == Ways::May2025 { (1, 2) } else { (2, 0) };
         assert_eq!(calls(), second, "{ways:?}");
+        if ways == Ways::May2025 {
+            let seen: Vec<_> = lab.simulator.seen_requests().into_iter().map(|request| request.target).collect();
+            let order =
+                ["executionresult/full?", "/scriptlog?", "/scriptlogfile?", "/scriptlog.txt?", "/scriptlogfile?"];
+            assert!(seen.len() == 6 && seen.iter().zip(order).all(|(seen, call)| seen.contains(call)), "{seen:?}");
+        }
     }
 }
 
@@ -80,7 +86,7 @@ async fn a_long_log_is_cut_while_it_comes() {
     let text: String = (0..20_000).flat_map(|n| ["line ".to_owned(), format!("{n:05}\r\n")]).collect();
     let result = failed(&lab, Run::new(Status::FinishedFail).script_log(&*text)).await;
     let settings = config::ScriptLog { max_size: config::Size::bytes(2_000), ..config::ScriptLog::default() };
-    let lookups = Lookups::new(Arc::new(lab.repository()), &settings);
+    let lookups = Lookups::new(Arc::new(lab.repository()), &settings, 1);
     let log = lookups.script_log(Site::SAMPLE_RELOAD_TASK, &result).await.unwrap().unwrap();
     assert!(log.truncated && log.text.len() < 2_100);
     assert_eq!((log.rows, log.characters), (20_001, text.len() as u64));

@@ -7,6 +7,7 @@ mod history;
 mod latency;
 mod neighbour;
 mod qlik;
+mod slow;
 mod start;
 
 use clap::ValueEnum;
@@ -30,6 +31,8 @@ pub enum Measurement {
     Neighbour,
     /// Calls of Qlik Sense for an event.
     QlikCalls,
+    /// 1,000 events of 50 tasks while a call of Qlik Sense takes 200 ms, and 2 s: loss, calls, time, memory.
+    SlowQlik,
     /// Deliveries/s into a plugin, without a store.
     Boundary,
     /// Start and memory with a million events in the store.
@@ -60,6 +63,7 @@ impl Measurement {
             Self::Latency => latency::measure().await,
             Self::Neighbour => neighbour::measure().await,
             Self::QlikCalls => qlik::measure().await,
+            Self::SlowQlik => slow::measure().await,
             Self::Boundary => boundary::measure().await,
             Self::History => history::measure().await,
             Self::Retention => history::measure_retention().await,

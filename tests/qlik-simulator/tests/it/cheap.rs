@@ -1,6 +1,6 @@
 //! Made-up answers.
 
-use qlik_simulator::{Options, QlikSimulator, Site};
+use qlik_simulator::{Endpoint, Options, QlikSimulator, Site};
 use reqwest::{Method, StatusCode};
 
 use crate::client::Qlik;
@@ -15,9 +15,13 @@ async fn whatever_is_asked_for_exists() {
     assert_eq!(qlik.list(&format!("task?filter=id eq {SOME}"), "id").await, [SOME]);
     let tasks = qlik.json(&format!("task/full?filter=id eq {SOME} or id eq {OTHER}")).await;
     assert_eq!((&tasks[0]["id"], &tasks[1]["id"]), (&SOME.into(), &OTHER.into()));
+    qlik.json(&format!("task/full?filter=id eq {}", SOME.to_uppercase())).await;
+    let asked = simulator.counts().asked_of(Endpoint::TaskFull);
+    assert_eq!((asked.different, asked.most), (2, 2));
     for path in ["reloadtask", "externalprogramtask", "usersynctask", "app", "user", "executionresult"] {
         assert_eq!(qlik.json(&format!("{path}/{SOME}")).await["id"], SOME, "{path}");
     }
+    assert_eq!(simulator.counts().asked_of(Endpoint::UserById).most, 1);
 
     // From task to app to owner, and to the execution result and its log.
     let app = tasks[0]["app"]["id"].as_str().unwrap();
