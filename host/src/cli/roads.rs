@@ -18,7 +18,10 @@ pub(super) async fn check(path: &Path, config: &Config, qlik: Option<&Lookups>, 
         Ok(daemon) => daemon.get("/v5/nodes", &[]).await.ok(),
         Err(_) => None,
     };
-    let last = |road: &str| nodes.as_ref().map(|nodes| last_heard(nodes, road));
+    let last = |road: &str| match &nodes {
+        None => Heard::Unknown,
+        Some(nodes) => last_heard(nodes, road).map_or(Heard::Nothing, Heard::Last),
+    };
     match &config.udp {
         Some(udp) => note_road("road UDP", &format!("log appenders send to {}", udp.listen), last("udp")),
         None => note("road UDP", "off (no `udp:` in the config)"),
@@ -43,12 +46,20 @@ pub(super) async fn check(path: &Path, config: &Config, qlik: Option<&Lookups>, 
     }
 }
 
-/// `heard`: of the running daemon; `None` without one.
-fn note_road(what: &str, how: &str, heard: Option<Option<String>>) {
+/// What has come by a road.
+enum Heard {
+    /// There is no running daemon.
+    Unknown,
+    Nothing,
+    /// From which node, and when.
+    Last(String),
+}
+
+fn note_road(what: &str, how: &str, heard: Heard) {
     match heard {
-        Some(Some(heard)) => good(what, &format!("{how}; last heard: {heard}")),
-        Some(None) => note(what, &format!("{how}; nothing was heard yet")),
-        None => note(what, &format!("{how}; Butler does not run, so whether anything comes cannot be seen")),
+        Heard::Last(heard) => good(what, &format!("{how}; last heard: {heard}")),
+        Heard::Nothing => note(what, &format!("{how}; nothing was heard yet")),
+        Heard::Unknown => note(what, &format!("{how}; Butler does not run, so whether anything comes cannot be seen")),
     }
 }
 

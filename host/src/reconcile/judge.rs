@@ -108,10 +108,10 @@ mod tests {
         TaskFacts { task, ..TaskFacts::default() }
     }
 
-    fn last(id: &str, started: i64) -> Option<ResultFacts> {
+    fn last(id: &str, started: i64) -> ResultFacts {
         let start = jiff::Timestamp::from_millisecond(NOW + started * MINUTE).unwrap().to_string();
         let execution = Execution { result_id: Some(id.to_owned()), start_time: Some(start), ..Execution::default() };
-        Some(ResultFacts { execution, file_reference: None })
+        ResultFacts { execution, file_reference: None }
     }
 
     #[test]
@@ -145,11 +145,11 @@ mod tests {
         let mut facts = task(3, true);
         let verdict = |facts: &TaskFacts| judge(&one, Some(facts), std::slice::from_ref(&one), NOW, AlertOn::Final);
         assert_eq!(verdict(&facts), Verdict::Tell);
-        facts.last = last("A", -6);
+        facts.last = Some(last("A", -6));
         assert_eq!(verdict(&facts), Verdict::Tell, "that is itself");
-        facts.last = last("b", -5);
+        facts.last = Some(last("b", -5));
         assert_eq!(verdict(&facts), Verdict::Leave, "it has come as another execution");
-        facts.last = last("b", 0);
+        facts.last = Some(last("b", 0));
         assert_eq!(verdict(&facts), Verdict::Tell, "that is a later run");
     }
 

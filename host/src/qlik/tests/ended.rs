@@ -31,7 +31,7 @@ async fn what_ended_in_a_window_is_listed_and_too_much_is_an_error() {
     );
     let listed = lookups.ended(from, from + 1).await.unwrap().remove(0);
     assert_eq!(listed.execution_id.as_deref(), Some("aaaaaaaa-4d1e-4b0f-8f52-3a9f0d8a6c00"));
-    assert_eq!(lookups.attempts(&listed).await.unwrap(), [listed.clone()]);
+    assert_eq!(lookups.attempts(&listed).await.unwrap(), std::slice::from_ref(&listed));
     assert_eq!(outcomes(lookups.ended_of(&[listed.result_id.clone(), "'".to_owned()]).await.unwrap()), ["failed"]);
 
     for n in 0..300 {
