@@ -84,7 +84,7 @@ async fn what_udp_does_not_tell_is_found_and_what_both_tell_is_told_once() {
         assert!(by_udp["udp"].is_string() && by_udp["notifications"].is_null(), "{nodes}");
         assert!(nodes["nodes"].as_array().unwrap().iter().any(|node| node["roads"]["qrs"].is_string()), "{nodes}");
         let check = e2e::run(&["check", "-c", butler.config().to_str().unwrap()]);
-        let said = String::from_utf8_lossy(&check.stdout).into_owned();
+        let said = &check.stdout;
         let road = |name: &str| said.lines().find(|line| line.contains(name)).unwrap_or_default().to_owned();
         assert!(road("road UDP").contains(&format!("last heard: {} at", heard.node)), "{said}");
         assert!(road("road Qlik Sense").starts_with("ok"), "{said}");
