@@ -91,7 +91,7 @@ pub struct Host {
     pub(crate) instance: Arc<Instance>,
     /// The runtime that the plugin's futures are polled inside, if it has one.
     #[cfg(feature = "runtime")]
-    pub(crate) runtime: Option<tokio::runtime::Handle>,
+    pub(crate) runtime: Option<Arc<dyn crate::runtime::Inside>>,
 }
 
 impl std::fmt::Debug for Host {
@@ -196,7 +196,7 @@ impl Host {
         let Some(runtime) = &self.runtime else {
             panic!("this plugin has no runtime: set `const RUNTIME: bool = true;` in its `impl Plugin`");
         };
-        runtime
+        runtime.handle()
     }
 }
 

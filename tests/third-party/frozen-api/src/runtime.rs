@@ -4,8 +4,9 @@
 //! alone drives nothing: a thread of its own does that here, for as long as the instance lives.
 
 use std::io;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
@@ -16,6 +17,26 @@ use crate::host::Host;
 
 /// How long the thread may take to end.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The way into a runtime. Behind a trait, so that plugins without one carry nothing of tokio when they are built together
+/// with one that has it.
+pub(crate) trait Inside: Send + Sync + UnwindSafe + RefUnwindSafe {
+    /// Runs code inside the runtime.
+    fn run(&self, f: &mut dyn FnMut());
+    /// Its handle.
+    fn handle(&self) -> &Handle;
+}
+
+impl Inside for Handle {
+    fn run(&self, f: &mut dyn FnMut()) {
+        let _entered = self.enter();
+        f();
+    }
+
+    fn handle(&self) -> &Handle {
+        self
+    }
+}
 
 /// The runtime and its thread. Ends them when it is dropped: tasks end at their next await.
 pub(crate) struct Runtime {
@@ -50,8 +71,8 @@ impl Runtime {
         Ok(Self { handle, host: host.clone(), end: Some(end), ended: Mutex::new(ended) })
     }
 
-    pub(crate) fn handle(&self) -> &Handle {
-        &self.handle
+    pub(crate) fn inside(&self) -> Arc<dyn Inside> {
+        Arc::new(self.handle.clone())
     }
 }
 

@@ -95,14 +95,14 @@ extern "C" fn create<E: Export>(instance: RString, settings: RString, host: Host
 }
 
 /// An instance, not yet started.
-#[cfg_attr(not(feature = "runtime"), allow(unused_mut, clippy::unnecessary_wraps))]
+#[cfg_attr(not(feature = "runtime"), allow(unused_mut, clippy::unnecessary_wraps, reason = "they are for runtimes"))]
 pub(crate) fn object<P: Plugin>(mut host: Host, settings: String) -> Result<PluginBox, String> {
     #[cfg(feature = "runtime")]
     let runtime = if P::RUNTIME {
         let runtime = Runtime::start(&host)
             .map_err(|error| format!("the system gives its runtime no thread or event queue: {error}"))?;
-        host.runtime = Some(runtime.handle().clone());
-        Some(runtime)
+        host.runtime = Some(runtime.inside());
+        Some(Box::new(runtime) as Box<dyn Send + Sync>)
     } else {
         None
     };
@@ -129,7 +129,7 @@ struct State<P: Plugin> {
     plugin: OnceLock<P>,
     /// Ends after the plugin.
     #[cfg(feature = "runtime")]
-    _runtime: Option<Runtime>,
+    _runtime: Option<Box<dyn Send + Sync>>,
 }
 
 impl<P: Plugin> Drop for State<P> {
@@ -350,7 +350,11 @@ impl<F: Future> Scoped<F> {
 fn guarded<R>(host: &Host, f: impl FnOnce() -> R) -> Result<R, String> {
     let _scope = Scope::enter(host);
     #[cfg(feature = "runtime")]
-    let _runtime = host.runtime.as_ref().map(tokio::runtime::Handle::enter);
+    if let Some(runtime) = &host.runtime {
+        let (mut f, mut result) = (Some(f), None);
+        runtime.run(&mut || result = f.take().map(panics::catch));
+        return result.unwrap_or_else(|| Err("its runtime did not run it".to_owned()));
+    }
     panics::catch(f)
 }
 

@@ -204,7 +204,7 @@ impl FakeHost {
         #[cfg(feature = "runtime")]
         if let Some(runtime) = &host.runtime {
             // Not left again: the test calls the plugin's methods itself, on this thread.
-            std::mem::forget(runtime.enter());
+            std::mem::forget(runtime.handle().enter());
         }
         let start = Scoped::new(host.clone(), P::start(settings, host));
         start.await.unwrap_or_else(|panic| Err(StartError::Panicked(panic)))
@@ -249,7 +249,15 @@ impl FakeHost {
     }
 
     /// The same for a plugin that may have a runtime: that of this fake host, which ends with it.
-    #[cfg_attr(not(feature = "runtime"), allow(unused_mut, clippy::unnecessary_wraps))]
+    #[cfg_attr(
+        not(feature = "runtime"),
+        allow(
+            unused_mut,
+            clippy::unnecessary_wraps,
+            clippy::extra_unused_type_parameters,
+            reason = "they are for runtimes"
+        )
+    )]
     fn handle_of<P: Plugin>(&self) -> Result<Host, StartError> {
         let mut host = self.handle();
         #[cfg(feature = "runtime")]
@@ -258,7 +266,7 @@ impl FakeHost {
             if runtime.is_none() {
                 *runtime = Some(Runtime::start(&host).map_err(|error| StartError::Unavailable(error.to_string()))?);
             }
-            host.runtime = runtime.as_ref().map(|runtime| runtime.handle().clone());
+            host.runtime = runtime.as_ref().map(Runtime::inside);
         }
         Ok(host)
     }
