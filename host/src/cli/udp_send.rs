@@ -6,6 +6,8 @@ use anyhow::Context as _;
 
 use crate::ingest::sample::{self, Fields, SampleKind};
 
+const SERVICE_USER: &str = r"INTERNAL\sa_api";
+
 /// Send a UDP message, or one that tells of an event as Qlik Sense would.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct UdpSend {
@@ -95,6 +97,10 @@ impl UdpSend {
 
     fn fields(&self) -> anyhow::Result<Fields> {
         let mut fields = Fields::random()?;
+        if self.event == Some(SampleKind::AppReloadFailed) {
+            // One whose reloads are told by default.
+            SERVICE_USER.clone_into(&mut fields.user);
+        }
         for (field, wanted) in [
             (&mut fields.task_id, &self.task_id),
             (&mut fields.task_name, &self.task_name),

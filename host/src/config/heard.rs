@@ -61,11 +61,18 @@ pub struct AppReload {
     pub apps: Patterns,
     /// Names or ids of streams.
     pub streams: Patterns,
+    /// Users whose reloads are not told, whatever the other lists say: the scheduler's own are told as tasks.
+    pub except_users: Patterns,
 }
 
 impl Default for AppReload {
     fn default() -> Self {
         // Service accounts: who develops an app sees its reload fail.
-        Self { users: Patterns::new([r"INTERNAL\*"]), apps: Patterns::default(), streams: Patterns::default() }
+        Self {
+            users: Patterns::new([r"INTERNAL\*"]),
+            apps: Patterns::default(),
+            streams: Patterns::default(),
+            except_users: Patterns::new([r"INTERNAL\sa_scheduler"]),
+        }
     }
 }

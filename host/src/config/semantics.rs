@@ -184,6 +184,7 @@ impl<'a> Semantics<'a> {
     fn app_reload(&mut self) {
         let Some(lists) = self.section::<AppReload>("/appReload") else { return };
         self.users("/appReload/users", &lists.users);
+        self.users("/appReload/exceptUsers", &lists.except_users);
         for (pointer, list) in [("/appReload/apps", &lists.apps), ("/appReload/streams", &lists.streams)] {
             for (index, _) in list.iter().enumerate().filter(|(_, pattern)| pattern.trim().is_empty()) {
                 self.problem(join(pointer, index), "must not be empty: write a name, an id, or `*` for all");

@@ -12,6 +12,9 @@ pub(super) fn is_told(lists: &AppReload, event: &Event) -> bool {
         return true;
     }
     let data = &event.data;
+    if data.user.as_ref().is_some_and(|user| lists.except_users.fit(user)) {
+        return false;
+    }
     // Until Qlik Sense has told of the app, only its id is known. An app that is in no stream is told without one.
     let missing = data.missing.iter().any(|fact| fact == "app");
     let app = data.app.as_deref();
@@ -54,6 +57,9 @@ mod tests {
     fn without_a_section_service_accounts_are_told_and_people_are_not() {
         assert!(told(json!({}), by(r"INTERNAL\sa_api")) && told(json!({}), by(r"internal\sa_api")));
         assert!(!told(json!({}), by(r"LAB\ann")));
+        // A failed task would be told twice.
+        assert!(!told(json!({ "apps": ["*"] }), by(r"INTERNAL\sa_scheduler")));
+        assert!(told(json!({ "exceptUsers": [] }), by(r"INTERNAL\sa_scheduler")));
     }
 
     #[test]

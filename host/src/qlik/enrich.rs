@@ -148,7 +148,9 @@ impl Lookups {
             let reference_may_come = result.as_ref().is_some_and(|result| result.file_reference.is_none());
             if out.script_log.is_none() && reference_may_come {
                 // The result itself is final, but is asked for again to see the reference.
-                self.forget_execution(heard.execution.as_ref().and_then(|execution| execution.id.as_deref()));
+                let execution = heard.execution.as_ref();
+                self.forget_execution(execution.and_then(|execution| execution.id.as_deref()));
+                self.forget_execution(execution.and_then(|execution| execution.result_id.as_deref()));
                 if let Some(task) = &task {
                     self.forget_task(&task.task.id);
                 }

@@ -350,7 +350,8 @@ async fn a_reload_in_the_engine_is_told_with_app_and_owner() {
     let butler = sense
         .butler(&format!("plugins:\n  - use: webhook\n    settings: {{ url: {}, format: event }}\n", sink.url("/")))
         .await;
-    butler.send(&[datagram("app-reload.failed", &sense.about(Site::SAMPLE_RELOAD_TASK))]);
+    let of_service = Fields { user: r"INTERNAL\sa_api".to_owned(), ..sense.about(Site::SAMPLE_RELOAD_TASK) };
+    butler.send(&[datagram("app-reload.failed", &of_service)]);
     let event = event_of(&sink.wait(1).await[0]);
     let data = &event["data"];
     assert_eq!(event["kind"], "app-reload.failed");

@@ -179,7 +179,8 @@ async fn a_throttle_suppresses_and_the_next_message_says_how_many() {
 async fn without_a_route_an_instance_gets_alerts_only() {
     let butler = Butler::start("plugins: [{ use: console }]\n").await;
     let kinds = ["reload-task.succeeded", "reload-task.failed", "reload-task.aborted", "app-reload.failed"];
-    let messages = kinds.map(|kind| datagram(kind, &fields()));
+    let of_service = || Fields { user: r"INTERNAL\sa_api".to_owned(), ..fields() };
+    let messages = kinds.map(|kind| datagram(kind, &of_service()));
     butler.send(&messages);
     let events = wait_for("all events to be routed", || async {
         let (_, answer) = butler.get("/v5/events").await;
