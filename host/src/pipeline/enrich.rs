@@ -5,17 +5,23 @@
 //! others, and those that wait for the same facts share the calls. What is ready is routed in batches. What has long to wait, and what
 //! failed for no reason of Qlik Sense's, is put off: it leaves memory, and is read again when it is due.
 
+mod turns;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use butler_plugin_api::{Data, Event, kind};
 use futures_util::FutureExt as _;
 use serde_json::Value;
-use tokio::sync::oneshot::error::TryRecvError;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
+
+use turns::{Busy, Place, Turns};
 
 use super::app_reload::is_told;
 use super::router::Router;
@@ -421,70 +427,6 @@ fn ms(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The events that are in memory.
-#[derive(Clone, Default)]
-struct Busy(Arc<Mutex<HashSet<i64>>>);
-
-impl Busy {
-    fn enter(&self, seq: i64) -> Place {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(seq);
-        Place { seq, busy: self.clone() }
-    }
-
-    fn all(&self) -> Vec<i64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
-    }
-}
-
-/// The place of an event in memory.
-struct Place {
-    seq: i64,
-    busy: Busy,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.busy.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.seq);
-    }
-}
-
-/// Lets events of one task be routed in the order of their numbers, however long the look-ups of each take: an ordered
-/// instance hands out deliveries in the order in which they were made.
-#[derive(Default)]
-struct Turns(HashMap<String, oneshot::Receiver<()>>);
-
-/// The place of one event among those of its task.
-struct Turn {
-    before: Option<oneshot::Receiver<()>>,
-    /// Dropped when it is the next one's turn.
-    done: Option<oneshot::Sender<()>>,
-}
-
-impl Turns {
-    fn take(&mut self, event: &Event) -> Turn {
-        // An unfinished distribution may take hours: nobody waits for it, and it waits for nobody.
-        let Some(task) = event.data.task.as_ref().filter(|_| event.kind != DISTRIBUTE_PENDING) else {
-            return Turn { before: None, done: None };
-        };
-        if self.0.len() > WINDOW {
-            self.0.retain(|_, last| matches!(last.try_recv(), Err(TryRecvError::Empty)));
-        }
-        let (done, last) = oneshot::channel();
-        Turn { before: self.0.insert(task.id.clone(), last), done: Some(done) }
-    }
-}
-
-impl Turn {
-    /// Waits until those before it are routed or given up. What it returns is to be held until this one is routed.
-    async fn mine(self) -> Option<oneshot::Sender<()>> {
-        if let Some(before) = self.before {
-            // The sender is dropped, never used.
-            let _ = before.await;
-        }
-        self.done
-    }
-}
-
 /// A distribution is over: now its outcome is known, and with it the key that other roads have.
 fn end_distribution(event: &mut Event, keys: &mut Vec<String>) {
     if event.outcome() == "pending" {
@@ -515,141 +457,5 @@ fn assume(event: &mut Event) {
     }
     if event.subject().ends_with("-task") {
         event.data.kind_assumed = true;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn event(kind: &str, task: &str) -> Event {
-        serde_json::from_value(
-            serde_json::json!({ "id": "x-1", "kind": kind, "time": "", "receivedAt": "", "source": "udp",
-            "data": { "task": { "id": task, "name": "T" } } }),
-        )
-        .unwrap()
-    }
-
-    #[test]
-    fn what_was_found_out_counts_more_than_what_could_not_be_read() {
-        let mut event = event("reload-task.failed", "t");
-        event.data.other = Data::from_json(&serde_json::json!({ "task": "T", "app": "A", "moon": 1 })).other;
-        drop_doubles(&mut event.data);
-        assert_eq!(event.data.other.keys().collect::<Vec<_>>(), ["app", "moon"]);
-        let text = serde_json::to_string(&event.data).unwrap();
-        assert_eq!(serde_json::from_str::<Data>(&text).unwrap().task, event.data.task, "{text}");
-    }
-
-    #[tokio::test]
-    async fn an_event_that_cannot_be_routed_is_put_off_and_holds_up_no_other() {
-        use sqlx::Connection as _;
-
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("s.db");
-        let store = Store::open(&path).await.unwrap();
-        let manifest = butler_plugin_api::Manifest::new("x", "");
-        let config: Config =
-            serde_json::from_value(serde_json::json!({ "version": 1, "plugins": [{ "use": "x" }] })).unwrap();
-        let parts = EnricherParts {
-            store: store.clone(),
-            accepted: Arc::new(Notify::new()),
-            lookups: None,
-            router: Arc::new(Current::new(Router::new([(&config.plugins[0], &manifest)]))),
-            config: Arc::new(Current::new(config)),
-            queues: Queues::default(),
-            tasks: Arc::default(),
-            untold: Arc::default(),
-        };
-        let new = |kind: &str| {
-            let event = event(kind, "a");
-            crate::store::NewEvent {
-                kind: event.kind,
-                time: now_ms(),
-                received: now_ms(),
-                source: event.source,
-                keys: Vec::new(),
-                data: event.data,
-            }
-        };
-        let accepted = store.accept(vec![new("reload-task.failed"), new("reload-task.aborted")]).await.unwrap();
-        let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
-        sqlx::raw_sql(
-            "CREATE TRIGGER refuse BEFORE UPDATE OF state ON events WHEN old.kind = 'reload-task.failed' AND new.state = 1
-             BEGIN SELECT RAISE(ABORT, 'not now'); END",
-        )
-        .execute(&mut connection)
-        .await
-        .unwrap();
-        let (stop, stopped) = watch::channel(false);
-        let running = tokio::spawn(Enricher::new(parts).run(stopped));
-        let state = async |seq: i64| store.event(seq).await.unwrap().unwrap().state;
-        let tries = "SELECT tries FROM events ORDER BY seq LIMIT 1";
-        let course = async {
-            for sought in [1, 2] {
-                while sqlx::query_scalar::<_, i64>(tries).fetch_one(&mut connection).await.unwrap() < sought {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-                assert_eq!(state(accepted[0].seq()).await, "accepted");
-                sqlx::raw_sql("UPDATE events SET due = due - 60000 WHERE state = 0")
-                    .execute(&mut connection)
-                    .await
-                    .unwrap();
-            }
-            while state(accepted[1].seq()).await != "routed" {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            sqlx::raw_sql("DROP TRIGGER refuse; UPDATE events SET due = 0 WHERE state = 0")
-                .execute(&mut connection)
-                .await
-                .unwrap();
-            while state(accepted[0].seq()).await != "routed" {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(30), course).await.expect("it is tried again, and routed");
-        stop.send_replace(true);
-        running.await.unwrap();
-    }
-
-    #[test]
-    fn a_distribution_has_the_key_of_its_outcome_also_when_that_is_assumed() {
-        for (kind, outcome) in [("distribute-task.succeeded", "succeeded"), (DISTRIBUTE_PENDING, "failed")] {
-            let (mut event, mut keys) = (event(kind, "a"), Vec::new());
-            event.data.execution =
-                Some(butler_plugin_api::Execution { id: Some("E".to_owned()), ..Default::default() });
-            end_distribution(&mut event, &mut keys);
-            assert_eq!(keys, [format!("exec:e:{outcome}")]);
-            assert_eq!(event.kind, format!("distribute-task.{outcome}"));
-        }
-    }
-
-    #[tokio::test]
-    async fn events_of_one_task_keep_their_order_and_those_of_others_do_not_wait() {
-        let mut turns = Turns::default();
-        let order = Arc::new(Mutex::new(Vec::new()));
-        let slow = Arc::new(Notify::new());
-        let mut tasks = JoinSet::new();
-        for (n, kind, task) in [
-            (1, "reload-task.failed", "a"),
-            (2, "reload-task.succeeded", "a"),
-            (3, "reload-task.failed", "b"),
-            (4, DISTRIBUTE_PENDING, "a"),
-        ] {
-            let (turn, order, slow) = (turns.take(&event(kind, task)), order.clone(), slow.clone());
-            tasks.spawn(async move {
-                if n == 1 {
-                    slow.notified().await;
-                }
-                let _next = turn.mine().await;
-                order.lock().unwrap().push(n);
-            });
-        }
-        while order.lock().unwrap().len() < 2 {
-            tokio::task::yield_now().await;
-        }
-        slow.notify_one();
-        tasks.join_all().await;
-        let order = order.lock().unwrap().clone();
-        assert_eq!(order[2..], [1, 2], "{order:?}");
     }
 }
