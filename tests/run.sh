@@ -27,7 +27,7 @@ export PATH="$PWD/target/venv/bin:$PATH"
 cargo build --workspace
 tests/third-party/build.sh
 if cargo nextest --version >/dev/null 2>&1; then
-  cargo nextest run --workspace "$@"
+  cargo nextest run --workspace --no-fail-fast "$@"
   cargo test --workspace --doc
 else
   cargo test --workspace "$@"

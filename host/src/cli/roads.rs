@@ -29,14 +29,16 @@ pub(super) async fn check(path: &Path, config: &Config, qlik: Option<&Lookups>, 
     let (Some(section), Some(lookups)) = (&config.qlik, qlik) else {
         return note("road Qlik Sense", "off (no `qlik:` in the config): nothing but UDP tells what has ended");
     };
-    if section.reconcile.enabled {
+    if !section.reconcile.enabled {
+        note("road Qlik Sense", "off (`qlik.reconcile.enabled`): what UDP loses, nobody hears of");
+    } else if !lookups.repository().state().reachable {
+        note("road Qlik Sense", "not there at present, as said above; what ends meanwhile is asked for later");
+    } else {
         let now = crate::store::now_ms();
         match lookups.ended(now - SAMPLE_MS, now).await {
             Ok(_) => note_road("road Qlik Sense", &format!("asked every {}", section.reconcile.every), last("qrs")),
             Err(error) => lines.bad("road Qlik Sense", &format!("cannot be asked for what has ended: {error}")),
         }
-    } else {
-        note("road Qlik Sense", "off (`qlik.reconcile.enabled`): what UDP loses, nobody hears of");
     }
     match &section.notifications {
         Some(settings) => {

@@ -83,7 +83,8 @@ async fn what_udp_does_not_tell_is_found_and_what_both_tell_is_told_once() {
         let by_udp = roads(&heard.node).unwrap_or_else(|| panic!("{nodes}"));
         assert!(by_udp["udp"].is_string() && by_udp["notifications"].is_null(), "{nodes}");
         assert!(nodes["nodes"].as_array().unwrap().iter().any(|node| node["roads"]["qrs"].is_string()), "{nodes}");
-        let check = e2e::run(&["check", "-c", butler.config().to_str().unwrap()]);
+        let path = butler.config().to_str().unwrap().to_owned();
+        let check = tokio::task::spawn_blocking(move || e2e::run(&["check", "-c", &path])).await.unwrap();
         let said = &check.stdout;
         let road = |name: &str| said.lines().find(|line| line.contains(name)).unwrap_or_default().to_owned();
         assert!(road("road UDP").contains(&format!("last heard: {} at", heard.node)), "{said}");

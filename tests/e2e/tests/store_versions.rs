@@ -285,7 +285,9 @@ async fn kill_start(config: &Path, clock: &WallClock, after: Duration) {
 
 #[tokio::test]
 async fn a_migration_that_is_killed_at_any_moment_is_done_by_the_next_start() {
-    const ROUNDS: u32 = 8;
+    /// So many kills must come before the end of the migration, and so many are tried at most: machines are not even.
+    const MET: u32 = 5;
+    const ROUNDS: u32 = 30;
     let (version, tables) = fresh().await;
     let old = Old::all().remove(0);
     assert!(old.version < version, "there is no migration to kill");
@@ -307,6 +309,9 @@ async fn a_migration_that_is_killed_at_any_moment_is_done_by_the_next_start() {
 
     let mut met = 0;
     for round in 0..ROUNDS {
+        if met == MET {
+            break;
+        }
         let (sink, folder) = (Sink::start().await, Arc::new(TempDir::new().expect("a folder can be made")));
         renew(&folder);
         let (store, config) = (folder.path().join("butler.db"), config(&sink, &[]));
@@ -332,5 +337,5 @@ async fn a_migration_that_is_killed_at_any_moment_is_done_by_the_next_start() {
         );
         assert_backup(&old, &store, &counts);
     }
-    assert!(met >= ROUNDS / 2, "only {met} of {ROUNDS} kills came before the end of the migration");
+    assert!(met == MET, "only {met} of {ROUNDS} kills came before the end of the migration");
 }
