@@ -12,6 +12,7 @@ mod notifications;
 mod window;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use butler_plugin_api::{Data, Execution, Task};
@@ -51,6 +52,9 @@ pub struct ReconcilerParts {
 /// Asks Qlik Sense for what was not heard of.
 pub struct Reconciler {
     parts: ReconcilerParts,
+    /// How wide a window may be, in ms, by the answers so far: a round that ended with too much in one does not begin with the
+    /// same again.
+    width: AtomicI64,
 }
 
 /// Why a round did not come to its end.
@@ -65,7 +69,7 @@ enum RoundError {
 impl Reconciler {
     /// One that is not running yet.
     pub fn new(parts: ReconcilerParts) -> Arc<Self> {
-        Arc::new(Self { parts })
+        Arc::new(Self { parts, width: AtomicI64::new(window::FIRST_MS) })
     }
 
     /// Works until `stop`.
@@ -120,7 +124,8 @@ impl Reconciler {
                 qlik.reconcile.look_back
             );
         }
-        let mut windows = Windows::new(checkpoint, now, look_back, qlik.reconcile.every.millis());
+        let width = self.width.load(Ordering::Relaxed);
+        let mut windows = Windows::new(checkpoint, now, look_back, qlik.reconcile.every.millis(), width);
         let mut found = 0;
         while let Some((from, to)) = windows.next() {
             let ended = match lookups.ended(from, to).await {
@@ -133,16 +138,18 @@ impl Reconciler {
                             "more has ended in Qlik Sense in this second than can be read, and is not looked at: {error}"
                         );
                     }
+                    self.width.store(windows.width(), Ordering::Relaxed);
                     continue;
                 }
                 Err(error) => return Err(error.into()),
             };
             windows.seen(ended.len());
+            self.width.store(windows.width(), Ordering::Relaxed);
             for some in ended.chunks(TOGETHER) {
                 found += self.look_at(some, now, Road::Qrs).await?;
             }
             // It is asked again from somewhat before.
-            store.keep(&name, &to.max(checkpoint).to_string()).await?;
+            store.keep(&name, &to.to_string()).await?;
         }
         if found > 0 {
             tracing::info!(
