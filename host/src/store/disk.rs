@@ -137,6 +137,13 @@ fn result_code(error: &sqlx::Error) -> Option<i32> {
     error.code()?.parse::<i32>().ok().map(|code| code & 0xff)
 }
 
+/// An error of a start for people. A full disk is one of input and output as well: the file that SQLite shares with other
+/// processes cannot grow then.
+pub(super) fn told(error: &sqlx::Error) -> String {
+    let hint = if result_code(error) == Some(IOERR) { " (is its disk full?)" } else { "" };
+    format!("{error}{hint}")
+}
+
 /// Whether a statement was ended because it took too long.
 pub(super) fn is_interrupt(error: &sqlx::Error) -> bool {
     result_code(error) == Some(INTERRUPT)

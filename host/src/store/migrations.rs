@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use futures_util::future::BoxFuture;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use super::{StoreError, keys};
+use super::{StoreError, disk, keys};
 
 /// Each is run once, in order, in a transaction of its own. Never change one that has been released: add another.
 const MIGRATIONS: &[Migration] = &[
@@ -28,7 +28,7 @@ enum Migration {
 
 /// Brings the file to the present version; makes a backup beside it before it changes an older one.
 pub(super) async fn run(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
-    let open_error = |error: sqlx::Error| StoreError::Open { path: path.to_owned(), cause: error.to_string() };
+    let open_error = |error: sqlx::Error| StoreError::Open { path: path.to_owned(), cause: disk::told(&error) };
     let found: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await.map_err(open_error)?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     if found > known {

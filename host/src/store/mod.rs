@@ -154,14 +154,14 @@ impl Store {
             // In pages: a flood writes the same pages of its indexes over and over; in the log they are cheap.
             .pragma("wal_autocheckpoint", "4000");
         let mut connection =
-            SqliteConnection::connect_with(&options).await.map_err(|error| open_error(error.to_string()))?;
+            SqliteConnection::connect_with(&options).await.map_err(|error| open_error(disk::told(&error)))?;
         migrations::run(&mut connection, path).await?;
-        let id = numbers::store_id(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
-        let next_event = numbers::next_event(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
-        numbers::advance_deliveries(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
-        clock::resume(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
-        deliveries::free_leases(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
-        storage::prepare(&mut connection).await.map_err(|error| open_error(error.to_string()))?;
+        let id = numbers::store_id(&mut connection).await.map_err(|error| open_error(disk::told(&error)))?;
+        let next_event = numbers::next_event(&mut connection).await.map_err(|error| open_error(disk::told(&error)))?;
+        numbers::advance_deliveries(&mut connection).await.map_err(|error| open_error(disk::told(&error)))?;
+        clock::resume(&mut connection).await.map_err(|error| open_error(disk::told(&error)))?;
+        deliveries::free_leases(&mut connection).await.map_err(|error| open_error(disk::told(&error)))?;
+        storage::prepare(&mut connection).await.map_err(|error| open_error(disk::told(&error)))?;
         let read_only = plain.read_only(true);
         let readers = SqlitePoolOptions::new().max_connections(2).connect_lazy_with(read_only.clone());
         let history = history::pool(read_only);
