@@ -3,7 +3,7 @@
 //! With a quick Qlik Sense every question is a call of its own, made at once. With a slow one, or when a night's failures
 //! come together, the calls are few, which is what both sides need then.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -43,7 +43,7 @@ struct Question<T> {
     answer: oneshot::Sender<Result<Listed<T>, QlikError>>,
 }
 
-impl<T> Batched<T> {
+impl<T: Clone> Batched<T> {
     /// Of the list at `path`; `read` makes something of its elements.
     pub(super) fn new(path: &'static str, field: &'static str, read: fn(&Value) -> Option<T>) -> Self {
         Self { path, field, read, waiting: Mutex::default(), most: AtomicUsize::new(MOST) }
@@ -95,10 +95,18 @@ impl<T> Batched<T> {
         let asked_ms = Timestamp::now().as_millisecond();
         let parts: Vec<String> =
             questions.iter().map(|question| format!("{} eq {}", self.field, question.id)).collect();
-        let listed = repository.list(self.path, &parts.join(" or ")).await;
-        let alone = questions.len() == 1;
+        let alone = (questions.len() == 1).then(|| questions[0].id.to_ascii_lowercase());
+        let mut found: HashMap<String, Vec<T>> = HashMap::new();
+        let read = |object: &Value| {
+            // A release that ignores the filter answers with others, too; one may answer without the field.
+            let id = object[self.field].as_str().map(str::to_ascii_lowercase).or_else(|| alone.clone());
+            if let (Some(id), Some(object)) = (id, (self.read)(object)) {
+                found.entry(id).or_default().push(object);
+            }
+        };
+        let listed = repository.each(self.path, &parts.join(" or "), read).await;
         if let Err(error) = &listed
-            && !alone
+            && alone.is_none()
             && !error.is_transient()
         {
             // It may be the number of them.
@@ -110,11 +118,8 @@ impl<T> Batched<T> {
             return;
         }
         for question in questions {
-            // A release that ignores the filter answers with others, too; one may answer without the field.
-            let has_id =
-                |object: &&Value| object[self.field].as_str().map_or(alone, |id| id.eq_ignore_ascii_case(&question.id));
-            let of_id = |objects: &Vec<Value>| objects.iter().filter(has_id).filter_map(self.read).collect();
-            let answer = listed.as_ref().map(of_id).map(|found| Listed { found, asked_ms }).map_err(Clone::clone);
+            let of_id = found.get(&question.id.to_ascii_lowercase()).cloned().unwrap_or_default();
+            let answer = listed.clone().map(|()| Listed { found: of_id, asked_ms });
             // Who asked may have lost its patience.
             let _ = question.answer.send(answer);
         }

@@ -10,6 +10,7 @@ use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderValue};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::certificates::CertificateFacts;
 use super::connection::Connection;
@@ -173,12 +174,20 @@ impl Repository {
         Ok(self.get(path, query).await?.success()?.text())
     }
 
-    /// The objects of a list that pass a filter.
-    pub(super) async fn list(&self, path: &str, filter: &str) -> Result<Vec<Value>, QlikError> {
-        match self.get_json(path, &[("filter", filter)]).await? {
-            Value::Array(objects) => Ok(objects),
-            other => Err(QlikError::odd(path, "a list", &other)),
+    /// Calls `read` for each of the objects of a list that pass a filter. They are taken apart one after the other: as a
+    /// whole they would be ten times as large as their text.
+    pub(super) async fn each(&self, path: &str, filter: &str, mut read: impl FnMut(&Value)) -> Result<(), QlikError> {
+        let limit = self.limits.body.min(MAX_JSON);
+        let reply = self.get_at_most(limit, path, &[("filter", filter)]).await?.success()?;
+        let objects: Vec<&RawValue> = match reply.read() {
+            Ok(objects) => objects,
+            Err(error) => return Err(reply.json().map_or(error, |other| QlikError::odd(path, "a list", &other))),
+        };
+        for object in objects {
+            // Cannot fail: it was JSON as a part of the list.
+            read(&serde_json::from_str(object.get()).unwrap_or_default());
         }
+        Ok(())
     }
 
     /// Asks for the version, to see whether everything is in order.
