@@ -37,9 +37,9 @@ use crate::store::{
 };
 
 /// Events in memory at once.
-const WINDOW: usize = 1000;
+const WINDOW: usize = 500;
 /// More are read when at least so many have a place.
-const REFILL: usize = 250;
+const REFILL: usize = 125;
 /// Events routed in one commit.
 const ROUTE_BATCH: usize = 100;
 /// An unfinished distribution is asked for again after this time.
