@@ -4,6 +4,7 @@
 //! ingest ----> pipeline (accept, enrich, route) -> delivery -> plugins  config, store, qlik: used by all of them
 //! reconcile -^
 //! rest, cli: drive the same services from outside                      daemon: the only place that wires
+//! start_tasks: what they and plugins have Qlik Sense do
 //! log4net: what makes Qlik Sense send
 //! ```
 
@@ -20,5 +21,6 @@ pub mod plugins;
 pub mod qlik;
 pub mod reconcile;
 pub mod rest;
+pub mod start_tasks;
 mod stop;
 pub mod store;

@@ -95,11 +95,12 @@ pub use event::{
     ScriptLog, ServerLicense, Service, Session, Silence, Task, TaskStart, Tokens, Udp, UserTokens, kind,
 };
 pub use host::{Abort, CustomLink, Host, Instance, Links};
-pub use manifest::{Batch, Endpoint, Manifest, Scope};
+pub use manifest::{Batch, Endpoint, Manifest, Scope, StartTaskItem};
 pub use plugin::{Health, OperationError, Plugin, StartError};
 pub use request::{Request, Response};
 pub use services::{
-    Emitted, Http, HttpError, HttpReply, HttpRequest, Metrics, Qlik, QlikReply, ServiceError, StatusError, Storage,
+    Emitted, HandedOver, Http, HttpError, HttpReply, HttpRequest, Metrics, Property, Qlik, QlikReply, ServiceError,
+    StartTasks, StartedTask, StatusError, Storage, TasksStarted,
 };
 
 /// Version of this crate: what a plugin was built against, and what the host checks when it opens a library.

@@ -56,6 +56,9 @@ pub struct Manifest {
     /// QRS paths that the plugin writes to (`license/*`); the config must allow each as well.
     #[serde(default)]
     pub qlik_writes: Vec<String>,
+    /// Types of items that a request to start tasks (`/v4/reloadtask/{taskId}/start`) may have and that the plugin takes.
+    #[serde(default)]
+    pub start_task_items: Vec<StartTaskItem>,
     /// JSON Schema of the settings. Filled in by [`export!`](crate::export) from [`Plugin::Settings`](crate::Plugin).
     #[serde(default)]
     pub settings_schema: Value,
@@ -101,6 +104,7 @@ impl Manifest {
             operations: Vec::new(),
             emits: Vec::new(),
             qlik_writes: Vec::new(),
+            start_task_items: Vec::new(),
             settings_schema: Value::Null,
         }
     }
@@ -155,6 +159,23 @@ impl Manifest {
         self
     }
 
+    /// Names the QRS paths below `/qrs/` that the plugin writes to; `*` stands for any text: `qlik_writes(&["license/*"])`.
+    #[must_use]
+    pub fn qlik_writes(mut self, paths: &[&str]) -> Self {
+        self.qlik_writes = paths.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Takes items of a type out of requests to start tasks. Before any task of the request is started, the host calls
+    /// [`Plugin::invoke`](crate::Plugin::invoke) with the operation `startTaskItem` and
+    /// `{"type": …, "payload": …, "caller": …}` for each. `payload` is the JSON Schema of its payload, which the host
+    /// checks and coerces before.
+    #[must_use]
+    pub fn start_task_item(mut self, item_type: &str, payload: Value) -> Self {
+        self.start_task_items.push(StartTaskItem { item_type: item_type.to_owned(), payload });
+        self
+    }
+
     /// Adds an operation that [`Plugin::invoke`](crate::Plugin::invoke) answers.
     #[must_use]
     pub fn operation(mut self, name: &str) -> Self {
@@ -175,6 +196,18 @@ impl Default for Batch {
     fn default() -> Self {
         Self { max: 1 }
     }
+}
+
+/// A type of items that a request to start tasks may have beside those that choose tasks.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
+pub struct StartTaskItem {
+    /// What stands as `type`: `keyvaluestore`.
+    #[serde(rename = "type")]
+    pub item_type: String,
+    /// JSON Schema of the payload. Null: not checked.
+    #[serde(default)]
+    pub payload: Value,
 }
 
 /// An HTTP route that a plugin contributes to the host's REST server.

@@ -2,6 +2,8 @@
 //!
 //! Everything but HTTP crosses the boundary by `invoke(service, JSON) -> JSON`; the forms are given at each call.
 
+mod qlik;
+
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -10,6 +12,8 @@ use serde_json::{Map, Value, json};
 
 use crate::abi::{WireRequest, WireResponse};
 use crate::host::{Host, Labels};
+
+pub use qlik::{HandedOver, Property, Qlik, QlikReply, StartTasks, StartedTask, TasksStarted};
 
 /// Why a service did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -123,39 +127,6 @@ impl Storage {
     pub async fn list(&self, prefix: &str) -> Result<Vec<String>, ServiceError> {
         let answer = self.0.invoke("storage", &json!({ "op": "list", "prefix": prefix })).await?;
         serde_json::from_value(answer["keys"].clone()).map_err(|error| ServiceError::Failed(error.to_string()))
-    }
-}
-
-/// Qlik Sense's repository service (QRS), as the user of the config.
-#[derive(Debug, Clone)]
-pub struct Qlik(Host);
-
-/// An answer of QRS.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct QlikReply {
-    /// HTTP status.
-    pub status: u16,
-    /// JSON body, or a text where it is none.
-    pub body: Value,
-}
-
-impl Qlik {
-    pub(crate) fn new(host: Host) -> Self {
-        Self(host)
-    }
-
-    /// `GET /qrs/<path>` with query parameters, which are encoded by the host: `get("task/full", &[("filter", "id eq …")])`.
-    pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<QlikReply, ServiceError> {
-        let query: Map<String, Value> = query.iter().map(|(k, v)| ((*k).to_owned(), Value::from(*v))).collect();
-        let answer = self.0.invoke("qlik", &json!({ "op": "get", "path": path, "query": query })).await?;
-        serde_json::from_value(answer).map_err(|error| ServiceError::Failed(error.to_string()))
-    }
-
-    /// The whole script log that an event refers to ([`ScriptLog::reference`](crate::ScriptLog)).
-    pub async fn script_log(&self, reference: &str) -> Result<String, ServiceError> {
-        let answer = self.0.invoke("qlik", &json!({ "op": "scriptLog", "reference": reference })).await?;
-        answer["text"].as_str().map(str::to_owned).ok_or_else(|| ServiceError::Failed("no text".to_owned()))
     }
 }
 

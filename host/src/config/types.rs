@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::acting::StartTaskFilter;
 use super::heard::{AppReload, Udp};
 use super::units::{Size, Span};
 
@@ -94,6 +95,18 @@ pub struct Qlik {
     /// Lets Qlik Sense say at once that something has ended: a road that needs nothing on any node. Absent: off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notifications: Option<Notifications>,
+    /// Which tasks may be started through Butler. Absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_task_filter: Option<StartTaskFilter>,
+    /// QRS paths that plugins may write to, below `/qrs/`; `*` stands for any text (`license/*`). A plugin's manifest must
+    /// name the path as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("items" = {
+        "type": "string",
+        "pattern": "^[^/*]",
+        "patternErrorMessage": "must be a path below `/qrs/` without a leading slash, such as `license/*`",
+    }))]
+    pub writes: Vec<String>,
 }
 
 /// Change notifications of Qlik Sense (QRS `notification`).

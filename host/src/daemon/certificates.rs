@@ -131,6 +131,8 @@ mod tests {
             reconcile: config::Reconcile::default(),
             alert_on: config::AlertOn::default(),
             notifications: None,
+            start_task_filter: None,
+            writes: Vec::new(),
         };
         let repository = Arc::new(Repository::new(&config).unwrap());
         let store = Store::open(&folder.path().join("s.db")).await.unwrap();

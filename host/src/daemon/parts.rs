@@ -19,6 +19,7 @@ use crate::plugins::{HttpClients, Instance, PluginMetrics, Shared};
 use crate::qlik::{Lookups, Repository};
 use crate::reconcile::{Notifications, Reconciler, ReconcilerParts};
 use crate::rest;
+use crate::start_tasks::TaskStarter;
 use crate::store::{Released, Store, StoreError};
 
 /// Under this name the store keeps when nodes were heard of.
@@ -52,6 +53,7 @@ pub(super) struct Core {
     instances: Arc<Current<Vec<Arc<Instance>>>>,
     secrets: Arc<Current<Secrets>>,
     pub(super) lookups: Option<Arc<Lookups>>,
+    task_starter: Option<Arc<TaskStarter>>,
     metrics: Arc<PluginMetrics>,
     pub(super) roads: Arc<Roads>,
 }
@@ -59,12 +61,18 @@ pub(super) struct Core {
 impl Core {
     async fn new(loaded: &Loaded, store: Store, lookups: Option<Arc<Lookups>>) -> Result<Self, StoreError> {
         let roads = Arc::new(Roads::read(&store.kept(NODES).await?.unwrap_or_default()));
+        let accepted: Arc<Notify> = Arc::default();
+        let config = Arc::new(Current::new(loaded.config.clone()));
+        let task_starter = lookups
+            .as_ref()
+            .map(|lookups| TaskStarter::new(lookups.clone(), store.clone(), accepted.clone(), config.clone()));
         Ok(Self {
             store,
             roads,
-            accepted: Arc::default(),
+            accepted,
             queues: Queues::default(),
-            config: Arc::new(Current::new(loaded.config.clone())),
+            config,
+            task_starter,
             router: Arc::default(),
             instances: Arc::default(),
             secrets: Arc::new(Current::new(loaded.secrets.clone())),
@@ -78,6 +86,8 @@ impl Core {
         let shared = Arc::new(Shared {
             accepted: self.accepted.clone(),
             metrics: self.metrics.clone(),
+            task_starter: self.task_starter.clone(),
+            config: self.config.clone(),
             ..shared(&setup.loaded, self.store.clone(), self.lookups.clone())
         });
         setup.loaded.config.plugins.iter().filter_map(move |entry| {
@@ -174,6 +184,7 @@ impl Parts {
             instances: core.instances.clone(),
             udp: udp.clone(),
             lookups,
+            task_starter: core.task_starter.clone(),
             tasks,
             roads: core.roads.clone(),
             call_back,
@@ -225,6 +236,8 @@ pub fn shared(loaded: &Loaded, store: Store, qlik: Option<Arc<Lookups>>) -> Shar
         accepted: Arc::default(),
         http: HttpClients::new(loaded.config.tls.clone()),
         qlik,
+        task_starter: None,
+        config: Arc::new(Current::new(loaded.config.clone())),
         metrics: Arc::default(),
         secrets: Arc::new(loaded.secrets.clone()),
     }

@@ -166,7 +166,7 @@ impl Running {
 fn connection(qlik: &Qlik) -> Value {
     let mut qlik = json!(qlik);
     if let Some(settings) = qlik.as_object_mut() {
-        settings.retain(|name, _| !matches!(name.as_str(), "reconcile" | "alertOn"));
+        settings.retain(|name, _| !matches!(name.as_str(), "reconcile" | "alertOn" | "startTaskFilter" | "writes"));
     }
     qlik
 }

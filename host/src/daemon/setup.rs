@@ -10,7 +10,7 @@ use butler_plugin_api::abi::host::Library;
 use crate::config::{Checks, Document, Level, Loaded, PluginSchema, Report, Rule};
 use crate::pipeline::check_rule;
 use crate::plugins::{SearchPath, check_file};
-use crate::rest::check_endpoints;
+use crate::rest::check_manifests;
 
 /// A config without faults, with its plugins.
 pub struct Setup {
@@ -108,7 +108,7 @@ pub(super) fn load_again(again: Again) -> Result<Setup, Report> {
     let served = uses
         .iter()
         .filter_map(|used| Some((used.index, used.instance.as_str(), libraries.get(&used.plugin)?.library.manifest())));
-    unusable.extend(check_endpoints(served));
+    unusable.extend(check_manifests(served));
     let schemas = libraries
         .iter()
         .map(|(name, opened)| {

@@ -1,5 +1,6 @@
 //! What the host does for one generation of one instance.
 
+mod qlik;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +15,7 @@ use butler_plugin_api::abi::{WireLogRecord, WireRequest, WireResponse};
 use butler_plugin_api::{Data, HttpError, Manifest, ServiceError, kind};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
@@ -26,8 +27,10 @@ use super::flood::FloodGate;
 use super::http::HttpClients;
 use super::metrics::{Owner, PluginMetrics};
 use super::worker::Spawner;
-use crate::config::Secrets;
+use crate::config::{Config, Secrets};
+use crate::current::Current;
 use crate::qlik::Lookups;
+use crate::start_tasks::TaskStarter;
 use crate::store::{Accepted, NewEvent, StorageError, Store, StoreError, now_ms};
 
 /// Calls of services that an instance may have under way; more wait. Each has a task on the main runtime, and those that
@@ -56,6 +59,10 @@ pub struct Shared {
     pub http: Arc<HttpClients>,
     /// Qlik Sense; absent when the config has none.
     pub qlik: Option<Arc<Lookups>>,
+    /// Starts tasks; absent when the config has no Qlik Sense.
+    pub task_starter: Option<Arc<TaskStarter>>,
+    /// What plugins may write to, as it is at the time.
+    pub config: Arc<Current<Config>>,
     /// Counters and gauges of plugins.
     pub metrics: Arc<PluginMetrics>,
     /// What must not leave the process.
@@ -171,7 +178,7 @@ impl HostServices for Services {
                 let answer = match service.as_str() {
                     "storage" => storage(&shared, &instance, input).await,
                     "emit" => emit(&shared, library.manifest(), &instance, &chains, input).await,
-                    "qlik" => qlik(&shared, input).await,
+                    "qlik" => qlik::answer(&shared, library.manifest(), &instance, input).await,
                     other => Err(ServiceError::Unsupported(format!("this Butler has no service `{other}`"))),
                 }?;
                 Ok(answer.to_string())
@@ -389,45 +396,4 @@ fn metric(shared: &Shared, owner: Owner<'_>, name: &str, input: Value) -> Result
         MetricOp::Gauge => shared.metrics.gauge(owner, name, labels, value),
     };
     result.map_err(ServiceError::Quota)
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "op", rename_all = "camelCase")]
-enum QlikCall {
-    Get {
-        path: String,
-        #[serde(default)]
-        query: Map<String, Value>,
-    },
-    ScriptLog {
-        reference: String,
-    },
-}
-
-async fn qlik(shared: &Shared, input: Value) -> Result<Value, ServiceError> {
-    match operation("qlik", &["get", "scriptLog"], input)? {
-        QlikCall::Get { path, query } => {
-            let qlik = shared.qlik.as_ref().ok_or_else(|| {
-                ServiceError::Unavailable(
-                    "the config has no `qlik:` section: Butler runs without Qlik Sense".to_owned(),
-                )
-            })?;
-            let query: Vec<(&str, &str)> =
-                query.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default())).collect();
-            let reply = qlik
-                .repository()
-                .get(&path, &query)
-                .await
-                .map_err(|error| ServiceError::Unavailable(error.to_string()))?;
-            let body = reply.json().unwrap_or_else(|_| Value::from(reply.text()));
-            Ok(json!({ "status": reply.status, "body": body }))
-        }
-        QlikCall::ScriptLog { reference } => {
-            let text = shared.store.script_log(&reference).await.map_err(|error| store_error(&error))?;
-            let text = text.ok_or_else(|| {
-                ServiceError::Failed(format!("the script log {reference} is not kept, or no longer (`scriptLog.keep`)"))
-            })?;
-            Ok(json!({ "text": text }))
-        }
-    }
 }

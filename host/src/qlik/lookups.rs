@@ -176,13 +176,17 @@ impl Lookups {
         if !facts::is_guid(id) {
             return Ok(None);
         }
-        self.tasks
-            .once(id, async {
-                let listed = self.task_lists.ask(id, &self.repository, &self.places).await?;
-                let asked_ms = listed.asked_ms;
-                Ok(listed.found.into_iter().next().map(|task| Arc::new(TaskFacts { asked_ms, ..task })))
-            })
-            .await
+        self.tasks.once(id, self.task_as_it_is(id)).await
+    }
+
+    /// The same, not from memory.
+    pub async fn task_as_it_is(&self, id: &str) -> Result<Option<Arc<TaskFacts>>, QlikError> {
+        if !facts::is_guid(id) {
+            return Ok(None);
+        }
+        let listed = self.task_lists.ask(id, &self.repository, &self.places).await?;
+        let asked_ms = listed.asked_ms;
+        Ok(listed.found.into_iter().next().map(|task| Arc::new(TaskFacts { asked_ms, ..task })))
     }
 
     /// The same, asked for after `since_ms` (milliseconds of the Unix epoch) by one call for all that want this.

@@ -54,6 +54,8 @@ pub struct Repository {
     base: String,
     /// `host:port`, for messages.
     server: String,
+    /// The same of the service that tells version and product.
+    system_info: String,
     user: HeaderValue,
     limits: Limits,
     gate: Gate,
@@ -102,7 +104,8 @@ impl Repository {
             return Err(QlikError::Setup(format!("`qlik.host` is \"{}\": {remedy}", config.host)));
         }
         let user = wire::user_header(&config.user)?;
-        Ok(Self { connection, base, server, user, limits, gate: Gate::new(limits.pause) })
+        let system_info = format!("{host}:{}", config.ports.system_info);
+        Ok(Self { connection, base, server, system_info, user, limits, gate: Gate::new(limits.pause) })
     }
 
     /// Host and port.
@@ -138,6 +141,11 @@ impl Repository {
     /// `POST /qrs/<path>` with a JSON body: the answer, whatever its status.
     pub async fn post(&self, path: &str, query: &[(&str, &str)], body: &Value) -> Result<Reply, QlikError> {
         self.read_at_most(MAX_JSON, self.send(Method::POST, path, query, Some(body)).await?).await
+    }
+
+    /// `PUT /qrs/<path>` with a JSON body: the answer, whatever its status.
+    pub async fn put(&self, path: &str, query: &[(&str, &str)], body: &Value) -> Result<Reply, QlikError> {
+        self.read_at_most(MAX_JSON, self.send(Method::PUT, path, query, Some(body)).await?).await
     }
 
     /// `DELETE /qrs/<path>`: the answer, whatever its status.
@@ -197,6 +205,16 @@ impl Repository {
             Some(version) => Ok(version.to_owned()),
             None => Err(QlikError::odd("about", "an object with `buildVersion`", &about)),
         }
+    }
+
+    /// Version and product of the server: the JSON of `/v1/systeminfo`, which another service than QRS answers.
+    pub async fn system_info(&self) -> Result<Value, QlikError> {
+        const PATH: &str = "v1/systeminfo";
+        let server = self.system_info.as_str();
+        let answer = self.connection.made().client.get(format!("https://{server}/{PATH}")).send().await;
+        let response = answer.map_err(|error| explain::unreachable(server, &error))?;
+        let incoming = Incoming { status: response.status().as_u16(), response, path: PATH, server };
+        self.read_at_most(MAX_JSON, incoming).await?.success()?.json()
     }
 
     /// Sends a GET and waits for the beginning of the answer.

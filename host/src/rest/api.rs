@@ -133,6 +133,7 @@ impl Api {
         let context = &self.context;
         match own {
             Own::Ping => Ok(v4::ping(context)),
+            Own::StartTasks => v4::start_tasks(context, call).await,
             Own::Live => Ok(v5::live(context)),
             Own::Ready => Ok(v5::ready(context, call)),
             Own::Plugins => v5::plugins(context).await,

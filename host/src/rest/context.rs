@@ -14,6 +14,7 @@ use crate::observe::{Roads, TaskStates};
 use crate::plugins::{Instance, PluginMetrics};
 use crate::qlik::Lookups;
 use crate::reconcile::CallBack;
+use crate::start_tasks::TaskStarter;
 use crate::store::{Store, now_ms};
 
 /// Reads the config anew; what became of it, as JSON, or what is wrong with the config.
@@ -29,6 +30,8 @@ pub struct ContextParts {
     pub udp: Option<Arc<ingest::Running>>,
     /// Qlik Sense, if the config has it.
     pub lookups: Option<Arc<Lookups>>,
+    /// Starts tasks, if the config has Qlik Sense.
+    pub task_starter: Option<Arc<TaskStarter>>,
     /// Last known states of tasks.
     pub tasks: Arc<TaskStates>,
     /// When Sense nodes were heard of.
@@ -53,6 +56,7 @@ pub struct Context {
     instances: Arc<Current<Vec<Arc<Instance>>>>,
     pub(super) udp: Option<Arc<ingest::Running>>,
     pub(super) lookups: Option<Arc<Lookups>>,
+    pub(super) task_starter: Option<Arc<TaskStarter>>,
     pub(super) tasks: Arc<TaskStates>,
     pub(super) roads: Arc<Roads>,
     pub(super) call_back: Option<Arc<CallBack>>,
@@ -75,6 +79,7 @@ impl Context {
             instances,
             udp,
             lookups,
+            task_starter,
             tasks,
             roads,
             call_back,
@@ -90,6 +95,7 @@ impl Context {
             instances,
             udp,
             lookups,
+            task_starter,
             tasks,
             roads,
             call_back,

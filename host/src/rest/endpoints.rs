@@ -3,6 +3,7 @@
 //! The host has checked scope, body and query before. Credentials do not reach a plugin; what belongs to the connection
 //! does not pass in either direction.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -13,6 +14,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 
 use super::answer::{Answer, Failure};
+use super::coerce::Shape;
 use super::request::Call;
 use super::routes::Table;
 use crate::plugins::Instance;
@@ -29,25 +31,48 @@ pub(super) struct Mount {
 /// Headers that do not pass to a plugin.
 const NOT_IN: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
 
-/// Endpoints that cannot be served side by side, or at all: the place of the instance in the config and why. `instances`:
-/// place, name and manifest.
-pub fn check_endpoints<'a>(
+/// What of the manifests cannot be served side by side, or at all (endpoints, items of requests to start tasks): the place
+/// of the instance in the config and why. `instances`: place, name and manifest.
+pub fn check_manifests<'a>(
     instances: impl IntoIterator<Item = (usize, &'a str, &'a Manifest)>,
 ) -> Vec<(usize, String)> {
     let mut table = Table::own();
-    let mut faults = Vec::new();
-    for (place, name, manifest) in instances {
-        for endpoint in &manifest.endpoints {
-            // The table is thrown away: nobody calls this.
-            let handler: Handler = Arc::new(|_| Box::pin(std::future::pending()));
-            let mount = Mount { instance: name.to_owned(), endpoint: endpoint.clone(), handler };
-            if let Err(error) = table.mount(mount) {
-                faults.push((place, error.to_string()));
-                break;
-            }
+    let mut items = BTreeMap::new();
+    let instances = instances.into_iter();
+    instances
+        .filter_map(|(place, name, manifest)| {
+            let fault = items_fault(&mut items, name, manifest).or_else(|| endpoints_fault(&mut table, name, manifest));
+            Some((place, fault?))
+        })
+        .collect()
+}
+
+fn endpoints_fault(table: &mut Table, instance: &str, manifest: &Manifest) -> Option<String> {
+    manifest.endpoints.iter().find_map(|endpoint| {
+        // The table is thrown away: nobody calls this.
+        let handler: Handler = Arc::new(|_| Box::pin(std::future::pending()));
+        let mount = Mount { instance: instance.to_owned(), endpoint: endpoint.clone(), handler };
+        table.mount(mount).err().map(|error| error.to_string())
+    })
+}
+
+/// `taken`: types of items, and the instances that take them.
+fn items_fault<'a>(
+    taken: &mut BTreeMap<&'a str, &'a str>,
+    instance: &'a str,
+    manifest: &'a Manifest,
+) -> Option<String> {
+    manifest.start_task_items.iter().find_map(|item| {
+        let kind = item.item_type.as_str();
+        if let Some(first) = taken.insert(kind, instance) {
+            return Some(format!(
+                "the instance `{first}` and the instance `{instance}` both take items `{kind}` of requests to start tasks; \
+                 take one of them out of `plugins:`"
+            ));
         }
-    }
-    faults
+        let cause = Shape::new(&item.payload).err()?;
+        Some(format!("the schema of its items `{kind}` is wrong: {cause}; that is a fault of its plugin"))
+    })
 }
 
 impl Mount {

@@ -30,7 +30,7 @@ mod v5;
 mod tests;
 
 pub use context::{Context, ContextParts, Reload};
-pub use endpoints::check_endpoints;
+pub use endpoints::check_manifests;
 pub use routes::RouteError;
 pub use run_file::{RunFile, RunFileError, RunInfo};
 pub use server::{BindError, Remount, Server, Serving};

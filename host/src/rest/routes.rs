@@ -47,6 +47,7 @@ pub enum RouteError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Own {
     Ping,
+    StartTasks,
     Live,
     Ready,
     Plugins,
@@ -95,9 +96,11 @@ pub(super) struct Table(Vec<Route>);
 impl Table {
     /// The host's own routes.
     pub(super) fn own() -> Self {
-        let (get, post) = (Method::GET, Method::POST);
+        let (get, post, put) = (Method::GET, Method::POST, Method::PUT);
         let routes = [
             (&get, "/v4/butlerping", Some(Scope::Read), Own::Ping),
+            (&put, "/v4/reloadtask/{taskId}/start", Some(Scope::Tasks), Own::StartTasks),
+            (&post, "/v4/reloadtask/{taskId}/start", Some(Scope::Tasks), Own::StartTasks),
             (&get, "/v5/health/live", None, Own::Live),
             (&get, "/v5/health/ready", None, Own::Ready),
             (&get, "/v5/plugins", Some(Scope::Read), Own::Plugins),

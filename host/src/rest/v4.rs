@@ -1,10 +1,14 @@
 //! Endpoints of Butler 16 that are the host's own.
 
+mod start_tasks;
+
 use axum::http::StatusCode;
 use serde::Serialize;
 
 use super::answer::{Answer, json};
 use super::context::Context;
+
+pub(super) use start_tasks::start_tasks;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Endpoint, Manifest};
+use super::{Endpoint, Manifest, StartTaskItem};
 use crate::event::kind;
 
 const METHODS: [&str; 4] = ["GET", "POST", "PUT", "DELETE"];
@@ -35,6 +35,8 @@ const RESERVED: [&str; 24] = [
     "tasks",
     "ui",
 ];
+/// Types of items of a request to start tasks that choose tasks: the host's own.
+const START_ITEMS: [&str; 3] = ["starttaskid", "starttasktag", "starttaskcustomproperty"];
 const BATCHES: std::ops::RangeInclusive<u32> = 1..=1000;
 /// Seconds that a call of `deliver` may take.
 const DEADLINES: std::ops::RangeInclusive<u32> = 1..=3600;
@@ -77,6 +79,10 @@ impl Manifest {
                 name = self.name
             )
         }));
+        let reserved = |item: &&StartTaskItem| START_ITEMS.contains(&item.item_type.as_str());
+        faults.extend(self.start_task_items.iter().filter(reserved).map(|item| {
+            format!("its manifest offers items `{}` of requests to start tasks: those are the host's", item.item_type)
+        }));
         faults
     }
 
@@ -104,6 +110,16 @@ impl Manifest {
         })
     }
 
+    /// Why the host does not let the plugin write to this path below `/qrs/`: its manifest does not say that it does.
+    pub fn write_fault(&self, path: &str) -> Option<String> {
+        (!path_fits(&self.qlik_writes, path)).then(|| {
+            format!(
+                "the manifest of the plugin `{}` does not say that it writes to `{path}`: add it to `qlik_writes`",
+                self.name
+            )
+        })
+    }
+
     /// Everything in it that makes no sense, as sentences for the author.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = self.refusals();
@@ -118,6 +134,10 @@ impl Manifest {
         faults.extend(
             unknown.map(|name| format!("the host calls no operation `{name}`, only `check`, `render` and `import`")),
         );
+        let paths = self.qlik_writes.iter().filter(|path| path.is_empty() || path.starts_with(['/', '*']));
+        faults.extend(paths.map(|path| {
+            format!("`{path}` among `qlik_writes` is no path below `/qrs/`: one looks like `license/*`")
+        }));
         let mut routes = BTreeSet::new();
         for endpoint in &self.endpoints {
             let name = format!("{} {}", endpoint.method, endpoint.path);
@@ -153,6 +173,12 @@ impl Endpoint {
     }
 }
 
+/// Whether a path below `/qrs/` fits one of the patterns, in which `*` stands for any text. QRS knows no upper case.
+pub fn path_fits(patterns: &[String], path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    patterns.iter().any(|pattern| kind::matches(&pattern.to_ascii_lowercase(), &path))
+}
+
 /// `teams`, `new-relic`: what the config takes as `use:`.
 fn is_name(name: &str) -> bool {
     let sound = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -186,6 +212,8 @@ fn shape(path: &str) -> Vec<Option<&str>> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::Scope;
 
@@ -198,7 +226,9 @@ mod tests {
             .endpoint(Endpoint::new("DELETE", "/v4/keyvalues/{namespace}", Scope::Kv, ""))
             .endpoint(Endpoint::new("GET", "/v5/new-relic", Scope::Kv, ""))
             .endpoint(Endpoint::new("GET", "/v5/new-relic/{a}/b", Scope::Kv, ""))
-            .emits(&[kind::NODE_SILENT, "new-relic.*", "new-relic-rule.broken", "new-relic.told"]);
+            .emits(&[kind::NODE_SILENT, "new-relic.*", "new-relic-rule.broken", "new-relic.told"])
+            .qlik_writes(&["license/*"])
+            .start_task_item("newrelic", Value::Null);
         assert_eq!(manifest.faults(), Vec::<String>::new());
     }
 
@@ -238,6 +268,17 @@ mod tests {
     }
 
     #[test]
+    fn only_paths_that_the_manifest_names_are_written_to() {
+        let manifest = Manifest::new("licenses", "Frees licences").qlik_writes(&["license/*type/*", "Tag"]);
+        for path in ["license/professionalaccesstype/1", "License/AnalyzerAccessType/2", "tag"] {
+            assert_eq!(manifest.write_fault(path), None);
+        }
+        for path in ["license", "tags", "tag/1", "license/x/1", ""] {
+            assert!(manifest.write_fault(path).unwrap_or_default().contains("add it to `qlik_writes`"), "{path}");
+        }
+    }
+
+    #[test]
     fn each_fault_is_named() {
         let mut manifest = Manifest::new("New_Relic", " ")
             .default_events(&["reload"])
@@ -247,7 +288,9 @@ mod tests {
             .endpoint(Endpoint::new("GET", "/v4/a/{c}", Scope::Kv, ""))
             .endpoint(Endpoint::new("get", "/v4/a", Scope::Kv, ""))
             .endpoint(Endpoint::new("GET", "/v4/a//b", Scope::Kv, ""))
-            .endpoint(Endpoint::new("GET", "/v5/{a}/{a}", Scope::Kv, ""));
+            .endpoint(Endpoint::new("GET", "/v5/{a}/{a}", Scope::Kv, ""))
+            .qlik_writes(&["/license"])
+            .start_task_item("starttaskid", Value::Null);
         manifest.deadline_seconds = 0;
         manifest.emits = vec!["moon".to_owned()];
         let faults = manifest.faults();
@@ -265,9 +308,11 @@ mod tests {
             "must be GET, POST",
             "`GET /v4/a//b` cannot be served: its path",
             "name of another one",
+            "`/license` among `qlik_writes`",
+            "items `starttaskid`",
         ] {
             assert_eq!(faults.iter().filter(|fault| fault.contains(part)).count(), 1, "{part}: {faults:#?}");
         }
-        assert_eq!(faults.len(), 13, "{faults:#?}");
+        assert_eq!(faults.len(), 15, "{faults:#?}");
     }
 }

@@ -13,6 +13,7 @@ use super::stage::Stage;
 use crate::abi::host::{BoxFuture, HostServices, into_box};
 use crate::abi::plugin::{Scoped, stay};
 use crate::abi::{HostHandle, WireLogRecord, WireRequest, WireResponse};
+use crate::event::Task;
 use crate::host::{Host, Instance, Links};
 use crate::manifest::Manifest;
 use crate::plugin::{Plugin, StartError};
@@ -68,6 +69,13 @@ pub(super) struct State {
     pub(super) storage: BTreeMap<String, (Value, Option<Duration>)>,
     pub(super) metrics: BTreeMap<String, f64>,
     pub(super) qlik: BTreeMap<String, Value>,
+    /// Method, path and body.
+    pub(super) qlik_writes: Vec<(String, Value)>,
+    pub(super) tasks: Vec<Task>,
+    /// Ids, in order.
+    pub(super) started: Vec<String>,
+    /// Ids of the reloads of Qlik Cloud that were handed over.
+    pub(super) cloud_events: Vec<String>,
 }
 
 type Answer = Result<WireResponse, HttpError>;
@@ -172,10 +180,18 @@ impl FakeHost {
         self
     }
 
-    /// Scripts the answer of QRS to a path (`task/full`), or the text of a script log under `scriptLog/<reference>`.
+    /// Scripts the answer of QRS to a GET of a path (`task/full`) or to a write (`POST tag`; without: 204 and no body), the
+    /// text of a script log (`scriptLog/<reference>`), or `systemInfo`.
     #[must_use]
     pub fn qlik(self, path: &str, body: Value) -> Self {
         self.state().qlik.insert(path.to_owned(), body);
+        self
+    }
+
+    /// Adds a task that can be started.
+    #[must_use]
+    pub fn task(self, task: Task) -> Self {
+        self.state().tasks.push(task);
         self
     }
 
@@ -194,7 +210,7 @@ impl FakeHost {
     }
 
     /// Starts a plugin as the host does: the settings are read from JSON, and a panic is an error. From now on events are
-    /// taken only of the kinds that its manifest names. With `RUNTIME` this
+    /// taken only of the kinds, and writes to QRS only to the paths, that its manifest names. With `RUNTIME` this
     /// thread is inside the plugin's runtime from now on.
     pub async fn start<P: Plugin>(&self, settings: Value) -> Result<P, StartError> {
         let settings = serde_json::from_value(settings).map_err(|error| StartError::Config(error.to_string()))?;
@@ -224,12 +240,12 @@ impl FakeHost {
         Ok(plugin)
     }
 
-    /// Holds the events that are emitted against a manifest.
+    /// Holds the events that are emitted, and writes to QRS, against a manifest.
     pub(super) fn of(&self, manifest: Manifest) {
         self.state().manifest = Some(manifest);
     }
 
-    /// Why events were refused that the manifest does not allow.
+    /// Why events and writes were refused that the manifest does not allow.
     pub(super) fn denied(&self) -> BTreeSet<String> {
         self.state().denied.clone()
     }
@@ -320,6 +336,21 @@ impl FakeHost {
     /// Kinds and data of the events emitted so far, repeated ones left out.
     pub fn emitted(&self) -> Vec<(String, Value)> {
         self.state().emitted.clone()
+    }
+
+    /// Writes to QRS so far: method with path (`DELETE license/analyzeraccesstype/…`), and body.
+    pub fn qlik_writes(&self) -> Vec<(String, Value)> {
+        self.state().qlik_writes.clone()
+    }
+
+    /// Ids of the tasks that were started so far.
+    pub fn started(&self) -> Vec<String> {
+        self.state().started.clone()
+    }
+
+    /// Ids of the reloads of which Qlik Cloud's messages were handed over so far, repeated ones left out.
+    pub fn cloud_events(&self) -> Vec<String> {
+        self.state().cloud_events.clone()
     }
 
     /// A value in the storage.

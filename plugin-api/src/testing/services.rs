@@ -1,5 +1,7 @@
 //! What the services of the fake host answer. They refuse what the real ones refuse.
 
+mod qlik;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -29,7 +31,7 @@ pub(super) fn answer(state: &mut State, now: Duration, service: &str, input: &Va
         }
         "emit" => emit(state, input),
         "metrics" => metrics(state, input),
-        "qlik" => qlik(state, input),
+        "qlik" => qlik::answer(state, input),
         other => Err(ServiceError::Unsupported(format!("the fake host has no service `{other}`"))),
     };
     // Nobody reads the answer.
@@ -125,19 +127,4 @@ fn metrics(state: &mut State, input: &Value) -> Result<Value, ServiceError> {
     let entry = state.metrics.entry(series).or_default();
     *entry = if input["op"] == "count" { *entry + value } else { value };
     Ok(json!({}))
-}
-
-fn qlik(state: &State, input: &Value) -> Result<Value, ServiceError> {
-    match input["op"].as_str() {
-        Some("get") => match state.qlik.get(&text(input, "path")) {
-            Some(body) => Ok(json!({ "status": 200, "body": body })),
-            None => Ok(json!({ "status": 404, "body": "" })),
-        },
-        Some("scriptLog") => {
-            let log = state.qlik.get(&format!("scriptLog/{}", text(input, "reference")));
-            let log = log.and_then(Value::as_str).map(str::to_owned);
-            log.map(|text| json!({ "text": text })).ok_or(ServiceError::Failed("no such script log".to_owned()))
-        }
-        _ => Err(ServiceError::Unsupported("the service `qlik` has no such operation".to_owned())),
-    }
 }

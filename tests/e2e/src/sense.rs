@@ -55,11 +55,11 @@ impl Sense {
     /// The section `qlik:` of a daemon that asks it; `more` is added, such as `verify: chain`. Without `reconcile:` in it the
     /// daemon asks only for the facts of what it has heard.
     pub fn section(&self, more: &str) -> String {
-        let port = self.simulator.addr().port();
+        let (port, system_info) = (self.simulator.addr().port(), self.simulator.system_info_addr().port());
         let quiet = if more.contains("reconcile:") { "" } else { "reconcile: { enabled: false }\n  " };
         let more = format!("{quiet}{more}");
         format!(
-            "qlik:\n  host: 127.0.0.1\n  user: LAB\\sa_repository\n  ports: {{ repository: {port} }}\n  certificates:\n    \
+            "qlik:\n  host: 127.0.0.1\n  user: LAB\\sa_repository\n  ports: {{ repository: {port}, systemInfo: {system_info} }}\n  certificates:\n    \
              client: certificates/client.pem\n    key: certificates/client_key.pem\n    ca: certificates/root.pem\n  {more}\n"
         )
     }

@@ -58,6 +58,7 @@ mod request_log;
 mod simulator;
 mod site;
 mod socket;
+mod system_info;
 
 pub use certificates::{CertificateError, CertificateFiles, Certificates, Ends};
 pub use control::Control;

@@ -63,6 +63,12 @@ impl Reply {
         Self { status, content_type: "text/plain; charset=utf-8", body: body.into() }
     }
 
+    /// As the answer to what made something.
+    fn created(mut self) -> Self {
+        self.status = StatusCode::CREATED;
+        self
+    }
+
     fn not_found() -> Self {
         Self::text(StatusCode::NOT_FOUND, "Not found")
     }
@@ -190,6 +196,8 @@ impl Qrs {
         match (route.endpoint, method) {
             (Endpoint::Notification, Method::DELETE) => self.subscriptions.remove(&query),
             (Endpoint::Notification, _) => self.subscriptions.add(&query, &body.to_bytes()),
+            (Endpoint::Tag, Method::POST) => self.add_tag(&body.to_bytes()),
+            (Endpoint::TagById, Method::DELETE) => self.remove_tag(&route.id),
             _ => self.answer(route, &query),
         }
     }

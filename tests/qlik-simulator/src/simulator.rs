@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-use crate::{CertificateError, Certificates, Counts, Faults, Options, SeenRequest, Site, listener::Listener, qrs::Qrs};
+use crate::{CertificateError, Certificates, Counts, Faults, Options, SeenRequest, Site, listener::Listener, qrs::Qrs, system_info::SystemInfo};
 
 /// Why a simulator did not start.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,7 @@ pub struct QlikSimulator {
     addr: SocketAddr,
     /// `None` while stopped.
     listener: Mutex<Option<Listener>>,
+    system_info: SystemInfo,
     /// Calls those who want to be told of changes.
     telling: JoinHandle<()>,
 }
@@ -65,14 +66,21 @@ impl QlikSimulator {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
         let listener = listen(addr, &tls, &qrs).await?;
         let addr = listener.addr();
+        let system_info = SystemInfo::start(acceptor(&certificates)?);
+        let system_info = system_info.await.map_err(|source| StartError::Listen { addr, source })?;
         let certificates = RwLock::new(certificates);
         let telling = tokio::spawn(qrs.clone().tell_changes());
-        Ok(Self { qrs, certificates, tls, addr, listener: Mutex::new(Some(listener)), telling })
+        Ok(Self { qrs, certificates, tls, addr, listener: Mutex::new(Some(listener)), system_info, telling })
     }
 
     /// Where it listens. Stays the same over stop and restart.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where version and product are told (`/v1/systeminfo`), also while the rest is stopped.
+    pub fn system_info_addr(&self) -> SocketAddr {
+        self.system_info.addr()
     }
 
     /// The base address of all calls, `https://127.0.0.1:<port>/qrs/`.

@@ -171,7 +171,7 @@ impl Site {
         self.read().results.iter().cloned().collect()
     }
 
-    /// Identifiers of the tasks that clients have asked to start, in order.
+    /// Identifiers of the tasks that were started by clients, in order.
     pub fn starts(&self) -> Vec<String> {
         self.read().starts.clone()
     }
@@ -179,6 +179,11 @@ impl Site {
 
 /// How the site behaves; can be changed at any time.
 impl Site {
+    /// Whether a scheduler is free for tasks that clients start. One is unless changed.
+    pub fn set_scheduler(&self, free: bool) {
+        self.write().no_scheduler = !free;
+    }
+
     /// Which of the two ways to a script log work. Both unless changed.
     pub fn set_script_logs(&self, script_logs: ScriptLogs) {
         self.write().script_logs = script_logs;

@@ -18,6 +18,8 @@ impl Fixture {
             accepted: Arc::default(),
             http: HttpClients::new(BTreeMap::new()),
             qlik: None,
+            task_starter: None,
+            config: Arc::new(Current::new(serde_json::from_value::<Config>(json!({ "version": 1 })).unwrap())),
             metrics: Arc::default(),
             secrets: Arc::new(Secrets::new(["s3cret-1".to_owned()])),
         };
@@ -61,10 +63,10 @@ async fn a_known_fact_of_another_form_is_emitted_as_it_is() {
 
 #[tokio::test]
 async fn what_this_version_lacks_is_told_from_what_makes_no_sense() {
-    let shared = Fixture::new().await.shared;
+    let Fixture { shared, manifest, .. } = Fixture::new().await;
     let owner = Owner { plugin: "chat", instance: "i" };
     for (op, lacking) in [("explode", true), ("get", false)] {
-        let errors = [storage(&shared, "i", json!({ "op": op })).await, qlik(&shared, json!({ "op": op })).await];
+        let errors = [storage(&shared, "i", json!({ "op": op })).await, qlik::answer(&shared, &manifest, "i", json!({ "op": op })).await];
         for error in errors.map(Result::unwrap_err) {
             assert_eq!(matches!(error, ServiceError::Unsupported(_)), lacking, "{op}: {error}");
             assert_eq!(matches!(error, ServiceError::Invalid(_)), !lacking, "{op}: {error}");

@@ -7,6 +7,7 @@ mod ended;
 mod lookups;
 mod renewal;
 mod script_logs;
+mod tasks;
 
 use std::sync::Arc;
 
@@ -35,10 +36,16 @@ async fn lab(options: Options) -> Lab {
         user: r"INTERNAL\sa_repository".to_owned(),
         certificates: config::Certificates { client: files.client, key: files.client_key, ca: files.root },
         verify: config::Verify::Full,
-        ports: config::QlikPorts { repository: simulator.addr().port(), ..config::QlikPorts::default() },
+        ports: config::QlikPorts {
+            repository: simulator.addr().port(),
+            system_info: simulator.system_info_addr().port(),
+            ..config::QlikPorts::default()
+        },
         reconcile: config::Reconcile::default(),
         alert_on: config::AlertOn::default(),
         notifications: None,
+        start_task_filter: None,
+        writes: Vec::new(),
     };
     Lab { simulator, config, folder }
 }

@@ -66,6 +66,8 @@ impl Site {
             accepted: Arc::new(Notify::new()),
             http: HttpClients::new(BTreeMap::new()),
             qlik: None,
+            task_starter: None,
+            config: Arc::new(Current::new(serde_json::from_value::<crate::config::Config>(json!({ "version": 1 })).unwrap())),
             metrics: Arc::default(),
             secrets: Arc::new(Secrets::new(options.secrets)),
         });
@@ -80,6 +82,7 @@ impl Site {
             instances: Arc::default(),
             udp,
             lookups: None,
+            task_starter: None,
             tasks: tasks.clone(),
             roads: Arc::default(),
             call_back: None,

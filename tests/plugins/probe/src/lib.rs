@@ -52,6 +52,12 @@ struct Probe {
     host: Host,
 }
 
+/// The payload of the items that it takes out of requests to start tasks.
+fn item_schema() -> Value {
+    let properties = json!({ "key": { "type": "string" }, "ttl": { "type": "integer" } });
+    json!({ "type": "object", "required": ["key"], "properties": properties })
+}
+
 /// A value that panics when it is dropped.
 struct Bomb;
 
@@ -70,6 +76,9 @@ impl Plugin for Probe {
             .operation("check")
             .operation("render")
             .emits(&["node.silent"])
+            .qlik_writes(&["tag", "tag/*", "stream/*"])
+            .start_task_item("probeitem", item_schema())
+            .endpoint(Endpoint::new("POST", "/v5/probe/qlik/{call}", Scope::Admin, "Calls the service qlik"))
             .endpoint(Endpoint::new("POST", "/v5/probe/{topic}", Scope::Messages, "Echoes a request"))
             .endpoint(Endpoint::new("GET", "/v5/probe/panic", Scope::Read, "Panics"));
         manifest.deadline_seconds = 2;
@@ -119,6 +128,9 @@ impl Plugin for Probe {
 
     async fn call(&self, request: Request) -> Response {
         assert!(request.route != "/v5/probe/panic", "the probe was told to panic");
+        if request.route == "/v5/probe/qlik/{call}" {
+            return self.qlik(&request).await;
+        }
         let body = request.json().unwrap_or(Value::Null);
         Response::json(
             201,
@@ -130,6 +142,13 @@ impl Plugin for Probe {
         match operation {
             "check" => Ok(json!("the probe is content")),
             "render" => Ok(input["event"]["kind"].clone()),
+            "startTaskItem" if input["payload"]["key"] == "refused" => {
+                Err(OperationError::Failed("the probe does not take this key".to_owned()))
+            }
+            "startTaskItem" => {
+                let kept = self.host.storage().set("item", &input, None).await;
+                kept.map(|()| Value::Null).map_err(|error| OperationError::Failed(error.to_string()))
+            }
             other => Err(OperationError::Unsupported(other.to_owned())),
         }
     }
@@ -140,6 +159,30 @@ impl Plugin for Probe {
 }
 
 impl Probe {
+    /// Calls an operation of the service `qlik` as the body says.
+    async fn qlik(&self, request: &Request) -> Response {
+        let body = request.json().unwrap_or(Value::Null);
+        let (path, text) = (body["path"].as_str().unwrap_or_default(), body["text"].as_str().unwrap_or_default());
+        let qlik = self.host.qlik();
+        let answer = match request.params.get("call").map(String::as_str) {
+            Some("post") => qlik.post(path, &body["body"]).await.map(|reply| json!(reply)),
+            Some("put") => qlik.put(path, &body["body"]).await.map(|reply| json!(reply)),
+            Some("delete") => qlik.delete(path).await.map(|reply| json!(reply)),
+            Some("systemInfo") => qlik.system_info().await.map(|info| json!(info)),
+            Some("cloudEvent") => qlik.cloud_event(text).await.map(|handed| json!(handed)),
+            Some("startTasks") => match serde_json::from_value(body) {
+                Ok(tasks) => qlik.start_tasks(&tasks).await.map(|started| json!(started)),
+                Err(error) => return Response::error(400, &error.to_string()),
+            },
+            Some("item") => self.host.storage().get("item").await.map(|item| json!(item)),
+            _ => return Response::error(404, "no such call"),
+        };
+        match answer {
+            Ok(answer) => Response::json(200, &answer),
+            Err(error) => Response::json(500, &json!({ "error": format!("{error:?}") })),
+        }
+    }
+
     /// Goes once through all services: progress, storage, time, background work, metrics, emit, Qlik, HTTP.
     async fn report(&self, delivery: &Delivery) -> Result<(), DeliveryError> {
         let Some(url) = &self.settings.url else { return Ok(()) };

@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::{Endpoint, Qrs, Reply, Route, query::Query};
-use crate::{ExecutionResult, Filter, Tag, Task, TaskKind, site::State};
+use crate::{ExecutionResult, Filter, NO_REFERENCE, Tag, Task, TaskKind, ids, site::State};
 
 impl Qrs {
     pub(super) fn answer(&self, route: &Route, query: &Query) -> Reply {
@@ -14,7 +14,10 @@ impl Qrs {
             return reply;
         }
         match route.endpoint {
-            Endpoint::TaskStart => self.start(&route.id),
+            Endpoint::TaskStart => self.start(&route.id).map_or_else(Reply::not_found, |_| Reply::no_content()),
+            Endpoint::TaskStartSynchronous => self.start(&route.id).map_or_else(Reply::not_found, |session| {
+                Reply::json(json!({ "value": session, "schemaPath": "WrappedGuid" }).to_string()).created()
+            }),
             Endpoint::ScriptLog => {
                 let file = query.get("fileReferenceId").unwrap_or_default();
                 reference(self.site.write().reference_by_file(&route.id, file))
@@ -33,11 +36,34 @@ impl Qrs {
         }
     }
 
-    fn start(&self, task_id: &str) -> Reply {
+    /// Starts a task: the id of the session, or that of nothing when the task does not start. Absent: there is none such.
+    fn start(&self, task_id: &str) -> Option<String> {
         let mut state = self.site.write();
-        let Some(id) = state.tasks.get(task_id).map(|task| task.id.clone()) else { return Reply::not_found() };
+        let task = state.tasks.get(task_id)?;
+        let without_app = task.kind.has_app() && state.apps.get(&task.app_id).is_none();
+        if !task.enabled || state.no_scheduler || without_app {
+            return Some(NO_REFERENCE.to_owned());
+        }
+        let id = task.id.clone();
         state.starts.push(id);
-        Reply::no_content()
+        Some(ids::random())
+    }
+
+    /// `POST tag`: adds a tag.
+    pub(super) fn add_tag(&self, body: &[u8]) -> Reply {
+        let tag: Value = serde_json::from_slice(body).unwrap_or_default();
+        let Some(name) = tag["name"].as_str().filter(|name| !name.is_empty()) else {
+            return Reply::text(StatusCode::BAD_REQUEST, "A tag needs a name");
+        };
+        let tag = Tag::new(name);
+        let answer = Reply::json(tag.full().to_string()).created();
+        self.site.add_tag(tag);
+        answer
+    }
+
+    /// `DELETE tag/{id}`.
+    pub(super) fn remove_tag(&self, id: &str) -> Reply {
+        if self.site.write().tags.remove(id) { Reply::no_content() } else { Reply::not_found() }
     }
 
     fn look_up(&self, route: &Route, query: &Query) -> Reply {
@@ -70,6 +96,7 @@ fn by_id(route: &Route, state: &State) -> Option<Value> {
         Endpoint::UserSyncTaskById => task(|kind| kind == TaskKind::UserSync),
         Endpoint::ExecutionResultById => state.results.get(id).map(ExecutionResult::full),
         Endpoint::AppById => state.apps.get(id).map(|app| app.full(state)),
+        Endpoint::TagById => state.tags.get(id).map(Tag::full),
         Endpoint::UserById => state.users.get(id).map(|user| user.full(state)),
         _ => None,
     }

@@ -16,6 +16,7 @@ pub enum Endpoint {
     Task,
     TaskFull,
     TaskStart,
+    TaskStartSynchronous,
     ReloadTask,
     ReloadTaskFull,
     ReloadTaskById,
@@ -34,6 +35,7 @@ pub enum Endpoint {
     CustomPropertyDefinitionFull,
     Tag,
     TagFull,
+    TagById,
     Notification,
     /// Any path that is not known. Its pattern is `unknown`.
     Unknown,
@@ -46,12 +48,13 @@ pub struct UnknownEndpoint(pub String);
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::About,
         Self::Enums,
         Self::Task,
         Self::TaskFull,
         Self::TaskStart,
+        Self::TaskStartSynchronous,
         Self::ReloadTask,
         Self::ReloadTaskFull,
         Self::ReloadTaskById,
@@ -70,6 +73,7 @@ impl Endpoint {
         Self::CustomPropertyDefinitionFull,
         Self::Tag,
         Self::TagFull,
+        Self::TagById,
         Self::Notification,
         Self::Unknown,
     ];
@@ -82,6 +86,7 @@ impl Endpoint {
             Self::Task => "task",
             Self::TaskFull => "task/full",
             Self::TaskStart => "task/{id}/start",
+            Self::TaskStartSynchronous => "task/{id}/start/synchronous",
             Self::ReloadTask => "reloadtask",
             Self::ReloadTaskFull => "reloadtask/full",
             Self::ReloadTaskById => "reloadtask/{id}",
@@ -100,6 +105,7 @@ impl Endpoint {
             Self::CustomPropertyDefinitionFull => "custompropertydefinition/full",
             Self::Tag => "tag",
             Self::TagFull => "tag/full",
+            Self::TagById => "tag/{id}",
             Self::Notification => "notification",
             Self::Unknown => "unknown",
         }
@@ -108,7 +114,9 @@ impl Endpoint {
     /// The methods that are answered.
     pub(super) fn methods(self) -> &'static [Method] {
         match self {
-            Self::TaskStart => &[Method::POST],
+            Self::TaskStart | Self::TaskStartSynchronous => &[Method::POST],
+            Self::Tag => &[Method::GET, Method::POST],
+            Self::TagById => &[Method::GET, Method::DELETE],
             Self::Notification => &[Method::POST, Method::DELETE],
             _ => &[Method::GET],
         }
@@ -196,7 +204,7 @@ mod tests {
         assert_eq!(route("/QRS/ReloadTask/AB"), (Endpoint::ReloadTaskById, "ab".to_owned()));
         assert_eq!(route("/qrs/reloadtask/ab/scriptlog/"), (Endpoint::ScriptLog, "ab".to_owned()));
         assert_eq!(route("/qrs/download/reloadtask/ab/scriptlog.txt"), (Endpoint::ScriptLogDownload, "ab".to_owned()));
-        for path in ["/", "/qrs", "/qrs/", "/task", "/qrs/unknown", "/qrs/task/ab", "/qrs/task/ab/start/synchronous"] {
+        for path in ["/", "/qrs", "/qrs/", "/task", "/qrs/unknown", "/qrs/task/ab", "/qrs/task/ab/start/later"] {
             assert_eq!(route(path), (Endpoint::Unknown, String::new()), "{path}");
         }
     }

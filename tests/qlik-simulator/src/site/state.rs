@@ -24,6 +24,8 @@ pub(crate) struct State {
     pub(crate) downloads: Downloads,
     /// Tasks that clients asked to start.
     pub(crate) starts: Vec<String>,
+    /// No scheduler is free for a task.
+    pub(crate) no_scheduler: bool,
     pub(crate) script_logs: ScriptLogs,
     pub(crate) download_delay: Duration,
     pub(crate) execution_ids: ExecutionIds,

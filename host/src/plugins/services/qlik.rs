@@ -1,0 +1,125 @@
+//! The service `qlik`: what plugins ask Qlik Sense, and have it do.
+
+use butler_plugin_api::{Manifest, ServiceError, StartTasks, kind};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{Shared, operation, store_error};
+use crate::qlik::{Lookups, QlikError, Reply};
+use crate::start_tasks::{Request, told};
+
+const OPERATIONS: &[&str] = &["get", "write", "startTasks", "systemInfo", "scriptLog"];
+
+#[derive(Deserialize)]
+#[serde(tag = "op", rename_all = "camelCase")]
+enum Call {
+    Get {
+        path: String,
+        #[serde(default)]
+        query: Map<String, Value>,
+    },
+    Write {
+        method: Method,
+        path: String,
+        #[serde(default)]
+        body: Value,
+    },
+    StartTasks {
+        tasks: StartTasks,
+    },
+    SystemInfo,
+    ScriptLog {
+        reference: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Method {
+    Post,
+    Put,
+    Delete,
+}
+
+pub(super) async fn answer(
+    shared: &Shared,
+    manifest: &Manifest,
+    instance: &str,
+    input: Value,
+) -> Result<Value, ServiceError> {
+    match operation("qlik", OPERATIONS, input)? {
+        Call::Get { path, query } => {
+            let query: Vec<(&str, &str)> =
+                query.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default())).collect();
+            let reply = qlik(shared)?.repository().get(&path, &query).await;
+            reply.map(|reply| body(&reply)).map_err(|error| refused(&error))
+        }
+        Call::Write { method, path, body } => write(shared, manifest, instance, method, &path, &body).await,
+        Call::StartTasks { tasks } => {
+            let starter = shared.task_starter.as_ref().ok_or_else(no_qlik)?;
+            let request = Request::of(tasks, format!("instance:{instance}"));
+            let report = starter.start(request).await.map_err(|error| refused(&error))?;
+            Ok(json!(told(&report)))
+        }
+        Call::SystemInfo => qlik(shared)?.repository().system_info().await.map_err(|error| refused(&error)),
+        Call::ScriptLog { reference } => {
+            let text = shared.store.script_log(&reference).await.map_err(|error| store_error(&error))?;
+            let text = text.ok_or_else(|| {
+                ServiceError::Failed(format!("the script log {reference} is not kept, or no longer (`scriptLog.keep`)"))
+            })?;
+            Ok(json!({ "text": text }))
+        }
+    }
+}
+
+fn no_qlik() -> ServiceError {
+    ServiceError::Unavailable("the config has no `qlik:` section: Butler runs without Qlik Sense".to_owned())
+}
+
+fn qlik(shared: &Shared) -> Result<&Lookups, ServiceError> {
+    shared.qlik.as_deref().ok_or_else(no_qlik)
+}
+
+fn refused(error: &QlikError) -> ServiceError {
+    let text = error.to_string();
+    match error {
+        QlikError::BadRequest { .. } => ServiceError::Invalid(text),
+        QlikError::TooLarge { .. } => ServiceError::Failed(text),
+        _ => ServiceError::Unavailable(text),
+    }
+}
+
+fn body(reply: &Reply) -> Value {
+    let body = reply.json().unwrap_or_else(|_| Value::from(reply.text()));
+    json!({ "status": reply.status, "body": body })
+}
+
+/// Writes, if the plugin says that it does and the config lets it.
+async fn write(
+    shared: &Shared,
+    manifest: &Manifest,
+    instance: &str,
+    method: Method,
+    path: &str,
+    written: &Value,
+) -> Result<Value, ServiceError> {
+    if let Some(fault) = manifest.write_fault(path) {
+        return Err(ServiceError::Denied(fault));
+    }
+    let repository = qlik(shared)?.repository();
+    let config = shared.config.get();
+    let allowed = config.qlik.as_ref().map(|qlik| qlik.writes.as_slice()).unwrap_or_default();
+    let lower = path.to_ascii_lowercase();
+    if !allowed.iter().any(|pattern| kind::matches(&pattern.to_ascii_lowercase(), &lower)) {
+        let text = format!("the config does not allow plugins to write to `{path}`: add it to `qlik.writes`");
+        return Err(ServiceError::Denied(text));
+    }
+    let reply = match method {
+        Method::Post => repository.post(path, &[], written).await,
+        Method::Put => repository.put(path, &[], written).await,
+        Method::Delete => repository.delete(path, &[]).await,
+    };
+    let status = reply.as_ref().map(|reply| reply.status).unwrap_or_default();
+    tracing::info!(instance, ?method, path, status, "a plugin has written to Qlik Sense");
+    reply.map(|reply| body(&reply)).map_err(|error| refused(&error))
+}

@@ -1,0 +1,240 @@
+//! `PUT` and `POST /v4/reloadtask/{taskId}/start`: starts tasks by id, tag or custom property.
+//!
+//! Further types of items are those that plugins offer in their manifests. They are handed over before any task is started,
+//! since a task may read what they leave.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use axum::http::{Method, StatusCode};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::super::answer::{Answer, Failure, json as answer};
+use super::super::coerce::Shape;
+use super::super::context::Context;
+use super::super::request::{self, Call};
+use crate::plugins::Instance;
+use crate::qlik::QlikError;
+use crate::start_tasks::{Outcome, Report, Request, Selection, Started};
+
+/// Instead of a task id: only the body counts.
+const ONLY_BODY: &str = "-";
+
+static QUERY: LazyLock<Option<Shape>> = LazyLock::new(|| {
+    shape(&json!({ "type": "object", "properties": { "allTaskIdsMustExist": { "type": "boolean" } } }))
+});
+static ID: LazyLock<Option<Shape>> = LazyLock::new(|| shape(&texts(&["taskId"])));
+static TAG: LazyLock<Option<Shape>> = LazyLock::new(|| shape(&texts(&["tag"])));
+static PROPERTY: LazyLock<Option<Shape>> =
+    LazyLock::new(|| shape(&texts(&["customPropertyName", "customPropertyValue"])));
+
+/// An object that must have these texts.
+fn texts(names: &[&str]) -> Value {
+    let text = json!({ "type": "string", "minLength": 1 });
+    let properties: Map<String, Value> = names.iter().map(|name| ((*name).to_owned(), text.clone())).collect();
+    json!({ "type": "object", "required": names, "properties": properties })
+}
+
+fn shape(schema: &Value) -> Option<Shape> {
+    // The schemas are our own, and used by each test of the endpoint.
+    Shape::new(schema).ok().flatten()
+}
+
+/// An item of the body.
+enum Item {
+    Selection(Selection),
+    /// For a plugin: the instance, type and payload.
+    Other(Arc<Instance>, String, Value),
+}
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    tasks_id: ById<'a>,
+    tasks_tag: Vec<TaskRef<'a>>,
+    tasks_tag_denied: Vec<Value>,
+    #[serde(rename = "tasksCP")]
+    tasks_cp: Vec<TaskRef<'a>>,
+    #[serde(rename = "tasksCPDenied")]
+    tasks_cp_denied: Vec<Value>,
+    /// Not in the API of Butler 16, which did not wait for Qlik Sense's answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tasks_failed: Vec<Failed<'a>>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct ById<'a> {
+    started: Vec<TaskRef<'a>>,
+    invalid: Vec<Value>,
+    denied: Vec<Value>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TaskRef<'a> {
+    task_id: &'a str,
+    task_name: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct Failed<'a> {
+    #[serde(flatten)]
+    task: TaskRef<'a>,
+    reason: &'a str,
+}
+
+/// Starts tasks, and answers when Qlik Sense has answered.
+pub(in super::super) async fn start_tasks(context: &Context, call: &Call) -> Result<Answer, Failure> {
+    let mut query = Value::Object(call.query.clone());
+    apply(&QUERY, "querystring", &mut query)?;
+    let all_task_ids_must_exist = query["allTaskIdsMustExist"] == true;
+    let caller = call.caller.as_ref().map(|caller| caller.name.clone()).unwrap_or_default();
+
+    let mut selections = Vec::new();
+    let id = call.param("taskId").trim();
+    if !id.is_empty() && id != ONLY_BODY {
+        selections.push(Selection::TaskId(id.to_owned()));
+    }
+    let mut others = Vec::new();
+    for item in items(&context.instances(), call)? {
+        match item {
+            Item::Selection(selection) => selections.push(selection),
+            Item::Other(instance, kind, payload) => others.push((instance, kind, payload)),
+        }
+    }
+    let starter = match (&context.task_starter, selections.is_empty()) {
+        (Some(starter), _) => Some(starter),
+        (None, true) => None,
+        (None, false) => {
+            let message = "Failed starting task: the config has no `qlik:`, so Butler cannot ask Qlik Sense";
+            return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, message));
+        }
+    };
+    for (instance, kind, payload) in others {
+        let input = json!({ "type": kind, "payload": payload, "caller": caller });
+        if let Err(error) = instance.invoke("startTaskItem", input).await {
+            let message = format!("Failed starting task: the item `{kind}` was not taken: {error}");
+            return Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, message));
+        }
+    }
+    // In the order of Butler 16: ids, tags, custom properties.
+    selections.sort_by_key(|selection| match selection {
+        Selection::TaskId(_) => 0,
+        Selection::Tag(_) => 1,
+        Selection::CustomProperty { .. } => 2,
+    });
+    let report = match starter {
+        Some(starter) => starter
+            .start(Request { selections, all_task_ids_must_exist, caller })
+            .await
+            .map_err(|error| failure(&error))?,
+        None => Report::new(),
+    };
+    Ok(answer(&context.secrets(), StatusCode::OK, &body(&report)))
+}
+
+fn failure(error: &QlikError) -> Failure {
+    Failure::new(StatusCode::BAD_GATEWAY, format!("Failed starting task: {error}"))
+}
+
+fn apply(shape: &Option<Shape>, part: &str, value: &mut Value) -> Result<(), Failure> {
+    shape.as_ref().map_or(Ok(()), |shape| shape.apply(part, value)).map_err(Failure::validation)
+}
+
+/// The items of the body. No body, and an empty object, are no items.
+fn items(instances: &[Arc<Instance>], call: &Call) -> Result<Vec<Item>, Failure> {
+    let sent = request::parse(&Method::PUT, &call.headers, &call.body, true)?;
+    let sent = match sent {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Object(object)) if object.is_empty() => return Ok(Vec::new()),
+        Some(Value::Array(items)) => items,
+        Some(_) => return Err(Failure::validation("body must be array".to_owned())),
+    };
+    let offered: BTreeMap<&str, (&Arc<Instance>, &Value)> = instances
+        .iter()
+        .flat_map(|instance| instance.manifest().start_task_items.iter().map(move |item| (instance, item)))
+        .map(|(instance, item)| (item.item_type.as_str(), (instance, &item.payload)))
+        .collect();
+    let mut shapes: BTreeMap<&str, Option<Shape>> = BTreeMap::new();
+    let mut items = Vec::with_capacity(sent.len());
+    for (number, mut item) in sent.into_iter().enumerate() {
+        let at = format!("body/{number}");
+        let wrong = |what: &str| Failure::validation(format!("{at}{what}"));
+        let Some(fields) = item.as_object_mut() else { return Err(wrong(" must be object")) };
+        // One without a type is none: so it was in Butler 16.
+        let Some(kind) = fields.remove("type") else { continue };
+        let kind = kind.as_str().unwrap_or_default();
+        let known = matches!(kind, "starttaskid" | "starttasktag" | "starttaskcustomproperty");
+        if !known && !offered.contains_key(kind) {
+            return Err(wrong("/type must be equal to one of the allowed values"));
+        }
+        let Some(mut payload) = fields.remove("payload") else {
+            return Err(wrong(" must have required property 'payload'"));
+        };
+        let part = format!("{at}/payload");
+        let own = match kind {
+            "starttaskid" => Some(&ID),
+            "starttasktag" => Some(&TAG),
+            "starttaskcustomproperty" => Some(&PROPERTY),
+            _ => None,
+        };
+        if let Some(own) = own {
+            apply(own, &part, &mut payload)?;
+            let text = |name: &str| payload[name].as_str().unwrap_or_default().to_owned();
+            items.push(Item::Selection(match kind {
+                "starttaskid" => Selection::TaskId(text("taskId")),
+                "starttasktag" => Selection::Tag(text("tag")),
+                _ => Selection::CustomProperty {
+                    name: text("customPropertyName"),
+                    value: text("customPropertyValue"),
+                },
+            }));
+        } else if let Some((kind, (instance, schema))) = offered.get_key_value(kind) {
+            // Checked when the plugin was opened.
+            let shape = shapes.entry(kind).or_insert_with(|| shape(schema));
+            apply(shape, &part, &mut payload)?;
+            items.push(Item::Other((*instance).clone(), (*kind).to_owned(), payload));
+        }
+    }
+    Ok(items)
+}
+
+fn body(report: &Report) -> Body<'_> {
+    let mut body = Body::default();
+    for (selection, outcome) in report {
+        match (selection, outcome) {
+            (Selection::TaskId(id), Outcome::Unknown) => body.tasks_id.invalid.push(json!({ "taskId": id })),
+            (Selection::TaskId(id), Outcome::Denied | Outcome::HeldBack) => {
+                body.tasks_id.denied.push(json!({ "taskId": id }));
+            }
+            (Selection::Tag(tag), Outcome::Denied) => body.tasks_tag_denied.push(json!({ "tag": tag })),
+            (Selection::CustomProperty { name, value }, Outcome::Denied) => {
+                body.tasks_cp_denied.push(json!({ "name": name, "value": value }));
+            }
+            (selection, Outcome::Tasks(tasks)) => {
+                let started = match selection {
+                    Selection::TaskId(_) => &mut body.tasks_id.started,
+                    Selection::Tag(_) => &mut body.tasks_tag,
+                    Selection::CustomProperty { .. } => &mut body.tasks_cp,
+                };
+                started.extend(tasks.iter().filter(|started| started.result.is_ok()).map(|started| reference(started)));
+                for started in tasks {
+                    let known = |failed: &Failed| failed.task.task_id == started.task.task.id;
+                    if let Err(reason) = &started.result
+                        && !body.tasks_failed.iter().any(known)
+                    {
+                        body.tasks_failed.push(Failed { task: reference(started), reason });
+                    }
+                }
+            }
+            // Only ids are unknown or held back.
+            (_, Outcome::Unknown | Outcome::HeldBack) => {}
+        }
+    }
+    body
+}
+
+fn reference(started: &Started) -> TaskRef<'_> {
+    TaskRef { task_id: &started.task.task.id, task_name: &started.task.task.name }
+}

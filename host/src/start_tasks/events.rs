@@ -1,0 +1,91 @@
+//! What became of a start, as events: `task-start.succeeded` and `task-start.failed`.
+
+use butler_plugin_api::{App, Data, Execution, Task, TaskStart, kind};
+
+use super::{Outcome, Report, Selection, Started, TaskStarter};
+use crate::store::{NewEvent, now_ms};
+
+impl TaskStarter {
+    /// Tells of each task once, and of each selection that led to none.
+    pub(super) async fn tell(&self, report: &Report, caller: &str) {
+        let mut told: Vec<&str> = Vec::new();
+        let mut events = Vec::new();
+        for (selection, outcome) in report {
+            let start = TaskStart {
+                selected_by: Some(selected_by(selection).to_owned()),
+                selector: Some(selection.text()),
+                caller: Some(caller.to_owned()),
+            };
+            match outcome {
+                Outcome::Tasks(tasks) => {
+                    for started in tasks {
+                        let id = started.task.task.id.as_str();
+                        if !told.contains(&id) {
+                            told.push(id);
+                            events.push(of_task(started, start.clone()));
+                        }
+                    }
+                }
+                Outcome::Denied => events.push(refused(selection, start, "`qlik.startTaskFilter` does not allow it")),
+                Outcome::Unknown => events.push(refused(selection, start, "Qlik Sense has no task with this id")),
+                Outcome::HeldBack => {
+                    events.push(refused(selection, start, "other tasks of the same request do not exist"));
+                }
+            }
+        }
+        if events.is_empty() {
+            return;
+        }
+        match self.store.accept(events).await {
+            Ok(_) => self.accepted.notify_one(),
+            Err(error) => tracing::error!(caller, %error, "what became of starts of tasks cannot be stored as events"),
+        }
+    }
+}
+
+fn selected_by(selection: &Selection) -> &'static str {
+    match selection {
+        Selection::TaskId(_) => "taskId",
+        Selection::Tag(_) => "tag",
+        Selection::CustomProperty { .. } => "customProperty",
+    }
+}
+
+fn of_task(started: &Started, start: TaskStart) -> NewEvent {
+    let (task, caller) = (&started.task.task, start.caller.clone().unwrap_or_default());
+    let app = started.task.app.as_ref();
+    let app = app.map(|app| Box::new(App { id: app.id.clone(), name: app.name.clone(), ..App::default() }));
+    let mut data = Data { task: Some(task.clone()), app, task_start: Some(Box::new(start)), ..Data::default() };
+    match &started.result {
+        Ok(session) => {
+            tracing::info!(task = task.id, name = task.name, caller, "started a task");
+            data.message = Some(format!("started for {caller}"));
+            data.execution = Some(Execution { id: Some(session.clone()), ..Execution::default() });
+            event(kind::TASK_START_SUCCEEDED, data)
+        }
+        Err(reason) => {
+            tracing::warn!(task = task.id, name = task.name, caller, "a task was not started: {reason}");
+            data.message = Some(reason.clone());
+            event(kind::TASK_START_FAILED, data)
+        }
+    }
+}
+
+fn refused(selection: &Selection, start: TaskStart, reason: &str) -> NewEvent {
+    let (by, text) = (selected_by(selection), selection.text());
+    tracing::warn!(by, text, caller = start.caller, "tasks were not started: {reason}");
+    let task = match selection {
+        Selection::TaskId(id) => Some(Task { id: id.clone(), ..Task::default() }),
+        Selection::Tag(_) | Selection::CustomProperty { .. } => None,
+    };
+    let message = Some(format!("{by} {text}: {reason}"));
+    event(
+        kind::TASK_START_FAILED,
+        Data { task, message, task_start: Some(Box::new(start)), ..Data::default() },
+    )
+}
+
+fn event(kind: &str, data: Data) -> NewEvent {
+    let now = now_ms();
+    NewEvent { kind: kind.to_owned(), time: now, received: now, source: "butler".to_owned(), keys: Vec::new(), data }
+}

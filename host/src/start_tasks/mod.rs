@@ -1,0 +1,243 @@
+//! Starting tasks of Qlik Sense: one service for everybody who asks, by id, tag or custom property.
+//!
+//! The tasks are looked up first; if that fails, none is started. Each is started once, however many selections choose it,
+//! and each outcome is an event with the name of who asked.
+
+mod events;
+mod filter;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use butler_plugin_api::{StartTasks, StartedTask, TasksStarted};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use tokio::sync::Notify;
+
+use self::filter::{Filter, Verdict};
+use crate::config::Config;
+use crate::current::Current;
+use crate::qlik::{Lookups, QlikError, Start, TaskFacts, is_guid, refusal};
+use crate::store::Store;
+
+/// Calls of one request that are under way at once.
+const CALLS: usize = 8;
+
+/// What chooses tasks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// The task with this id.
+    TaskId(String),
+    /// All tasks with this tag.
+    Tag(String),
+    /// All tasks with this value of a custom property.
+    CustomProperty {
+        /// Name of the custom property.
+        name: String,
+        /// One of its values.
+        value: String,
+    },
+}
+
+/// What became of a selection.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// `qlik.startTaskFilter` does not allow it.
+    Denied,
+    /// There is no such task, or the id is none.
+    Unknown,
+    /// It was not started, since another id of the request is unknown and all had to exist.
+    HeldBack,
+    /// The tasks that were chosen.
+    Tasks(Vec<Arc<Started>>),
+}
+
+/// A task that was to be started.
+#[derive(Debug)]
+pub struct Started {
+    /// The task.
+    pub task: Arc<TaskFacts>,
+    /// Id of the execution session, or why it was not started.
+    pub result: Result<String, String>,
+}
+
+/// A request to start tasks.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Which, in the order in which they are to be started.
+    pub selections: Vec<Selection>,
+    /// When an id is unknown, none is started by its id.
+    pub all_task_ids_must_exist: bool,
+    /// Name of the token or grant of a REST caller, or `instance:<name>`.
+    pub caller: String,
+}
+
+/// What became of a request: its selections in their order.
+pub type Report = Vec<(Selection, Outcome)>;
+
+/// The service.
+pub struct TaskStarter {
+    lookups: Arc<Lookups>,
+    store: Store,
+    accepted: Arc<Notify>,
+    config: Arc<Current<Config>>,
+}
+
+impl TaskStarter {
+    /// A service that keeps its events in the store and tells `accepted` of them.
+    pub fn new(lookups: Arc<Lookups>, store: Store, accepted: Arc<Notify>, config: Arc<Current<Config>>) -> Arc<Self> {
+        Arc::new(Self { lookups, store, accepted, config })
+    }
+
+    /// Starts tasks. Goes on when who asked does not wait for it any more. An error: QRS cannot be asked which tasks there
+    /// are, and none was started.
+    pub async fn start(self: &Arc<Self>, request: Request) -> Result<Report, QlikError> {
+        let this = self.clone();
+        let work = tokio::spawn(async move { this.work(request).await });
+        match work.await {
+            Ok(report) => report,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    async fn work(&self, request: Request) -> Result<Report, QlikError> {
+        let config = self.config.get();
+        let filter = Filter(config.qlik.as_ref().and_then(|qlik| qlik.start_task_filter.as_ref()));
+        let choices: Vec<_> = request.selections.iter().map(|selection| self.choose(selection, filter)).collect();
+        let mut choices: Vec<Choice> = stream::iter(choices).buffered(CALLS).try_collect().await?;
+        if request.all_task_ids_must_exist && choices.iter().any(|choice| matches!(choice, Choice::Unknown)) {
+            for (selection, choice) in request.selections.iter().zip(&mut choices) {
+                if matches!((selection, &*choice), (Selection::TaskId(_), Choice::Tasks(_))) {
+                    *choice = Choice::HeldBack;
+                }
+            }
+        }
+        let mut chosen: Vec<Arc<TaskFacts>> = Vec::new();
+        for task in choices.iter().flat_map(Choice::tasks) {
+            if chosen.iter().all(|known| known.task.id != task.task.id) {
+                chosen.push(task.clone());
+            }
+        }
+        let starts: Vec<_> = chosen.into_iter().map(|task| self.start_one(task)).collect();
+        let started: HashMap<String, Arc<Started>> = stream::iter(starts).buffered(CALLS).collect().await;
+        let outcome = |choice: Choice| match choice {
+            Choice::Denied => Outcome::Denied,
+            Choice::Unknown => Outcome::Unknown,
+            Choice::HeldBack => Outcome::HeldBack,
+            Choice::Tasks(tasks) => {
+                Outcome::Tasks(tasks.iter().filter_map(|task| started.get(&task.task.id).cloned()).collect())
+            }
+        };
+        let report: Report = request.selections.into_iter().zip(choices.into_iter().map(outcome)).collect();
+        self.tell(&report, &request.caller).await;
+        Ok(report)
+    }
+
+    async fn choose(&self, selection: &Selection, filter: Filter<'_>) -> Result<Choice, QlikError> {
+        if let Selection::TaskId(id) = selection
+            && !is_guid(id)
+        {
+            return Ok(Choice::Unknown);
+        }
+        let verdict = filter.verdict(selection);
+        if verdict == Verdict::Denied {
+            return Ok(Choice::Denied);
+        }
+        let repository = self.lookups.repository();
+        let found = match selection {
+            Selection::TaskId(id) => match self.lookups.task_as_it_is(&id.to_ascii_lowercase()).await? {
+                None => return Ok(Choice::Unknown),
+                Some(task) if verdict == Verdict::Depends && !filter.allows(&task) => return Ok(Choice::Denied),
+                Some(task) => vec![task],
+            },
+            Selection::Tag(tag) => arcs(repository.tasks_with_tag(tag).await?),
+            Selection::CustomProperty { name, value } => arcs(repository.tasks_with_property(name, value).await?),
+        };
+        Ok(Choice::Tasks(found))
+    }
+
+    async fn start_one(&self, task: Arc<TaskFacts>) -> (String, Arc<Started>) {
+        let result = match self.lookups.repository().start_task(&task.task.id).await {
+            Ok(Start::Session(id)) => Ok(id),
+            Ok(Start::Refused) => Err(refusal(&task).to_owned()),
+            Ok(Start::Unknown) => Err("Qlik Sense does not know it any more".to_owned()),
+            Err(error @ QlikError::Unreachable { .. }) => Err(format!("{error}; it may have been started all the same")),
+            Err(error) => Err(error.to_string()),
+        };
+        (task.task.id.clone(), Arc::new(Started { task, result }))
+    }
+}
+
+fn arcs(tasks: Vec<TaskFacts>) -> Vec<Arc<TaskFacts>> {
+    tasks.into_iter().map(Arc::new).collect()
+}
+
+/// What a selection chooses.
+enum Choice {
+    Denied,
+    Unknown,
+    HeldBack,
+    Tasks(Vec<Arc<TaskFacts>>),
+}
+
+impl Choice {
+    fn tasks(&self) -> &[Arc<TaskFacts>] {
+        match self {
+            Self::Tasks(tasks) => tasks,
+            _ => &[],
+        }
+    }
+}
+
+impl Selection {
+    /// How people read it: the id, the tag, `name=value`.
+    pub fn text(&self) -> String {
+        match self {
+            Self::TaskId(id) => id.clone(),
+            Self::Tag(tag) => tag.clone(),
+            Self::CustomProperty { name, value } => format!("{name}={value}"),
+        }
+    }
+}
+
+impl Request {
+    /// What a plugin asks for.
+    pub fn of(tasks: StartTasks, caller: String) -> Self {
+        let ids = tasks.task_ids.into_iter().map(Selection::TaskId);
+        let tags = tasks.tags.into_iter().map(Selection::Tag);
+        let properties = tasks.custom_properties.into_iter();
+        let properties =
+            properties.map(|property| Selection::CustomProperty { name: property.name, value: property.value });
+        Self {
+            selections: ids.chain(tags).chain(properties).collect(),
+            all_task_ids_must_exist: tasks.all_task_ids_must_exist,
+            caller,
+        }
+    }
+}
+
+/// What a plugin is told.
+pub fn told(report: &Report) -> TasksStarted {
+    let mut told = TasksStarted::default();
+    for (selection, outcome) in report {
+        match outcome {
+            Outcome::Unknown => told.unknown.push(selection.text()),
+            Outcome::Denied | Outcome::HeldBack => told.denied.push(selection.text()),
+            Outcome::Tasks(tasks) => {
+                for started in tasks {
+                    if told.tasks.iter().any(|known| known.task_id == started.task.task.id) {
+                        continue;
+                    }
+                    let mut task = StartedTask::new(&started.task.task.id, &started.task.task.name);
+                    match &started.result {
+                        Ok(session) => task.session_id = Some(session.clone()),
+                        Err(reason) => task.error = Some(reason.clone()),
+                    }
+                    told.tasks.push(task);
+                }
+            }
+        }
+    }
+    told
+}
