@@ -79,4 +79,3 @@ pub fn refusal(task: &TaskFacts) -> &'static str {
          the Sense server says more)"
     }
 }
-

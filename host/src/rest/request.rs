@@ -98,7 +98,12 @@ pub(super) fn check_body(
 }
 
 /// The value of a body; `None` when there is none.
-pub(super) fn parse(method: &Method, headers: &HeaderMap, bytes: &[u8], optional: bool) -> Result<Option<Value>, Failure> {
+pub(super) fn parse(
+    method: &Method,
+    headers: &HeaderMap,
+    bytes: &[u8],
+    optional: bool,
+) -> Result<Option<Value>, Failure> {
     let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
     let media = content_type.map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
     let is_json = media.as_deref() == Some("application/json");

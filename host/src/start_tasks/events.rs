@@ -79,10 +79,7 @@ fn refused(selection: &Selection, start: TaskStart, reason: &str) -> NewEvent {
         Selection::Tag(_) | Selection::CustomProperty { .. } => None,
     };
     let message = Some(format!("{by} {text}: {reason}"));
-    event(
-        kind::TASK_START_FAILED,
-        Data { task, message, task_start: Some(Box::new(start)), ..Data::default() },
-    )
+    event(kind::TASK_START_FAILED, Data { task, message, task_start: Some(Box::new(start)), ..Data::default() })
 }
 
 fn event(kind: &str, data: Data) -> NewEvent {

@@ -162,7 +162,9 @@ impl TaskStarter {
             Ok(Start::Session(id)) => Ok(id),
             Ok(Start::Refused) => Err(refusal(&task).to_owned()),
             Ok(Start::Unknown) => Err("Qlik Sense does not know it any more".to_owned()),
-            Err(error @ QlikError::Unreachable { .. }) => Err(format!("{error}; it may have been started all the same")),
+            Err(error @ QlikError::Unreachable { .. }) => {
+                Err(format!("{error}; it may have been started all the same"))
+            }
             Err(error) => Err(error.to_string()),
         };
         (task.task.id.clone(), Arc::new(Started { task, result }))

@@ -129,7 +129,10 @@ async fn when_all_must_exist_ids_are_held_back_and_the_rest_is_started() {
     ];
     let told = lab.start(asked.clone(), true).await;
     assert_eq!(told.denied, [Site::SAMPLE_USER_SYNC_TASK, Site::SAMPLE_PRELOAD_TASK]);
-    assert_eq!((ids(&told), told.unknown.as_slice()), (vec![Site::SAMPLE_RELOAD_TASK], [UNKNOWN.to_owned()].as_slice()));
+    assert_eq!(
+        (ids(&told), told.unknown.as_slice()),
+        (vec![Site::SAMPLE_RELOAD_TASK], [UNKNOWN.to_owned()].as_slice())
+    );
     assert_eq!(lab.simulator.site().starts(), [Site::SAMPLE_RELOAD_TASK]);
     assert_eq!(lab.start(asked, false).await.tasks.len(), 3);
 }
@@ -137,7 +140,8 @@ async fn when_all_must_exist_ids_are_held_back_and_the_rest_is_started() {
 #[tokio::test]
 async fn what_the_filter_denies_is_not_even_looked_up() {
     let lab = lab(json!({ "taskIds": [Site::SAMPLE_PRELOAD_TASK.to_ascii_uppercase()] })).await;
-    let denied = lab.start(vec![id(Site::SAMPLE_RELOAD_TASK), tag("nightly"), property("taskGroup", "sales")], true).await;
+    let denied =
+        lab.start(vec![id(Site::SAMPLE_RELOAD_TASK), tag("nightly"), property("taskGroup", "sales")], true).await;
     assert_eq!(denied.denied, [Site::SAMPLE_RELOAD_TASK, "nightly", "taskGroup=sales"]);
     assert_eq!(lab.simulator.counts().requests, 0);
     assert_eq!(ids(&lab.start(vec![id(Site::SAMPLE_PRELOAD_TASK)], true).await), [Site::SAMPLE_PRELOAD_TASK]);
@@ -146,8 +150,10 @@ async fn what_the_filter_denies_is_not_even_looked_up() {
 
 #[tokio::test]
 async fn a_tag_or_property_of_the_filter_allows_its_tasks_by_id() {
-    let lab = lab(json!({ "tags": ["nightly"], "customProperties": [{ "name": "taskGroup", "value": "stock" }] })).await;
-    let other = lab.simulator.site().add_task(Task::reload("x", Site::SAMPLE_APP).custom_property("taskGroup", "stock"));
+    let lab =
+        lab(json!({ "tags": ["nightly"], "customProperties": [{ "name": "taskGroup", "value": "stock" }] })).await;
+    let other =
+        lab.simulator.site().add_task(Task::reload("x", Site::SAMPLE_APP).custom_property("taskGroup", "stock"));
     let told = lab.start(vec![id(Site::SAMPLE_RELOAD_TASK), id(&other), id(Site::SAMPLE_PRELOAD_TASK)], false).await;
     assert_eq!(ids(&told), [Site::SAMPLE_RELOAD_TASK, other.as_str()]);
     assert_eq!(told.denied, [Site::SAMPLE_PRELOAD_TASK]);
@@ -171,8 +177,11 @@ async fn without_an_answer_which_tasks_there_are_none_is_started() {
 async fn a_start_goes_on_when_nobody_waits_for_it_any_more() {
     let lab = lab(Value::Null).await;
     lab.simulator.faults().add(Fault::latency(std::time::Duration::from_millis(200)).on(Endpoint::TaskFull));
-    let request =
-        Request { selections: vec![tag("nightly")], all_task_ids_must_exist: false, caller: "token:nightly".to_owned() };
+    let request = Request {
+        selections: vec![tag("nightly")],
+        all_task_ids_must_exist: false,
+        caller: "token:nightly".to_owned(),
+    };
     let gone = tokio::time::timeout(std::time::Duration::from_millis(20), lab.starter.start(request)).await;
     assert!(gone.is_err());
     let until = std::time::Instant::now() + std::time::Duration::from_secs(20);

@@ -135,9 +135,11 @@ impl Manifest {
             unknown.map(|name| format!("the host calls no operation `{name}`, only `check`, `render` and `import`")),
         );
         let paths = self.qlik_writes.iter().filter(|path| path.is_empty() || path.starts_with(['/', '*']));
-        faults.extend(paths.map(|path| {
-            format!("`{path}` among `qlik_writes` is no path below `/qrs/`: one looks like `license/*`")
-        }));
+        faults.extend(
+            paths.map(|path| {
+                format!("`{path}` among `qlik_writes` is no path below `/qrs/`: one looks like `license/*`")
+            }),
+        );
         let mut routes = BTreeSet::new();
         for endpoint in &self.endpoints {
             let name = format!("{} {}", endpoint.method, endpoint.path);

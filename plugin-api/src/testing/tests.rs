@@ -246,3 +246,45 @@ fn what_a_newer_host_adds_to_its_documents_is_read_over() {
     let reply = more(&|| json!({ "status": 200, "body": [] }));
     assert_eq!(serde_json::from_value::<QlikReply>(reply).unwrap().status, 200);
 }
+
+#[test]
+fn qlik_does_what_the_real_one_does() {
+    let task = |id: &str, tag: &str| crate::Task {
+        id: id.to_owned(),
+        name: format!("task {id}"),
+        tags: vec![tag.to_owned()],
+        ..crate::Task::default()
+    };
+    let fake = FakeHost::new("t")
+        .qlik("POST tag", json!({ "id": "7" }))
+        .qlik("systemInfo", json!({ "version": "14.1.0" }))
+        .task(task("a", "nightly"))
+        .task(task("b", "nightly"));
+    let host = fake.host();
+    let qlik = host.qlik();
+    block_on(async {
+        let made = qlik.post("tag", &json!({ "name": "x" })).await.unwrap();
+        assert_eq!((made.status, &made.body["id"]), (201, &json!("7")));
+        assert_eq!(qlik.delete("tag/7").await.unwrap().status, 204);
+        assert_eq!(qlik.system_info().await.unwrap().version.as_deref(), Some("14.1.0"));
+        let started =
+            qlik.start_tasks(&crate::StartTasks::new().task_id("a").task_id("c").tag("nightly")).await.unwrap();
+        assert_eq!((started.tasks.len(), started.unknown.len()), (2, 1), "{started:?}");
+        let held = crate::StartTasks::new().task_id("a").task_id("c").all_task_ids_must_exist();
+        assert_eq!(qlik.start_tasks(&held).await.unwrap().denied, ["a"]);
+        let message = r#"{ "data": { "reloadId": "r1" } }"#;
+        let first = qlik.cloud_event(message).await.unwrap();
+        let second = qlik.cloud_event(message).await.unwrap();
+        assert_eq!((first.id, first.duplicate, second.duplicate), (second.id, false, true));
+        assert!(matches!(qlik.cloud_event("x").await, Err(ServiceError::Invalid(_))));
+    });
+    assert_eq!(fake.started(), ["a", "b"]);
+    assert_eq!(fake.cloud_events(), ["r1"]);
+    assert_eq!(
+        fake.qlik_writes(),
+        [("POST tag".to_owned(), json!({ "name": "x" })), ("DELETE tag/7".to_owned(), json!(null))]
+    );
+
+    fake.of(Manifest::new("t", "Writes nothing"));
+    assert!(matches!(block_on(host.qlik().delete("tag/7")), Err(ServiceError::Denied(_))));
+}

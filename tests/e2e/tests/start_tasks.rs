@@ -1,7 +1,7 @@
 //! Starting tasks by REST as load scripts do, and by plugins.
 
-use e2e::qlik::{Endpoint, Fault, Site, Task};
 use e2e::place::{PRIVATE, Place};
+use e2e::qlik::{Endpoint, Fault, Site, Task};
 use e2e::{Butler, Sense, Sink, http, wait_for};
 use serde_json::{Value, json};
 
@@ -9,14 +9,14 @@ const UNKNOWN: &str = "11111111-2222-4333-8444-555555555555";
 
 /// Sends a request with this body, if any; status and JSON of the answer.
 async fn send(butler: &Butler, method: &str, path: &str, body: Option<&str>) -> (u16, Value) {
-    let method = method.parse().unwrap();
+    let method = method.parse().expect("a method");
     let mut request = http().request(method, format!("{}{path}", butler.rest()));
     if let Some(body) = body {
         request = request.header("content-type", "application/json").body(body.to_owned());
     }
-    let answer = request.send().await.unwrap();
+    let answer = request.send().await.expect("the daemon answers");
     let status = answer.status().as_u16();
-    let text = answer.text().await.unwrap();
+    let text = answer.text().await.expect("the daemon answers whole");
     (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {status} {text}")))
 }
 
@@ -109,15 +109,15 @@ async fn answers_are_those_of_butler_16_or_better() {
     }
     for (path, body, message) in [
         ("-", "[{\"type\":\"starttasks\",\"payload\":{}}]", "body/0/type must be equal to one of the allowed values"),
-        ("-", "[{\"type\":\"keyvaluestore\",\"payload\":{}}]", "body/0/type must be equal to one of the allowed values"),
+        (
+            "-",
+            "[{\"type\":\"keyvaluestore\",\"payload\":{}}]",
+            "body/0/type must be equal to one of the allowed values",
+        ),
         ("-", "{\"taskId\":\"x\"}", "body must be array"),
         ("-", "[\"x\"]", "body/0 must be object"),
         ("-", "[{},{\"type\":\"starttasktag\"}]", "body/1 must have required property 'payload'"),
-        (
-            "-",
-            "[{\"type\":\"starttaskid\",\"payload\":{}}]",
-            "body/0/payload must have required property 'taskId'",
-        ),
+        ("-", "[{\"type\":\"starttaskid\",\"payload\":{}}]", "body/0/payload must have required property 'taskId'"),
     ] {
         let (status, answer) = send(&butler, "PUT", &format!("/v4/reloadtask/{path}/start"), Some(body)).await;
         assert_eq!((status, &answer["message"]), (400, &json!(message)), "{body}: {answer}");

@@ -10,7 +10,10 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-use crate::{CertificateError, Certificates, Counts, Faults, Options, SeenRequest, Site, listener::Listener, qrs::Qrs, system_info::SystemInfo};
+use crate::{
+    CertificateError, Certificates, Counts, Faults, Options, SeenRequest, Site, listener::Listener, qrs::Qrs,
+    system_info::SystemInfo,
+};
 
 /// Why a simulator did not start.
 #[derive(Debug, thiserror::Error)]

@@ -66,7 +66,10 @@ async fn what_this_version_lacks_is_told_from_what_makes_no_sense() {
     let Fixture { shared, manifest, .. } = Fixture::new().await;
     let owner = Owner { plugin: "chat", instance: "i" };
     for (op, lacking) in [("explode", true), ("get", false)] {
-        let errors = [storage(&shared, "i", json!({ "op": op })).await, qlik::answer(&shared, &manifest, "i", json!({ "op": op })).await];
+        let errors = [
+            storage(&shared, "i", json!({ "op": op })).await,
+            qlik::answer(&shared, &manifest, "i", json!({ "op": op })).await,
+        ];
         for error in errors.map(Result::unwrap_err) {
             assert_eq!(matches!(error, ServiceError::Unsupported(_)), lacking, "{op}: {error}");
             assert_eq!(matches!(error, ServiceError::Invalid(_)), !lacking, "{op}: {error}");

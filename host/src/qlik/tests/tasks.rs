@@ -36,9 +36,7 @@ async fn odd_answers_to_a_start_are_no_success() {
         ("{ \"value\": \"yes\" }", false),
         ("null", false),
     ] {
-        lab.simulator
-            .faults()
-            .add(Fault::page("application/json", body).on(Endpoint::TaskStartSynchronous).first(1));
+        lab.simulator.faults().add(Fault::page("application/json", body).on(Endpoint::TaskStartSynchronous).first(1));
         let answer = repository.start_task(Site::SAMPLE_RELOAD_TASK).await;
         assert_eq!(matches!(answer, Ok(Start::Session(_))), fits, "{body}: {answer:?}");
         assert_eq!(matches!(answer, Err(QlikError::Odd { .. })), !fits, "{body}: {answer:?}");

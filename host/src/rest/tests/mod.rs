@@ -67,7 +67,9 @@ impl Site {
             http: HttpClients::new(BTreeMap::new()),
             qlik: None,
             task_starter: None,
-            config: Arc::new(Current::new(serde_json::from_value::<crate::config::Config>(json!({ "version": 1 })).unwrap())),
+            config: Arc::new(Current::new(
+                serde_json::from_value::<crate::config::Config>(json!({ "version": 1 })).unwrap(),
+            )),
             metrics: Arc::default(),
             secrets: Arc::new(Secrets::new(options.secrets)),
         });

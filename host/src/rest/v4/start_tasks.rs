@@ -48,19 +48,22 @@ enum Item {
     Other(Arc<Instance>, String, Value),
 }
 
+// Names and order are those of Butler 16.
 #[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
 struct Body<'a> {
-    tasks_id: ById<'a>,
-    tasks_tag: Vec<TaskRef<'a>>,
-    tasks_tag_denied: Vec<Value>,
+    #[serde(rename = "tasksId")]
+    ids: ById<'a>,
+    #[serde(rename = "tasksTag")]
+    tags: Vec<TaskRef<'a>>,
+    #[serde(rename = "tasksTagDenied")]
+    tags_denied: Vec<Value>,
     #[serde(rename = "tasksCP")]
-    tasks_cp: Vec<TaskRef<'a>>,
+    properties: Vec<TaskRef<'a>>,
     #[serde(rename = "tasksCPDenied")]
-    tasks_cp_denied: Vec<Value>,
+    properties_denied: Vec<Value>,
     /// Not in the API of Butler 16, which did not wait for Qlik Sense's answer.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tasks_failed: Vec<Failed<'a>>,
+    #[serde(rename = "tasksFailed", skip_serializing_if = "Vec::is_empty")]
+    failed: Vec<Failed<'a>>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -87,7 +90,7 @@ struct Failed<'a> {
 /// Starts tasks, and answers when Qlik Sense has answered.
 pub(in super::super) async fn start_tasks(context: &Context, call: &Call) -> Result<Answer, Failure> {
     let mut query = Value::Object(call.query.clone());
-    apply(&QUERY, "querystring", &mut query)?;
+    apply(QUERY.as_ref(), "querystring", &mut query)?;
     let all_task_ids_must_exist = query["allTaskIdsMustExist"] == true;
     let caller = call.caller.as_ref().map(|caller| caller.name.clone()).unwrap_or_default();
 
@@ -138,8 +141,8 @@ fn failure(error: &QlikError) -> Failure {
     Failure::new(StatusCode::BAD_GATEWAY, format!("Failed starting task: {error}"))
 }
 
-fn apply(shape: &Option<Shape>, part: &str, value: &mut Value) -> Result<(), Failure> {
-    shape.as_ref().map_or(Ok(()), |shape| shape.apply(part, value)).map_err(Failure::validation)
+fn apply(shape: Option<&Shape>, part: &str, value: &mut Value) -> Result<(), Failure> {
+    shape.map_or(Ok(()), |shape| shape.apply(part, value)).map_err(Failure::validation)
 }
 
 /// The items of the body. No body, and an empty object, are no items.
@@ -180,20 +183,17 @@ fn items(instances: &[Arc<Instance>], call: &Call) -> Result<Vec<Item>, Failure>
             _ => None,
         };
         if let Some(own) = own {
-            apply(own, &part, &mut payload)?;
+            apply(own.as_ref(), &part, &mut payload)?;
             let text = |name: &str| payload[name].as_str().unwrap_or_default().to_owned();
             items.push(Item::Selection(match kind {
                 "starttaskid" => Selection::TaskId(text("taskId")),
                 "starttasktag" => Selection::Tag(text("tag")),
-                _ => Selection::CustomProperty {
-                    name: text("customPropertyName"),
-                    value: text("customPropertyValue"),
-                },
+                _ => Selection::CustomProperty { name: text("customPropertyName"), value: text("customPropertyValue") },
             }));
         } else if let Some((kind, (instance, schema))) = offered.get_key_value(kind) {
             // Checked when the plugin was opened.
             let shape = shapes.entry(kind).or_insert_with(|| shape(schema));
-            apply(shape, &part, &mut payload)?;
+            apply(shape.as_ref(), &part, &mut payload)?;
             items.push(Item::Other((*instance).clone(), (*kind).to_owned(), payload));
         }
     }
@@ -204,27 +204,27 @@ fn body(report: &Report) -> Body<'_> {
     let mut body = Body::default();
     for (selection, outcome) in report {
         match (selection, outcome) {
-            (Selection::TaskId(id), Outcome::Unknown) => body.tasks_id.invalid.push(json!({ "taskId": id })),
+            (Selection::TaskId(id), Outcome::Unknown) => body.ids.invalid.push(json!({ "taskId": id })),
             (Selection::TaskId(id), Outcome::Denied | Outcome::HeldBack) => {
-                body.tasks_id.denied.push(json!({ "taskId": id }));
+                body.ids.denied.push(json!({ "taskId": id }));
             }
-            (Selection::Tag(tag), Outcome::Denied) => body.tasks_tag_denied.push(json!({ "tag": tag })),
+            (Selection::Tag(tag), Outcome::Denied) => body.tags_denied.push(json!({ "tag": tag })),
             (Selection::CustomProperty { name, value }, Outcome::Denied) => {
-                body.tasks_cp_denied.push(json!({ "name": name, "value": value }));
+                body.properties_denied.push(json!({ "name": name, "value": value }));
             }
             (selection, Outcome::Tasks(tasks)) => {
                 let started = match selection {
-                    Selection::TaskId(_) => &mut body.tasks_id.started,
-                    Selection::Tag(_) => &mut body.tasks_tag,
-                    Selection::CustomProperty { .. } => &mut body.tasks_cp,
+                    Selection::TaskId(_) => &mut body.ids.started,
+                    Selection::Tag(_) => &mut body.tags,
+                    Selection::CustomProperty { .. } => &mut body.properties,
                 };
                 started.extend(tasks.iter().filter(|started| started.result.is_ok()).map(|started| reference(started)));
                 for started in tasks {
                     let known = |failed: &Failed| failed.task.task_id == started.task.task.id;
                     if let Err(reason) = &started.result
-                        && !body.tasks_failed.iter().any(known)
+                        && !body.failed.iter().any(known)
                     {
-                        body.tasks_failed.push(Failed { task: reference(started), reason });
+                        body.failed.push(Failed { task: reference(started), reason });
                     }
                 }
             }
