@@ -97,7 +97,11 @@ impl TaskStarter {
         let work = tokio::spawn(async move { this.work(request).await });
         match work.await {
             Ok(report) => report,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The process ends.
+                Err(_) => std::future::pending().await,
+            },
         }
     }
 
