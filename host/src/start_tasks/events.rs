@@ -1,5 +1,7 @@
 //! What became of a start, as events: `task-start.succeeded` and `task-start.failed`.
 
+use std::collections::HashSet;
+
 use butler_plugin_api::{App, Data, Execution, Task, TaskStart, kind};
 
 use super::{Outcome, Report, Selection, Started, TaskStarter};
@@ -8,7 +10,7 @@ use crate::store::{NewEvent, now_ms};
 impl TaskStarter {
     /// Tells of each task once, and of each selection that led to none.
     pub(super) async fn tell(&self, report: &Report, caller: &str) {
-        let mut told: Vec<&str> = Vec::new();
+        let mut told = HashSet::new();
         let mut events = Vec::new();
         for (selection, outcome) in report {
             let start = TaskStart {
@@ -18,13 +20,8 @@ impl TaskStarter {
             };
             match outcome {
                 Outcome::Tasks(tasks) => {
-                    for started in tasks {
-                        let id = started.task.task.id.as_str();
-                        if !told.contains(&id) {
-                            told.push(id);
-                            events.push(of_task(started, start.clone()));
-                        }
-                    }
+                    let once = tasks.iter().filter(|started| told.insert(&started.task.task.id));
+                    events.extend(once.map(|started| of_task(started, start.clone())));
                 }
                 Outcome::Denied => events.push(refused(selection, start, "`qlik.startTaskFilter` does not allow it")),
                 Outcome::Unknown => events.push(refused(selection, start, "Qlik Sense has no task with this id")),

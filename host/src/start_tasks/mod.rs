@@ -8,7 +8,7 @@ mod filter;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use butler_plugin_api::{StartTasks, StartedTask, TasksStarted};
@@ -21,8 +21,10 @@ use crate::current::Current;
 use crate::qlik::{Lookups, QlikError, Start, TaskFacts, is_guid, refusal};
 use crate::store::Store;
 
-/// Calls of one request that are under way at once.
-const CALLS: usize = 8;
+/// Tasks of one request that are started at once.
+const STARTS: usize = 8;
+/// Selections of one request that are looked up at once; those by id share calls.
+const LOOK_UPS: usize = 64;
 
 /// What chooses tasks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +111,7 @@ impl TaskStarter {
         let config = self.config.get();
         let filter = Filter(config.qlik.as_ref().and_then(|qlik| qlik.start_task_filter.as_ref()));
         let choices: Vec<_> = request.selections.iter().map(|selection| self.choose(selection, filter)).collect();
-        let mut choices: Vec<Choice> = stream::iter(choices).buffered(CALLS).try_collect().await?;
+        let mut choices: Vec<Choice> = stream::iter(choices).buffered(LOOK_UPS).try_collect().await?;
         if request.all_task_ids_must_exist && choices.iter().any(|choice| matches!(choice, Choice::Unknown)) {
             for (selection, choice) in request.selections.iter().zip(&mut choices) {
                 if matches!((selection, &*choice), (Selection::TaskId(_), Choice::Tasks(_))) {
@@ -117,14 +119,10 @@ impl TaskStarter {
                 }
             }
         }
-        let mut chosen: Vec<Arc<TaskFacts>> = Vec::new();
-        for task in choices.iter().flat_map(Choice::tasks) {
-            if chosen.iter().all(|known| known.task.id != task.task.id) {
-                chosen.push(task.clone());
-            }
-        }
-        let starts: Vec<_> = chosen.into_iter().map(|task| self.start_one(task)).collect();
-        let started: HashMap<String, Arc<Started>> = stream::iter(starts).buffered(CALLS).collect().await;
+        let mut chosen = HashSet::new();
+        let tasks = choices.iter().flat_map(Choice::tasks).filter(|task| chosen.insert(&task.task.id));
+        let starts: Vec<_> = tasks.map(|task| self.start_one(task.clone())).collect();
+        let started: HashMap<String, Arc<Started>> = stream::iter(starts).buffered(STARTS).collect().await;
         let outcome = |choice: Choice| match choice {
             Choice::Denied => Outcome::Denied,
             Choice::Unknown => Outcome::Unknown,
@@ -225,16 +223,13 @@ impl Request {
 
 /// What a plugin is told.
 pub fn told(report: &Report) -> TasksStarted {
-    let mut told = TasksStarted::default();
+    let (mut told, mut known) = (TasksStarted::default(), HashSet::new());
     for (selection, outcome) in report {
         match outcome {
             Outcome::Unknown => told.unknown.push(selection.text()),
             Outcome::Denied | Outcome::HeldBack => told.denied.push(selection.text()),
             Outcome::Tasks(tasks) => {
-                for started in tasks {
-                    if told.tasks.iter().any(|known| known.task_id == started.task.task.id) {
-                        continue;
-                    }
+                for started in tasks.iter().filter(|started| known.insert(&started.task.task.id)) {
                     let mut task = StartedTask::new(&started.task.task.id, &started.task.task.name);
                     match &started.result {
                         Ok(session) => task.session_id = Some(session.clone()),
