@@ -59,7 +59,7 @@ mod simulator;
 mod site;
 mod socket;
 
-pub use certificates::{CertificateError, CertificateFiles, Certificates, Ends};
+pub use certificates::{CertificateError, CertificateFiles, Certificates, Ends, WindowsFiles};
 pub use control::Control;
 pub use counts::{Asked, Counts};
 pub use faults::{Fault, Faults};
