@@ -85,10 +85,10 @@ impl fmt::Debug for Passphrase {
     "else" = json!({ "required": ["client", "key"] }),
 ))]
 struct Written {
-    /// Client certificate in PEM form (`client.pem`).
+    /// Client certificate in PEM form (`client.pem`); or `pfx` in place of this and `key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client: Option<PathBuf>,
-    /// Its private key in PEM form (`client_key.pem`); if it is encrypted, with `passphrase`.
+    /// Private key of `client` in PEM form (`client_key.pem`); if it is encrypted, with `passphrase`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<PathBuf>,
     /// Client certificate and key in one file (`client.pfx`), in place of `client` and `key`.

@@ -267,10 +267,7 @@ fn derived(passphrase: &[u8], salt: &[u8], length: usize) -> Vec<u8> {
 }
 
 fn hex(digits: &str) -> Option<Vec<u8>> {
-    let digits = digits.trim().as_bytes();
-    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    if digits.len() % 2 != 0 {
-        return None;
-    }
-    digits.chunks(2).map(pair).collect()
+    let digits: Option<Vec<u8>> = digits.trim().chars().map(|c| c.to_digit(16)?.try_into().ok()).collect();
+    let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
+    Some(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }

@@ -58,7 +58,11 @@ fn decrypt(file: &ReadFile, passphrase: Option<&Passphrase>) -> Result<(Pkcs12Ar
     let given = passphrase.map_or("", Passphrase::reveal);
     // Such files use the 16 bits of a character for the key.
     if given.chars().any(|c| u32::from(c) > 0xffff) {
-        return Err(TlsError::UnknownEncryption { what, path, found: "a passphrase with emoji or the like".to_owned() });
+        return Err(TlsError::UnknownEncryption {
+            what,
+            path,
+            found: "a passphrase with emoji or the like".to_owned(),
+        });
     }
     match open(given) {
         Ok(archive) => Ok((archive, passphrase.is_some())),
@@ -120,7 +124,8 @@ fn chain(own: CertificateDer<'static>, all: &[CertificateDer<'static>]) -> Vec<C
 
 /// Whether a certificate is that of the issuer of another, and in between: not issued by itself.
 fn issued(issuer: &[u8], other: &[u8]) -> bool {
-    let (Ok((_, issuer)), Ok((_, other))) = (X509Certificate::from_der(issuer), X509Certificate::from_der(other)) else {
+    let (Ok((_, issuer)), Ok((_, other))) = (X509Certificate::from_der(issuer), X509Certificate::from_der(other))
+    else {
         return false;
     };
     let subject = issuer.subject().as_raw();
@@ -129,6 +134,5 @@ fn issued(issuer: &[u8], other: &[u8]) -> bool {
 
 /// Whether it may issue others; old ones do not say so but have issued themselves.
 fn is_authority(der: &[u8]) -> bool {
-    X509Certificate::from_der(der)
-        .is_ok_and(|(_, it)| it.is_ca() || it.subject().as_raw() == it.issuer().as_raw())
+    X509Certificate::from_der(der).is_ok_and(|(_, it)| it.is_ca() || it.subject().as_raw() == it.issuer().as_raw())
 }

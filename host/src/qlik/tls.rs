@@ -158,6 +158,8 @@ mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use qlik_simulator::{CertificateFiles, Certificates as Generated};
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::pki_types::pem::PemObject as _;
     use tempfile::TempDir;
 
     use super::*;

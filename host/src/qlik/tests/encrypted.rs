@@ -74,7 +74,10 @@ fn a_passphrase_that_is_missing_or_wrong_is_told() {
     for name in ["openssl_aes256", "openssl_des3", "openssl_rsa_des3", "pkcs8_aes256", "pkcs8_des3", "pkcs8_scrypt"] {
         let key = testdata(&format!("encrypted/{name}.pem"));
         let missing = refusal(&key, None);
-        assert!(missing.contains("there is no passphrase") && missing.contains("`certificates.passphrase`"), "{missing}");
+        assert!(
+            missing.contains("there is no passphrase") && missing.contains("`certificates.passphrase`"),
+            "{missing}"
+        );
         for wrong in ["correct horsf", "correct horse ", "", "🦄"] {
             let text = refusal(&key, Some(wrong));
             assert!(text.contains("the passphrase does not open the key file"), "{name}: {text}");
@@ -120,7 +123,10 @@ fn damaged_keys_say_where() {
         (text.replace(iv, "+A+B"), "not hexadecimal"),
         (text.replace("DEK-Info", "Info"), "`DEK-Info`"),
         (text.replace("EC PRIVATE", "DSA PRIVATE"), "it is of another kind, `DSA PRIVATE KEY`"),
-        (pkcs8.replace("-----BEGIN ENCRYPTED PRIVATE KEY-----\n", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA"), "damaged"),
+        (
+            pkcs8.replace("-----BEGIN ENCRYPTED PRIVATE KEY-----\n", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA"),
+            "damaged",
+        ),
     ] {
         let text = refusal(content, Some(PASSPHRASE));
         assert!(text.contains(expected), "{text}");

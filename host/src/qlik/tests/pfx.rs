@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
+use super::renewal::answers;
 use super::{Lab, lab};
 use crate::config::{Certificates, ClientFiles, Passphrase, Verify};
 use crate::qlik::certificates::CertificateRole;
@@ -19,7 +20,7 @@ use crate::qlik::files::{Files, Opened};
 use crate::qlik::pfx::Pfx;
 use crate::qlik::read_file::{PFX, ReadFile};
 use crate::qlik::tls_error::TlsError;
-use crate::qlik::{QlikError, Repository};
+use crate::qlik::{Limits, QlikError, Repository};
 
 const PASSPHRASE: &str = "correct horse";
 
@@ -119,7 +120,11 @@ fn each_fault_has_its_words() {
         (testdata("no_certificate.pfx"), Some(PASSPHRASE), "has no certificate for its private key in it"),
         (windows.server, Some("pass"), "(CN=localhost) is not for clients but for other uses: take the client's files"),
         (windows.root, Some("pass"), "is a certificate without key, not PFX (PKCS#12): take `client.pfx`"),
-        (pem.client.clone(), Some("pass"), "is PEM text, not PFX (PKCS#12): name certificate and key as `client` and `key`"),
+        (
+            pem.client.clone(),
+            Some("pass"),
+            "is PEM text, not PFX (PKCS#12): name certificate and key as `client` and `key`",
+        ),
         (at("cut.pfx"), Some("pass"), "is damaged"),
         (at("text.pfx"), Some("pass"), "is of another kind, not PFX"),
         (at("nothing.pfx"), Some("pass"), "is of another kind, not PFX"),
@@ -155,7 +160,7 @@ fn of_several_keys_the_client_s_counts() {
 #[test]
 fn an_authority_is_needed_unless_nothing_is_checked() {
     let generated = Generated::generate().unwrap();
-    let (folder, path) = file(without_authority(&generated));
+    let (folder, path) = file(without_authority(&generated, 1000));
     let text = refusal(&config(&path, Some("pass")));
     assert!(text.contains("client.pfx has no certificate authority in it") && text.contains("`root.cer`"), "{text}");
     let opened = Files::read(&config(&path, Some("pass")), Verify::None).unwrap().open().unwrap();
@@ -172,7 +177,7 @@ fn an_authority_is_needed_unless_nothing_is_checked() {
 }
 
 /// A PFX file with nothing but the client certificate and its key.
-fn without_authority(generated: &Generated) -> Vec<u8> {
+fn without_authority(generated: &Generated, rounds: u32) -> Vec<u8> {
     use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
     let key = PrivateKeyDer::from_pem_slice(generated.client_key_pem().as_bytes()).unwrap();
     let certificate = rustls::pki_types::CertificateDer::from_pem_slice(generated.client_pem().as_bytes()).unwrap();
@@ -180,12 +185,12 @@ fn without_authority(generated: &Generated) -> Vec<u8> {
     let chain = PrivateKeyChain::new([1].as_slice(), key, [Certificate::from_der(&certificate).unwrap()]);
     let mut store = KeyStore::new();
     store.add_entry("client", KeyStoreEntry::PrivateKeyChain(chain));
-    store.writer("pass").mac_iterations(1000).encryption_iterations(1000).write().unwrap()
+    store.writer("pass").mac_iterations(rounds).encryption_iterations(1000).write().unwrap()
 }
 
 #[test]
 fn what_takes_too_long_is_left() {
-    let (_folder, path) = file(Generated::generate().unwrap().client_pfx("pass"));
+    let (_folder, path) = file(without_authority(&Generated::generate().unwrap(), 300_000));
     let files = Files::read(&config(&path, Some("pass")), Verify::Full).unwrap();
     let text = files.open_within(Duration::ZERO).err().unwrap().to_string();
     assert!(text.contains("client.pfx takes more work") && text.contains("more than 0 s"), "{text}");
@@ -224,7 +229,8 @@ impl Lab {
         let files = self.simulator.certificates().write_windows_to(self.folder.path(), passphrase).unwrap();
         let mut qlik = self.config.clone();
         qlik.certificates = config(&files.client, Some(passphrase));
-        (Repository::new(&qlik).unwrap(), files.client)
+        let limits = Limits { pause: Duration::from_millis(1), ..Limits::default() };
+        (Repository::with_limits(&qlik, limits).unwrap(), files.client)
     }
 }
 
@@ -238,7 +244,8 @@ async fn qlik_sense_is_asked_by_a_pfx_file_also_after_its_renewal() {
 
     // Others that cannot be used leave the former ones in use, and are looked at once.
     let fresh = Generated::generate().unwrap();
-    let expired = lab.simulator.certificates().renew_client(Some(SystemTime::now() - Duration::from_hours(24))).unwrap();
+    let expired =
+        lab.simulator.certificates().renew_client(Some(SystemTime::now() - Duration::from_hours(24))).unwrap();
     for bad in [
         fresh.client_pfx("another"),
         fresh.server_pfx("pass phrase"),
@@ -256,7 +263,7 @@ async fn qlik_sense_is_asked_by_a_pfx_file_also_after_its_renewal() {
     fs::write(&path, fresh.client_pfx("pass phrase")).unwrap();
     repository.renew().await;
     assert_ne!(repository.certificates()[..2], before[..2]);
-    repository.probe().await.unwrap();
+    answers(&repository).await;
 }
 
 #[tokio::test]
