@@ -50,7 +50,8 @@ impl Certificates {
     }
 }
 
-/// A passphrase. It does not show itself; serialized it is as it was written, since configs are compared in that form.
+/// A passphrase.
+// Serialized as it is, since a reload compares configs in that form; a config is shown as it stands in its file.
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Passphrase(#[schemars(length(min = 1))] String);
@@ -67,6 +68,7 @@ impl Passphrase {
     }
 }
 
+/// Does not show it.
 impl fmt::Debug for Passphrase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Passphrase")

@@ -92,7 +92,6 @@ impl Connection {
                 (look.trouble, look.refused) = (None, None);
                 false
             }
-            Ok(Found::Refused) => false,
             Ok(Found::Unusable { error, hash }) => {
                 look.refused = hash;
                 let trouble = error.to_string();
@@ -104,8 +103,8 @@ impl Connection {
                 }
                 false
             }
-            // A panic, which was logged.
-            Err(_) => false,
+            // Said before; or a panic, which was logged.
+            Ok(Found::Refused) | Err(_) => false,
         }
     }
 }
@@ -189,4 +188,32 @@ fn make(opened: &Opened, hash: [u8; 32], limits: Limits, shown: &Arc<Shown>) -> 
         tracing::warn!("the client certificate for Qlik Sense is of an odd form: when it expires cannot be told");
     }
     Ok(Made { client, certificates, hash })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::{ClientFiles, Passphrase};
+
+    #[test]
+    fn files_that_were_refused_are_not_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("client.pfx");
+        let generated = qlik_simulator::Certificates::generate().unwrap();
+        let client = ClientFiles::Pfx(path.clone());
+        let paths = Certificates { client, ca: None, passphrase: Some(Passphrase::new("pass")) };
+        let look = |refused| changed(&paths, Verify::Full, Limits::default(), &Arc::default(), [0; 32], refused);
+        fs::write(&path, generated.client_pfx("another")).unwrap();
+        let Found::Unusable { error, hash: Some(hash) } = look(None) else { panic!() };
+        assert!(error.to_string().contains("the passphrase does not open"), "{error}");
+        assert!(matches!(look(Some(hash)), Found::Refused));
+        fs::write(&path, generated.client_pfx("pass")).unwrap();
+        let Found::New(made) = look(Some(hash)) else { panic!() };
+        let again = changed(&paths, Verify::Full, Limits::default(), &Arc::default(), made.hash, Some(hash));
+        assert!(matches!(again, Found::Former));
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(look(Some(hash)), Found::Unusable { hash: None, .. }));
+    }
 }

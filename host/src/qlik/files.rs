@@ -78,7 +78,10 @@ impl Files {
         let (what, path) = (file.what(), file.path().to_owned());
         let (done, opened) = mpsc::channel();
         // A thread of its own can be left behind.
-        let work = thread::Builder::new().name("certificates".to_owned()).spawn(move || done.send(self.open_here()));
+        let work = thread::Builder::new().name("certificates".to_owned()).spawn(move || {
+            // Nobody waits for it any more.
+            let _ = done.send(self.open_here());
+        });
         work.map_err(|error| TlsError::Unreadable { what, path: path.clone(), error })?;
         match opened.recv_timeout(longest) {
             Ok(opened) => opened,

@@ -45,6 +45,9 @@ fn check_kind(file: &ReadFile) -> Result<(), TlsError> {
         ("a certificate without key", "take `client.pfx` of the export")
     } else if file.is_pfx() {
         return Ok(());
+    } else if file.content().starts_with(&[0x30, 0x80]) {
+        // A sequence of open length, as Java and browsers write it.
+        ("in the form BER", "write it anew, in DER (`openssl pkcs12` into PEM, then `openssl pkcs12 -export`)")
     } else {
         ("of another kind", "take `client.pfx` of an export from the QMC")
     };
@@ -91,11 +94,16 @@ fn client(
     certificates: &[CertificateDer<'static>],
 ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), TlsError> {
     let mut pairs = Vec::new();
+    let mut bad = None;
     for bag in keys {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(bag.key.as_der().to_vec()));
-        let usable = any_supported_type(&key);
-        let usable =
-            usable.map_err(|error| TlsError::BadKey { path: file.path().to_owned(), reason: error.to_string() })?;
+        let usable = match any_supported_type(&key) {
+            Ok(usable) => usable,
+            Err(error) => {
+                bad = Some(TlsError::BadKey { path: file.path().to_owned(), reason: error.to_string() });
+                continue;
+            }
+        };
         for own in certificates {
             if CertifiedKey::new(vec![own.clone()], usable.clone()).keys_match().is_ok() {
                 pairs.push((own, key.clone_key(), ClientUse::of(own)));
@@ -107,7 +115,7 @@ fn client(
     }
     let longest = pairs.into_iter().max_by_key(|(.., usage)| (usage.allowed, usage.ends_ms));
     let Some((own, key, usage)) = longest else {
-        return Err(TlsError::PfxWithoutCertificate(file.path().to_owned()));
+        return Err(bad.unwrap_or_else(|| TlsError::PfxWithoutCertificate(file.path().to_owned())));
     };
     usage.check(file.path())?;
     Ok((own.clone(), key))

@@ -108,7 +108,7 @@ pub enum TlsError {
         path: PathBuf,
     },
     /// Something else stands in place of a PFX file.
-    #[error("the PFX file {} is {found}, not PFX (PKCS#12): {remedy}", .path.display())]
+    #[error("the PFX file {} cannot be used, it is {found}: {remedy}", .path.display())]
     NoPfx {
         /// The file.
         path: PathBuf,

@@ -12,6 +12,7 @@ use serde_json::Value;
 const PASSPHRASE: &str = "tr0ubadour & co";
 const ENVIRONMENT: [(&str, &str); 1] = [("QLIK_PASSPHRASE", PASSPHRASE)];
 const PFX: &str = "{ pfx: certificates/client.pfx, passphrase: \"${env:QLIK_PASSPHRASE}\" }";
+const GIVEN: &str = "passphrase: \"${env:QLIK_PASSPHRASE}\"";
 const DAY: Duration = Duration::from_hours(24);
 
 fn config(sink: &Sink) -> String {
@@ -22,7 +23,7 @@ fn config(sink: &Sink) -> String {
     )
 }
 
-/// The fails of a task are told with the facts that only Qlik Sense knows.
+/// A failure is told with the facts that only Qlik Sense knows.
 async fn is_enriched(sense: &Sense, butler: &Butler, sink: &Sink) {
     let told = || sink.received().into_iter().map(|it| it.json()).filter(|event| event["kind"] == "reload-task.failed");
     let before = told().count();
@@ -128,7 +129,6 @@ fn what_cannot_be_opened_ends_the_start() {
         place.untouched();
         output
     };
-    const GIVEN: &str = "passphrase: \"${env:QLIK_PASSPHRASE}\"";
     let pem = "client: certs/client.pem, key: certs/client_key.pem, ca: certs/root.pem";
     let wrong = ["the passphrase does not open", "`certificates.passphrase`"];
     let missing = ["is encrypted, and there is no passphrase", "`certificates.passphrase`"];
@@ -147,7 +147,7 @@ fn what_cannot_be_opened_ends_the_start() {
             format!("pfx: certs/client.pem, {GIVEN}"),
             PASSPHRASE,
             "certs/client.pem",
-            ["is PEM text", "`client` and `key`"],
+            ["it is PEM text", "`client` and `key`"],
         ),
         (
             pem.replace("client.pem", "client.pfx"),

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pkcs8::LineEnding;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use pkcs8::der::Encode as _;
 use pkcs8::pkcs5::pbes2::{Kdf, Parameters};
 use pkcs8::{EncryptedPrivateKeyInfo, PrivateKeyInfoRef, SecretDocument};
@@ -133,6 +134,11 @@ fn damaged_keys_say_where() {
     }
 }
 
+/// An encrypted key in PEM form.
+fn pem(der: &[u8]) -> String {
+    format!("-----BEGIN ENCRYPTED PRIVATE KEY-----\n{}\n-----END ENCRYPTED PRIVATE KEY-----\n", STANDARD.encode(der))
+}
+
 /// An encrypted key whose parameters were changed after encryption.
 fn with_parameters(change: impl FnOnce(&mut Parameters)) -> String {
     let mut parameters = Parameters::generate_pbkdf2_sha256_aes256cbc(2, b"8 bytes.", [7; 16]).unwrap();
@@ -141,8 +147,7 @@ fn with_parameters(change: impl FnOnce(&mut Parameters)) -> String {
         encryption_algorithm: parameters.into(),
         encrypted_data: pkcs8::der::asn1::OctetStringRef::new(&[7; 32]).unwrap(),
     };
-    let der = SecretDocument::try_from(info.to_der().unwrap()).unwrap();
-    der.to_pem("ENCRYPTED PRIVATE KEY", LineEnding::LF).unwrap().to_string()
+    pem(&info.to_der().unwrap())
 }
 
 #[test]
@@ -204,9 +209,7 @@ proptest! {
                     bytes[at] = *byte;
                 }
             }
-            use base64::Engine as _;
-            let body = base64::engine::general_purpose::STANDARD.encode(&bytes);
-            content = format!("-----BEGIN ENCRYPTED PRIVATE KEY-----\n{body}\n-----END ENCRYPTED PRIVATE KEY-----\n").into_bytes();
+            content = pem(&bytes).into_bytes();
         } else {
             for (at, byte) in changes {
                 let at = at.index(content.len());
@@ -234,9 +237,7 @@ proptest! {
         let inner = sequence(&[kdf, &cipher].concat());
         let algorithm = sequence(&[&pbes2_oid()[..], &inner].concat());
         let whole = sequence(&[&algorithm[..], &bytes[at + 8..]].concat());
-        use base64::Engine as _;
-        let body = base64::engine::general_purpose::STANDARD.encode(&whole);
-        let text = format!("-----BEGIN ENCRYPTED PRIVATE KEY-----\n{body}\n-----END ENCRYPTED PRIVATE KEY-----\n");
+        let text = pem(&whole);
         prop_assert_eq!(load(text.as_bytes(), Some(PASSPHRASE)).is_ok(), length == 8);
     }
 }
@@ -250,7 +251,9 @@ fn sequence(content: &[u8]) -> Vec<u8> {
     let head = match length {
         Ok(length) if length < 128 => vec![0x30, length],
         Ok(length) => vec![0x30, 0x81, length],
-        Err(_) => vec![0x30, 0x82, u8::try_from(content.len() >> 8).unwrap(), (content.len() & 0xff) as u8],
+        Err(_) => {
+            vec![0x30, 0x82, u8::try_from(content.len() >> 8).unwrap(), u8::try_from(content.len() & 0xff).unwrap()]
+        }
     };
     [head, content.to_vec()].concat()
 }

@@ -87,7 +87,8 @@ fn files_of_openssl_and_windows_are_opened() {
 fn a_passphrase_that_nothing_needs_is_no_hindrance() {
     for name in ["empty.pfx", "open.pfx"] {
         let opened = open(&config(testdata(name), Some(PASSPHRASE))).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert!(opened.unused_passphrase || name == "open.pfx", "{name}");
+        // Of a file in which nothing is encrypted and nothing signed, nobody can tell.
+        assert_eq!(opened.unused_passphrase, name == "empty.pfx", "{name}");
     }
     let folder = TempDir::new().unwrap();
     let files = Generated::generate().unwrap().write_to(folder.path()).unwrap();
@@ -107,6 +108,7 @@ fn each_fault_has_its_words() {
     let at = |name: &str| folder.path().join(name);
     fs::write(at("text.pfx"), "certainly not").unwrap();
     fs::write(at("nothing.pfx"), "").unwrap();
+    fs::write(at("ber.pfx"), [0x30, 0x80, 2, 1, 3, 0x30, 0x80]).unwrap();
     for (file, passphrase, expected) in [
         (testdata("modern.pfx"), None, "is encrypted, and there is no passphrase"),
         (testdata("windows.pfx"), None, "is encrypted, and there is no passphrase"),
@@ -119,15 +121,16 @@ fn each_fault_has_its_words() {
         (testdata("no_key.pfx"), Some(PASSPHRASE), "has no private key in it: export it again from the QMC"),
         (testdata("no_certificate.pfx"), Some(PASSPHRASE), "has no certificate for its private key in it"),
         (windows.server, Some("pass"), "(CN=localhost) is not for clients but for other uses: take the client's files"),
-        (windows.root, Some("pass"), "is a certificate without key, not PFX (PKCS#12): take `client.pfx`"),
+        (windows.root, Some("pass"), "cannot be used, it is a certificate without key: take `client.pfx`"),
         (
             pem.client.clone(),
             Some("pass"),
-            "is PEM text, not PFX (PKCS#12): name certificate and key as `client` and `key`",
+            "cannot be used, it is PEM text: name certificate and key as `client` and `key`",
         ),
         (at("cut.pfx"), Some("pass"), "is damaged"),
-        (at("text.pfx"), Some("pass"), "is of another kind, not PFX"),
-        (at("nothing.pfx"), Some("pass"), "is of another kind, not PFX"),
+        (at("text.pfx"), Some("pass"), "cannot be used, it is of another kind"),
+        (at("nothing.pfx"), Some("pass"), "cannot be used, it is of another kind"),
+        (at("ber.pfx"), Some("pass"), "it is in the form BER: write it anew"),
         (at("missing.pfx"), Some("pass"), "the PFX file"),
         (folder.path().to_owned(), Some("pass"), "cannot be read"),
     ] {

@@ -49,7 +49,7 @@ impl Certificates {
     /// # Panics
     /// As [`client_pfx`](Self::client_pfx).
     pub fn both_pfx(&self, passphrase: &str) -> Vec<u8> {
-        let both = [(&*self.0.server_key, &self.0.server), (&self.0.client_key, &self.0.client)];
+        let both = [(&self.0.client_key, &self.0.client), (&*self.0.server_key, &self.0.server)];
         pfx(&both, self.0.root.der(), passphrase)
     }
 
