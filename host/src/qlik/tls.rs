@@ -267,6 +267,14 @@ mod tests {
         profile(&TlsProfile { ca: Some(files.root.clone()), ..TlsProfile::default() }).unwrap();
         let half = TlsProfile { client: Some(files.client.clone()), ..TlsProfile::default() };
         assert!(profile(&half).unwrap_err().to_string().contains("only `client`"));
-        profile(&TlsProfile { key: Some(files.client_key), verify: Verify::Chain, ..half }).unwrap();
+        let whole = TlsProfile { key: Some(files.client_key.clone()), verify: Verify::Chain, ..half };
+        profile(&whole).unwrap();
+        // Passphrases are Qlik Sense's alone; an authority in DER does no harm.
+        let generated = Generated::generate().unwrap();
+        fs::write(&files.root, generated.root_der()).unwrap();
+        profile(&TlsProfile { ca: Some(files.root), ..TlsProfile::default() }).unwrap();
+        fs::write(&files.client_key, generated.encrypted_client_key_pem("pass")).unwrap();
+        let text = profile(&whole).unwrap_err().to_string();
+        assert!(text.contains("any other export without one"), "{text}");
     }
 }

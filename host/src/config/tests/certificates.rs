@@ -125,3 +125,12 @@ fn a_passphrase_is_a_secret_also_if_it_is_written_out() {
     let report = load(&certificates("pfx: p, passphrase: [correct horse]")).unwrap_err();
     assert!(!format!("{report} {report:?}").contains("correct horse"), "{report}");
 }
+
+/// A reload finds out in this way that a restart is needed.
+#[test]
+fn a_changed_passphrase_is_a_change() {
+    let written = |content: &str| json!(load(&certificates(content)).unwrap().config.qlik.unwrap().certificates);
+    assert_eq!(written("pfx: p, passphrase: one")["passphrase"], "one");
+    assert_ne!(written("pfx: p, passphrase: one"), written("pfx: p, passphrase: two"));
+    assert_ne!(written("pfx: p, passphrase: one"), written("pfx: p"));
+}
