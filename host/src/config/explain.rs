@@ -14,6 +14,8 @@ use super::report::{Problem, escape, join, similar};
 
 /// Keyword with the words for a pattern, as some editors know it: "must be …".
 const WORDS: &str = "patternErrorMessage";
+/// Keyword with the words for what must not be there, as some editors know it.
+const REFUSAL: &str = "errorMessage";
 
 /// Explains errors against one schema.
 pub(super) struct Explainer<'a> {
@@ -47,7 +49,10 @@ impl Explainer<'_> {
             Kind::Required { property } => {
                 let name = property.as_str().unwrap_or_default();
                 let problem = say(format!("`{name}` is missing"));
-                let about = node.and_then(|node| node.pointer(&format!("/properties/{}/description", escape(name))));
+                // In a branch of a condition only the name is asked for: the schema around it describes the field.
+                let around = schema_path.rsplitn(3, '/').nth(2).and_then(|around| self.schema.pointer(around));
+                let about = format!("/properties/{}/description", escape(name));
+                let about = [node, around].into_iter().flatten().find_map(|node| node.pointer(&about));
                 match about.and_then(Value::as_str).and_then(|text| text.lines().next()) {
                     Some(about) => problem.suggest(format!("add `{name}:` ({})", about.trim_end_matches('.'))),
                     None => problem.suggest(format!("add `{name}:`")),
@@ -118,7 +123,10 @@ impl Explainer<'_> {
                 Some(name) => format!("the key `{name}` is not allowed here"),
                 None => "has a key that is not allowed here".to_owned(),
             }),
-            Kind::FalseSchema | Kind::Not { .. } => say("is not allowed here".to_owned()),
+            Kind::FalseSchema | Kind::Not { .. } => {
+                let words = node.and_then(|node| node.get(REFUSAL)).and_then(Value::as_str);
+                say(words.unwrap_or("is not allowed here").to_owned())
+            }
             Kind::OneOfMultipleValid { .. } => say("fits several of the allowed forms at once".to_owned()),
             // The texts of the rest would quote the value.
             _ => say(format!("does not fit the schema (`{}`)", error.kind().keyword())),

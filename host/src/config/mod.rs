@@ -11,6 +11,7 @@
 //! editors out of the same parts.
 
 mod acting;
+mod certificates;
 mod document;
 mod explain;
 mod heard;
@@ -31,6 +32,7 @@ mod yaml;
 mod tests;
 
 pub use acting::{CustomPropertyValue, StartTaskFilter};
+pub use certificates::{Certificates, ClientFiles, Passphrase};
 pub use document::{Document, Use};
 pub use heard::{AppReload, Sessions, Udp};
 pub use patterns::Patterns;

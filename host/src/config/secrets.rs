@@ -18,6 +18,8 @@ use super::report::{Problem, join, similar};
 const LONGEST_FILE: u64 = 64 << 10;
 /// Where secrets are: a short host name or port is no reason to warn.
 const SETTINGS: &str = "/plugins/";
+/// JSON pointers of what is a secret even if it is written out.
+const ALWAYS: [&str; 1] = ["/qlik/certificates/passphrase"];
 /// Most placeholders in a config.
 const MOST_PLACEHOLDERS: usize = 1000;
 /// Most bytes that the secrets of a config have together.
@@ -40,7 +42,8 @@ pub(super) struct Resolved {
     pub value: Value,
     /// What was put in.
     pub secrets: Secrets,
-    /// JSON pointers of the texts with something put in; `true`: the text is one placeholder and nothing else.
+    /// JSON pointers of the texts with something put in, and of what is a secret in any case; `true`: the text is one
+    /// placeholder and nothing else.
     pub tainted: BTreeMap<String, bool>,
     /// JSON pointers of the texts that could not be resolved.
     pub unresolved: BTreeSet<String>,
@@ -109,6 +112,13 @@ impl<'a> Source<'a> {
                 *place = Value::String(text);
             }
         }
+        for pointer in ALWAYS {
+            if let Some(value) = resolved.value.pointer(pointer) {
+                resolved.tainted.entry(pointer.to_owned()).or_insert(false);
+                let written = value.as_str().filter(|_| !resolved.unresolved.contains(pointer));
+                values.extend(written.filter(|text| !text.is_empty()).map(str::to_owned));
+            }
+        }
         if values.iter().map(String::len).sum::<usize>() > MOST_BYTES {
             resolved.problems.push(Problem::new("", "the secrets have more than 1 MB together"));
             values.clear();
@@ -139,7 +149,9 @@ impl<'a> Source<'a> {
                         Ok(value) => {
                             if value.is_empty() {
                                 resolved.remarks.push((pointer.to_owned(), format!("{name} is empty")));
-                            } else if value.len() < SHORTEST && pointer.starts_with(SETTINGS) {
+                            } else if value.len() < SHORTEST
+                                && (pointer.starts_with(SETTINGS) || ALWAYS.contains(&pointer))
+                            {
                                 let remark = format!(
                                     "{name} is shorter than {SHORTEST} bytes and will not be hidden in logs and answers"
                                 );

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::certificates::ClientFiles;
 use super::document::Document;
 use super::heard::{AppReload, Udp};
 use super::patterns::Patterns;
@@ -116,6 +117,17 @@ impl<'a> Semantics<'a> {
                 let message = self.with_value("/qlik/notifications/callback", words, callback);
                 self.problem("/qlik/notifications/callback", message);
             }
+        }
+        let certificates = &qlik.certificates;
+        if matches!(certificates.client, ClientFiles::Pem { .. })
+            && certificates.ca.is_none()
+            && qlik.verify != Verify::None
+        {
+            self.suggest(
+                "/qlik/certificates",
+                "`ca` is missing",
+                "add `ca:` (certificate authority of the site, such as `root.pem`): without it nothing can be checked",
+            );
         }
         if qlik.verify == Verify::None {
             self.warn(

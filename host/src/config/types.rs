@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::acting::StartTaskFilter;
+use super::certificates::Certificates;
 use super::heard::{AppReload, Udp};
 use super::units::{Size, Span};
 
@@ -145,18 +146,6 @@ pub enum AlertOn {
     Final,
     /// Every failed attempt, and those of disabled tasks.
     Attempt,
-}
-
-/// Certificate files in PEM form, as the QMC exports them for platform independent use.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Certificates {
-    /// Client certificate (`client.pem`).
-    pub client: PathBuf,
-    /// Its private key, PKCS#1 or PKCS#8, not encrypted (`client_key.pem`).
-    pub key: PathBuf,
-    /// Certificate authority of the site (`root.pem`).
-    pub ca: PathBuf,
 }
 
 /// How a server's certificate is checked.

@@ -310,8 +310,7 @@ fn number(text: &str) -> Option<Number> {
 
 /// Makes the paths of the host's own settings absolute.
 fn absolute_paths(config: &mut Config, base_dir: &Path) {
-    let certificates = config.qlik.iter_mut().map(|qlik| &mut qlik.certificates);
-    let certificates = certificates.flat_map(|files| [&mut files.client, &mut files.key, &mut files.ca]);
+    let certificates = config.qlik.iter_mut().flat_map(|qlik| qlik.certificates.paths_mut());
     let profiles = config.tls.values_mut().flat_map(|tls| [&mut tls.ca, &mut tls.client, &mut tls.key]).flatten();
     let others = std::iter::once(&mut config.store.path).chain(&mut config.plugin_dirs);
     for path in certificates.chain(profiles).chain(others) {

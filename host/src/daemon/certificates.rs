@@ -125,7 +125,7 @@ mod tests {
         let config = config::Qlik {
             host: "127.0.0.1".to_owned(),
             user: r"INTERNAL\sa_repository".to_owned(),
-            certificates: config::Certificates { client: files.client, key: files.client_key, ca: files.root },
+            certificates: config::Certificates::pem(files.client, files.client_key, files.root),
             verify,
             ports: config::QlikPorts { repository: simulator.addr().port(), ..config::QlikPorts::default() },
             reconcile: config::Reconcile::default(),

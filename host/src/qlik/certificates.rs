@@ -8,6 +8,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
 use super::error::excerpt;
+use super::tls_error::TlsError;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -112,6 +113,39 @@ impl CertificateFacts {
         }
         let days = if left == 1 { "day" } else { "days" };
         format!("{name} is valid for {left} more {days} ({day}): {remedy}")
+    }
+}
+
+/// What a certificate says about its use by a client.
+#[derive(Debug)]
+pub(super) struct ClientUse {
+    /// Whether it is for clients: its extended key usage says so, or says nothing (RFC 5280, 4.2.1.12).
+    pub(super) allowed: bool,
+    /// When it ends to be valid, milliseconds of the Unix epoch.
+    pub(super) ends_ms: i64,
+    subject: String,
+}
+
+impl ClientUse {
+    /// From the certificate itself in DER. One of an odd form is taken as it is: the other side judges it.
+    pub(super) fn of(der: &[u8]) -> Self {
+        let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+            return Self { allowed: true, ends_ms: i64::MIN, subject: String::new() };
+        };
+        let usage = certificate.extended_key_usage().ok().flatten();
+        Self {
+            allowed: usage.is_none_or(|usage| usage.value.any || usage.value.client_auth),
+            ends_ms: certificate.validity().not_after.timestamp().saturating_mul(1000),
+            subject: excerpt(certificate.subject().to_string().as_bytes()),
+        }
+    }
+
+    /// Refuses one that is for other uses.
+    pub(super) fn check(self, file: &Path) -> Result<(), TlsError> {
+        if self.allowed {
+            return Ok(());
+        }
+        Err(TlsError::NotForClients { path: file.to_owned(), subject: self.subject })
     }
 }
 

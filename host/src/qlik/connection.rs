@@ -12,9 +12,9 @@ use tokio::sync::Mutex;
 
 use super::certificates::{CertificateFacts, CertificateRole};
 use super::error::QlikError;
-use super::files::Files;
+use super::files::{Files, Opened};
 use super::repository::Limits;
-use super::tls::TlsError;
+use super::tls_error::TlsError;
 use super::verify::Shown;
 use crate::config::{self, Certificates, Verify};
 use crate::current::Current;
@@ -44,14 +44,17 @@ struct Look {
     at: Option<Instant>,
     /// Why they could not be used, if that was so.
     trouble: Option<String>,
+    /// The hash of files that could not be used: they are not opened a second time.
+    refused: Option<[u8; 32]>,
 }
 
 impl Connection {
     /// Reads the files.
     pub(super) fn new(config: &config::Qlik, limits: Limits) -> Result<Self, QlikError> {
         let (paths, verify, shown) = (config.certificates.clone(), config.verify, Arc::default());
-        let setup = |error: TlsError| QlikError::Setup(error.to_string());
-        let made = make(&Files::read(&paths, verify).map_err(setup)?, verify, limits, &shown)?;
+        let files = Files::read(&paths, verify).map_err(setup)?;
+        let hash = files.hash();
+        let made = make(&files.open().map_err(setup)?, hash, limits, &shown)?;
         Ok(Self { paths, verify, limits, made: Current::new(made), shown, look: Mutex::default() })
     }
 
@@ -75,21 +78,22 @@ impl Connection {
             return false;
         }
         let (paths, verify, limits, shown) = (self.paths.clone(), self.verify, self.limits, self.shown.clone());
-        let hash = used.hash;
-        let found = tokio::task::spawn_blocking(move || changed(&paths, verify, limits, &shown, hash)).await;
+        let (hash, refused) = (used.hash, look.refused);
+        let found = tokio::task::spawn_blocking(move || changed(&paths, verify, limits, &shown, hash, refused)).await;
         look.at = Some(Instant::now());
         match found {
-            Ok(Ok(Some(made))) => {
+            Ok(Found::New(made)) => {
                 tracing::info!("the certificates for Qlik Sense were renewed: new connections use them");
-                look.trouble = None;
+                (look.trouble, look.refused) = (None, None);
                 self.made.set(made);
                 true
             }
-            Ok(Ok(None)) => {
-                look.trouble = None;
+            Ok(Found::Former) => {
+                (look.trouble, look.refused) = (None, None);
                 false
             }
-            Ok(Err(error)) => {
+            Ok(Found::Unusable { error, hash }) => {
+                look.refused = hash;
                 let trouble = error.to_string();
                 if look.trouble.as_ref() != Some(&trouble) {
                     tracing::warn!(
@@ -99,35 +103,65 @@ impl Connection {
                 }
                 false
             }
-            // A panic, which was logged.
-            Err(_) => false,
+            // Said before; or a panic, which was logged.
+            Ok(Found::Refused) | Err(_) => false,
         }
     }
 }
 
-/// A client of the files as they are now; absent if they are those with this hash.
+/// What a look at the files finds.
+enum Found {
+    /// Those in use.
+    Former,
+    /// Those that could not be used the last time.
+    Refused,
+    /// New ones.
+    New(Made),
+    /// Others that cannot be used; with their hash, if they could be read.
+    Unusable { error: QlikError, hash: Option<[u8; 32]> },
+}
+
+/// Looks at the files: whether they are those in use, or those that were refused, or others.
 fn changed(
     paths: &Certificates,
     verify: Verify,
     limits: Limits,
     shown: &Arc<Shown>,
-    hash: [u8; 32],
-) -> Result<Option<Made>, QlikError> {
-    let setup = |error: TlsError| QlikError::Setup(error.to_string());
-    let files = Files::read(paths, verify).map_err(setup)?;
-    if files.hash() == hash {
-        return Ok(None);
+    used: [u8; 32],
+    refused: Option<[u8; 32]>,
+) -> Found {
+    let files = match Files::read(paths, verify) {
+        Ok(files) => files,
+        Err(error) => return Found::Unusable { error: setup(error), hash: None },
+    };
+    let hash = files.hash();
+    if hash == used {
+        return Found::Former;
     }
-    let now = Timestamp::now().as_millisecond();
-    let is_over = |facts: &&CertificateFacts| facts.role == CertificateRole::Client && facts.has_expired(now);
-    if let Some(expired) = files.certificates().iter().find(is_over) {
-        return Err(setup(TlsError::Expired { path: paths.client.clone(), on: expired.end_day() }));
+    if Some(hash) == refused {
+        return Found::Refused;
     }
-    make(&files, verify, limits, shown).map(Some)
+    let made = files.open().and_then(valid).map_err(setup).and_then(|opened| make(&opened, hash, limits, shown));
+    made.map_or_else(|error| Found::Unusable { error, hash: Some(hash) }, Found::New)
 }
 
-fn make(files: &Files, verify: Verify, limits: Limits, shown: &Arc<Shown>) -> Result<Made, QlikError> {
-    let tls = files.tls(verify, shown).map_err(|error| QlikError::Setup(error.to_string()))?;
+/// New files with a client certificate that is over are of no use.
+fn valid(opened: Opened) -> Result<Opened, TlsError> {
+    let now = Timestamp::now().as_millisecond();
+    let is_over = |facts: &&CertificateFacts| facts.role == CertificateRole::Client && facts.has_expired(now);
+    match opened.certificates().iter().find(is_over) {
+        Some(expired) => Err(TlsError::Expired { path: opened.client.file, on: expired.end_day() }),
+        None => Ok(opened),
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn setup(error: TlsError) -> QlikError {
+    QlikError::Setup(error.to_string())
+}
+
+fn make(opened: &Opened, hash: [u8; 32], limits: Limits, shown: &Arc<Shown>) -> Result<Made, QlikError> {
+    let tls = opened.tls(shown).map_err(setup)?;
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .https_only(true)
@@ -143,9 +177,43 @@ fn make(files: &Files, verify: Verify, limits: Limits, shown: &Arc<Shown>) -> Re
         .user_agent(concat!("Butler/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| QlikError::Setup(format!("the client for Qlik Sense cannot be set up: {error}")))?;
-    let certificates = files.certificates();
+    if opened.unused_passphrase {
+        tracing::warn!(
+            "`qlik.certificates.passphrase` is given, but {} is not encrypted: leave the passphrase out",
+            opened.client.key_file.display()
+        );
+    }
+    let certificates = opened.certificates();
     if certificates.is_empty() {
         tracing::warn!("the client certificate for Qlik Sense is of an odd form: when it expires cannot be told");
     }
-    Ok(Made { client, certificates, hash: files.hash() })
+    Ok(Made { client, certificates, hash })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::{ClientFiles, Passphrase};
+
+    #[test]
+    fn files_that_were_refused_are_not_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("client.pfx");
+        let generated = qlik_simulator::Certificates::generate().unwrap();
+        let client = ClientFiles::Pfx(path.clone());
+        let paths = Certificates { client, ca: None, passphrase: Some(Passphrase::new("pass")) };
+        let look = |refused| changed(&paths, Verify::Full, Limits::default(), &Arc::default(), [0; 32], refused);
+        fs::write(&path, generated.client_pfx("another")).unwrap();
+        let Found::Unusable { error, hash: Some(hash) } = look(None) else { panic!() };
+        assert!(error.to_string().contains("the passphrase does not open"), "{error}");
+        assert!(matches!(look(Some(hash)), Found::Refused));
+        fs::write(&path, generated.client_pfx("pass")).unwrap();
+        let Found::New(made) = look(Some(hash)) else { panic!() };
+        let again = changed(&paths, Verify::Full, Limits::default(), &Arc::default(), made.hash, Some(hash));
+        assert!(matches!(again, Found::Former));
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(look(Some(hash)), Found::Unusable { hash: None, .. }));
+    }
 }

@@ -40,8 +40,8 @@ fn tls_reason(error: &rustls::Error) -> String {
                 "its certificate is for another name: use that name as `qlik.host`, or set `verify: chain`"
             }
             C::UnknownIssuer | C::BadSignature => {
-                "its certificate is not from the authority in `certificates.ca`: export the certificates again from \
-                 the QMC of this site"
+                "its certificate is not from the authority in `certificates.ca`, or in the PFX file: export the \
+                 certificates again from the QMC of this site"
             }
             C::Expired | C::ExpiredContext { .. } => "its certificate has expired: renew it on the Sense server",
             C::NotValidYet | C::NotValidYetContext { .. } => "its certificate is not valid yet: compare the clocks",

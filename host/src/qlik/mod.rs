@@ -1,6 +1,6 @@
 //! Qlik Sense: everything that Butler asks it.
 //!
-//! From below to above: `tls` turns certificate `files` into TLS settings, `connection` does so again when they are
+//! From below to above: `tls` turns certificate `files` (`keys` in PEM form, `pfx`) into TLS settings, `connection` does so again when they are
 //! renewed, [`Repository`] asks the repository service (QRS) over kept connections and stops asking while it is down
 //! (`gate`), `facts` reads its answers, `batched` puts questions together, `kept` remembers answers for some seconds, and
 //! [`Lookups`] finds out the facts of an event with as few calls as possible. Nothing here retries for long: that is the
@@ -17,11 +17,15 @@ mod facts;
 mod files;
 mod gate;
 mod kept;
+mod keys;
 mod lookups;
+mod pfx;
+mod read_file;
 mod repository;
 mod script_log;
 mod tasks;
 mod tls;
+mod tls_error;
 mod verify;
 mod wire;
 
@@ -38,5 +42,6 @@ pub use lookups::{AppFound, Found, Lookups, Outcome};
 pub use repository::{Limits, Reply, Repository};
 pub use script_log::{Log, ScriptLogs};
 pub use tasks::{Start, has_property, refusal};
-pub use tls::{Identity, Roots, SystemRoots, TlsError, client_config, profile, system_roots};
+pub use tls::{Identity, Roots, SystemRoots, client_config, profile, system_roots};
+pub use tls_error::TlsError;
 pub use wire::quote;

@@ -3,111 +3,19 @@
 //! Used for Qlik Sense and for the TLS profiles of plugins. The crypto provider is given explicitly everywhere, since
 //! the process-wide default may belong to somebody else.
 
-use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{WantsClientCert, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::crypto::ring;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
+use super::files::{Authorities, Client, Opened};
+use super::read_file::{AUTHORITIES, CERTIFICATE, ReadFile};
+use super::tls_error::TlsError;
 use super::verify::{Lenient, Shown, Watch};
 use crate::config::{TlsProfile, Verify};
-
-/// A file that is larger is none of ours.
-const MAX_FILE: u64 = 1 << 20;
-
-/// What files are for, in messages.
-pub(super) const CERTIFICATE: &str = "certificate file";
-pub(super) const KEY: &str = "key file";
-pub(super) const AUTHORITIES: &str = "file of certificate authorities";
-
-/// Why there are no TLS settings. Each names the file and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read.
-    #[error("the {what} {} cannot be read: {error}", .path.display())]
-    Unreadable {
-        /// What it is for.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// A file is no proper PEM.
-    #[error("the {what} {} is damaged: {reason} (export it again in PEM form)", .path.display())]
-    Damaged {
-        /// What it is for.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A file has no certificate in it.
-    #[error(
-        "the {what} {} has no certificate in it: a PEM file with `-----BEGIN CERTIFICATE-----` is needed",
-        .path.display()
-    )]
-    NoCertificate {
-        /// What it is for.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-    },
-    /// A file has no private key in it.
-    #[error(
-        "the key file {} has no private key in it: a PEM file with `-----BEGIN PRIVATE KEY-----` or \
-         `-----BEGIN RSA PRIVATE KEY-----` is needed",
-        .0.display()
-    )]
-    NoKey(PathBuf),
-    /// A private key is encrypted.
-    #[error("the private key in {} is encrypted: export it without a password", .0.display())]
-    EncryptedKey(PathBuf),
-    /// A private key cannot be used.
-    #[error(
-        "the private key in {} cannot be used: {reason} (RSA of 2048 bits or more, P-256, P-384 or Ed25519 can)",
-        .path.display()
-    )]
-    BadKey {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// Certificate and key do not belong together.
-    #[error(
-        "the private key in {} does not belong to the certificate in {}: take both from the same export",
-        .key.display(), .certificate.display()
-    )]
-    Mismatch {
-        /// File of the certificate.
-        certificate: PathBuf,
-        /// File of the key.
-        key: PathBuf,
-    },
-    /// A client certificate is not valid any more.
-    #[error("the certificate in {} has expired ({on}): export a new one from the QMC", .path.display())]
-    Expired {
-        /// Its file.
-        path: PathBuf,
-        /// The day.
-        on: String,
-    },
-    /// A profile has a certificate without its key, or the other way round.
-    #[error("a client certificate needs both `client` and `key`; only `{0}` is given")]
-    Incomplete(&'static str),
-    /// The TLS library refuses.
-    #[error("TLS cannot be set up: {0}")]
-    Library(#[from] rustls::Error),
-}
 
 /// Whose certificates are trusted.
 #[derive(Debug, Clone, Copy)]
@@ -154,76 +62,22 @@ pub fn system_roots() -> &'static SystemRoots {
     })
 }
 
-/// A PEM file that was read.
-pub(super) struct Pem {
-    what: &'static str,
-    path: PathBuf,
-    content: Vec<u8>,
-}
-
-impl fmt::Debug for Pem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The content may be a private key.
-        f.debug_struct("Pem").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-impl Pem {
-    /// Reads a file; `what` it is for.
-    pub(super) fn read(what: &'static str, path: &Path) -> Result<Self, TlsError> {
-        let unreadable = |error| TlsError::Unreadable { what, path: path.to_owned(), error };
-        let mut content = Vec::new();
-        File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut content)).map_err(unreadable)?;
-        if content.len() as u64 > MAX_FILE {
-            return Err(unreadable(io::Error::other("it is larger than 1 MB, so it is another file")));
-        }
-        Ok(Self { what, path: path.to_owned(), content })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub(super) fn content(&self) -> &[u8] {
-        &self.content
-    }
-
-    /// The certificates in it, at least one.
-    pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.content).collect();
-        match found {
-            Ok(found) if found.is_empty() => Err(TlsError::NoCertificate { what: self.what, path: self.path.clone() }),
-            Ok(found) => Ok(found),
-            Err(error) => Err(self.damaged(&error)),
-        }
-    }
-
-    fn damaged(&self, reason: &impl ToString) -> TlsError {
-        TlsError::Damaged { what: self.what, path: self.path.clone(), reason: reason.to_string() }
-    }
-}
-
-/// TLS settings for the connection to Qlik Sense. `ca` is needed unless nothing is checked. `shown` learns of the
+/// TLS settings for the connection to Qlik Sense. Authorities are needed unless nothing is checked. `shown` learns of the
 /// server's certificates that are checked.
-pub(super) fn qlik(
-    (client, key): (&Pem, &Pem),
-    ca: Option<&Pem>,
-    verify: Verify,
-    shown: &Arc<Shown>,
-) -> Result<ClientConfig, TlsError> {
+pub(super) fn qlik(opened: &Opened, verify: Verify, shown: &Arc<Shown>) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let algorithms = provider.signature_verification_algorithms;
-    let verifier: Arc<dyn ServerCertVerifier> = match (verify, ca) {
+    let verifier: Arc<dyn ServerCertVerifier> = match (verify, &opened.authorities) {
         (Verify::Full, Some(ca)) => {
-            let verifier = WebPkiServerVerifier::builder_with_provider(load_roots(ca)?, provider.clone()).build();
+            let verifier = WebPkiServerVerifier::builder_with_provider(store(ca)?, provider.clone()).build();
             Watch::over(verifier.map_err(|error| ca.damaged(&error))?, shown)
         }
-        (Verify::Chain, Some(ca)) => Watch::over(Lenient::chain(load_roots(ca)?, algorithms), shown),
-        _ => Lenient::any(algorithms),
+        (Verify::Chain, Some(ca)) => Watch::over(Lenient::chain(store(ca)?, algorithms), shown),
+        (Verify::Full | Verify::Chain, None) => return Err(TlsError::NoAuthority),
+        (Verify::None, _) => Lenient::any(algorithms),
     };
-    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
-    with_identity(builder, client, key, &provider)
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    with_client(builder.dangerous().with_custom_certificate_verifier(verifier), &opened.client)
 }
 
 /// TLS settings for a profile under `tls:` of the config.
@@ -245,7 +99,7 @@ pub fn client_config(
 ) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let algorithms = provider.signature_verification_algorithms;
-    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let builder = match verify {
         Verify::Full => builder.with_root_certificates(trusted(roots)?),
         Verify::Chain => {
@@ -254,22 +108,23 @@ pub fn client_config(
         }
         Verify::None => builder.dangerous().with_custom_certificate_verifier(Lenient::any(algorithms)),
     };
-    let Some(identity) = identity else { return Ok(builder.with_no_client_auth()) };
-    let (certificate, key) = (Pem::read(CERTIFICATE, identity.certificate)?, Pem::read(KEY, identity.key)?);
-    with_identity(builder, &certificate, &key, &provider)
+    match identity {
+        None => Ok(builder.with_no_client_auth()),
+        Some(Identity { certificate, key }) => with_client(builder, &Client::plain(certificate, key)?),
+    }
 }
 
-fn with_identity(
+fn with_client(
     builder: ConfigBuilder<ClientConfig, WantsClientCert>,
-    certificate: &Pem,
-    key: &Pem,
-    provider: &CryptoProvider,
+    client: &Client,
 ) -> Result<ClientConfig, TlsError> {
-    builder.with_client_auth_cert(certificate.certificates()?, load_key(key, provider)?).map_err(|error| match error {
+    builder.with_client_auth_cert(client.chain.clone(), client.key.clone_key()).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
-            TlsError::Mismatch { certificate: certificate.path.clone(), key: key.path.clone() }
+            TlsError::Mismatch { certificate: client.file.clone(), key: client.key_file.clone() }
         }
-        rustls::Error::InvalidCertificate(_) => certificate.damaged(&error),
+        rustls::Error::InvalidCertificate(_) => {
+            TlsError::Damaged { what: CERTIFICATE, path: client.file.clone(), reason: error.to_string() }
+        }
         other => TlsError::Library(other),
     })
 }
@@ -277,42 +132,23 @@ fn with_identity(
 fn trusted(roots: Roots<'_>) -> Result<Arc<RootCertStore>, TlsError> {
     match roots {
         Roots::System => Ok(system_roots().store.clone()),
-        Roots::File(path) => load_roots(&Pem::read(AUTHORITIES, path)?),
+        Roots::File(path) => store(&Authorities::of(&ReadFile::read(AUTHORITIES, path)?)?),
     }
 }
 
-fn load_roots(file: &Pem) -> Result<Arc<RootCertStore>, TlsError> {
+fn store(authorities: &Authorities) -> Result<Arc<RootCertStore>, TlsError> {
     let mut store = RootCertStore::empty();
     let mut refused = None;
-    for certificate in file.certificates()? {
-        if let Err(error) = store.add(certificate) {
+    for certificate in &authorities.certificates {
+        if let Err(error) = store.add(certificate.clone()) {
             refused = Some(error);
         }
     }
     match refused {
         // One good authority is enough: bundles may hold some of an odd form.
-        Some(reason) if store.is_empty() => Err(file.damaged(&reason)),
+        Some(reason) if store.is_empty() => Err(authorities.damaged(&reason)),
         _ => Ok(Arc::new(store)),
     }
-}
-
-fn load_key(file: &Pem, provider: &CryptoProvider) -> Result<PrivateKeyDer<'static>, TlsError> {
-    // Either form of encryption says so in plain text: as the label of the section, or in a header inside it.
-    if contains(&file.content, b"BEGIN ENCRYPTED PRIVATE KEY") || contains(&file.content, b"4,ENCRYPTED") {
-        return Err(TlsError::EncryptedKey(file.path.clone()));
-    }
-    let key = PrivateKeyDer::from_pem_slice(&file.content).map_err(|error| match error {
-        pem::Error::NoItemsFound => TlsError::NoKey(file.path.clone()),
-        other => file.damaged(&other),
-    })?;
-    match provider.key_provider.load_private_key(key.clone_key()) {
-        Ok(_) => Ok(key),
-        Err(error) => Err(TlsError::BadKey { path: file.path.clone(), reason: error.to_string() }),
-    }
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
 }
 
 #[cfg(test)]
@@ -322,6 +158,8 @@ mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use qlik_simulator::{CertificateFiles, Certificates as Generated};
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::pki_types::pem::PemObject as _;
     use tempfile::TempDir;
 
     use super::*;
@@ -338,9 +176,8 @@ mod tests {
     }
 
     fn config(files: &CertificateFiles, verify: Verify) -> Result<ClientConfig, TlsError> {
-        let certificates =
-            Certificates { client: files.client.clone(), key: files.client_key.clone(), ca: files.root.clone() };
-        Files::read(&certificates, verify)?.tls(verify, &Arc::default())
+        let certificates = Certificates::pem(&files.client, &files.client_key, &files.root);
+        Files::read(&certificates, verify)?.open()?.tls(&Arc::default())
     }
 
     fn text(files: &CertificateFiles) -> String {
@@ -414,8 +251,6 @@ mod tests {
 
         let begin_end = |label: &str, body: &str| format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
         for (content, expected) in [
-            (begin_end("ENCRYPTED PRIVATE KEY", "AAAA"), "is encrypted"),
-            (begin_end("RSA PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA"), "is encrypted"),
             (begin_end("RSA PRIVATE KEY", "AAAA"), "cannot be used"),
             (begin_end("PRIVATE KEY", "*not base64*"), "is damaged"),
             ("-----BEGIN PRIVATE KEY-----\nAAAA".to_owned(), "is damaged"),
@@ -432,6 +267,14 @@ mod tests {
         profile(&TlsProfile { ca: Some(files.root.clone()), ..TlsProfile::default() }).unwrap();
         let half = TlsProfile { client: Some(files.client.clone()), ..TlsProfile::default() };
         assert!(profile(&half).unwrap_err().to_string().contains("only `client`"));
-        profile(&TlsProfile { key: Some(files.client_key), verify: Verify::Chain, ..half }).unwrap();
+        let whole = TlsProfile { key: Some(files.client_key.clone()), verify: Verify::Chain, ..half };
+        profile(&whole).unwrap();
+        // Passphrases are Qlik Sense's alone; an authority in DER does no harm.
+        let generated = Generated::generate().unwrap();
+        fs::write(&files.root, generated.root_der()).unwrap();
+        profile(&TlsProfile { ca: Some(files.root), ..TlsProfile::default() }).unwrap();
+        fs::write(&files.client_key, generated.encrypted_client_key_pem("pass")).unwrap();
+        let text = profile(&whole).unwrap_err().to_string();
+        assert!(text.contains("any other export without one"), "{text}");
     }
 }

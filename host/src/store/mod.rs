@@ -130,9 +130,10 @@ pub enum StoreError {
 impl Store {
     /// Opens the store, making or migrating it, and frees leases of an earlier process.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let open_error = |cause: String| StoreError::Open { path: path.to_owned(), cause };
+        let no_folder = |error: std::io::Error| StoreError::Open { path: path.to_owned(), cause: error.to_string() };
+        let open_error = |error: sqlx::Error| StoreError::Open { path: path.to_owned(), cause: disk::told(&error) };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(|error| open_error(error.to_string()))?;
+            std::fs::create_dir_all(folder).map_err(no_folder)?;
         }
         let lock = lock(path)?;
         if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
@@ -153,15 +154,14 @@ impl Store {
             .pragma("cache_size", "-8192")
             // In pages: a flood writes the same pages of its indexes over and over; in the log they are cheap.
             .pragma("wal_autocheckpoint", "4000");
-        let mut connection =
-            SqliteConnection::connect_with(&options).await.map_err(|error| open_error(disk::told(&error)))?;
+        let mut connection = SqliteConnection::connect_with(&options).await.map_err(open_error)?;
         migrations::run(&mut connection, path).await?;
-        let id = numbers::store_id(&mut connection).await.map_err(|error| open_error(disk::told(&error)))?;
-        let next_event = numbers::next_event(&mut connection).await.map_err(|error| open_error(disk::told(&error)))?;
-        numbers::advance_deliveries(&mut connection).await.map_err(|error| open_error(disk::told(&error)))?;
-        clock::resume(&mut connection).await.map_err(|error| open_error(disk::told(&error)))?;
-        deliveries::free_leases(&mut connection).await.map_err(|error| open_error(disk::told(&error)))?;
-        storage::prepare(&mut connection).await.map_err(|error| open_error(disk::told(&error)))?;
+        let id = numbers::store_id(&mut connection).await.map_err(open_error)?;
+        let next_event = numbers::next_event(&mut connection).await.map_err(open_error)?;
+        numbers::advance_deliveries(&mut connection).await.map_err(open_error)?;
+        clock::resume(&mut connection).await.map_err(open_error)?;
+        deliveries::free_leases(&mut connection).await.map_err(open_error)?;
+        storage::prepare(&mut connection).await.map_err(open_error)?;
         let read_only = plain.read_only(true);
         let readers = SqlitePoolOptions::new().max_connections(2).connect_lazy_with(read_only.clone());
         let history = history::pool(read_only);

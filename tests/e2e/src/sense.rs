@@ -55,12 +55,21 @@ impl Sense {
     /// The section `qlik:` of a daemon that asks it; `more` is added, such as `verify: chain`. Without `reconcile:` in it the
     /// daemon asks only for the facts of what it has heard.
     pub fn section(&self, more: &str) -> String {
+        let folder = "certificates";
+        self.section_by(
+            &format!("{{ client: {folder}/client.pem, key: {folder}/client_key.pem, ca: {folder}/root.pem }}"),
+            more,
+        )
+    }
+
+    /// The same with other certificates.
+    pub fn section_by(&self, certificates: &str, more: &str) -> String {
         let (port, system_info) = (self.simulator.addr().port(), self.simulator.system_info_addr().port());
         let quiet = if more.contains("reconcile:") { "" } else { "reconcile: { enabled: false }\n  " };
         let more = format!("{quiet}{more}");
         format!(
-            "qlik:\n  host: 127.0.0.1\n  user: LAB\\sa_repository\n  ports: {{ repository: {port}, systemInfo: {system_info} }}\n  certificates:\n    \
-             client: certificates/client.pem\n    key: certificates/client_key.pem\n    ca: certificates/root.pem\n  {more}\n"
+            "qlik:\n  host: 127.0.0.1\n  user: LAB\\sa_repository\n  ports: {{ repository: {port}, systemInfo: {system_info} }}\n  \
+             certificates: {certificates}\n  {more}\n"
         )
     }
 
@@ -86,6 +95,14 @@ impl Sense {
     /// When it does not become ready.
     pub async fn butler_under(&self, environment: &[(&str, &str)], config: &str) -> Butler {
         Butler::start_in(self.folder.clone(), &(self.section("") + config), environment).await
+    }
+
+    /// The same by other certificates.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn butler_by(&self, certificates: &str, environment: &[(&str, &str)], config: &str) -> Butler {
+        Butler::start_in(self.folder.clone(), &(self.section_by(certificates, "") + config), environment).await
     }
 
     /// The fields of a message about a new run of a task of the site.

@@ -1,5 +1,7 @@
 //! The authority, the server certificate and the client certificate of one simulated site.
 
+mod export;
+
 use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -20,6 +22,8 @@ use rustls::{
 };
 
 use crate::ids;
+
+pub use export::WindowsFiles;
 
 /// Why certificates could not be made or used.
 #[derive(Debug, thiserror::Error)]

@@ -60,7 +60,7 @@ mod site;
 mod socket;
 mod system_info;
 
-pub use certificates::{CertificateError, CertificateFiles, Certificates, Ends};
+pub use certificates::{CertificateError, CertificateFiles, Certificates, Ends, WindowsFiles};
 pub use control::Control;
 pub use counts::{Asked, Counts};
 pub use faults::{Fault, Faults};

@@ -1,8 +1,10 @@
 //! Good configs: what they become, and what placeholders become.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
+use crate::config::ClientFiles;
 
 #[test]
 fn a_small_config_gets_its_defaults_and_absolute_paths() {
@@ -28,8 +30,8 @@ plugins:
     let loaded = Document::read(&path).unwrap().validate(&plugins(), Vec::new(), &()).unwrap();
     let at = |name: &str| folder.path().join(name);
     let qlik = loaded.config.qlik.unwrap();
-    assert_eq!(qlik.certificates.client, at("certs/client.pem"));
-    assert_eq!(qlik.certificates.key, Path::new("/abs/key.pem"));
+    let pem = ClientFiles::Pem { certificate: at("certs/client.pem"), key: PathBuf::from("/abs/key.pem") };
+    assert_eq!((qlik.certificates.client, qlik.certificates.ca), (pem, Some(at("certs/root.pem"))));
     assert_eq!(qlik.ports.system_info, 9032);
     assert_eq!(loaded.config.store.path, at("data/butler.db"));
     assert_eq!(loaded.config.plugin_dirs, [at("plugins")]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use qlik_simulator::{Certificates as Generated, Fault, Options};
 
 use super::{Lab, lab};
-use crate::config;
+use crate::config::{self, ClientFiles};
 use crate::qlik::{Cause, Limits, QlikError, Repository, quote};
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn certificates_are_checked_as_far_as_the_config_says() {
         let mut config = lab.config.clone();
         (config.verify, config.host) = (verify, host.to_owned());
         if foreign_ca {
-            config.certificates.ca.clone_from(&foreign.root);
+            config.certificates.ca = Some(foreign.root.clone());
         }
         Repository::new(&config).unwrap().probe().await.map_err(|error| match error {
             QlikError::Unreachable { cause: Cause::Tls, reason, .. } => reason,
@@ -69,7 +69,7 @@ async fn a_refused_client_certificate_is_named_as_the_reason() {
     let lab = lab(Options::default()).await;
     let foreign = Generated::generate().unwrap().write_to(lab.folder.path().join("foreign")).unwrap();
     let mut config = lab.config.clone();
-    (config.certificates.client, config.certificates.key) = (foreign.client, foreign.client_key);
+    config.certificates.client = ClientFiles::Pem { certificate: foreign.client, key: foreign.client_key };
     let error = Repository::new(&config).unwrap().probe().await.unwrap_err();
     assert!(matches!(&error, QlikError::Unreachable { cause: Cause::Tls, .. }), "{error:?}");
     assert!(error.to_string().contains("refuses our client certificate"), "{error}");

@@ -3,8 +3,10 @@
 mod answers;
 mod batched;
 mod client;
+mod encrypted;
 mod ended;
 mod lookups;
+mod pfx;
 mod renewal;
 mod script_logs;
 mod tasks;
@@ -34,7 +36,7 @@ async fn lab(options: Options) -> Lab {
     let config = config::Qlik {
         host: "127.0.0.1".to_owned(),
         user: r"INTERNAL\sa_repository".to_owned(),
-        certificates: config::Certificates { client: files.client, key: files.client_key, ca: files.root },
+        certificates: config::Certificates::pem(files.client, files.client_key, files.root),
         verify: config::Verify::Full,
         ports: config::QlikPorts {
             repository: simulator.addr().port(),

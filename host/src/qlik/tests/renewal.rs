@@ -43,7 +43,7 @@ async fn refusal(repository: &Repository) -> String {
     }
 }
 
-async fn answers(repository: &Repository) {
+pub(super) async fn answers(repository: &Repository) {
     while let Err(error) = repository.probe().await {
         assert!(matches!(error, QlikError::Gated { .. }), "{error}");
         tokio::time::sleep(Duration::from_millis(1)).await;
