@@ -12,6 +12,7 @@ pub mod config;
 mod current;
 pub mod daemon;
 pub mod delivery;
+pub mod http;
 pub mod ingest;
 pub mod log4net;
 pub mod observe;

@@ -23,10 +23,10 @@ use tokio::task::JoinHandle;
 use super::answers::cut;
 use super::chain::{self, Chains};
 use super::flood::FloodGate;
-use super::http::HttpClients;
 use super::metrics::{Owner, PluginMetrics};
 use super::worker::Spawner;
 use crate::config::Secrets;
+use crate::http::HttpClients;
 use crate::qlik::Lookups;
 use crate::store::{Accepted, NewEvent, StorageError, Store, StoreError, now_ms};
 

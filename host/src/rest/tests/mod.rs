@@ -24,9 +24,10 @@ use super::{Context, ContextParts, Server};
 use crate::config::{Rest, Secrets, TlsProfile, Token, Udp};
 use crate::current::Current;
 use crate::delivery::Queues;
+use crate::http::HttpClients;
 use crate::ingest::UdpServer;
 use crate::observe::TaskStates;
-use crate::plugins::{HttpClients, Shared};
+use crate::plugins::Shared;
 use crate::qlik;
 use crate::store::{NewDelivery, NewEvent, Routed, Settled, Settlement, Store, now_ms};
 

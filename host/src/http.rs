@@ -1,4 +1,4 @@
-//! The HTTP client that all plugins share: one pool for each TLS profile of the config.
+//! The HTTP client that plugins and the road from Qlik Cloud share: one pool for each TLS profile of the config.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
