@@ -3,11 +3,13 @@
 //! ```text
 //! ingest ----> pipeline (accept, enrich, route) -> delivery -> plugins  config, store, qlik: used by all of them
 //! reconcile -^
+//! cloud -----^  (by rest and plugins)
 //! rest, cli: drive the same services from outside                      daemon: the only place that wires
 //! log4net: what makes Qlik Sense send
 //! ```
 
 pub mod cli;
+pub mod cloud;
 pub mod config;
 mod current;
 pub mod daemon;

@@ -10,6 +10,7 @@
 //! [`Secrets`] goes on to wherever texts come back from plugins. [`compose`] and [`published`] make the schemas for
 //! editors out of the same parts.
 
+mod cloud;
 mod document;
 mod explain;
 mod heard;
@@ -29,6 +30,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use cloud::{CloudLinks, CloudTenant, QlikCloud};
 pub use document::{Document, Use};
 pub use heard::{AppReload, Sessions, Udp};
 pub use patterns::Patterns;

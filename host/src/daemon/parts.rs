@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::reload::{self, Asked};
 use super::{Failure, Setup};
+use crate::cloud::CloudEvents;
 use crate::config::{Config, Loaded, PluginEntry, Rest, Secrets};
 use crate::current::Current;
 use crate::delivery::Queues;
@@ -17,7 +18,7 @@ use crate::ingest::{self, UdpServer};
 use crate::observe::{Roads, TaskStates};
 use crate::pipeline::{Enricher, EnricherParts, Router};
 use crate::plugins::{Instance, PluginMetrics, Shared};
-use crate::qlik::{Lookups, Repository};
+use crate::qlik::{Cloud, Lookups, Repository};
 use crate::reconcile::{Notifications, Reconciler, ReconcilerParts};
 use crate::rest;
 use crate::store::{Released, Store, StoreError};
@@ -125,6 +126,7 @@ impl Parts {
     pub(super) async fn make(setup: Setup) -> Result<Self, Failure> {
         let config = &setup.loaded.config;
         let lookups = lookups(config).map_err(anyhow::Error::from)?;
+        let cloud = Cloud::new(config).map_err(anyhow::Error::from)?;
         let store = Store::open(&config.store.path).await.map_err(anyhow::Error::from)?;
         let udp = config.udp.as_ref().map(UdpServer::bind).transpose().map_err(anyhow::Error::from)?;
         let server = rest::Server::bind(&rest_of(config)).map_err(anyhow::Error::from)?;
@@ -141,6 +143,7 @@ impl Parts {
             store: store.clone(),
             accepted: core.accepted.clone(),
             lookups: lookups.clone(),
+            cloud: cloud.clone(),
             config: core.config.clone(),
             router: core.router.clone(),
             queues: core.queues.clone(),
@@ -170,8 +173,11 @@ impl Parts {
         let run_file =
             rest::RunFile::write(&config.store.path, rest_address, addresses).map_err(anyhow::Error::from)?;
         let (reload, reloads) = reload::channel();
+        let cloud_events = CloudEvents::new(config.qlik_cloud.as_ref(), store.clone(), core.accepted.clone());
         let context = rest::Context::new(rest::ContextParts {
             store,
+            cloud,
+            cloud_events,
             instances: core.instances.clone(),
             udp: udp.clone(),
             lookups,

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
+use crate::cloud::CloudEvents;
 use crate::config::Secrets;
 use crate::current::Current;
 use crate::delivery::Queues;
 use crate::ingest;
 use crate::observe::{Roads, TaskStates};
 use crate::plugins::{Instance, PluginMetrics};
-use crate::qlik::Lookups;
+use crate::qlik::{Cloud, Lookups};
 use crate::reconcile::CallBack;
 use crate::store::{Store, now_ms};
 
@@ -29,6 +30,10 @@ pub struct ContextParts {
     pub udp: Option<Arc<ingest::Running>>,
     /// Qlik Sense, if the config has it.
     pub lookups: Option<Arc<Lookups>>,
+    /// The tenants of Qlik Cloud that the config has.
+    pub cloud: Arc<Cloud>,
+    /// Takes events of Qlik Cloud.
+    pub cloud_events: Arc<CloudEvents>,
     /// Last known states of tasks.
     pub tasks: Arc<TaskStates>,
     /// When Sense nodes were heard of.
@@ -53,6 +58,8 @@ pub struct Context {
     instances: Arc<Current<Vec<Arc<Instance>>>>,
     pub(super) udp: Option<Arc<ingest::Running>>,
     pub(super) lookups: Option<Arc<Lookups>>,
+    pub(super) cloud: Arc<Cloud>,
+    pub(super) cloud_events: Arc<CloudEvents>,
     pub(super) tasks: Arc<TaskStates>,
     pub(super) roads: Arc<Roads>,
     pub(super) call_back: Option<Arc<CallBack>>,
@@ -75,6 +82,8 @@ impl Context {
             instances,
             udp,
             lookups,
+            cloud,
+            cloud_events,
             tasks,
             roads,
             call_back,
@@ -90,6 +99,8 @@ impl Context {
             instances,
             udp,
             lookups,
+            cloud,
+            cloud_events,
             tasks,
             roads,
             call_back,

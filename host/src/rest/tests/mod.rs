@@ -21,14 +21,15 @@ use tokio::task::JoinHandle;
 use super::endpoints::Mount;
 use super::server::Limits;
 use super::{Context, ContextParts, Server};
-use crate::config::{Rest, Secrets, TlsProfile, Token, Udp};
+use crate::cloud::CloudEvents;
+use crate::config::{Config, Rest, Secrets, TlsProfile, Token, Udp};
 use crate::current::Current;
 use crate::delivery::Queues;
 use crate::http::HttpClients;
 use crate::ingest::UdpServer;
 use crate::observe::TaskStates;
 use crate::plugins::Shared;
-use crate::qlik;
+use crate::qlik::{self, Cloud};
 use crate::store::{NewDelivery, NewEvent, Routed, Settled, Settlement, Store, now_ms};
 
 /// A running server over a store of its own.
@@ -44,8 +45,8 @@ struct Site {
     _folder: tempfile::TempDir,
 }
 
-#[derive(Default)]
 struct Options {
+    config: Config,
     rest: Rest,
     mounts: Vec<Mount>,
     limits: Limits,
@@ -53,6 +54,20 @@ struct Options {
     udp: bool,
     /// Instances that the config has, by name only.
     instances: Vec<&'static str>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            config: serde_json::from_value(json!({ "version": 1 })).unwrap(),
+            rest: Rest::default(),
+            mounts: Vec::new(),
+            limits: Limits::default(),
+            secrets: Vec::new(),
+            udp: false,
+            instances: Vec::new(),
+        }
+    }
 }
 
 const ADMIN: &str = "token-of-the-run-file";
@@ -81,6 +96,8 @@ impl Site {
             instances: Arc::default(),
             udp,
             lookups: None,
+            cloud: Cloud::new(&options.config).unwrap(),
+            cloud_events: CloudEvents::new(options.config.qlik_cloud.as_ref(), store.clone(), Arc::default()),
             tasks: tasks.clone(),
             roads: Arc::default(),
             call_back: None,
