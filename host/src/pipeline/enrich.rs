@@ -260,8 +260,8 @@ impl Enricher {
                     return Ok(enriched);
                 }
                 let left = give_up.saturating_duration_since(now);
-                if asked.puts_off() && (put_off || wait > MOST_IN_MEMORY) {
-                    return Err(LONGEST_WAIT.min(left));
+                if let Some(pause) = asked.puts_off(&enriched, put_off || wait > MOST_IN_MEMORY) {
+                    return Err(pause.min(left));
                 }
                 wait.min(give_up.saturating_duration_since(now))
             } else if enriched.not_yet && now < written {

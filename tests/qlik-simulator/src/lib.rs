@@ -63,7 +63,7 @@ mod site;
 mod socket;
 
 pub use certificates::{CertificateError, CertificateFiles, Certificates, Ends};
-pub use cloud::{CloudCall, CloudFault, CloudSimulator, Envelope, FailedReload, Teller};
+pub use cloud::{CloudCall, CloudFault, CloudSimulator, Envelope, FailedReload, Teller, sign};
 pub use control::Control;
 pub use counts::{Asked, Counts};
 pub use faults::{Fault, Faults};

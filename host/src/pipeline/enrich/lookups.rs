@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use butler_plugin_api::{Event, kind};
 
+use super::LONGEST_WAIT;
 use crate::cloud::SOURCE;
-use crate::qlik::{Cloud, Enriched, Lookups};
+use crate::qlik::{Cloud, CloudError, Enriched, Lookups, QlikError};
+
+/// An event of a tenant for which many wait already is tried again after this time.
+const CROWDED: Duration = Duration::from_secs(3);
 
 /// Who is asked.
 #[derive(Clone, Copy)]
@@ -25,10 +29,14 @@ impl<'a> Asked<'a> {
         sense.filter(|_| of_sense(event)).map(Self::Sense)
     }
 
-    /// Whether events that wait for facts leave memory soon: one tenant that is away must not fill it with its events and so
-    /// delay those of others.
-    pub(super) fn puts_off(self) -> bool {
-        matches!(self, Self::Cloud(_))
+    /// For how long an event that waits for facts leaves memory, if it does: one tenant that is away must not fill it with its
+    /// events and so delay those of others. `long`: it has waited for some time.
+    pub(super) fn puts_off(self, enriched: &Enriched, long: bool) -> Option<Duration> {
+        match (self, &enriched.transient) {
+            (Self::Sense(_), _) => None,
+            (Self::Cloud(_), Some(QlikError::Cloud(CloudError::Crowded { .. }))) => Some(CROWDED),
+            (Self::Cloud(_), _) => long.then_some(LONGEST_WAIT),
+        }
     }
 
     pub(super) async fn enrich(self, event: &Event, received: i64, want_log: bool, patience: Duration) -> Enriched {

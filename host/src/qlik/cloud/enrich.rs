@@ -29,6 +29,11 @@ impl Cloud {
             lack(&mut out, &["execution", "app", "tags", "owner", "user"]);
             return out;
         };
+        let Ok(_place) = tenant.events.try_acquire() else {
+            out.transient = Some(CloudError::Crowded { tenant: id.to_owned() }.into());
+            lack(&mut out, &["execution", "app", "tags", "owner", "user"]);
+            return out;
+        };
         let lookup = Lookup { tenant, until: Instant::now() + patience };
         lookup.all(heard, want_script_log, &mut out).await;
         out.data.missing = out.missing.iter().map(|fact| (*fact).to_owned()).collect();

@@ -32,6 +32,12 @@ pub enum CloudError {
         /// How long it is still left alone.
         wait: Duration,
     },
+    /// Many events wait for it already.
+    #[error("so many events wait for the tenant {tenant} of Qlik Cloud that others have to wait until it has answered some")]
+    Crowded {
+        /// Id of the tenant.
+        tenant: String,
+    },
     /// It does not take the token.
     #[error(
         "the tenant {tenant} of Qlik Cloud refuses Butler's token (401): it has expired or was taken back, or is of another \
@@ -81,7 +87,7 @@ impl CloudError {
     /// Whether the same question may have an answer some seconds later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Limited { .. } | Self::Answer { .. } => true,
+            Self::Unreachable { .. } | Self::Limited { .. } | Self::Crowded { .. } | Self::Answer { .. } => true,
             Self::Token { fresh, .. } => *fresh,
             Self::Status { status, .. } => matches!(status, 300..=399 | 407 | 408 | 425 | 429 | 500..),
             Self::Setup { .. } | Self::TooLarge { .. } => false,

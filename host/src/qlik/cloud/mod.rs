@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use url::Url;
 
 pub use client::TenantState;
@@ -39,6 +40,11 @@ const ENTRIES: usize = 1_000;
 const LOG_BYTES: u64 = 16 << 20;
 const LOGS: usize = 50;
 
+/// Events that may wait for their facts at once, shared out among the tenants: one that hangs must not take the places of
+/// others' events.
+const EVENTS: usize = 256;
+const FEWEST_EVENTS: usize = 16;
+
 /// Look-ups in all tenants of the config.
 pub struct Cloud {
     tenants: BTreeMap<String, Tenant>,
@@ -48,6 +54,7 @@ pub struct Cloud {
 struct Tenant {
     base: Url,
     client: Client,
+    events: Semaphore,
     reloads: Kept<Option<Arc<Reload>>, QlikError>,
     apps: Kept<Option<Arc<AppInfo>>, QlikError>,
     items: Kept<Option<Arc<Item>>, QlikError>,
@@ -74,9 +81,11 @@ impl Cloud {
     /// For the tenants of the config. Reads their TLS files; does not connect.
     pub fn new(config: &Config) -> Result<Arc<Self>, QlikError> {
         let http = HttpClients::new(config.tls.clone());
-        let tenants = config.qlik_cloud.iter().flat_map(|cloud| &cloud.tenants);
-        let tenant = |tenant: &CloudTenant| Ok((tenant.id.clone(), Tenant::new(tenant, config, http.clone())?));
-        Ok(Arc::new(Self { tenants: tenants.map(tenant).collect::<Result<_, QlikError>>()? }))
+        let tenants = config.qlik_cloud.as_ref().map(|cloud| &cloud.tenants[..]).unwrap_or_default();
+        let events = (EVENTS / tenants.len().max(1)).max(FEWEST_EVENTS);
+        let tenant =
+            |tenant: &CloudTenant| Ok((tenant.id.clone(), Tenant::new(tenant, config, http.clone(), events)?));
+        Ok(Arc::new(Self { tenants: tenants.iter().map(tenant).collect::<Result<_, QlikError>>()? }))
     }
 
     /// How each tenant is doing.
@@ -107,11 +116,12 @@ pub(crate) fn cloud_app_url(tenant_url: &str, app_id: &str) -> Option<String> {
 }
 
 impl Tenant {
-    fn new(tenant: &CloudTenant, config: &Config, http: Arc<HttpClients>) -> Result<Self, QlikError> {
+    fn new(tenant: &CloudTenant, config: &Config, http: Arc<HttpClients>, events: usize) -> Result<Self, QlikError> {
         let client = Client::new(tenant, http, config.enrich.concurrency)?;
         Ok(Self {
             base: client.base().clone(),
             client,
+            events: Semaphore::new(events),
             reloads: kept(),
             apps: kept(),
             items: kept(),

@@ -191,8 +191,8 @@ impl CloudSimulator {
     }
 }
 
-/// HMAC-SHA256 in hexadecimal.
-pub(crate) fn sign(secret: &str, body: &[u8]) -> String {
+/// The signature of a webhook's body: HMAC-SHA256 in hexadecimal.
+pub fn sign(secret: &str, body: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     hmac::sign(&key, body).as_ref().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
