@@ -100,7 +100,10 @@ pub(super) fn read(message: &[u8]) -> Result<Message, Malformed> {
     let kind = either(&json, "type", &json["eventType"]).ok_or(Malformed::Lacks("type"))?;
     let time_ms = either(&json, "time", &json["eventTime"]).as_deref().and_then(millis);
     if kind != APP_RELOAD_FINISHED && kind != RELOAD_FINISHED {
-        return Ok(Message { time_ms, about: About::Other(format!("events of type `{}` are not told", short(&kind, 100))) });
+        return Ok(Message {
+            time_ms,
+            about: About::Other(format!("events of type `{}` are not told", short(&kind, 100))),
+        });
     }
     let data = &json["data"];
     let status = text(&data["status"]).ok_or(Malformed::Lacks("`data.status`"))?;
@@ -114,7 +117,8 @@ pub(super) fn read(message: &[u8]) -> Result<Message, Malformed> {
 
 fn failure(json: &Value, kind: String, status: String) -> Result<Failure, Malformed> {
     let (data, extensions) = (&json["data"], &json["extensions"]);
-    let (reload, resource) = (text(&data["reloadId"]), either(json, "toplevelresourceid", &extensions["topLevelResourceId"]));
+    let (reload, resource) =
+        (text(&data["reloadId"]), either(json, "toplevelresourceid", &extensions["topLevelResourceId"]));
     let (reload, app) = if kind == RELOAD_FINISHED {
         // The resource of such an event may be the reload.
         (reload.or_else(|| text(&data["id"])), text(&data["appId"]).or_else(|| resource.filter(|id| is_guid(id))))

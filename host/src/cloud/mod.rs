@@ -279,15 +279,21 @@ fn read(message: &[u8]) -> Result<Message, Unfit> {
 /// What the administrator can do about a refusal.
 fn remedy(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::NoSignature => "if it is a webhook of yours, give it a secret in Qlik Cloud, and the same as `webhookSecret` here",
+        Outcome::NoSignature => {
+            "if it is a webhook of yours, give it a secret in Qlik Cloud, and the same as `webhookSecret` here"
+        }
         Outcome::WrongSignature => {
             "compare the webhook's secret in Qlik Cloud with the tenant's `webhookSecret`; a proxy in between must not change the body"
         }
         Outcome::UnknownTenant => {
             "no tenant under `qlikCloud.tenants` has this `id`; if it is yours, add it (it is `tenantId` in the tenant's events)"
         }
-        Outcome::NoSecret => "this tenant has no `webhookSecret` in the config: add the one that its webhook has in Qlik Cloud",
-        Outcome::Replay => "it is older than a day or of a time to come: somebody sends an old event again, or a clock is wrong",
+        Outcome::NoSecret => {
+            "this tenant has no `webhookSecret` in the config: add the one that its webhook has in Qlik Cloud"
+        }
+        Outcome::Replay => {
+            "it is older than a day or of a time to come: somebody sends an old event again, or a clock is wrong"
+        }
         Outcome::NotStored => "the store does not take it now; Qlik Cloud sends it again",
         _ => "it should be an event as Qlik Cloud's webhooks send them",
     }

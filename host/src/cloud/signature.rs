@@ -26,7 +26,7 @@ pub(super) fn fits(key: &hmac::Key, body: &[u8], signature: &str) -> bool {
 fn decode(signature: &str) -> Option<[u8; BYTES]> {
     let text = signature.trim();
     let scheme = text.get(..SCHEME.len()).filter(|start| start.eq_ignore_ascii_case(SCHEME));
-    let digits = text[scheme.map_or(0, str::len)..].as_bytes();
+    let digits = &text.as_bytes()[scheme.map_or(0, str::len)..];
     if digits.len() != 2 * BYTES {
         return None;
     }
@@ -66,7 +66,9 @@ mod tests {
     fn nothing_else_fits() {
         let key = key(KEY);
         let zeros = "0".repeat(64);
-        for signature in ["", "sha256=", &SIGNATURE[1..], &format!("{SIGNATURE}00"), &zeros, &format!("g{}", &SIGNATURE[1..])] {
+        for signature in
+            ["", "sha256=", &SIGNATURE[1..], &format!("{SIGNATURE}00"), &zeros, &format!("g{}", &SIGNATURE[1..])]
+        {
             assert!(!fits(&key, BODY, signature), "{signature}");
         }
         assert!(!fits(&key, b"what do ya want for nothing!", SIGNATURE));

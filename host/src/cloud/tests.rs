@@ -7,6 +7,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod variables;
+
 const ENVELOPES: [Envelope; 3] = [Envelope::Legacy, Envelope::V1, Envelope::Hybrid];
 const TENANT: &str = "acme-id";
 
@@ -148,7 +150,8 @@ async fn without_a_good_signature_nothing_is_believed_and_nothing_told() {
         assert!(matches!(refused, Refused::Signature), "{refused:?}");
         assert_eq!(refused.to_string(), "the message has no signature of a tenant that is known here");
     }
-    let counted = ["no-signature", "wrong-signature", "unknown-tenant", "no-secret", "accepted"].map(|it| lab.count(it));
+    let counted =
+        ["no-signature", "wrong-signature", "unknown-tenant", "no-secret", "accepted"].map(|it| lab.count(it));
     assert_eq!(counted, [1, 4, 1, 1, 0]);
     assert!(lab.store.event(1).await.unwrap().is_none());
     assert!(matches!(lab.receive(&sound).await, Ok(HandedOver::Accepted(_))));
@@ -159,7 +162,8 @@ async fn old_events_and_those_of_a_time_to_come_are_taken_only_when_handed_over(
     let lab = lab().await;
     let now = now_ms();
     let (hour, minute) = (3_600_000, 60_000);
-    for (ago, taken) in [(25 * hour, false), (24 * hour + minute, false), (23 * hour, true), (-9 * minute, true), (-11 * minute, false)]
+    for (ago, taken) in
+        [(25 * hour, false), (24 * hour + minute, false), (23 * hour, true), (-9 * minute, true), (-11 * minute, false)]
     {
         let reload = lab.tenant.fail_reload("Orders").ago(ago);
         let body = failure(&reload).to_string();
@@ -179,12 +183,9 @@ async fn old_events_and_those_of_a_time_to_come_are_taken_only_when_handed_over(
 async fn what_did_not_fail_is_ignored_and_says_why() {
     let lab = lab().await;
     let reload = lab.tenant.fail_reload("Orders");
-    for (teller, status) in [
-        (Teller::Engine, "ok"),
-        (Teller::Engine, "OK"),
-        (Teller::Service, "SUCCEEDED"),
-        (Teller::Service, "CANCELED"),
-    ] {
+    for (teller, status) in
+        [(Teller::Engine, "ok"), (Teller::Engine, "OK"), (Teller::Service, "SUCCEEDED"), (Teller::Service, "CANCELED")]
+    {
         let mut message = reload.message(Envelope::V1, teller);
         message["data"]["status"] = json!(status);
         let ignored = lab.receive(&message).await.unwrap();
@@ -263,8 +264,26 @@ fn nearly() -> impl Strategy<Value = Value> {
         Just(json!("com.qlik.v1.reload.finished")),
     ];
     let names = [
-        "type", "eventType", "time", "eventTime", "id", "eventId", "data", "extensions", "tenantid", "tenantId", "status",
-        "reloadId", "size", "memory", "errors", "duration", "rowLimit", "toplevelresourceid", "topLevelResourceId", "userid",
+        "type",
+        "eventType",
+        "time",
+        "eventTime",
+        "id",
+        "eventId",
+        "data",
+        "extensions",
+        "tenantid",
+        "tenantId",
+        "status",
+        "reloadId",
+        "size",
+        "memory",
+        "errors",
+        "duration",
+        "rowLimit",
+        "toplevelresourceid",
+        "topLevelResourceId",
+        "userid",
     ];
     leaf.prop_recursive(4, 60, 12, move |inner| {
         prop_oneof![

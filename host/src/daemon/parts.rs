@@ -54,17 +54,21 @@ pub(super) struct Core {
     instances: Arc<Current<Vec<Arc<Instance>>>>,
     secrets: Arc<Current<Secrets>>,
     pub(super) lookups: Option<Arc<Lookups>>,
+    cloud_events: Arc<CloudEvents>,
     metrics: Arc<PluginMetrics>,
     pub(super) roads: Arc<Roads>,
 }
 
 impl Core {
     async fn new(loaded: &Loaded, store: Store, lookups: Option<Arc<Lookups>>) -> Result<Self, StoreError> {
+        let accepted: Arc<Notify> = Arc::default();
+        let cloud = loaded.config.qlik_cloud.as_ref();
         let roads = Arc::new(Roads::read(&store.kept(NODES).await?.unwrap_or_default()));
         Ok(Self {
+            cloud_events: CloudEvents::new(cloud, store.clone(), accepted.clone()),
             store,
             roads,
-            accepted: Arc::default(),
+            accepted,
             queues: Queues::default(),
             config: Arc::new(Current::new(loaded.config.clone())),
             router: Arc::default(),
@@ -173,11 +177,10 @@ impl Parts {
         let run_file =
             rest::RunFile::write(&config.store.path, rest_address, addresses).map_err(anyhow::Error::from)?;
         let (reload, reloads) = reload::channel();
-        let cloud_events = CloudEvents::new(config.qlik_cloud.as_ref(), store.clone(), core.accepted.clone());
         let context = rest::Context::new(rest::ContextParts {
             store,
             cloud,
-            cloud_events,
+            cloud_events: core.cloud_events.clone(),
             instances: core.instances.clone(),
             udp: udp.clone(),
             lookups,

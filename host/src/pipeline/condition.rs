@@ -182,8 +182,8 @@ impl FieldPath {
                 let tags = [&data["task"]["tags"], &data["app"]["tags"]];
                 let values: Vec<_> =
                     tags.into_iter().filter_map(Value::as_array).flatten().map(Cow::Borrowed).collect();
-                let missing =
-                    values.is_empty() && event.data.missing.iter().any(|fact| matches!(fact.as_str(), "task" | "app" | "tags"));
+                let missing = values.is_empty()
+                    && event.data.missing.iter().any(|fact| matches!(fact.as_str(), "task" | "app" | "tags"));
                 return if missing { Found::Missing } else { Found::Values(values) };
             }
             _ => {}

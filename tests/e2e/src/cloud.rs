@@ -33,7 +33,8 @@ impl Tenants {
         let mut tenants = Vec::new();
         for id in ids {
             let tenant = CloudSimulator::start(id).await.expect("the simulator starts");
-            std::fs::write(folder.path().join(format!("{id}.pem")), tenant.root_pem()).expect("the folder can be written");
+            std::fs::write(folder.path().join(format!("{id}.pem")), tenant.root_pem())
+                .expect("the folder can be written");
             tenants.push(tenant);
         }
         Self { folder, tenants }

@@ -55,7 +55,11 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) async fn start(addr: SocketAddr, tls: Arc<RwLock<TlsAcceptor>>, service: Arc<impl Service>) -> io::Result<Self> {
+    pub(crate) async fn start(
+        addr: SocketAddr,
+        tls: Arc<RwLock<TlsAcceptor>>,
+        service: Arc<impl Service>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();

@@ -23,7 +23,11 @@ impl Semantics<'_> {
                 let message = self.with_value(&at, "must be the name of a profile under `tls`", &name);
                 match similar(&name, profiles.keys().map(String::as_str)) {
                     Some(right) => self.suggest(at, message, format!("did you mean `{right}`?")),
-                    None => self.suggest(at, message, "add the profile there, or leave this out for the system's authorities"),
+                    None => self.suggest(
+                        at,
+                        message,
+                        "add the profile there, or leave this out for the system's authorities",
+                    ),
                 }
             }
             let sound = !tenant.token.is_empty() && tenant.token.chars().all(|letter| letter.is_ascii_graphic());
@@ -69,7 +73,8 @@ impl Semantics<'_> {
             let what = "must not be empty, and in one piece, without line breaks and the like";
             self.suggest(pointer, what, "is the right value in the environment variable or file?");
         } else if !self.resolved.tainted.contains_key(pointer) {
-            let text = "is written out, so Butler cannot hide it in logs and answers: use `${env:NAME}` or `${file:PATH}`";
+            let text =
+                "is written out, so Butler cannot hide it in logs and answers: use `${env:NAME}` or `${file:PATH}`";
             self.warn(pointer, text);
         }
     }

@@ -1,5 +1,6 @@
 //! Tests of the config as a whole; helpers for them.
 
+mod cloud;
 mod faults;
 mod reading;
 mod redaction;

@@ -22,9 +22,9 @@ use crate::qlik::gate::{Gate, GateState};
 
 /// Longest answer in JSON, in bytes.
 const MAX_JSON: usize = 4 << 20;
-/// Longest time for an answer in JSON, and for a script log.
-const TIMEOUT: Duration = Duration::from_secs(15);
-const LOG_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest time for an answer in JSON, and for a script log, in milliseconds.
+const TIMEOUT_MS: u64 = 15_000;
+const LOG_TIMEOUT_MS: u64 = 60_000;
 /// How long a tenant is left alone after a failure; doubles with each further one, up to 10 s.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The same after 429 without a time, and the longest time that is kept to.
@@ -107,7 +107,7 @@ impl Client {
     /// `GET`: the JSON of the answer; absent: there is no such thing. The parts of the path are encoded here.
     pub(super) async fn json(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Option<Value>, QlikError> {
         let call = path.join("/");
-        let Some(mut answer) = self.get(path, query, TIMEOUT).await? else { return Ok(None) };
+        let Some(mut answer) = self.get(path, query, TIMEOUT_MS).await? else { return Ok(None) };
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| self.broken(error))? {
             if body.len() + chunk.as_ref().len() > MAX_JSON {
@@ -122,7 +122,7 @@ impl Client {
 
     /// `GET` of a text, piece by piece; false: there is no such thing.
     pub(super) async fn text(&self, path: &[&str], mut take: impl FnMut(&[u8])) -> Result<bool, QlikError> {
-        let Some(mut answer) = self.get(path, &[], LOG_TIMEOUT).await? else { return Ok(false) };
+        let Some(mut answer) = self.get(path, &[], LOG_TIMEOUT_MS).await? else { return Ok(false) };
         let kind = answer.headers.iter().find(|(name, _)| name == "content-type");
         if kind.is_some_and(|(_, kind)| kind.to_ascii_lowercase().starts_with("text/html")) {
             return Err(self.odd(path.join("/"), "is a web page".to_owned()));
@@ -134,7 +134,7 @@ impl Client {
     }
 
     /// A successful answer; absent: there is no such thing.
-    async fn get(&self, path: &[&str], query: &[(&str, &str)], timeout: Duration) -> Result<Option<Incoming>, QlikError> {
+    async fn get(&self, path: &[&str], query: &[(&str, &str)], timeout_ms: u64) -> Result<Option<Incoming>, QlikError> {
         let Some(url) = address(&self.base, path, query) else { return Ok(None) };
         self.admit()?;
         // Never closed; without a place the call is made all the same.
@@ -144,7 +144,7 @@ impl Client {
         let pass = self.gate.admit()?;
         let mut headers = vec![("accept".to_owned(), "application/json, text/plain".to_owned())];
         headers.push(("authorization".to_owned(), self.authorization.clone()));
-        let options = json!({ "timeoutMs": timeout.as_millis() as u64, "tls": self.tls });
+        let options = json!({ "timeoutMs": timeout_ms, "tls": self.tls });
         let request = WireRequest {
             method: "GET".to_owned(),
             url: url.into(),
@@ -222,8 +222,12 @@ impl Client {
                 Err(error.into())
             }
             (status, _) => {
-                let error =
-                    CloudError::Status { tenant: tenant(), status, call: path.join("/"), body: beginning(answer).await };
+                let error = CloudError::Status {
+                    tenant: tenant(),
+                    status,
+                    call: path.join("/"),
+                    body: beginning(answer).await,
+                };
                 if status == 403 {
                     self.refusals.fetch_add(1, Ordering::Relaxed);
                     self.tell("403", &error);

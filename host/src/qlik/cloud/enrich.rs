@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::facts::{AppInfo, Item, Reload, User};
 use super::{Cloud, CloudError, Tenant, cloud_app_url};
-use crate::qlik::error::QlikError;
 use crate::qlik::enrich::Enriched;
+use crate::qlik::error::QlikError;
 use crate::qlik::facts::is_guid;
 
 type Found<T> = Result<Option<Arc<T>>, QlikError>;
@@ -58,7 +58,8 @@ impl Lookup<'_> {
             }
         });
         // Asked for again: what was written late may say more.
-        out.not_yet |= reload_id.is_some() && matches!(&reload, Ok(reload) if !reload.as_ref().is_some_and(|it| it.is_over()));
+        out.not_yet |=
+            reload_id.is_some() && matches!(&reload, Ok(reload) if !reload.as_ref().is_some_and(|it| it.is_over()));
         let reload = take(out, "execution", reload);
         let app_id = heard_app.or_else(|| reload.as_ref()?.app_id.as_deref());
         let (app, item) = match early {

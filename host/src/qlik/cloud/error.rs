@@ -33,7 +33,9 @@ pub enum CloudError {
         wait: Duration,
     },
     /// Many events wait for it already.
-    #[error("so many events wait for the tenant {tenant} of Qlik Cloud that others have to wait until it has answered some")]
+    #[error(
+        "so many events wait for the tenant {tenant} of Qlik Cloud that others have to wait until it has answered some"
+    )]
     Crowded {
         /// Id of the tenant.
         tenant: String,
@@ -107,7 +109,9 @@ fn status_message(tenant: &str, status: u16, call: &str, body: &str) -> String {
     }
     let remedy = match status {
         300..=399 => "it redirects, which is not followed: `url` must be the address of the tenant itself",
-        403 => "the owner of the token may not read this: give them the role for it, or take the token of somebody who may",
+        403 => {
+            "the owner of the token may not read this: give them the role for it, or take the token of somebody who may"
+        }
         407 => "the proxy wants a login",
         500.. => "see Qlik's status page",
         _ => return text,

@@ -73,7 +73,9 @@ pub(super) struct AppInfo {
 pub(super) fn app(id: &str, base: &Url, json: &Value) -> AppInfo {
     let of = &json["attributes"];
     // Relative to the tenant, if it is.
-    let thumbnail = text(&of["thumbnail"]).and_then(|at| base.join(&at).ok()).filter(|url| matches!(url.scheme(), "http" | "https"));
+    let thumbnail = text(&of["thumbnail"])
+        .and_then(|at| base.join(&at).ok())
+        .filter(|url| matches!(url.scheme(), "http" | "https"));
     AppInfo {
         app: App {
             id: id.to_owned(),
@@ -159,9 +161,13 @@ mod tests {
 
     #[test]
     fn what_is_of_another_form_is_not_known() {
-        assert_eq!(reload(&json!({ "status": 7, "startTime": "soon", "partial": "yes", "log": "" })), Reload::default());
+        assert_eq!(
+            reload(&json!({ "status": 7, "startTime": "soon", "partial": "yes", "log": "" })),
+            Reload::default()
+        );
         let base = Url::parse("https://t.test").unwrap();
-        let info = app(APP, &base, &json!({ "attributes": { "thumbnail": "/a.png", "published": 1, "name": "Orders" } }));
+        let info =
+            app(APP, &base, &json!({ "attributes": { "thumbnail": "/a.png", "published": 1, "name": "Orders" } }));
         assert_eq!((info.thumbnail.as_deref(), info.app.name.as_str()), (Some("https://t.test/a.png"), "Orders"));
         assert_eq!((info.app.published, app(APP, &base, &json!([])).app.id), (None, APP.to_owned()));
     }

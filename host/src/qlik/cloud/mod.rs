@@ -83,8 +83,7 @@ impl Cloud {
         let http = HttpClients::new(config.tls.clone());
         let tenants = config.qlik_cloud.as_ref().map(|cloud| &cloud.tenants[..]).unwrap_or_default();
         let events = (EVENTS / tenants.len().max(1)).max(FEWEST_EVENTS);
-        let tenant =
-            |tenant: &CloudTenant| Ok((tenant.id.clone(), Tenant::new(tenant, config, http.clone(), events)?));
+        let tenant = |tenant: &CloudTenant| Ok((tenant.id.clone(), Tenant::new(tenant, config, http.clone(), events)?));
         Ok(Arc::new(Self { tenants: tenants.iter().map(tenant).collect::<Result<_, QlikError>>()? }))
     }
 
@@ -99,7 +98,8 @@ impl Cloud {
         let asked = self.tenants.get(tenant).ok_or_else(|| setup("the config does not have it".to_owned()))?;
         let path = ["api", "v1", "users", "me"];
         let me = asked.client.json(&path, &[]).await?;
-        let me = me.ok_or_else(|| setup(format!("it does not know `{}`: is `url` that of the tenant?", path.join("/"))))?;
+        let me =
+            me.ok_or_else(|| setup(format!("it does not know `{}`: is `url` that of the tenant?", path.join("/"))))?;
         let me = facts::user(&me);
         match me.tenant_id {
             Some(other) if other != tenant => {
@@ -170,7 +170,8 @@ impl Tenant {
             let mut clipper = Clipper::new(self.max_log_size);
             let path = ["api", "v1", "apps", app_id, "reloads", "logs", reload_id];
             // Boxed, as all calls: only those that are under way need their room.
-            let there = Box::pin(self.client.text(&path, |piece| clipper.add(piece))).await.map_err(WithoutLog::Error)?;
+            let there =
+                Box::pin(self.client.text(&path, |piece| clipper.add(piece))).await.map_err(WithoutLog::Error)?;
             if there { clipper.finish().map(Arc::new).ok_or(WithoutLog::None) } else { Err(WithoutLog::None) }
         };
         match self.logs.once(&exact(reload_id), fetch).await {

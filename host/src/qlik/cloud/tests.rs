@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Lab {
     tenant: CloudSimulator,
     cloud: Arc<Cloud>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 async fn lab() -> Lab {
@@ -24,7 +24,7 @@ async fn lab() -> Lab {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("ca.pem"), tenant.root_pem()).unwrap();
     let cloud = Cloud::new(&config(&tenant, &folder, CloudSimulator::TOKEN)).unwrap();
-    Lab { tenant, cloud, _folder: folder }
+    Lab { tenant, cloud, folder }
 }
 
 fn config(tenant: &CloudSimulator, folder: &TempDir, token: &str) -> Config {
@@ -44,7 +44,12 @@ fn heard(reload: &FailedReload) -> Data {
         reload_id: Some(reload.reload_id.clone()),
         ..CloudReload::default()
     };
-    Data { app: Some(Box::new(app)), user: Some(reload.user_id.clone()), cloud: Some(Box::new(cloud)), ..Data::default() }
+    Data {
+        app: Some(Box::new(app)),
+        user: Some(reload.user_id.clone()),
+        cloud: Some(Box::new(cloud)),
+        ..Data::default()
+    }
 }
 
 impl Lab {
@@ -151,7 +156,10 @@ async fn what_the_tenant_does_not_have_or_not_give_is_not_waited_for() {
     lab.tenant.remove("items", &reload.app_id);
     lab.tenant.add_fault(CloudFault::status(403).on(CloudCall::User));
     let out = lab.enrich(&heard(&reload)).await;
-    assert_eq!((out.missing.as_slice(), out.transient, out.not_yet), (&["app", "tags", "owner", "user"][..], None, false));
+    assert_eq!(
+        (out.missing.as_slice(), out.transient, out.not_yet),
+        (&["app", "tags", "owner", "user"][..], None, false)
+    );
     assert_eq!(out.data.app.unwrap().owner.unwrap().id, reload.owner_id);
     let state = lab.cloud.states().next().unwrap();
     assert_eq!((state.refusals, state.refused, state.gate.reachable), (2, None, true));
@@ -173,14 +181,14 @@ async fn what_the_tenant_does_not_have_or_not_give_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_tenant_that_has_had_enough_is_left_alone_as_long_as_it_says() {
-    let in_two_seconds = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(2));
-    for after in ["1".to_owned(), in_two_seconds] {
+    let limited = CloudFault::status(429).first(1);
+    for fault in [limited.clone().retry_after("1"), limited.retry_at(Duration::from_secs(2))] {
         let lab = lab().await;
         let data = heard(&lab.tenant.fail_reload("Orders"));
-        lab.tenant.add_fault(CloudFault::status(429).retry_after(after.clone()).first(1));
+        lab.tenant.add_fault(fault.clone());
         let begun = Instant::now();
         let out = lab.enrich(&data).await;
-        assert!(matches!(out.transient, Some(QlikError::Cloud(CloudError::Limited { .. }))), "{after}: {out:?}");
+        assert!(matches!(out.transient, Some(QlikError::Cloud(CloudError::Limited { .. }))), "{fault:?}: {out:?}");
         let asked = lab.requests();
         let paused = loop {
             let out = lab.enrich(&data).await;
@@ -191,7 +199,7 @@ async fn a_tenant_that_has_had_enough_is_left_alone_as_long_as_it_says() {
             assert!(lab.requests() <= asked, "asked in the pause: {}", lab.requests());
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
-        assert!(paused >= Duration::from_secs(1), "{after}: {paused:?}");
+        assert!(paused >= Duration::from_secs(1), "{fault:?}: {paused:?}");
         assert!(lab.cloud.states().next().unwrap().gate.reachable);
     }
 }
@@ -254,7 +262,7 @@ async fn what_never_ends_or_never_comes_does_not_hold_up_the_rest() {
 async fn long_logs_lose_their_middle() {
     let lab = lab().await;
     let reload = lab.tenant.fail_reload("Orders");
-    let text: String = (0..400_000).map(|n| format!("line {n:06} of a long log\r\n")).collect();
+    let text = "a line of a long log\r\n".repeat(400_000);
     lab.tenant.set_log(&reload.reload_id, &text);
     let log = lab.enrich(&heard(&reload)).await.script_log.unwrap();
     assert!(log.truncated && log.text.len() < 5 << 20, "{}", log.text.len());
@@ -280,7 +288,7 @@ async fn ids_that_differ_in_case_are_two() {
 async fn a_probe_sees_a_wrong_id_a_wrong_token_and_a_foreign_authority() {
     let lab = lab().await;
     assert_eq!(lab.cloud.probe("acme-id").await.unwrap(), "Butler");
-    let mut config = config(&lab.tenant, &lab._folder, CloudSimulator::TOKEN);
+    let mut config = config(&lab.tenant, &lab.folder, CloudSimulator::TOKEN);
     config.qlik_cloud.as_mut().unwrap().tenants[0].id = "acme.eu.qlikcloud.com".to_owned();
     let error = Cloud::new(&config).unwrap().probe("acme.eu.qlikcloud.com").await.unwrap_err().to_string();
     assert!(error.contains("its `id` is acme-id"), "{error}");

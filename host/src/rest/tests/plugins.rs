@@ -12,9 +12,9 @@ use super::super::server::Limits;
 use super::super::{Context, ContextParts, Server};
 use super::{ADMIN, Options, Site, answer, echo, text, wire};
 use crate::cloud::CloudEvents;
-use crate::qlik::Cloud;
 use crate::config::Rest;
 use crate::delivery::Queues;
+use crate::qlik::Cloud;
 use crate::store::Store;
 
 fn copy_endpoint() -> Endpoint {

@@ -180,7 +180,8 @@ mod tests {
             (status.as_u16(), serde_json::to_value(report).unwrap()["notes"].clone())
         };
         assert_eq!(at(tenant(true, None), true), (200, json!([])));
-        let note = |state: &str, message: &str| json!([{ "subject": "qlik-cloud", "state": state, "message": message }]);
+        let note =
+            |state: &str, message: &str| json!([{ "subject": "qlik-cloud", "state": state, "message": message }]);
         assert_eq!(at(tenant(true, Some("401")), true), (200, note("refused", "401")));
         assert_eq!(at(tenant(false, None), true), (200, note("unreachable", "connection refused by sense1")));
         let hidden = "cannot be asked for facts; Butler's log says why";

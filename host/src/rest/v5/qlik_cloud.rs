@@ -20,7 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(in super::super) async fn qlik_cloud_events(context: &Context, call: &Call) -> Result<Answer, Failure> {
     let mut signatures = call.headers.get_all(SIGNATURE_HEADER).iter();
     // Of several none counts.
-    let signature = signatures.next().filter(|_| signatures.next().is_none()).map(|value| value.to_str().unwrap_or("?"));
+    let signature =
+        signatures.next().filter(|_| signatures.next().is_none()).map(|value| value.to_str().unwrap_or("?"));
     let (events, signature, body) = (context.cloud_events.clone(), signature.map(str::to_owned), call.body.clone());
     // To its end, also when the caller goes away: what was stored is to be told.
     let receiving = tokio::spawn(async move { events.receive(signature.as_deref(), &body).await });

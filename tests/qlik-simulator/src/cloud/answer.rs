@@ -30,7 +30,7 @@ impl Service for Tenant {
             state.seen.push((Instant::now(), SeenRequest::new(&request)));
             CloudFault::meet(&mut state.faults, call)
         };
-        let retry_after = fault.as_ref().and_then(|fault| HeaderValue::from_str(fault.retry_after.as_ref()?).ok());
+        let retry_after = fault.as_ref().and_then(|fault| HeaderValue::from_str(&fault.retry_header()?).ok());
         let proper = || self.proper(call, &ids, request.method(), request.uri(), request.headers());
         let whole = |(status, kind, text): Reply| respond(status, kind, Answer::Whole(text.into()));
         let mut response = match fault.map(|fault| fault.outcome) {

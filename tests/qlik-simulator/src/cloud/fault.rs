@@ -2,15 +2,23 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::CloudCall;
 
 /// One thing that goes wrong, for all requests unless narrowed down.
 #[derive(Clone, Debug)]
 pub struct CloudFault {
     pub(super) outcome: CloudOutcome,
-    pub(super) retry_after: Option<String>,
+    retry_after: Option<RetryAfter>,
     call: Option<CloudCall>,
     remaining: Option<u32>,
+}
+
+#[derive(Clone, Debug)]
+enum RetryAfter {
+    Text(String),
+    In(Duration),
 }
 
 /// How a faulty request ends.
@@ -67,11 +75,29 @@ impl CloudFault {
         Self::new(CloudOutcome::Endless)
     }
 
-    /// With the header `Retry-After`: seconds, or an HTTP date.
+    /// With this header `Retry-After`.
     #[must_use]
     pub fn retry_after(mut self, value: impl Into<String>) -> Self {
-        self.retry_after = Some(value.into());
+        self.retry_after = Some(RetryAfter::Text(value.into()));
         self
+    }
+
+    /// With a header `Retry-After` that is a date, so long after the answer.
+    #[must_use]
+    pub fn retry_at(mut self, after: Duration) -> Self {
+        self.retry_after = Some(RetryAfter::In(after));
+        self
+    }
+
+    /// The header `Retry-After` of an answer that is sent now.
+    pub(super) fn retry_header(&self) -> Option<String> {
+        Some(match self.retry_after.as_ref()? {
+            RetryAfter::Text(text) => text.clone(),
+            RetryAfter::In(after) => {
+                let at = Timestamp::now() + SignedDuration::try_from(*after).unwrap_or_default();
+                at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+            }
+        })
     }
 
     /// Only for this call.

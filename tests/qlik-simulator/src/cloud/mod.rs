@@ -197,6 +197,10 @@ pub fn sign(secret: &str, body: &[u8]) -> String {
     hmac::sign(&key, body).as_ref().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
-async fn listen(addr: SocketAddr, tls: &Arc<RwLock<TlsAcceptor>>, tenant: &Arc<Tenant>) -> Result<Listener, StartError> {
+async fn listen(
+    addr: SocketAddr,
+    tls: &Arc<RwLock<TlsAcceptor>>,
+    tenant: &Arc<Tenant>,
+) -> Result<Listener, StartError> {
     Listener::start(addr, tls.clone(), tenant.clone()).await.map_err(|source| StartError::Listen { addr, source })
 }
