@@ -3,16 +3,19 @@
 //! ```text
 //! ingest ----> pipeline (accept, enrich, route) -> delivery -> plugins  config, store, qlik: used by all of them
 //! reconcile -^
+//! cloud -----^  (by rest and plugins)
 //! rest, cli: drive the same services from outside                      daemon: the only place that wires
 //! start_tasks: what they and plugins have Qlik Sense do
 //! log4net: what makes Qlik Sense send
 //! ```
 
 pub mod cli;
+pub mod cloud;
 pub mod config;
 mod current;
 pub mod daemon;
 pub mod delivery;
+pub mod http;
 pub mod ingest;
 pub mod log4net;
 pub mod observe;

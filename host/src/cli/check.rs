@@ -48,6 +48,7 @@ pub(super) async fn run(path: &Path, log_level: Option<Level>) -> Result<(), Fai
     }
     let lookups = qlik(&setup, &mut lines).await;
     super::roads::check(path, &setup.loaded.config, lookups.as_deref(), &mut lines).await;
+    super::cloud::check(&setup.loaded.config, &mut lines).await;
     instances(&setup, lookups, &mut lines).await?;
     if lines.failed == 0 {
         return Ok(());

@@ -2,6 +2,7 @@
 
 mod check;
 mod client;
+mod cloud;
 mod deliveries;
 mod log_appender;
 mod new;

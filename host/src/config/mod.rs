@@ -12,6 +12,7 @@
 
 mod acting;
 mod certificates;
+mod cloud;
 mod document;
 mod explain;
 mod heard;
@@ -33,6 +34,7 @@ mod tests;
 
 pub use acting::{CustomPropertyValue, StartTaskFilter};
 pub use certificates::{Certificates, ClientFiles, Passphrase};
+pub use cloud::{CloudLinks, CloudTenant, QlikCloud};
 pub use document::{Document, Use};
 pub use heard::{AppReload, Sessions, Udp};
 pub use patterns::Patterns;

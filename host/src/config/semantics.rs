@@ -2,6 +2,8 @@
 //!
 //! Each section is looked at for itself if it can be read, so that a fault in one does not hide those in another.
 
+mod cloud;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
@@ -59,6 +61,7 @@ impl<'a> Semantics<'a> {
     /// Checks all sections.
     pub fn check(&mut self) {
         self.qlik();
+        self.qlik_cloud();
         self.udp();
         self.app_reload();
         self.rest();
@@ -340,12 +343,17 @@ impl<'a> Semantics<'a> {
         let custom = self.value.pointer("/links/custom").and_then(Value::as_array).map_or(0, Vec::len);
         pointers.extend((0..custom).map(|index| format!("/links/custom/{index}/url")));
         for pointer in pointers {
-            let Some(link) = self.section::<String>(&pointer) else { continue };
-            if !url::Url::parse(&link).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
-                let words = "must be an address such as `https://sense.example.com/hub`";
-                let message = self.with_value(&pointer, words, &link);
-                self.problem(pointer, message);
-            }
+            self.link(pointer);
+        }
+    }
+
+    /// A link for people.
+    fn link(&mut self, pointer: String) {
+        let Some(link) = self.section::<String>(&pointer) else { return };
+        if !url::Url::parse(&link).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
+            let words = "must be an address such as `https://sense.example.com/hub`";
+            let message = self.with_value(&pointer, words, &link);
+            self.problem(pointer, message);
         }
     }
 

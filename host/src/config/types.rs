@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::acting::StartTaskFilter;
 use super::certificates::Certificates;
+use super::cloud::QlikCloud;
 use super::heard::{AppReload, Udp};
 use super::units::{Size, Span};
 
@@ -24,6 +25,9 @@ pub struct Config {
     /// Qlik Sense. Absent: Butler runs without it, and events keep the facts of their log line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qlik: Option<Qlik>,
+    /// Qlik Cloud. Absent: nothing is heard of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qlik_cloud: Option<QlikCloud>,
     /// Events of Qlik Sense's log appenders by UDP. Absent: none are received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub udp: Option<Udp>,
@@ -54,7 +58,7 @@ pub struct Config {
     /// Links for messages.
     #[serde(default)]
     pub links: Links,
-    /// Named TLS profiles for connections of plugins.
+    /// Named TLS profiles for connections of plugins and to tenants of Qlik Cloud.
     #[serde(default)]
     pub tls: BTreeMap<String, TlsProfile>,
     /// How long a stop may take before what is in flight is left for the next start.

@@ -9,14 +9,16 @@ use tokio::sync::{Notify, mpsc};
 
 use super::reload::{self, Asked};
 use super::{Failure, Setup};
+use crate::cloud::CloudEvents;
 use crate::config::{Config, Loaded, PluginEntry, Rest, Secrets};
 use crate::current::Current;
 use crate::delivery::Queues;
+use crate::http::HttpClients;
 use crate::ingest::{self, UdpServer};
 use crate::observe::{Roads, TaskStates};
 use crate::pipeline::{Enricher, EnricherParts, Router};
-use crate::plugins::{HttpClients, Instance, PluginMetrics, Shared};
-use crate::qlik::{Lookups, Repository};
+use crate::plugins::{Instance, PluginMetrics, Shared};
+use crate::qlik::{Cloud, Lookups, Repository};
 use crate::reconcile::{Notifications, Reconciler, ReconcilerParts};
 use crate::rest;
 use crate::start_tasks::TaskStarter;
@@ -54,12 +56,14 @@ pub(super) struct Core {
     secrets: Arc<Current<Secrets>>,
     pub(super) lookups: Option<Arc<Lookups>>,
     task_starter: Option<Arc<TaskStarter>>,
+    cloud_events: Arc<CloudEvents>,
     metrics: Arc<PluginMetrics>,
     pub(super) roads: Arc<Roads>,
 }
 
 impl Core {
     async fn new(loaded: &Loaded, store: Store, lookups: Option<Arc<Lookups>>) -> Result<Self, StoreError> {
+        let cloud = loaded.config.qlik_cloud.as_ref();
         let roads = Arc::new(Roads::read(&store.kept(NODES).await?.unwrap_or_default()));
         let accepted: Arc<Notify> = Arc::default();
         let config = Arc::new(Current::new(loaded.config.clone()));
@@ -67,6 +71,7 @@ impl Core {
             .as_ref()
             .map(|lookups| TaskStarter::new(lookups.clone(), store.clone(), accepted.clone(), config.clone()));
         Ok(Self {
+            cloud_events: CloudEvents::new(cloud, store.clone(), accepted.clone()),
             store,
             roads,
             accepted,
@@ -87,6 +92,7 @@ impl Core {
             accepted: self.accepted.clone(),
             metrics: self.metrics.clone(),
             task_starter: self.task_starter.clone(),
+            cloud_events: self.cloud_events.clone(),
             config: self.config.clone(),
             ..shared(&setup.loaded, self.store.clone(), self.lookups.clone())
         });
@@ -134,6 +140,7 @@ impl Parts {
     pub(super) async fn make(setup: Setup) -> Result<Self, Failure> {
         let config = &setup.loaded.config;
         let lookups = lookups(config).map_err(anyhow::Error::from)?;
+        let cloud = Cloud::new(config).map_err(anyhow::Error::from)?;
         let store = Store::open(&config.store.path).await.map_err(anyhow::Error::from)?;
         let udp = config.udp.as_ref().map(UdpServer::bind).transpose().map_err(anyhow::Error::from)?;
         let server = rest::Server::bind(&rest_of(config)).map_err(anyhow::Error::from)?;
@@ -150,6 +157,7 @@ impl Parts {
             store: store.clone(),
             accepted: core.accepted.clone(),
             lookups: lookups.clone(),
+            cloud: cloud.clone(),
             config: core.config.clone(),
             router: core.router.clone(),
             queues: core.queues.clone(),
@@ -181,6 +189,8 @@ impl Parts {
         let (reload, reloads) = reload::channel();
         let context = rest::Context::new(rest::ContextParts {
             store,
+            cloud,
+            cloud_events: core.cloud_events.clone(),
             instances: core.instances.clone(),
             udp: udp.clone(),
             lookups,
@@ -230,10 +240,12 @@ pub fn lookups(config: &Config) -> Result<Option<Arc<Lookups>>, crate::qlik::Qli
 
 /// What all instances share. Belongs to the runtime that it is made in.
 pub fn shared(loaded: &Loaded, store: Store, qlik: Option<Arc<Lookups>>) -> Shared {
+    let accepted: Arc<Notify> = Arc::default();
     Shared {
         runtime: tokio::runtime::Handle::current(),
+        cloud_events: CloudEvents::new(loaded.config.qlik_cloud.as_ref(), store.clone(), accepted.clone()),
         store,
-        accepted: Arc::default(),
+        accepted,
         http: HttpClients::new(loaded.config.tls.clone()),
         qlik,
         task_starter: None,

@@ -171,11 +171,19 @@ fn connection(qlik: &Qlik) -> Value {
     qlik
 }
 
+/// The tenants of Qlik Cloud with the TLS profiles that they name.
+fn cloud(config: &Config) -> Value {
+    let tenants = config.qlik_cloud.iter().flat_map(|cloud| &cloud.tenants);
+    let profiles: Vec<_> = tenants.filter_map(|tenant| config.tls.get(tenant.tls.as_ref()?)).collect();
+    json!([config.qlik_cloud, profiles])
+}
+
 /// Sections that are used at the start only, and differ from those that Butler was started with.
 fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let sections = |config: &Config| {
         [
             ("qlik", json!(config.qlik.as_ref().map(connection))),
+            ("qlikCloud", cloud(config)),
             ("udp", json!(config.udp)),
             ("rest", json!(config.rest)),
             ("store.path", json!(config.store.path)),

@@ -182,8 +182,8 @@ impl FieldPath {
                 let tags = [&data["task"]["tags"], &data["app"]["tags"]];
                 let values: Vec<_> =
                     tags.into_iter().filter_map(Value::as_array).flatten().map(Cow::Borrowed).collect();
-                let missing =
-                    values.is_empty() && event.data.missing.iter().any(|fact| fact == "task" || fact == "app");
+                let missing = values.is_empty()
+                    && event.data.missing.iter().any(|fact| matches!(fact.as_str(), "task" | "app" | "tags"));
                 return if missing { Found::Missing } else { Found::Values(values) };
             }
             _ => {}
@@ -212,7 +212,22 @@ impl FieldPath {
     /// Whether the fact that a part of this path belongs to could not be fetched.
     fn is_missing(&self, event: &Event, depth: usize) -> bool {
         let is = |fact: &str| event.data.missing.iter().any(|missing| missing == fact);
-        is(&self.parts[0]) || self.parts.iter().take(depth + 1).any(|part| part == "owner") && is("owner")
+        is(&self.parts[0])
+            || self.parts.iter().take(depth + 1).any(|part| part == "owner") && is("owner")
+            || self.parts.get(1).and_then(|part| fact_of(&self.parts[0], part)).is_some_and(is)
+    }
+}
+
+/// The fact, as it is called where it is missing, that a field in a section of other facts belongs to: each is a look-up of its
+/// own in Qlik Cloud.
+fn fact_of(section: &str, field: &str) -> Option<&'static str> {
+    match (section, field) {
+        ("app", "tags" | "fileSize" | "fileSizeBytes") => Some("tags"),
+        ("cloud", "userName") => Some("user"),
+        ("cloud", "ownerPicture") => Some("owner"),
+        ("cloud", "appHasSectionAccess" | "appThumbnail") => Some("app"),
+        ("cloud", "reloadTrigger" | "errorCode" | "errorMessage" | "log" | "isPartialReload") => Some("execution"),
+        _ => None,
     }
 }
 

@@ -5,6 +5,7 @@
 //! others, and those that wait for the same facts share the calls. What is ready is routed in batches. What has long to wait, and what
 //! failed for no reason of Qlik Sense's, is put off: it leaves memory, and is read again when it is due.
 
+mod lookups;
 mod turns;
 
 #[cfg(test)]
@@ -21,6 +22,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
+use lookups::Asked;
 use turns::{Busy, Place, Turns};
 
 use super::app_reload::is_told;
@@ -30,7 +32,7 @@ use crate::current::Current;
 use crate::delivery::{Queues, Ticket};
 use crate::ingest::{Counter, DISTRIBUTE_PENDING};
 use crate::observe::TaskStates;
-use crate::qlik::{Enriched, Lookups};
+use crate::qlik::{Cloud, Enriched, Lookups};
 use crate::stop::stopping;
 use crate::store::{
     Claimed, NewScriptLog, PutOff, Routed, Settled, Settlement, Store, StoreError, Waiting, now_ms, rfc3339, waiting_ms,
@@ -60,6 +62,8 @@ const TRIES: u32 = 5;
 const TRY_LATER: Duration = Duration::from_hours(1);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// An event that waits for one server of several leaves memory before it has to wait longer than this.
+const MOST_IN_MEMORY: Duration = Duration::from_secs(4);
 
 /// What an [`Enricher`] is made of.
 pub struct EnricherParts {
@@ -69,6 +73,8 @@ pub struct EnricherParts {
     pub accepted: Arc<Notify>,
     /// Qlik Sense, if the config has it.
     pub lookups: Option<Arc<Lookups>>,
+    /// The tenants of Qlik Cloud that the config has.
+    pub cloud: Arc<Cloud>,
     /// Time limits, and how script logs are kept.
     pub config: Arc<Current<Config>>,
     /// Routes.
@@ -183,16 +189,13 @@ impl Enricher {
         let mut event = row.event;
         let mut keys = Vec::new();
         let mut script_log = None;
-        let task_event =
-            event.subject().ends_with("-task") && event.source != "butler" && !event.source.starts_with("instance:");
-        if task_event || event.kind == kind::APP_RELOAD_FAILED {
-            match &self.parts.lookups {
-                Some(lookups) if row.tries < TRIES => {
-                    let enriched = self.look_up(lookups, &event, received, since, row.since.is_some()).await?;
-                    self.apply(&mut event, enriched, &mut keys, &mut script_log);
-                }
-                _ => assume(&mut event),
+        match Asked::about(&event, self.parts.lookups.as_deref(), &self.parts.cloud) {
+            Some(asked) if row.tries < TRIES => {
+                let enriched = self.look_up(asked, &event, received, since, row.since.is_some()).await?;
+                self.apply(&mut event, enriched, &mut keys, &mut script_log);
             }
+            _ if lookups::of_sense(&event) => assume(&mut event),
+            _ => {}
         }
         let told = is_told(&self.parts.config.get().app_reload, &event);
         let deliveries = if told { self.parts.router.get().route(&event) } else { Vec::new() };
@@ -217,7 +220,7 @@ impl Enricher {
     /// or has been asked for some times, is put off.
     async fn look_up(
         &self,
-        lookups: &Lookups,
+        asked: Asked<'_>,
         event: &Event,
         received: i64,
         since: i64,
@@ -238,7 +241,7 @@ impl Enricher {
         loop {
             let patience = give_up.saturating_duration_since(Instant::now()).max(LEAST_PATIENCE);
             // Boxed: only those that are being looked up need its room, not those that wait to be asked for again.
-            let enriched = Box::pin(lookups.enrich(&event.data, &event.kind, received, want_log, patience)).await;
+            let enriched = Box::pin(asked.enrich(event, received, want_log, patience)).await;
             let now = Instant::now();
             let pause = if enriched.pending {
                 if now >= limit {
@@ -255,6 +258,10 @@ impl Enricher {
             } else if enriched.transient.is_some() {
                 if now >= give_up {
                     return Ok(enriched);
+                }
+                let left = give_up.saturating_duration_since(now);
+                if let Some(pause) = asked.puts_off(&enriched, put_off || wait > MOST_IN_MEMORY) {
+                    return Err(pause.min(left));
                 }
                 wait.min(give_up.saturating_duration_since(now))
             } else if enriched.not_yet && now < written {

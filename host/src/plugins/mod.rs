@@ -4,7 +4,6 @@ mod answers;
 mod chain;
 mod discover;
 mod flood;
-mod http;
 mod instance;
 mod log;
 mod metrics;
@@ -14,7 +13,6 @@ mod worker;
 
 pub use chain::{MAX_DEPTH, depth};
 pub use discover::{PluginError, SearchPath, file_name, open_file};
-pub use http::HttpClients;
 pub use instance::{Condition, Instance, Statistics};
 pub use metrics::{Owner, PluginMetrics, Series};
 pub use services::Shared;

@@ -24,11 +24,12 @@ use tokio::task::JoinHandle;
 use super::answers::cut;
 use super::chain::{self, Chains};
 use super::flood::FloodGate;
-use super::http::HttpClients;
 use super::metrics::{Owner, PluginMetrics};
 use super::worker::Spawner;
+use crate::cloud::CloudEvents;
 use crate::config::{Config, Secrets};
 use crate::current::Current;
+use crate::http::HttpClients;
 use crate::qlik::Lookups;
 use crate::start_tasks::TaskStarter;
 use crate::store::{Accepted, NewEvent, StorageError, Store, StoreError, now_ms};
@@ -61,6 +62,8 @@ pub struct Shared {
     pub qlik: Option<Arc<Lookups>>,
     /// Starts tasks; absent when the config has no Qlik Sense.
     pub task_starter: Option<Arc<TaskStarter>>,
+    /// Takes events of Qlik Cloud.
+    pub cloud_events: Arc<CloudEvents>,
     /// What plugins may write to, as it is at the time.
     pub config: Arc<Current<Config>>,
     /// Counters and gauges of plugins.

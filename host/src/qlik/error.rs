@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::cloud::CloudError;
+
 /// Longest part of an answer's body that an error quotes, in characters.
 const QUOTED: usize = 200;
 
@@ -93,8 +95,11 @@ pub enum QlikError {
         /// What would have been read.
         limit: usize,
     },
+    /// A tenant of Qlik Cloud gave no usable answer.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
     /// Qlik Sense was down a moment ago and is not asked again yet.
-    #[error("Qlik Sense is asked again in {} ms at the earliest, since: {last_error}", .retry_in.as_millis())]
+    #[error("{last_error} (it is asked again in {} ms at the earliest)", .retry_in.as_millis())]
     Gated {
         /// The failure that closed the way.
         last_error: String,
@@ -128,6 +133,7 @@ impl QlikError {
             | Self::Odd { .. }
             | Self::Page { .. } => true,
             Self::Status { status, .. } => matches!(status, 300..=399 | 401 | 403 | 407 | 408 | 425 | 429 | 500..),
+            Self::Cloud(error) => error.is_transient(),
             Self::Setup(_) | Self::BadRequest { .. } | Self::TooLarge { .. } => false,
         }
     }

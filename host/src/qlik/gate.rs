@@ -1,4 +1,4 @@
-//! A circuit breaker in front of Qlik Sense.
+//! A circuit breaker in front of Qlik Sense, and of each tenant of Qlik Cloud.
 //!
 //! When Qlik Sense is down, every look-up would wait for its own time-out. So the first failure closes the way: calls
 //! fail at once until a pause is over, then one of them tries; its success opens the way for all, its failure doubles
@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The breaker. Shared by all calls to one server.
 #[derive(Debug)]
 pub(super) struct Gate {
+    /// Who is behind it, for the log.
+    who: String,
     /// After the first failure; doubles with each further one.
     first_pause: Duration,
     inner: Mutex<Inner>,
@@ -75,7 +77,12 @@ pub(super) struct Pass<'a> {
 impl Gate {
     /// An open gate.
     pub(super) fn new(first_pause: Duration) -> Self {
-        Self { first_pause, inner: Mutex::default() }
+        Self::of("Qlik Sense".to_owned(), first_pause)
+    }
+
+    /// An open gate in front of somebody else.
+    pub(super) fn of(who: String, first_pause: Duration) -> Self {
+        Self { who, first_pause, inner: Mutex::default() }
     }
 
     /// Lets a call through, or says why not.
@@ -118,7 +125,7 @@ impl Pass<'_> {
         let mut inner = self.gate.lock();
         inner.last_success_ms = Some(Timestamp::now().as_millisecond());
         if let Some(down) = inner.down.take() {
-            tracing::info!(downSinceMs = down.since_ms, "Qlik Sense answers again");
+            tracing::info!(downSinceMs = down.since_ms, "{} answers again", self.gate.who);
         }
     }
 
@@ -162,7 +169,8 @@ impl Drop for Pass<'_> {
     fn drop(&mut self) {
         let waited = self.since.elapsed();
         if !self.told && waited >= PATIENCE {
-            self.note(&format!("Qlik Sense gave no answer for {:.0} s", waited.as_secs_f32()), Instant::now());
+            let error = format!("{} gave no answer for {:.0} s", self.gate.who, waited.as_secs_f32());
+            self.note(&error, Instant::now());
         }
         if self.probe
             && let Some(down) = &mut self.gate.lock().down

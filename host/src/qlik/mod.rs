@@ -4,10 +4,11 @@
 //! renewed, [`Repository`] asks the repository service (QRS) over kept connections and stops asking while it is down
 //! (`gate`), `facts` reads its answers, `batched` puts questions together, `kept` remembers answers for some seconds, and
 //! [`Lookups`] finds out the facts of an event with as few calls as possible. Nothing here retries for long: that is the
-//! caller's, who knows how old the event is.
+//! caller's, who knows how old the event is. [`Cloud`] does the same for tenants of Qlik Cloud (`cloud`).
 
 mod batched;
 mod certificates;
+mod cloud;
 mod connection;
 mod ended;
 mod enrich;
@@ -33,6 +34,8 @@ mod wire;
 mod tests;
 
 pub use certificates::{CertificateFacts, CertificateRole};
+pub use cloud::{Cloud, CloudError, TenantState};
+pub(crate) use cloud::{cloud_app_url, short};
 pub use ended::Ended;
 pub use enrich::Enriched;
 pub use error::{Cause, QlikError};

@@ -164,7 +164,7 @@ fn short(line: &str) -> String {
 
 /// Takes a log piece by piece and keeps its beginning and its end.
 #[derive(Debug)]
-struct Clipper {
+pub(super) struct Clipper {
     /// Most bytes of each half.
     half: usize,
     head: Vec<u8>,
@@ -177,12 +177,12 @@ struct Clipper {
 }
 
 impl Clipper {
-    fn new(max_size: usize) -> Self {
+    pub(super) fn new(max_size: usize) -> Self {
         let half = (max_size / 2).max(1);
         Self { half, head: Vec::new(), tail: Vec::new(), feeds: 0, characters: 0, dropped: false }
     }
 
-    fn add(&mut self, chunk: &[u8]) {
+    pub(super) fn add(&mut self, chunk: &[u8]) {
         for byte in chunk {
             self.feeds += u64::from(*byte == b'\n');
             // In UTF-8 every byte but a continuation begins a character; four-byte ones are two units of UTF-16.
@@ -204,7 +204,7 @@ impl Clipper {
         self.tail.drain(..excess);
     }
 
-    fn finish(mut self) -> Option<Log> {
+    pub(super) fn finish(mut self) -> Option<Log> {
         const MARK: &[u8] = b"\xEF\xBB\xBF";
         self.drop_excess();
         if self.head.starts_with(MARK) {

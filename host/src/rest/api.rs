@@ -139,6 +139,7 @@ impl Api {
             Own::Plugins => v5::plugins(context).await,
             Own::Nodes => Ok(v5::nodes(context)),
             Own::QlikNotification => v5::qlik_notification(context, call),
+            Own::QlikCloudEvents => v5::qlik_cloud_events(context, call).await,
             Own::Events => v5::events(context, call).await,
             Own::Event => v5::event(context, call).await,
             Own::Deliveries => v5::deliveries(context, call).await,

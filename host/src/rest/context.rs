@@ -6,13 +6,14 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
+use crate::cloud::CloudEvents;
 use crate::config::Secrets;
 use crate::current::Current;
 use crate::delivery::Queues;
 use crate::ingest;
 use crate::observe::{Roads, TaskStates};
 use crate::plugins::{Instance, PluginMetrics};
-use crate::qlik::Lookups;
+use crate::qlik::{Cloud, Lookups};
 use crate::reconcile::CallBack;
 use crate::start_tasks::TaskStarter;
 use crate::store::{Store, now_ms};
@@ -32,6 +33,10 @@ pub struct ContextParts {
     pub lookups: Option<Arc<Lookups>>,
     /// Starts tasks, if the config has Qlik Sense.
     pub task_starter: Option<Arc<TaskStarter>>,
+    /// The tenants of Qlik Cloud that the config has.
+    pub cloud: Arc<Cloud>,
+    /// Takes events of Qlik Cloud.
+    pub cloud_events: Arc<CloudEvents>,
     /// Last known states of tasks.
     pub tasks: Arc<TaskStates>,
     /// When Sense nodes were heard of.
@@ -57,6 +62,8 @@ pub struct Context {
     pub(super) udp: Option<Arc<ingest::Running>>,
     pub(super) lookups: Option<Arc<Lookups>>,
     pub(super) task_starter: Option<Arc<TaskStarter>>,
+    pub(super) cloud: Arc<Cloud>,
+    pub(super) cloud_events: Arc<CloudEvents>,
     pub(super) tasks: Arc<TaskStates>,
     pub(super) roads: Arc<Roads>,
     pub(super) call_back: Option<Arc<CallBack>>,
@@ -80,6 +87,8 @@ impl Context {
             udp,
             lookups,
             task_starter,
+            cloud,
+            cloud_events,
             tasks,
             roads,
             call_back,
@@ -96,6 +105,8 @@ impl Context {
             udp,
             lookups,
             task_starter,
+            cloud,
+            cloud_events,
             tasks,
             roads,
             call_back,

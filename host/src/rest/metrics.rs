@@ -32,6 +32,7 @@ pub(super) async fn page(context: &Context) -> Answer {
     udp(&mut page, context);
     let help = "Failed reloads outside the scheduler that `appReload` leaves untold";
     page.single("butler_app_reloads_untold_total", Kind::Counter, help, context.untold.get());
+    qlik_cloud(&mut page, context);
     store(&mut page, context).await;
     instances(&mut page, context);
     tasks(&mut page, context.tasks.all(), &context.secrets());
@@ -90,6 +91,27 @@ fn certificates(page: &mut Exposition, certificates: &[CertificateFacts]) {
     for facts in certificates {
         let labels = [("certificate", facts.role.label())];
         page.sample("butler_certificate_expiry_timestamp_seconds", &labels, seconds(facts.ends_ms));
+    }
+}
+
+fn qlik_cloud(page: &mut Exposition, context: &Context) {
+    if !context.cloud_events.is_used() {
+        return;
+    }
+    let help = "Messages of Qlik Cloud's webhooks, and those that plugins handed over, by what became of them";
+    page.metric("butler_qlik_cloud_events_total", Kind::Counter, help);
+    for (outcome, count) in context.cloud_events.counts() {
+        page.sample("butler_qlik_cloud_events_total", &[("outcome", outcome)], count);
+    }
+    let states: Vec<_> = context.cloud.states().collect();
+    page.metric("butler_qlik_cloud_reachable", Kind::Gauge, "Whether the last call to the tenant got an answer");
+    for state in &states {
+        page.sample("butler_qlik_cloud_reachable", &[("tenant", &state.id)], u8::from(state.gate.reachable));
+    }
+    let help = "How often the tenant has refused Butler's token or what it asked for (401, 403)";
+    page.metric("butler_qlik_cloud_refusals_total", Kind::Counter, help);
+    for state in &states {
+        page.sample("butler_qlik_cloud_refusals_total", &[("tenant", &state.id)], state.refusals);
     }
 }
 

@@ -11,6 +11,10 @@ section! {
         tenant_comment: String,
         /// Address of the tenant.
         tenant_url: String,
+        /// Address of the tenant's management console, if the config names it.
+        qmc_url: String,
+        /// Address of the tenant's hub, if the config names it.
+        hub_url: String,
         /// Address of the app in the tenant.
         app_url: String,
         /// Whether the app has section access.
@@ -19,6 +23,8 @@ section! {
         app_thumbnail: String,
         /// Address of the owner's picture.
         owner_picture: String,
+        /// Name of the user who started the reload; `user` is their id.
+        user_name: String,
         /// Id of the reload.
         reload_id: String,
         /// What started it: `hub`, `chronos`, `external`, `automations`, `data-refresh`.
@@ -29,6 +35,10 @@ section! {
         event_type: String,
         /// Version of that type.
         event_type_version: String,
+        /// How the reload ended, as the event says it: `error`. The tenant's API says it in `execution.statusText`.
+        status: String,
+        /// Duration by the event, in milliseconds. By the tenant's API it is in `execution.durationMs`.
+        duration_ms: u64,
         /// Error code: `EngineReloadScriptError`.
         error_code: String,
         /// Error text.

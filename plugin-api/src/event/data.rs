@@ -38,7 +38,7 @@ pub struct Data {
     /// Host name of the Sense node where it happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// The user on whose behalf, `DIRECTORY\id`; for aborts the user who aborted.
+    /// The user on whose behalf, `DIRECTORY\id`; for aborts the user who aborted. In Qlik Cloud the id alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// One line for people, for kinds whose other facts do not say it all.
@@ -92,7 +92,8 @@ pub struct Data {
     /// The message, for `message.posted`.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "section::serialize_optional")]
     pub posted: Option<Box<Posted>>,
-    /// Facts that should be here but could not be fetched from Qlik Sense: `task`, `app`, `owner`, `execution`, `scriptLog`.
+    /// Facts that should be here but could not be fetched from Qlik Sense: `task`, `app`, `owner`, `execution`, `scriptLog`;
+    /// of Qlik Cloud also `tags` (with the app's size) and `user` (the name of who started the reload).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
     /// The kind is a guess, since Qlik Sense could not be asked for the type of the task.

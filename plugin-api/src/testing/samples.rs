@@ -321,6 +321,8 @@ fn cloud_app_reload() -> Value {
             "appUrl": "https://lab.eu.qlikcloud.test/sense/app/3f6d2c1a-1111-4222-8333-944445555666",
             "appHasSectionAccess": false, "appThumbnail": "https://lab.eu.qlikcloud.test/thumbnail.png",
             "ownerPicture": "https://lab.eu.qlikcloud.test/ann.png", "reloadId": "67cda1f3e4b0a1b2c3d4e5f6",
+            "qmcUrl": "https://lab.eu.qlikcloud.test/console", "hubUrl": "https://lab.eu.qlikcloud.test",
+            "userName": "Bo Lund", "status": "error", "durationMs": 5120,
             "reloadTrigger": "chronos", "source": "com.qlik/engine", "eventType": "com.qlik.v1.app.reload.finished",
             "eventTypeVersion": "1.0.0", "errorCode": "EngineReloadScriptError", "errorMessage": "Table not found",
             "log": "Started loading data\nTable not found", "errors": ["Table not found"], "warnings": ["slow source"],

@@ -198,6 +198,16 @@ impl Certificates {
         Ok(config)
     }
 
+    /// TLS settings of a server that asks nobody for a certificate.
+    pub(crate) fn open_server_config(&self) -> Result<ServerConfig, CertificateError> {
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![self.0.server.clone()], key(&self.0.server_key))?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
+    }
+
     fn roots(&self) -> Result<RootCertStore, CertificateError> {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.root.der().clone())?;

@@ -40,12 +40,15 @@
 //! For benchmarks, [`Options::cheap`] fills answers into texts prepared at start, and makes up any task, app, user or
 //! execution result whose identifier is asked for, so that the simulator costs little and needs no preparation.
 //!
+//! A tenant of Qlik Cloud is simulated by [`CloudSimulator`].
+//!
 //! Where the behaviour of the real service is not documented, the simulator takes the stricter side.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 mod body;
 mod certificates;
+mod cloud;
 mod control;
 mod counts;
 mod faults;
@@ -61,6 +64,7 @@ mod socket;
 mod system_info;
 
 pub use certificates::{CertificateError, CertificateFiles, Certificates, Ends, WindowsFiles};
+pub use cloud::{CloudCall, CloudFault, CloudSimulator, Envelope, FailedReload, Teller, sign};
 pub use control::Control;
 pub use counts::{Asked, Counts};
 pub use faults::{Fault, Faults};

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use hyper::{server::conn::http1, service::service_fn};
+use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -21,7 +21,8 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    qrs::Qrs,
+    body::Answer,
+    qrs::ConnectionReset,
     socket::{ResetSwitch, Socket},
 };
 
@@ -31,6 +32,21 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// Pause after an error of `accept`, for instance when there are too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What answers behind a listener.
+pub(crate) trait Service: Send + Sync + 'static {
+    /// Somebody has connected.
+    fn connected(&self) {}
+
+    /// A handshake has ended.
+    fn shaken(&self, _succeeded: bool) {}
+
+    /// Answers a request.
+    fn serve(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Answer>, ConnectionReset>> + Send;
+}
+
 pub(crate) struct Listener {
     addr: SocketAddr,
     /// The accept loop ends as soon as this is sent or dropped.
@@ -39,11 +55,15 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) async fn start(addr: SocketAddr, tls: Arc<RwLock<TlsAcceptor>>, qrs: Arc<Qrs>) -> io::Result<Self> {
+    pub(crate) async fn start(
+        addr: SocketAddr,
+        tls: Arc<RwLock<TlsAcceptor>>,
+        service: Arc<impl Service>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
-        let accepting = tokio::spawn(accept(listener, tls, qrs, stopped));
+        let accepting = tokio::spawn(accept(listener, tls, service, stopped));
         Ok(Self { addr, stop, accepting })
     }
 
@@ -62,7 +82,7 @@ impl Listener {
 async fn accept(
     listener: TcpListener,
     tls: Arc<RwLock<TlsAcceptor>>,
-    qrs: Arc<Qrs>,
+    service: Arc<impl Service>,
     mut stopped: oneshot::Receiver<()>,
 ) {
     let mut connections = JoinSet::new();
@@ -71,9 +91,9 @@ async fn accept(
             _ = &mut stopped => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    qrs.counters.connection();
+                    service.connected();
                     let tls = tls.read().unwrap_or_else(PoisonError::into_inner).clone();
-                    connections.spawn(serve(stream, tls, qrs.clone()));
+                    connections.spawn(serve(stream, tls, service.clone()));
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
@@ -84,21 +104,21 @@ async fn accept(
     connections.shutdown().await;
 }
 
-async fn serve(stream: TcpStream, tls: TlsAcceptor, qrs: Arc<Qrs>) {
+async fn serve(stream: TcpStream, tls: TlsAcceptor, service: Arc<impl Service>) {
     // Without it, answers may wait for acknowledgements. Failure costs time only.
     let _ = stream.set_nodelay(true);
     let reset = ResetSwitch::default();
     let socket = Socket::new(stream, reset.clone());
     let Ok(Ok(stream)) = timeout(HANDSHAKE_TIME, tls.accept(socket)).await else {
-        qrs.counters.handshake(false);
+        service.shaken(false);
         return;
     };
-    qrs.counters.handshake(true);
-    let service = service_fn(|request| {
-        let qrs = qrs.clone();
+    service.shaken(true);
+    let answering = service_fn(|request| {
+        let service = service.clone();
         let reset = reset.clone();
-        async move { qrs.serve(request).await.inspect_err(|_| reset.set()) }
+        async move { service.serve(request).await.inspect_err(|_| reset.set()) }
     });
     // Errors are the client's, or wanted.
-    let _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
+    let _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), answering).await;
 }

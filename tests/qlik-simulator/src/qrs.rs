@@ -24,6 +24,7 @@ use crate::{
     body::Answer,
     counts::Counters,
     faults::{Change, Outcome},
+    listener::Service,
     request_log::{RequestLog, SeenRequest},
 };
 
@@ -113,6 +114,20 @@ impl Reply {
     }
 }
 
+impl Service for Qrs {
+    fn connected(&self) {
+        self.counters.connection();
+    }
+
+    fn shaken(&self, succeeded: bool) {
+        self.counters.handshake(succeeded);
+    }
+
+    async fn serve(&self, request: Request<Incoming>) -> Result<Response<Answer>, ConnectionReset> {
+        self.answer_or_fail(request).await
+    }
+}
+
 impl Qrs {
     /// `cheap`: the outcome of made-up executions, if answers shall be made up.
     pub(crate) fn new(site: Site, cheap: Option<Status>) -> Self {
@@ -144,7 +159,7 @@ impl Qrs {
         self.subscriptions.forget();
     }
 
-    pub(crate) async fn serve(&self, request: Request<Incoming>) -> Result<Response<Answer>, ConnectionReset> {
+    async fn answer_or_fail(&self, request: Request<Incoming>) -> Result<Response<Answer>, ConnectionReset> {
         let route = Route::of(request.uri().path());
         self.counters.request(route.endpoint);
         if self.cheap.is_none() {

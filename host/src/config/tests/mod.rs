@@ -1,6 +1,7 @@
 //! Tests of the config as a whole; helpers for them.
 
 mod certificates;
+mod cloud;
 mod faults;
 mod reading;
 mod redaction;

@@ -34,6 +34,7 @@ async fn an_event_that_cannot_be_routed_is_put_off_and_holds_up_no_other() {
         store: store.clone(),
         accepted: Arc::new(Notify::new()),
         lookups: None,
+        cloud: Cloud::new(&config).unwrap(),
         router: Arc::new(Current::new(Router::new([(&config.plugins[0], &manifest)]))),
         config: Arc::new(Current::new(config)),
         queues: Queues::default(),

@@ -1,14 +1,15 @@
 //! The service `qlik`: what plugins ask Qlik Sense, and have it do.
 
-use butler_plugin_api::{Manifest, ServiceError, StartTasks, kind};
+use butler_plugin_api::{HandedOver, Manifest, ServiceError, StartTasks, kind};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Shared, operation, store_error};
+use crate::cloud::{HandedOver as Taken, Refused};
 use crate::qlik::{Lookups, QlikError, Reply};
 use crate::start_tasks::{Request, told};
 
-const OPERATIONS: &[&str] = &["get", "write", "startTasks", "systemInfo", "scriptLog"];
+const OPERATIONS: &[&str] = &["get", "write", "startTasks", "systemInfo", "scriptLog", "cloudEvent"];
 
 #[derive(Deserialize)]
 #[serde(tag = "op", rename_all = "camelCase")]
@@ -30,6 +31,9 @@ enum Call {
     SystemInfo,
     ScriptLog {
         reference: String,
+    },
+    CloudEvent {
+        message: String,
     },
 }
 
@@ -69,6 +73,23 @@ pub(super) async fn answer(
             })?;
             Ok(json!({ "text": text }))
         }
+        Call::CloudEvent { message } => {
+            let outcome = shared.cloud_events.accept_handed_over(message.as_bytes()).await;
+            let mut handed = HandedOver::default();
+            match outcome.map_err(|refused| not_taken(&refused))? {
+                Taken::Accepted(id) => handed.id = Some(id),
+                Taken::Duplicate(id) => (handed.id, handed.duplicate) = (Some(id), true),
+                Taken::Ignored(why) => handed.ignored = Some(why),
+            }
+            Ok(json!(handed))
+        }
+    }
+}
+
+fn not_taken(refused: &Refused) -> ServiceError {
+    match refused {
+        Refused::Store(error) => store_error(error),
+        other => ServiceError::Invalid(other.to_string()),
     }
 }
 

@@ -12,9 +12,11 @@ struct Fixture {
 impl Fixture {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("butler.db")).await.unwrap();
         let shared = Shared {
             runtime: Handle::current(),
-            store: Store::open(&folder.path().join("butler.db")).await.unwrap(),
+            cloud_events: CloudEvents::new(None, store.clone(), Arc::default()),
+            store,
             accepted: Arc::default(),
             http: HttpClients::new(BTreeMap::new()),
             qlik: None,

@@ -21,13 +21,15 @@ use tokio::task::JoinHandle;
 use super::endpoints::Mount;
 use super::server::Limits;
 use super::{Context, ContextParts, Server};
-use crate::config::{Rest, Secrets, TlsProfile, Token, Udp};
+use crate::cloud::CloudEvents;
+use crate::config::{Config, Rest, Secrets, TlsProfile, Token, Udp};
 use crate::current::Current;
 use crate::delivery::Queues;
+use crate::http::HttpClients;
 use crate::ingest::UdpServer;
 use crate::observe::TaskStates;
-use crate::plugins::{HttpClients, Shared};
-use crate::qlik;
+use crate::plugins::Shared;
+use crate::qlik::{self, Cloud};
 use crate::store::{NewDelivery, NewEvent, Routed, Settled, Settlement, Store, now_ms};
 
 /// A running server over a store of its own.
@@ -43,8 +45,8 @@ struct Site {
     _folder: tempfile::TempDir,
 }
 
-#[derive(Default)]
 struct Options {
+    config: Config,
     rest: Rest,
     mounts: Vec<Mount>,
     limits: Limits,
@@ -52,6 +54,20 @@ struct Options {
     udp: bool,
     /// Instances that the config has, by name only.
     instances: Vec<&'static str>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            config: serde_json::from_value(json!({ "version": 1 })).unwrap(),
+            rest: Rest::default(),
+            mounts: Vec::new(),
+            limits: Limits::default(),
+            secrets: Vec::new(),
+            udp: false,
+            instances: Vec::new(),
+        }
+    }
 }
 
 const ADMIN: &str = "token-of-the-run-file";
@@ -62,14 +78,13 @@ impl Site {
         let store = Store::open(&folder.path().join("butler.db")).await.unwrap();
         let shared = Arc::new(Shared {
             runtime: tokio::runtime::Handle::current(),
+            cloud_events: CloudEvents::new(None, store.clone(), Arc::default()),
             store: store.clone(),
             accepted: Arc::new(Notify::new()),
             http: HttpClients::new(BTreeMap::new()),
             qlik: None,
             task_starter: None,
-            config: Arc::new(Current::new(
-                serde_json::from_value::<crate::config::Config>(json!({ "version": 1 })).unwrap(),
-            )),
+            config: Arc::new(Current::new(serde_json::from_value::<Config>(json!({ "version": 1 })).unwrap())),
             metrics: Arc::default(),
             secrets: Arc::new(Secrets::new(options.secrets)),
         });
@@ -85,6 +100,8 @@ impl Site {
             udp,
             lookups: None,
             task_starter: None,
+            cloud: Cloud::new(&options.config).unwrap(),
+            cloud_events: CloudEvents::new(options.config.qlik_cloud.as_ref(), store.clone(), Arc::default()),
             tasks: tasks.clone(),
             roads: Arc::default(),
             call_back: None,

@@ -11,8 +11,10 @@ use super::super::endpoints::Mount;
 use super::super::server::Limits;
 use super::super::{Context, ContextParts, Server};
 use super::{ADMIN, Options, Site, answer, echo, text, wire};
+use crate::cloud::CloudEvents;
 use crate::config::Rest;
 use crate::delivery::Queues;
+use crate::qlik::Cloud;
 use crate::store::Store;
 
 fn copy_endpoint() -> Endpoint {
@@ -172,6 +174,8 @@ async fn two_instances_with_one_route_are_refused() {
         udp: None,
         lookups: None,
         task_starter: None,
+        cloud: Cloud::new(&Options::default().config).unwrap(),
+        cloud_events: CloudEvents::new(None, site.store.clone(), Arc::default()),
         tasks: site.tasks.clone(),
         roads: Arc::default(),
         call_back: None,

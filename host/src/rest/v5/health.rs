@@ -9,7 +9,7 @@ use super::super::answer::{Answer, json as answer};
 use super::super::context::Context;
 use super::super::request::Call;
 use crate::plugins::Condition;
-use crate::qlik::{CertificateFacts, GateState};
+use crate::qlik::{CertificateFacts, GateState, TenantState};
 use crate::store::{now_ms, rfc3339};
 
 #[derive(Debug, Default, Serialize)]
@@ -48,6 +48,7 @@ pub(in super::super) fn ready(context: &Context, call: &Call) -> Answer {
         let repository = lookups.repository();
         report.add_certificates(&repository.certificates(), repository.server(), now_ms(), told);
     }
+    context.cloud.states().for_each(|state| report.add_tenant(state, told));
     let (status, report) = report.finish();
     answer(&context.secrets(), status, &report)
 }
@@ -66,6 +67,17 @@ impl Report {
             // As with Qlik Sense away: what is heard is still kept and told, with fewer facts.
             self.notes.push(note);
         }
+    }
+
+    /// A tenant of Qlik Cloud that does not answer or refuses the token.
+    fn add_tenant(&mut self, tenant: TenantState, told: bool) {
+        let (state, message) = match (tenant.refused, tenant.gate.reachable) {
+            (Some(error), _) => ("refused", error),
+            (None, false) => ("unreachable", tenant.gate.last_error.unwrap_or_default()),
+            (None, true) => return,
+        };
+        let message = if told { message } else { "cannot be asked for facts; Butler's log says why".to_owned() };
+        self.notes.push(Note { subject: "qlik-cloud", instance: None, state: Some(state.to_owned()), message });
     }
 
     fn finish(mut self) -> (StatusCode, Self) {
@@ -151,6 +163,29 @@ mod tests {
         let text = serde_json::to_string(&report).unwrap();
         assert!(!["disk full", "sense1", "internal"].iter().any(|detail| text.contains(detail)), "{text}");
         assert!(text.contains("\"state\":\"failed\""), "{text}");
+    }
+
+    #[test]
+    fn a_tenant_that_is_away_or_refuses_is_a_note() {
+        let tenant = |reachable, refused: Option<&str>| TenantState {
+            id: "acme".to_owned(),
+            gate: state(reachable),
+            refused: refused.map(str::to_owned),
+            refusals: 1,
+        };
+        let at = |tenant, told| {
+            let mut report = Report::default();
+            report.add_tenant(tenant, told);
+            let (status, report) = report.finish();
+            (status.as_u16(), serde_json::to_value(report).unwrap()["notes"].clone())
+        };
+        assert_eq!(at(tenant(true, None), true), (200, json!([])));
+        let note =
+            |state: &str, message: &str| json!([{ "subject": "qlik-cloud", "state": state, "message": message }]);
+        assert_eq!(at(tenant(true, Some("401")), true), (200, note("refused", "401")));
+        assert_eq!(at(tenant(false, None), true), (200, note("unreachable", "connection refused by sense1")));
+        let hidden = "cannot be asked for facts; Butler's log says why";
+        assert_eq!(at(tenant(false, None), false), (200, note("unreachable", hidden)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod health;
 mod instances;
 mod nodes;
 mod notifications;
+mod qlik_cloud;
 mod query;
 mod reload;
 
@@ -15,4 +16,5 @@ pub(super) use health::{live, ready};
 pub(super) use instances::plugins;
 pub(super) use nodes::nodes;
 pub(super) use notifications::{qlik_notification, without_secret};
+pub(super) use qlik_cloud::qlik_cloud_events;
 pub(super) use reload::reload;

@@ -1,4 +1,4 @@
-//! The HTTP client that all plugins share: one pool for each TLS profile of the config.
+//! The HTTP client that plugins and the road from Qlik Cloud share: one pool for each TLS profile of the config.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,8 +63,28 @@ impl HttpClients {
         Ok(client)
     }
 
+    /// Makes the client of a profile, to see that its files can be used. The empty name is the system's authorities.
+    pub(crate) fn prepare(&self, profile: &str) -> Result<(), HttpError> {
+        self.client(profile).map(drop)
+    }
+
     /// Sends a request and reads the whole answer.
     pub async fn send(&self, request: WireRequest) -> Result<WireResponse, HttpError> {
+        let mut answer = self.open(request).await?;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await? {
+            let chunk = chunk.as_ref();
+            if body.len() + chunk.len() > MAX_ANSWER {
+                let origin = answer.origin;
+                return Err(HttpError::TooLarge(format!("{origin} answered with more than {} MB", MAX_ANSWER >> 20)));
+            }
+            body.extend_from_slice(chunk);
+        }
+        Ok(WireResponse { status: answer.status, headers: answer.headers, body, options: String::new() })
+    }
+
+    /// Sends a request and waits for the beginning of the answer. The time limit is that of the whole answer.
+    pub(crate) async fn open(&self, request: WireRequest) -> Result<Incoming, HttpError> {
         let invalid = |message: String| HttpError::Invalid(message);
         let options: Options = if request.options.is_empty() {
             Options::default()
@@ -84,18 +104,8 @@ impl HttpClients {
         let timeout = options.timeout_ms.map_or(TIMEOUT, Duration::from_millis).min(MAX_TIMEOUT);
         let client = self.client(options.tls.as_deref().unwrap_or_default())?;
         let answer = client.request(method, url).headers(headers).body(request.body).timeout(timeout).send().await;
-        let failed = |error: &reqwest::Error| {
-            if error.is_builder() {
-                HttpError::Invalid(chain(error))
-            } else if error.is_timeout() {
-                HttpError::Timeout(format!("{origin} did not answer within {} s", timeout.as_secs_f32()))
-            } else {
-                HttpError::Connection(format!("{origin} cannot be reached: {}", chain(error)))
-            }
-        };
-        let mut answer = answer.map_err(|error| failed(&error))?;
-        let status = answer.status().as_u16();
-        let headers = answer
+        let response = answer.map_err(|error| failure(&origin, timeout, &error))?;
+        let headers = response
             .headers()
             .iter()
             .map(|(name, value)| {
@@ -104,14 +114,34 @@ impl HttpClients {
                 (name.as_str().to_owned(), value)
             })
             .collect();
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error))? {
-            if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(HttpError::TooLarge(format!("{origin} answered with more than {} MB", MAX_ANSWER >> 20)));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(WireResponse { status, headers, body, options: String::new() })
+        Ok(Incoming { status: response.status().as_u16(), headers, response, origin, timeout })
+    }
+}
+
+/// An answer whose body is still coming.
+pub(crate) struct Incoming {
+    pub(crate) status: u16,
+    /// Names in lower case; `retry-after` in seconds.
+    pub(crate) headers: Vec<(String, String)>,
+    response: reqwest::Response,
+    origin: String,
+    timeout: Duration,
+}
+
+impl Incoming {
+    /// The next piece of the body.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>, HttpError> {
+        self.response.chunk().await.map_err(|error| failure(&self.origin, self.timeout, &error))
+    }
+}
+
+fn failure(origin: &str, timeout: Duration, error: &reqwest::Error) -> HttpError {
+    if error.is_builder() {
+        HttpError::Invalid(chain(error))
+    } else if error.is_timeout() {
+        HttpError::Timeout(format!("{origin} did not answer within {} s", timeout.as_secs_f32()))
+    } else {
+        HttpError::Connection(format!("{origin} cannot be reached: {}", chain(error)))
     }
 }
 

@@ -1,0 +1,54 @@
+//! Who is asked for the facts of an event.
+
+use std::time::Duration;
+
+use butler_plugin_api::{Event, kind};
+
+use super::LONGEST_WAIT;
+use crate::cloud::SOURCE;
+use crate::qlik::{Cloud, CloudError, Enriched, Lookups, QlikError};
+
+/// An event of a tenant for which many wait already is tried again after this time.
+const CROWDED: Duration = Duration::from_secs(3);
+
+/// Who is asked.
+#[derive(Clone, Copy)]
+pub(super) enum Asked<'a> {
+    /// Qlik Sense.
+    Sense(&'a Lookups),
+    /// A tenant of Qlik Cloud.
+    Cloud(&'a Cloud),
+}
+
+impl<'a> Asked<'a> {
+    /// Who is to be asked about an event, if there is anybody. What plugins emit is their own business.
+    pub(super) fn about(event: &Event, sense: Option<&'a Lookups>, cloud: &'a Cloud) -> Option<Self> {
+        if event.kind == kind::CLOUD_APP_RELOAD_FAILED && event.source == SOURCE {
+            return Some(Self::Cloud(cloud));
+        }
+        sense.filter(|_| of_sense(event)).map(Self::Sense)
+    }
+
+    /// For how long an event that waits for facts leaves memory, if it does: one tenant that is away must not fill it with its
+    /// events and so delay those of others. `long`: it has waited for some time.
+    pub(super) fn puts_off(self, enriched: &Enriched, long: bool) -> Option<Duration> {
+        match (self, &enriched.transient) {
+            (Self::Sense(_), _) => None,
+            (Self::Cloud(_), Some(QlikError::Cloud(CloudError::Crowded { .. }))) => Some(CROWDED),
+            (Self::Cloud(_), _) => long.then_some(LONGEST_WAIT),
+        }
+    }
+
+    pub(super) async fn enrich(self, event: &Event, received: i64, want_log: bool, patience: Duration) -> Enriched {
+        match self {
+            Self::Sense(sense) => sense.enrich(&event.data, &event.kind, received, want_log, patience).await,
+            Self::Cloud(cloud) => cloud.enrich(&event.data, &event.kind, want_log, patience).await,
+        }
+    }
+}
+
+/// Whether an event is of Qlik Sense, and told with what it knows.
+pub(super) fn of_sense(event: &Event) -> bool {
+    let told_by_us = event.source == "butler" || event.source.starts_with("instance:");
+    event.subject().ends_with("-task") && !told_by_us || event.kind == kind::APP_RELOAD_FAILED
+}
