@@ -39,11 +39,19 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) async fn start(addr: SocketAddr, tls: Arc<RwLock<TlsAcceptor>>, qrs: Arc<Qrs>) -> io::Result<Self> {
+    /// `serve` has each connection, with the TLS settings of the moment.
+    pub(crate) async fn start<F>(
+        addr: SocketAddr,
+        tls: Arc<RwLock<TlsAcceptor>>,
+        serve: impl Fn(TcpStream, TlsAcceptor) -> F + Send + 'static,
+    ) -> io::Result<Self>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
-        let accepting = tokio::spawn(accept(listener, tls, qrs, stopped));
+        let accepting = tokio::spawn(accept(listener, tls, serve, stopped));
         Ok(Self { addr, stop, accepting })
     }
 
@@ -59,21 +67,22 @@ impl Listener {
     }
 }
 
-async fn accept(
+async fn accept<F>(
     listener: TcpListener,
     tls: Arc<RwLock<TlsAcceptor>>,
-    qrs: Arc<Qrs>,
+    serve: impl Fn(TcpStream, TlsAcceptor) -> F,
     mut stopped: oneshot::Receiver<()>,
-) {
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             _ = &mut stopped => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    qrs.counters.connection();
                     let tls = tls.read().unwrap_or_else(PoisonError::into_inner).clone();
-                    connections.spawn(serve(stream, tls, qrs.clone()));
+                    connections.spawn(serve(stream, tls));
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
@@ -84,7 +93,9 @@ async fn accept(
     connections.shutdown().await;
 }
 
-async fn serve(stream: TcpStream, tls: TlsAcceptor, qrs: Arc<Qrs>) {
+/// A connection to the repository service.
+pub(crate) async fn serve_qrs(stream: TcpStream, tls: TlsAcceptor, qrs: Arc<Qrs>) {
+    qrs.counters.connection();
     // Without it, answers may wait for acknowledgements. Failure costs time only.
     let _ = stream.set_nodelay(true);
     let reset = ResetSwitch::default();

@@ -27,6 +27,7 @@ use crate::{
     request_log::{RequestLog, SeenRequest},
 };
 
+pub(crate) use access::names_user;
 pub use endpoint::{Endpoint, UnknownEndpoint};
 
 /// Bodies are read and thrown away, but not without end.
