@@ -5,11 +5,14 @@
 //! (`gate`), `facts` reads its answers, `batched` puts questions together, `kept` remembers answers for some seconds, and
 //! [`Lookups`] finds out the facts of an event with as few calls as possible. Nothing here retries for long: that is the
 //! caller's, who knows how old the event is.
+//!
+//! `engine` is the other service: lists, dumps and reloads of apps.
 
 mod batched;
 mod certificates;
 mod connection;
 mod ended;
+mod engine;
 mod enrich;
 mod error;
 mod explain;
@@ -29,6 +32,9 @@ mod tests;
 
 pub use certificates::{CertificateFacts, CertificateRole};
 pub use ended::Ended;
+pub use engine::{
+    Dump, Engine, EngineError, EngineLimits, FollowUp, ListedApp, Place, ReloadOrder, ReloadRow, ReloadState,
+};
 pub use enrich::Enriched;
 pub use error::{Cause, QlikError};
 pub use facts::{AppFacts, ResultFacts, TaskFacts, is_final, is_guid, millis, status_text, task_subject};

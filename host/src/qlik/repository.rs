@@ -110,6 +110,16 @@ impl Repository {
         &self.server
     }
 
+    /// The certificates and what is made of them.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The user header.
+    pub(super) fn user(&self) -> &HeaderValue {
+        &self.user
+    }
+
     /// Whether it answers, for health.
     pub fn state(&self) -> GateState {
         self.gate.state()
