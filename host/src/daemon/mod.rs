@@ -5,6 +5,7 @@
 //! same backwards.
 
 mod certificates;
+mod follow_up;
 mod member;
 mod parts;
 mod reload;

@@ -8,7 +8,7 @@ use butler_plugin_api::Instance as InstanceDocument;
 use tokio::sync::{Notify, mpsc};
 
 use super::reload::{self, Asked};
-use super::{Failure, Setup};
+use super::{Failure, Setup, follow_up};
 use crate::config::{Config, Loaded, PluginEntry, Rest, Secrets};
 use crate::current::Current;
 use crate::delivery::Queues;
@@ -16,7 +16,7 @@ use crate::ingest::{self, UdpServer};
 use crate::observe::{Roads, TaskStates};
 use crate::pipeline::{Enricher, EnricherParts, Router};
 use crate::plugins::{HttpClients, Instance, PluginMetrics, Shared};
-use crate::qlik::{Lookups, Repository};
+use crate::qlik::{Engine, Lookups, Repository};
 use crate::reconcile::{Notifications, Reconciler, ReconcilerParts};
 use crate::rest;
 use crate::store::{Released, Store, StoreError};
@@ -32,6 +32,7 @@ pub(super) struct Parts {
     pub(super) enricher: Arc<Enricher>,
     pub(super) reconciler: Option<Arc<Reconciler>>,
     pub(super) notifications: Option<Notifications>,
+    pub(super) engine: Option<Arc<Engine>>,
     pub(super) udp: Option<Arc<ingest::Running>>,
     pub(super) server: rest::Serving,
     pub(super) rest_address: SocketAddr,
@@ -168,12 +169,18 @@ impl Parts {
         let addresses = [udp.as_ref().map(|udp| udp.local_addr()), udp.as_ref().and_then(|udp| udp.sessions_addr())];
         let run_file =
             rest::RunFile::write(&config.store.path, rest_address, addresses).map_err(anyhow::Error::from)?;
+        let engine = config.qlik.as_ref().zip(lookups.as_ref()).map(|(qlik, lookups)| {
+            let repository = lookups.repository();
+            let follow_up = follow_up::starter(repository.clone());
+            Arc::new(Engine::new(qlik, repository.clone(), core.secrets.clone(), follow_up))
+        });
         let (reload, reloads) = reload::channel();
         let context = rest::Context::new(rest::ContextParts {
             store,
             instances: core.instances.clone(),
             udp: udp.clone(),
             lookups,
+            engine: engine.clone(),
             tasks,
             roads: core.roads.clone(),
             call_back,
@@ -192,6 +199,7 @@ impl Parts {
             enricher,
             reconciler,
             notifications,
+            engine,
             udp,
             server,
             rest_address,

@@ -12,7 +12,7 @@ use crate::delivery::Queues;
 use crate::ingest;
 use crate::observe::{Roads, TaskStates};
 use crate::plugins::{Instance, PluginMetrics};
-use crate::qlik::Lookups;
+use crate::qlik::{Engine, Lookups};
 use crate::reconcile::CallBack;
 use crate::store::{Store, now_ms};
 
@@ -29,6 +29,8 @@ pub struct ContextParts {
     pub udp: Option<Arc<ingest::Running>>,
     /// Qlik Sense, if the config has it.
     pub lookups: Option<Arc<Lookups>>,
+    /// The engine of Qlik Sense, if the config has it.
+    pub engine: Option<Arc<Engine>>,
     /// Last known states of tasks.
     pub tasks: Arc<TaskStates>,
     /// When Sense nodes were heard of.
@@ -53,6 +55,7 @@ pub struct Context {
     instances: Arc<Current<Vec<Arc<Instance>>>>,
     pub(super) udp: Option<Arc<ingest::Running>>,
     pub(super) lookups: Option<Arc<Lookups>>,
+    pub(super) engine: Option<Arc<Engine>>,
     pub(super) tasks: Arc<TaskStates>,
     pub(super) roads: Arc<Roads>,
     pub(super) call_back: Option<Arc<CallBack>>,
@@ -75,6 +78,7 @@ impl Context {
             instances,
             udp,
             lookups,
+            engine,
             tasks,
             roads,
             call_back,
@@ -90,6 +94,7 @@ impl Context {
             instances,
             udp,
             lookups,
+            engine,
             tasks,
             roads,
             call_back,

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::answer::Failure;
 use super::coerce::Shape;
 use super::endpoints::Mount;
+use super::v4;
 
 /// Why the routes of the plugins cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -60,13 +61,17 @@ pub(super) enum Own {
     Move,
     Reload,
     Metrics,
+    ListApps,
+    DumpApp,
+    ReloadApp,
+    AppReloads,
 }
 
 impl Own {
     /// The shape of its body; `None`: the handler looks at the body itself.
-    #[allow(clippy::unused_self, clippy::match_single_binding, reason = "routes with a schema follow")]
     fn body(self) -> Option<Shape> {
         let schema = match self {
+            Self::ReloadApp => v4::reload_body(),
             _ => Value::Null,
         };
         Shape::new(&schema).expect("the schemas of the host are constants, and each test of the table makes them all")
@@ -106,7 +111,7 @@ pub(super) struct Table(Vec<Route>);
 impl Table {
     /// The host's own routes.
     pub(super) fn own() -> Self {
-        let (get, post) = (Method::GET, Method::POST);
+        let (get, post, put) = (Method::GET, Method::POST, Method::PUT);
         let routes = [
             (&get, "/v4/butlerping", Some(Scope::Read), Own::Ping),
             (&get, "/v5/health/live", None, Own::Live),
@@ -122,6 +127,12 @@ impl Table {
             (&post, "/v5/deliveries/move", Some(Scope::Deliveries), Own::Move),
             (&post, "/v5/reload", Some(Scope::Admin), Own::Reload),
             (&get, "/metrics", Some(Scope::Read), Own::Metrics),
+            (&get, "/v4/senselistapps", Some(Scope::Tasks), Own::ListApps),
+            (&get, "/v4/apps/list", Some(Scope::Tasks), Own::ListApps),
+            (&get, "/v4/senseappdump/{appId}", Some(Scope::Tasks), Own::DumpApp),
+            (&get, "/v4/app/{appId}/dump", Some(Scope::Tasks), Own::DumpApp),
+            (&put, "/v4/app/{appId}/reload", Some(Scope::Tasks), Own::ReloadApp),
+            (&get, "/v5/apps/reloads", Some(Scope::Read), Own::AppReloads),
         ];
         let route = |(method, path, scope, own): (&Method, &str, Option<Scope>, Own)| Route {
             method: method.clone(),

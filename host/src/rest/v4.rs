@@ -1,10 +1,14 @@
 //! Endpoints of Butler 16 that are the host's own.
 
+mod apps;
+
 use axum::http::StatusCode;
 use serde::Serialize;
 
 use super::answer::{Answer, json};
 use super::context::Context;
+
+pub(super) use apps::{dump_app, list_apps, reload_app, reload_body};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

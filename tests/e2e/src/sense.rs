@@ -55,12 +55,12 @@ impl Sense {
     /// The section `qlik:` of a daemon that asks it; `more` is added, such as `verify: chain`. Without `reconcile:` in it the
     /// daemon asks only for the facts of what it has heard.
     pub fn section(&self, more: &str) -> String {
-        let port = self.simulator.addr().port();
+        let (repository, engine) = (self.simulator.addr().port(), self.simulator.engine_addr().port());
         let quiet = if more.contains("reconcile:") { "" } else { "reconcile: { enabled: false }\n  " };
         let more = format!("{quiet}{more}");
         format!(
-            "qlik:\n  host: 127.0.0.1\n  user: LAB\\sa_repository\n  ports: {{ repository: {port} }}\n  certificates:\n    \
-             client: certificates/client.pem\n    key: certificates/client_key.pem\n    ca: certificates/root.pem\n  {more}\n"
+            "qlik:\n  host: 127.0.0.1\n  user: LAB\\sa_repository\n  ports: {{ repository: {repository}, engine: \
+             {engine} }}\n  certificates:\n    client: certificates/client.pem\n    key: certificates/client_key.pem\n    ca: certificates/root.pem\n  {more}\n"
         )
     }
 

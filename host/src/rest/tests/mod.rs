@@ -80,6 +80,7 @@ impl Site {
             instances: Arc::default(),
             udp,
             lookups: None,
+            engine: None,
             tasks: tasks.clone(),
             roads: Arc::default(),
             call_back: None,

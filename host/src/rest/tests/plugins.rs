@@ -171,6 +171,7 @@ async fn two_instances_with_one_route_are_refused() {
         instances: Arc::default(),
         udp: None,
         lookups: None,
+        engine: None,
         tasks: site.tasks.clone(),
         roads: Arc::default(),
         call_back: None,
