@@ -18,7 +18,7 @@ use crate::ingest::{self, UdpServer};
 use crate::observe::{Roads, TaskStates};
 use crate::pipeline::{Enricher, EnricherParts, Router};
 use crate::plugins::{Instance, PluginMetrics, Shared};
-use crate::qlik::{Cloud, Lookups, Repository};
+use crate::qlik::{Cloud, Engine, Lookups, Repository};
 use crate::reconcile::{Notifications, Reconciler, ReconcilerParts};
 use crate::rest;
 use crate::start_tasks::TaskStarter;
@@ -35,6 +35,7 @@ pub(super) struct Parts {
     pub(super) enricher: Arc<Enricher>,
     pub(super) reconciler: Option<Arc<Reconciler>>,
     pub(super) notifications: Option<Notifications>,
+    pub(super) engine: Option<Arc<Engine>>,
     pub(super) udp: Option<Arc<ingest::Running>>,
     pub(super) server: rest::Serving,
     pub(super) rest_address: SocketAddr,
@@ -186,6 +187,10 @@ impl Parts {
         let addresses = [udp.as_ref().map(|udp| udp.local_addr()), udp.as_ref().and_then(|udp| udp.sessions_addr())];
         let run_file =
             rest::RunFile::write(&config.store.path, rest_address, addresses).map_err(anyhow::Error::from)?;
+        let engine = config.qlik.as_ref().zip(core.task_starter.as_ref()).map(|(qlik, starter)| {
+            let repository = starter.lookups().repository().clone();
+            Arc::new(Engine::new(qlik, repository, core.secrets.clone(), starter.follow_up()))
+        });
         let (reload, reloads) = reload::channel();
         let context = rest::Context::new(rest::ContextParts {
             store,
@@ -195,6 +200,7 @@ impl Parts {
             udp: udp.clone(),
             lookups,
             task_starter: core.task_starter.clone(),
+            engine: engine.clone(),
             tasks,
             roads: core.roads.clone(),
             call_back,
@@ -213,6 +219,7 @@ impl Parts {
             enricher,
             reconciler,
             notifications,
+            engine,
             udp,
             server,
             rest_address,

@@ -74,6 +74,7 @@ impl Running {
             enricher,
             reconciler,
             notifications,
+            engine,
             udp,
             server,
             rest_address,
@@ -100,6 +101,9 @@ impl Running {
         }
         if let Some(notifications) = notifications {
             work.spawn(notifications.run(stopping.clone()));
+        }
+        if let Some(engine) = engine {
+            work.spawn(engine.run(stopping.clone()));
         }
         let released = {
             let core = core.clone();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use reqwest::redirect;
+use rustls::ClientConfig;
 use tokio::sync::Mutex;
 
 use super::certificates::{CertificateFacts, CertificateRole};
@@ -34,6 +35,8 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) struct Made {
     pub(super) client: reqwest::Client,
+    /// For what is no HTTP.
+    pub(super) tls: Arc<ClientConfig>,
     certificates: Vec<CertificateFacts>,
     hash: [u8; 32],
 }
@@ -163,7 +166,7 @@ fn setup(error: TlsError) -> QlikError {
 fn make(opened: &Opened, hash: [u8; 32], limits: Limits, shown: &Arc<Shown>) -> Result<Made, QlikError> {
     let tls = opened.tls(shown).map_err(setup)?;
     let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
+        .tls_backend_preconfigured(tls.clone())
         .https_only(true)
         // QRS answers by HTTP/1.1; some front ends of Windows ask for client certificates only there.
         .http1_only()
@@ -187,7 +190,7 @@ fn make(opened: &Opened, hash: [u8; 32], limits: Limits, shown: &Arc<Shown>) -> 
     if certificates.is_empty() {
         tracing::warn!("the client certificate for Qlik Sense is of an odd form: when it expires cannot be told");
     }
-    Ok(Made { client, certificates, hash })
+    Ok(Made { client, tls: Arc::new(tls), certificates, hash })
 }
 
 #[cfg(test)]

@@ -9,20 +9,32 @@ use rustls::CertificateError;
 
 use super::error::{Cause, QlikError};
 
+/// A service of Qlik Sense, in words.
+#[derive(Debug)]
+pub(super) struct Service {
+    /// The key of its port in the config.
+    port: &'static str,
+    name: &'static str,
+}
+
+pub(super) const REPOSITORY: Service = Service { port: "ports.repository", name: "the repository service" };
+pub(super) const SYSTEM_INFO: Service = Service { port: "ports.systemInfo", name: "the service dispatcher" };
+
 /// What it means that a request failed without an answer.
-pub(super) fn unreachable(server: &str, error: &reqwest::Error) -> QlikError {
-    let (cause, reason) = if let Some(tls) = find::<rustls::Error>(error) {
-        (Cause::Tls, tls_reason(tls))
+pub(super) fn unreachable(service: &Service, server: &str, error: &reqwest::Error) -> QlikError {
+    let Service { port, name } = service;
+    let (cause, reason) = if let Some(reason) = tls(error, port) {
+        (Cause::Tls, reason)
     } else if error.is_timeout() {
         let what = if error.is_connect() { "no connection in time" } else { "no answer in time" };
         (Cause::Timeout, format!("{what} (is the server overloaded, or does a firewall drop packets?)"))
     } else if error.is_dns() {
         (Cause::Connect, format!("its name cannot be resolved: {} (check `qlik.host`)", innermost(error)))
     } else if error.is_connect() {
-        let remedy = "check `qlik.host`, `ports.repository`, the firewall, and that the repository service runs";
+        let remedy = format!("check `qlik.host`, `{port}`, the firewall, and that {name} runs");
         (Cause::Connect, format!("{} ({remedy})", innermost(error)))
     } else {
-        (Cause::Broken, format!("the connection broke: {} (did the repository service restart?)", innermost(error)))
+        (Cause::Broken, format!("the connection broke: {} (did {name} restart?)", innermost(error)))
     };
     QlikError::Unreachable { server: server.to_owned(), cause, reason }
 }
@@ -32,8 +44,15 @@ pub(super) fn is_tls(error: &reqwest::Error) -> bool {
     find::<rustls::Error>(error).is_some()
 }
 
-fn tls_reason(error: &rustls::Error) -> String {
+/// What is the matter with certificates or TLS, if they are the trouble. `port`: the key of the config.
+pub(super) fn tls(error: &(dyn Error + 'static), port: &str) -> Option<String> {
+    find::<rustls::Error>(error).map(|error| tls_reason(error, port))
+}
+
+fn tls_reason(error: &rustls::Error, port: &str) -> String {
     use CertificateError as C;
+    let other_server = format!("its certificate is not one for servers: check `{port}`");
+    let no_tls = format!("what listens there does not speak TLS: check `{port}`");
     let remedy = match error {
         rustls::Error::InvalidCertificate(certificate) => match certificate {
             C::NotValidForName | C::NotValidForNameContext { .. } => {
@@ -45,15 +64,13 @@ fn tls_reason(error: &rustls::Error) -> String {
             }
             C::Expired | C::ExpiredContext { .. } => "its certificate has expired: renew it on the Sense server",
             C::NotValidYet | C::NotValidYetContext { .. } => "its certificate is not valid yet: compare the clocks",
-            C::InvalidPurpose | C::InvalidPurposeContext { .. } => {
-                "its certificate is not one for servers: check `ports.repository`"
-            }
+            C::InvalidPurpose | C::InvalidPurposeContext { .. } => &other_server,
             _ => "its certificate is not accepted; `verify: none` would accept any",
         },
         rustls::Error::AlertReceived(_) => {
             "it refuses our client certificate: export the certificates again from the QMC of this site"
         }
-        rustls::Error::InvalidMessage(_) => "what listens there does not speak TLS: check `ports.repository`",
+        rustls::Error::InvalidMessage(_) => &no_tls,
         rustls::Error::PeerIncompatible(_) => "no common TLS version or cipher; TLS 1.2 or 1.3 is needed",
         _ => "TLS failed",
     };
@@ -71,8 +88,8 @@ fn innermost(error: &dyn Error) -> String {
     text
 }
 
-fn find<T: Error + 'static>(error: &reqwest::Error) -> Option<&T> {
-    let mut next = error.source();
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {
             return Some(found);

@@ -4,13 +4,15 @@
 //! renewed, [`Repository`] asks the repository service (QRS) over kept connections and stops asking while it is down
 //! (`gate`), `facts` reads its answers, `batched` puts questions together, `kept` remembers answers for some seconds, and
 //! [`Lookups`] finds out the facts of an event with as few calls as possible. Nothing here retries for long: that is the
-//! caller's, who knows how old the event is. [`Cloud`] does the same for tenants of Qlik Cloud (`cloud`).
+//! caller's, who knows how old the event is. `engine` is the other service of Qlik Sense: lists, dumps and reloads of apps.
+//! [`Cloud`] asks tenants of Qlik Cloud (`cloud`).
 
 mod batched;
 mod certificates;
 mod cloud;
 mod connection;
 mod ended;
+mod engine;
 mod enrich;
 mod error;
 mod explain;
@@ -37,6 +39,9 @@ pub use certificates::{CertificateFacts, CertificateRole};
 pub use cloud::{Cloud, CloudError, TenantState};
 pub(crate) use cloud::{cloud_app_url, short};
 pub use ended::Ended;
+pub use engine::{
+    Dump, Engine, EngineError, EngineLimits, FollowUp, ListedApp, Place, ReloadOrder, ReloadRow, ReloadState,
+};
 pub use enrich::Enriched;
 pub use error::{Cause, QlikError};
 pub use facts::{AppFacts, ResultFacts, TaskFacts, is_final, is_guid, millis, status_text, task_subject};

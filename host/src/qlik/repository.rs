@@ -15,8 +15,9 @@ use serde_json::value::RawValue;
 use super::certificates::CertificateFacts;
 use super::connection::Connection;
 use super::error::{QlikError, excerpt};
+use super::explain::{self, Service};
 use super::gate::{Gate, GateState};
-use super::{explain, wire};
+use super::wire;
 use crate::config;
 
 /// Longest answer that is taken apart, in bytes. In memory it may be ten times as large, and some are read at a time.
@@ -81,6 +82,7 @@ pub(super) struct Incoming<'a> {
     response: reqwest::Response,
     path: &'a str,
     server: &'a str,
+    service: &'static Service,
 }
 
 impl Repository {
@@ -111,6 +113,16 @@ impl Repository {
     /// Host and port.
     pub fn server(&self) -> &str {
         &self.server
+    }
+
+    /// The certificates and what is made of them.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The user header.
+    pub(super) fn user(&self) -> &HeaderValue {
+        &self.user
     }
 
     /// Whether it answers, for health.
@@ -210,10 +222,10 @@ impl Repository {
     /// Version and product of the server: the JSON of `/v1/systeminfo`, which another service than QRS answers.
     pub async fn system_info(&self) -> Result<Value, QlikError> {
         const PATH: &str = "v1/systeminfo";
-        let server = self.system_info.as_str();
+        let (service, server) = (&explain::SYSTEM_INFO, self.system_info.as_str());
         let answer = self.connection.made().client.get(format!("https://{server}/{PATH}")).send().await;
-        let response = answer.map_err(|error| explain::unreachable(server, &error))?;
-        let incoming = Incoming { status: response.status().as_u16(), response, path: PATH, server };
+        let response = answer.map_err(|error| explain::unreachable(service, server, &error))?;
+        let incoming = Incoming { status: response.status().as_u16(), response, path: PATH, server, service };
         self.read_at_most(MAX_JSON, incoming).await?.success()?.json()
     }
 
@@ -267,13 +279,13 @@ impl Repository {
                     } else {
                         pass.succeeded();
                     }
-                    Ok(Incoming { status, response, path, server: &self.server })
+                    Ok(Incoming { status, response, path, server: &self.server, service: &explain::REPOSITORY })
                 }
                 Err(error) if error.is_builder() => {
                     Err(QlikError::BadRequest { path: path.to_owned(), reason: error.without_url().to_string() })
                 }
                 Err(error) => {
-                    let error = explain::unreachable(&self.server, &error);
+                    let error = explain::unreachable(&explain::REPOSITORY, &self.server, &error);
                     pass.failed(&error.to_string());
                     Err(error)
                 }
@@ -286,7 +298,7 @@ impl Incoming<'_> {
     /// The next piece of the body.
     pub(super) async fn chunk(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>, QlikError> {
         // The server is there, so trouble here is none of the gate's.
-        self.response.chunk().await.map_err(|error| explain::unreachable(self.server, &error))
+        self.response.chunk().await.map_err(|error| explain::unreachable(self.service, self.server, &error))
     }
 
     /// Whether it is a page for people, which QRS never sends.

@@ -148,6 +148,10 @@ impl Api {
             Own::Move => v5::move_deliveries(context, call).await,
             Own::Reload => v5::reload(context, call).await,
             Own::Metrics => Ok(metrics::page(context).await),
+            Own::ListApps => v4::list_apps(context).await,
+            Own::DumpApp => v4::dump_app(context, call).await,
+            Own::ReloadApp => v4::reload_app(context, call).await,
+            Own::AppReloads => Ok(v5::app_reloads(context)),
         }
     }
 }

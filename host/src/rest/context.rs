@@ -13,7 +13,7 @@ use crate::delivery::Queues;
 use crate::ingest;
 use crate::observe::{Roads, TaskStates};
 use crate::plugins::{Instance, PluginMetrics};
-use crate::qlik::{Cloud, Lookups};
+use crate::qlik::{Cloud, Engine, Lookups};
 use crate::reconcile::CallBack;
 use crate::start_tasks::TaskStarter;
 use crate::store::{Store, now_ms};
@@ -37,6 +37,8 @@ pub struct ContextParts {
     pub cloud: Arc<Cloud>,
     /// Takes events of Qlik Cloud.
     pub cloud_events: Arc<CloudEvents>,
+    /// The engine of Qlik Sense, if the config has it.
+    pub engine: Option<Arc<Engine>>,
     /// Last known states of tasks.
     pub tasks: Arc<TaskStates>,
     /// When Sense nodes were heard of.
@@ -64,6 +66,7 @@ pub struct Context {
     pub(super) task_starter: Option<Arc<TaskStarter>>,
     pub(super) cloud: Arc<Cloud>,
     pub(super) cloud_events: Arc<CloudEvents>,
+    pub(super) engine: Option<Arc<Engine>>,
     pub(super) tasks: Arc<TaskStates>,
     pub(super) roads: Arc<Roads>,
     pub(super) call_back: Option<Arc<CallBack>>,
@@ -89,6 +92,7 @@ impl Context {
             task_starter,
             cloud,
             cloud_events,
+            engine,
             tasks,
             roads,
             call_back,
@@ -107,6 +111,7 @@ impl Context {
             task_starter,
             cloud,
             cloud_events,
+            engine,
             tasks,
             roads,
             call_back,

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::answer::Failure;
 use super::coerce::Shape;
 use super::endpoints::Mount;
+use super::v4;
 
 /// Why the routes of the plugins cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +63,21 @@ pub(super) enum Own {
     Move,
     Reload,
     Metrics,
+    ListApps,
+    DumpApp,
+    ReloadApp,
+    AppReloads,
+}
+
+impl Own {
+    /// The shape of its body; `None`: the handler looks at the body itself.
+    fn body(self) -> Option<Shape> {
+        let schema = match self {
+            Self::ReloadApp => v4::reload_body(),
+            _ => Value::Null,
+        };
+        Shape::new(&schema).expect("the schemas of the host are constants, and each test of the table makes them all")
+    }
 }
 
 /// Who answers.
@@ -116,13 +132,19 @@ impl Table {
             (&post, "/v5/deliveries/move", Some(Scope::Deliveries), Own::Move),
             (&post, "/v5/reload", Some(Scope::Admin), Own::Reload),
             (&get, "/metrics", Some(Scope::Read), Own::Metrics),
+            (&get, "/v4/senselistapps", Some(Scope::Tasks), Own::ListApps),
+            (&get, "/v4/apps/list", Some(Scope::Tasks), Own::ListApps),
+            (&get, "/v4/senseappdump/{appId}", Some(Scope::Tasks), Own::DumpApp),
+            (&get, "/v4/app/{appId}/dump", Some(Scope::Tasks), Own::DumpApp),
+            (&put, "/v4/app/{appId}/reload", Some(Scope::Tasks), Own::ReloadApp),
+            (&get, "/v5/apps/reloads", Some(Scope::Read), Own::AppReloads),
         ];
         let route = |(method, path, scope, own): (&Method, &str, Option<Scope>, Own)| Route {
             method: method.clone(),
             path: path.to_owned(),
             segments: segments(path),
             scope,
-            body: None,
+            body: own.body(),
             query: None,
             target: Target::Own(own),
         };

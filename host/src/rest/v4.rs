@@ -1,5 +1,6 @@
 //! Endpoints of Butler 16 that are the host's own.
 
+mod apps;
 mod start_tasks;
 
 use axum::http::StatusCode;
@@ -8,6 +9,7 @@ use serde::Serialize;
 use super::answer::{Answer, json};
 use super::context::Context;
 
+pub(super) use apps::{dump_app, list_apps, reload_app, reload_body};
 pub(super) use start_tasks::start_tasks;
 
 #[derive(Serialize)]

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use butler_plugin_api::{App, Data, Execution, Task, TaskStart, kind};
 
-use super::{Outcome, Report, Selection, Started, TaskStarter};
+use super::{Outcome, Report, Request, Selection, Started, TaskStarter};
+use crate::qlik::QlikError;
 use crate::store::{NewEvent, now_ms};
 
 impl TaskStarter {
@@ -13,11 +14,7 @@ impl TaskStarter {
         let mut told = HashSet::new();
         let mut events = Vec::new();
         for (selection, outcome) in report {
-            let start = TaskStart {
-                selected_by: Some(selected_by(selection).to_owned()),
-                selector: Some(selection.text()),
-                caller: Some(caller.to_owned()),
-            };
+            let start = start_of(selection, caller);
             match outcome {
                 Outcome::Tasks(tasks) => {
                     let once = tasks.iter().filter(|started| told.insert(&started.task.task.id));
@@ -30,6 +27,20 @@ impl TaskStarter {
                 }
             }
         }
+        self.emit(events, caller).await;
+    }
+
+    /// Tells that none was started, since QRS cannot be asked which tasks there are.
+    pub(super) async fn tell_failure(&self, request: &Request, error: &QlikError) {
+        let reason = error.to_string();
+        let failed = request.selections.iter().map(|selection| {
+            let start = start_of(selection, &request.caller);
+            refused(selection, start, &reason)
+        });
+        self.emit(failed.collect(), &request.caller).await;
+    }
+
+    async fn emit(&self, events: Vec<NewEvent>, caller: &str) {
         if events.is_empty() {
             return;
         }
@@ -37,6 +48,14 @@ impl TaskStarter {
             Ok(_) => self.accepted.notify_one(),
             Err(error) => tracing::error!(caller, %error, "what became of starts of tasks cannot be stored as events"),
         }
+    }
+}
+
+fn start_of(selection: &Selection, caller: &str) -> TaskStart {
+    TaskStart {
+        selected_by: Some(selected_by(selection).to_owned()),
+        selector: Some(selection.text()),
+        caller: Some(caller.to_owned()),
     }
 }
 

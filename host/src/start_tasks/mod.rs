@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use self::filter::{Filter, Verdict};
 use crate::config::Config;
 use crate::current::Current;
-use crate::qlik::{Lookups, QlikError, Start, TaskFacts, is_guid, refusal};
+use crate::qlik::{FollowUp, Lookups, QlikError, Start, TaskFacts, is_guid, refusal};
 use crate::store::Store;
 
 /// Tasks of one request that are started at once.
@@ -92,11 +92,35 @@ impl TaskStarter {
         Arc::new(Self { lookups, store, accepted, config })
     }
 
+    /// Where tasks are looked up.
+    pub fn lookups(&self) -> &Arc<Lookups> {
+        &self.lookups
+    }
+
+    /// Starts the tasks that follow a reload of an app.
+    pub fn follow_up(self: &Arc<Self>) -> FollowUp {
+        let starter = self.clone();
+        Arc::new(move |ids, caller| {
+            let starter = starter.clone();
+            let selections = ids.into_iter().map(Selection::TaskId).collect();
+            let request = Request { selections, all_task_ids_must_exist: false, caller };
+            // What became of it is an event.
+            Box::pin(async move { drop(starter.start(request).await) })
+        })
+    }
+
     /// Starts tasks. Goes on when who asked does not wait for it any more. An error: QRS cannot be asked which tasks there
     /// are, and none was started.
     pub async fn start(self: &Arc<Self>, request: Request) -> Result<Report, QlikError> {
         let this = self.clone();
-        let work = tokio::spawn(async move { this.work(request).await });
+        let work = tokio::spawn(async move {
+            let report = this.work(&request).await;
+            match &report {
+                Ok(report) => this.tell(report, &request.caller).await,
+                Err(error) => this.tell_failure(&request, error).await,
+            }
+            report
+        });
         match work.await {
             Ok(report) => report,
             Err(error) => match error.try_into_panic() {
@@ -107,7 +131,7 @@ impl TaskStarter {
         }
     }
 
-    async fn work(&self, request: Request) -> Result<Report, QlikError> {
+    async fn work(&self, request: &Request) -> Result<Report, QlikError> {
         let config = self.config.get();
         let filter = Filter(config.qlik.as_ref().and_then(|qlik| qlik.start_task_filter.as_ref()));
         let choices: Vec<_> = request.selections.iter().map(|selection| self.choose(selection, filter)).collect();
@@ -131,9 +155,7 @@ impl TaskStarter {
                 Outcome::Tasks(tasks.iter().filter_map(|task| started.get(&task.task.id).cloned()).collect())
             }
         };
-        let report: Report = request.selections.into_iter().zip(choices.into_iter().map(outcome)).collect();
-        self.tell(&report, &request.caller).await;
-        Ok(report)
+        Ok(request.selections.iter().cloned().zip(choices.into_iter().map(outcome)).collect())
     }
 
     async fn choose(&self, selection: &Selection, filter: Filter<'_>) -> Result<Choice, QlikError> {

@@ -165,12 +165,13 @@ async fn a_tag_or_property_of_the_filter_allows_its_tasks_by_id() {
 async fn without_an_answer_which_tasks_there_are_none_is_started() {
     let lab = lab(Value::Null).await;
     lab.simulator.faults().add(Fault::status(500).on(Endpoint::TaskFull));
-    for asked in [vec![id(Site::SAMPLE_RELOAD_TASK)], vec![tag("nightly")]] {
-        let request = Request { selections: asked, all_task_ids_must_exist: false, caller: "c".to_owned() };
+    for selections in [vec![id(Site::SAMPLE_RELOAD_TASK)], vec![tag("nightly")]] {
+        let request = Request { selections, all_task_ids_must_exist: false, caller: "token:nightly".to_owned() };
         assert!(lab.starter.start(request).await.is_err());
     }
     assert!(lab.simulator.site().starts().is_empty());
-    assert_eq!(lab.store.accepted_events(0, 100).await.unwrap().len(), 0);
+    let failed = |task: &str| (kind::TASK_START_FAILED.to_owned(), task.to_owned());
+    assert_eq!(lab.events().await, [failed(Site::SAMPLE_RELOAD_TASK), failed("")]);
 }
 
 #[tokio::test]
@@ -190,4 +191,13 @@ async fn a_start_goes_on_when_nobody_waits_for_it_any_more() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert_eq!(lab.simulator.site().starts().len(), 2);
+}
+
+#[tokio::test]
+async fn what_follows_a_reload_is_held_to_the_filter_as_well() {
+    let lab = lab(json!({ "taskIds": [Site::SAMPLE_PRELOAD_TASK] })).await;
+    let ids = vec![Site::SAMPLE_PRELOAD_TASK.to_owned(), Site::SAMPLE_RELOAD_TASK.to_owned()];
+    lab.starter.follow_up()(ids, "token:nightly".to_owned()).await;
+    assert_eq!(lab.simulator.site().starts(), [Site::SAMPLE_PRELOAD_TASK]);
+    assert_eq!(lab.events().await.len(), 2);
 }

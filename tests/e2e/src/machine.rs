@@ -178,7 +178,19 @@ pub fn sqlite_of_dead(store: &Path, sql: &str) -> String {
 /// # Panics
 /// When there is no such process.
 pub fn resident(pid: u32) -> u64 {
+    memory(pid, "VmRSS:")
+}
+
+/// The most that a process has had in use, in bytes.
+///
+/// # Panics
+/// When there is no such process.
+pub fn peak(pid: u32) -> u64 {
+    memory(pid, "VmHWM:")
+}
+
+fn memory(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process that lives has memory");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a process that lives has memory");
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("the system writes numbers") * 1024
 }

@@ -64,12 +64,13 @@ impl Sense {
 
     /// The same with other certificates.
     pub fn section_by(&self, certificates: &str, more: &str) -> String {
-        let (port, system_info) = (self.simulator.addr().port(), self.simulator.system_info_addr().port());
+        let (port, engine) = (self.simulator.addr().port(), self.simulator.engine_addr().port());
+        let system_info = self.simulator.system_info_addr().port();
         let quiet = if more.contains("reconcile:") { "" } else { "reconcile: { enabled: false }\n  " };
         let more = format!("{quiet}{more}");
         format!(
-            "qlik:\n  host: 127.0.0.1\n  user: LAB\\sa_repository\n  ports: {{ repository: {port}, systemInfo: {system_info} }}\n  \
-             certificates: {certificates}\n  {more}\n"
+            "qlik:\n  host: 127.0.0.1\n  user: LAB\\sa_repository\n  ports: {{ repository: {port}, engine: {engine}, \
+             systemInfo: {system_info} }}\n               certificates: {certificates}\n  {more}\n"
         )
     }
 

@@ -1,12 +1,14 @@
-//! A stand-in for the repository service (QRS) of Qlik Sense Enterprise on Windows.
+//! A stand-in for the repository service (QRS) and the engine (QIX) of Qlik Sense Enterprise on Windows.
 //!
 //! The simulator is a real HTTPS server on the loopback address: it demands a client certificate of its own authority,
 //! the cross-site key and the `X-Qlik-User` header, and answers the calls that a companion program makes about tasks,
-//! apps, users, execution results and script logs. Tests drive it through four handles:
+//! apps, users, execution results and script logs. The engine is a WebSocket server on a port of its own, with the same
+//! certificates and the apps of the same site. Tests drive them through five handles:
 //!
 //! - [`Site`]: what the simulated Qlik Sense contains. Tasks can be added and "run" while the server is up.
 //! - [`Faults`]: what goes wrong: delays, error statuses, resets, silence, nonsense, answers
 //!   that are cut off, without end or of another form.
+//! - [`Engine`]: what apps contain, how reloads go, what goes wrong there ([`EngineFault`]), and what has happened.
 //! - [`Counts`]: what arrived: connections, handshakes, requests per [`Endpoint`].
 //! - [`Certificates`]: who trusts whom, and the three files that Qlik's management console would export.
 //!
@@ -51,6 +53,7 @@ mod certificates;
 mod cloud;
 mod control;
 mod counts;
+mod engine;
 mod faults;
 mod filter;
 mod ids;
@@ -67,6 +70,7 @@ pub use certificates::{CertificateError, CertificateFiles, Certificates, Ends, W
 pub use cloud::{CloudCall, CloudFault, CloudSimulator, Envelope, FailedReload, Teller, sign};
 pub use control::Control;
 pub use counts::{Asked, Counts};
+pub use engine::{AppContents, EndedSession, Engine, EngineFault, EngineReload, ReloadPlan, ReloadState, SeenCall};
 pub use faults::{Fault, Faults};
 pub use filter::{Filter, FilterError};
 pub use options::Options;

@@ -55,15 +55,28 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(crate) async fn start(
+    /// Answers requests by HTTP.
+    pub(crate) async fn http(
         addr: SocketAddr,
         tls: Arc<RwLock<TlsAcceptor>>,
         service: Arc<impl Service>,
     ) -> io::Result<Self> {
+        Self::start(addr, tls, move |stream, tls| serve(stream, tls, service.clone())).await
+    }
+
+    /// `serve` has each connection, with the TLS settings of the moment.
+    pub(crate) async fn start<F>(
+        addr: SocketAddr,
+        tls: Arc<RwLock<TlsAcceptor>>,
+        serve: impl Fn(TcpStream, TlsAcceptor) -> F + Send + 'static,
+    ) -> io::Result<Self>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
-        let accepting = tokio::spawn(accept(listener, tls, service, stopped));
+        let accepting = tokio::spawn(accept(listener, tls, serve, stopped));
         Ok(Self { addr, stop, accepting })
     }
 
@@ -79,21 +92,22 @@ impl Listener {
     }
 }
 
-async fn accept(
+async fn accept<F>(
     listener: TcpListener,
     tls: Arc<RwLock<TlsAcceptor>>,
-    service: Arc<impl Service>,
+    serve: impl Fn(TcpStream, TlsAcceptor) -> F,
     mut stopped: oneshot::Receiver<()>,
-) {
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             _ = &mut stopped => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    service.connected();
                     let tls = tls.read().unwrap_or_else(PoisonError::into_inner).clone();
-                    connections.spawn(serve(stream, tls, service.clone()));
+                    connections.spawn(serve(stream, tls));
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
@@ -104,7 +118,9 @@ async fn accept(
     connections.shutdown().await;
 }
 
+/// A connection to a service.
 async fn serve(stream: TcpStream, tls: TlsAcceptor, service: Arc<impl Service>) {
+    service.connected();
     // Without it, answers may wait for acknowledgements. Failure costs time only.
     let _ = stream.set_nodelay(true);
     let reset = ResetSwitch::default();

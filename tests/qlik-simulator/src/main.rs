@@ -7,13 +7,17 @@ use clap::{Parser, ValueEnum};
 use jiff::SignedDuration;
 use qlik_simulator::{Control, ExecutionIds, Fault, Options, QlikSimulator, ScriptLogs, Site};
 
-/// Simulates the repository service of Qlik Sense on 127.0.0.1.
+/// Simulates the repository service and the engine of Qlik Sense on 127.0.0.1.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
     /// Port of the simulated repository service; 0 lets the system choose.
     #[arg(long, default_value_t = 0)]
     port: u16,
+
+    /// Port of the simulated engine; 0 lets the system choose.
+    #[arg(long, default_value_t = 0)]
+    engine_port: u16,
 
     /// Port for counts and for running tasks, plain HTTP; 0 lets the system choose.
     #[arg(long, default_value_t = 0)]
@@ -78,7 +82,7 @@ async fn main() -> anyhow::Result<()> {
     if arguments.different_execution_ids {
         site.set_execution_ids(ExecutionIds::Different);
     }
-    let mut options = Options::default().port(arguments.port).site(site);
+    let mut options = Options::default().port(arguments.port).engine_port(arguments.engine_port).site(site);
     if arguments.cheap {
         options = options.cheap();
     }
@@ -96,7 +100,8 @@ async fn main() -> anyhow::Result<()> {
     let control = Control::start(&simulator, arguments.control_port)
         .await
         .with_context(|| format!("cannot open the control port {}", arguments.control_port))?;
-    println!("{} control http://{}/simulator/", simulator.base_url(), control.addr());
+    let engine = simulator.engine_addr();
+    println!("{} control http://{}/simulator/ engine wss://{engine}/", simulator.base_url(), control.addr());
     tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
     simulator.stop().await;
     Ok(())

@@ -6,6 +6,7 @@ use crate::{Certificates, Site, Status};
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub(crate) port: u16,
+    pub(crate) engine_port: u16,
     pub(crate) site: Option<Site>,
     pub(crate) certificates: Option<Certificates>,
     pub(crate) without_subject_alt_name: bool,
@@ -17,6 +18,13 @@ impl Options {
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
+        self
+    }
+
+    /// The port of the engine on 127.0.0.1; 0 lets the system choose.
+    #[must_use]
+    pub fn engine_port(mut self, port: u16) -> Self {
+        self.engine_port = port;
         self
     }
 

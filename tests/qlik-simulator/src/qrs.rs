@@ -28,6 +28,7 @@ use crate::{
     request_log::{RequestLog, SeenRequest},
 };
 
+pub(crate) use access::names_user;
 pub use endpoint::{Endpoint, UnknownEndpoint};
 
 /// Bodies are read and thrown away, but not without end.
@@ -56,11 +57,11 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    fn json(body: impl Into<Bytes>) -> Self {
+    pub(crate) fn json(body: impl Into<Bytes>) -> Self {
         Self { status: StatusCode::OK, content_type: "application/json; charset=utf-8", body: body.into() }
     }
 
-    fn text(status: StatusCode, body: impl Into<Bytes>) -> Self {
+    pub(crate) fn text(status: StatusCode, body: impl Into<Bytes>) -> Self {
         Self { status, content_type: "text/plain; charset=utf-8", body: body.into() }
     }
 
@@ -100,7 +101,7 @@ impl Reply {
         self
     }
 
-    fn into_response(self) -> Response<Answer> {
+    pub(crate) fn into_response(self) -> Response<Answer> {
         self.with(Answer::Whole)
     }
 

@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    CertificateError, Certificates, Counts, Faults, Options, SeenRequest, Site, listener::Listener, qrs::Qrs,
-    system_info::SystemInfo,
+    CertificateError, Certificates, Counts, Faults, Options, SeenRequest, Site, engine::Engine, listener::Listener,
+    qrs::Qrs, system_info::SystemInfo,
 };
 
 /// Why a simulator did not start.
@@ -39,7 +39,12 @@ pub struct QlikSimulator {
     addr: SocketAddr,
     /// `None` while stopped.
     listener: Mutex<Option<Listener>>,
-    system_info: SystemInfo,
+    /// Tells version and product.
+    system_info: Listener,
+    engine: Engine,
+    engine_addr: SocketAddr,
+    /// `None` while stopped.
+    engine_listener: Mutex<Option<Listener>>,
     /// Calls those who want to be told of changes.
     telling: JoinHandle<()>,
 }
@@ -69,11 +74,17 @@ impl QlikSimulator {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
         let listener = listen(addr, &tls, &qrs).await?;
         let addr = listener.addr();
-        let system_info = SystemInfo::start(acceptor(&certificates)?);
+        let system_info = Listener::http((Ipv4Addr::LOCALHOST, 0).into(), tls.clone(), Arc::new(SystemInfo));
         let system_info = system_info.await.map_err(|source| StartError::Listen { addr, source })?;
+        let engine = Engine::new(qrs.site.clone());
+        let engine_addr = SocketAddr::from((Ipv4Addr::LOCALHOST, options.engine_port));
+        let engine_listener = listen_engine(engine_addr, &tls, &engine).await?;
+        let engine_addr = engine_listener.addr();
+        let engine_listener = Mutex::new(Some(engine_listener));
         let certificates = RwLock::new(certificates);
         let telling = tokio::spawn(qrs.clone().tell_changes());
-        Ok(Self { qrs, certificates, tls, addr, listener: Mutex::new(Some(listener)), system_info, telling })
+        let listener = Mutex::new(Some(listener));
+        Ok(Self { qrs, certificates, tls, addr, listener, system_info, engine, engine_addr, engine_listener, telling })
     }
 
     /// Where it listens. Stays the same over stop and restart.
@@ -86,7 +97,17 @@ impl QlikSimulator {
         self.system_info.addr()
     }
 
-    /// The base address of all calls, `https://127.0.0.1:<port>/qrs/`.
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Where the engine listens. Stays the same over stop and restart.
+    pub fn engine_addr(&self) -> SocketAddr {
+        self.engine_addr
+    }
+
+    /// The base address of all calls to the repository service, `https://127.0.0.1:<port>/qrs/`.
     pub fn base_url(&self) -> String {
         format!("https://{}/qrs/", self.addr)
     }
@@ -139,7 +160,25 @@ impl QlikSimulator {
         self.qrs.forget_subscriptions();
     }
 
-    /// Closes the port and all connections. When this returns, clients see "connection refused".
+    /// Closes the engine's port and all of its sessions; the repository service goes on. When this returns, clients see
+    /// "connection refused".
+    pub async fn stop_engine(&self) {
+        if let Some(listener) = self.engine_listener.lock().await.take() {
+            listener.stop().await;
+        }
+    }
+
+    /// Stops the engine if need be and has it listen again on the same port.
+    pub async fn restart_engine(&self) -> Result<(), StartError> {
+        let mut running = self.engine_listener.lock().await;
+        if let Some(listener) = running.take() {
+            listener.stop().await;
+        }
+        *running = Some(listen_engine(self.engine_addr, &self.tls, &self.engine).await?);
+        Ok(())
+    }
+
+    /// Closes the port of the repository service and all connections to it. When this returns, clients see "connection refused".
     pub async fn stop(&self) {
         if let Some(listener) = self.listener.lock().await.take() {
             listener.stop().await;
@@ -167,5 +206,15 @@ fn acceptor(certificates: &Certificates) -> Result<TlsAcceptor, CertificateError
 }
 
 async fn listen(addr: SocketAddr, tls: &Arc<RwLock<TlsAcceptor>>, qrs: &Arc<Qrs>) -> Result<Listener, StartError> {
-    Listener::start(addr, tls.clone(), qrs.clone()).await.map_err(|source| StartError::Listen { addr, source })
+    Listener::http(addr, tls.clone(), qrs.clone()).await.map_err(|source| StartError::Listen { addr, source })
+}
+
+async fn listen_engine(
+    addr: SocketAddr,
+    tls: &Arc<RwLock<TlsAcceptor>>,
+    engine: &Engine,
+) -> Result<Listener, StartError> {
+    let engine = engine.clone();
+    let serve = move |stream, tls| engine.clone().serve(stream, tls);
+    Listener::start(addr, tls.clone(), serve).await.map_err(|source| StartError::Listen { addr, source })
 }

@@ -69,4 +69,13 @@ async fn system_information_comes_from_its_own_port() {
     let info = lab.repository().system_info().await.unwrap();
     assert_eq!((&info["version"], &info["releaseLabel"]), (&"14.187.4".into(), &"May 2024".into()));
     assert_eq!(lab.simulator.counts().requests, 0, "QRS is not asked");
+    let mut lab = lab;
+    lab.config.ports.system_info = closed_port();
+    let error = lab.repository().system_info().await.unwrap_err().to_string();
+    assert!(error.contains("`ports.systemInfo`"), "{error}");
+}
+
+/// A port of loopback that nobody listens on.
+fn closed_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

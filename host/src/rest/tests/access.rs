@@ -115,3 +115,29 @@ async fn foreign_hosts_and_origins_are_refused_before_anything_else() {
     assert_eq!(answer(own).await.0, 200);
     assert_eq!(answer(site.get("/v4/butlerping").header("sec-fetch-site", "cross-site")).await.0, 403);
 }
+
+#[tokio::test]
+async fn apps_need_the_scope_for_tasks() {
+    let rest = Rest {
+        tokens: vec![token("reader", "reader-secret", &[Scope::Read]), token("tasks", "tasks-secret", &[Scope::Tasks])],
+        ..Rest::default()
+    };
+    let site = Site::start(Options { rest, ..Options::default() }).await;
+    let calls = [
+        (Method::GET, "/v4/senselistapps"),
+        (Method::GET, "/v4/apps/list"),
+        (Method::GET, "/v4/senseappdump/a"),
+        (Method::GET, "/v4/app/a/dump"),
+        (Method::PUT, "/v4/app/a/reload"),
+    ];
+    for (method, path) in calls {
+        let call = |token: &str| site.request(method.clone(), path).bearer_auth(token).body("{}");
+        let (status, body) = answer(call("reader-secret")).await;
+        assert_eq!(status, 403, "{path}: {body}");
+        assert!(body["message"].as_str().unwrap().contains("lacks the scope `tasks`"), "{body}");
+        // There is no Qlik Sense here.
+        assert_eq!(answer(call("tasks-secret")).await.0, 503, "{path}");
+    }
+    assert_eq!(answer(site.get("/v5/apps/reloads").bearer_auth("reader-secret")).await.0, 200);
+    assert_eq!(answer(site.get("/v5/apps/reloads").bearer_auth("tasks-secret")).await.0, 403);
+}

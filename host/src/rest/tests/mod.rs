@@ -102,6 +102,7 @@ impl Site {
             task_starter: None,
             cloud: Cloud::new(&options.config).unwrap(),
             cloud_events: CloudEvents::new(options.config.qlik_cloud.as_ref(), store.clone(), Arc::default()),
+            engine: None,
             tasks: tasks.clone(),
             roads: Arc::default(),
             call_back: None,

@@ -176,6 +176,7 @@ async fn two_instances_with_one_route_are_refused() {
         task_starter: None,
         cloud: Cloud::new(&Options::default().config).unwrap(),
         cloud_events: CloudEvents::new(None, site.store.clone(), Arc::default()),
+        engine: None,
         tasks: site.tasks.clone(),
         roads: Arc::default(),
         call_back: None,

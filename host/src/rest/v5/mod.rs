@@ -1,5 +1,6 @@
 //! The API of this Butler: health, instances, events, deliveries, Sense nodes.
 
+mod app_reloads;
 mod deliveries;
 mod events;
 mod health;
@@ -10,6 +11,7 @@ mod qlik_cloud;
 mod query;
 mod reload;
 
+pub(super) use app_reloads::app_reloads;
 pub(super) use deliveries::{deliveries, delivery, move_deliveries, retry};
 pub(super) use events::{event, events};
 pub(super) use health::{live, ready};

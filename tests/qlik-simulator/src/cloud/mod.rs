@@ -202,5 +202,5 @@ async fn listen(
     tls: &Arc<RwLock<TlsAcceptor>>,
     tenant: &Arc<Tenant>,
 ) -> Result<Listener, StartError> {
-    Listener::start(addr, tls.clone(), tenant.clone()).await.map_err(|source| StartError::Listen { addr, source })
+    Listener::http(addr, tls.clone(), tenant.clone()).await.map_err(|source| StartError::Listen { addr, source })
 }

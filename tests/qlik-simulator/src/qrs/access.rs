@@ -19,7 +19,7 @@ pub(super) fn check(headers: &HeaderMap, query: &Query) -> Result<(), &'static s
 }
 
 /// `UserDirectory=…; UserId=…`, both not empty, in any order and letter case.
-fn names_user(header: &str) -> bool {
+pub(crate) fn names_user(header: &str) -> bool {
     let has = |wanted: &str| {
         header
             .split(';')

@@ -8,3 +8,4 @@ mod access;
 mod behaviour;
 mod cheap;
 mod contents;
+mod engine;
