@@ -7,11 +7,12 @@ use std::time::Duration;
 use butler_plugin_api::OperationError;
 use serde_json::Value;
 
-use crate::config::Level;
+use crate::config::{self, Level};
+use crate::current::Current;
 use crate::daemon::{self, Failure, Setup, instance_document};
 use crate::observe;
 use crate::plugins::Instance;
-use crate::qlik::Lookups;
+use crate::qlik::{Engine, FollowUp, Lookups};
 use crate::store::{Store, now_ms};
 
 /// The lines: how many say that something failed.
@@ -83,7 +84,20 @@ async fn qlik(setup: &Setup, lines: &mut Lines) -> Option<Arc<Lookups>> {
             None => good(&what, &format!("valid until {}, {}", facts.end_day(), facts.subject)),
         }
     }
+    if let Some(config) = &setup.loaded.config.qlik {
+        engine(config, setup, &lookups).await;
+    }
     Some(lookups)
+}
+
+/// Who uses Butler for alerts alone may have no way to the engine.
+async fn engine(config: &config::Qlik, setup: &Setup, lookups: &Lookups) {
+    let nothing: FollowUp = Arc::new(|_, _| Box::pin(std::future::ready(())));
+    let secrets = Arc::new(Current::new(setup.loaded.secrets.clone()));
+    match Engine::new(config, lookups.repository().clone(), secrets, nothing).probe().await {
+        Ok(version) => good("engine", &format!("answers on port {}, version {version}", config.ports.engine)),
+        Err(error) => note("engine", &format!("{error}; only lists, dumps and reloads of apps need it")),
+    }
 }
 
 async fn instances(setup: &Setup, qlik: Option<Arc<Lookups>>, lines: &mut Lines) -> Result<(), Failure> {

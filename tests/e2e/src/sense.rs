@@ -70,7 +70,7 @@ impl Sense {
         let more = format!("{quiet}{more}");
         format!(
             "qlik:\n  host: 127.0.0.1\n  user: LAB\\sa_repository\n  ports: {{ repository: {port}, engine: {engine}, \
-             systemInfo: {system_info} }}\n               certificates: {certificates}\n  {more}\n"
+             systemInfo: {system_info} }}\n  certificates: {certificates}\n  {more}\n"
         )
     }
 

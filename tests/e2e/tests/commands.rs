@@ -48,10 +48,10 @@ fn failed_task(name: &str) -> String {
 async fn qlik(folder: &Path) -> (QlikSimulator, String) {
     let simulator = QlikSimulator::start(Options::default()).await.expect("the simulator starts");
     simulator.certificates().write_to(folder).unwrap();
-    let port = simulator.addr().port();
+    let (port, engine) = (simulator.addr().port(), simulator.engine_addr().port());
     let section = format!(
         "qlik:\n  host: 127.0.0.1\n  user: LAB\\butler\n  certificates: {{ client: client.pem, key: client_key.pem, ca: root.pem }}\n  \
-         ports: {{ repository: {port} }}\n"
+         ports: {{ repository: {port}, engine: {engine} }}\n"
     );
     (simulator, section)
 }
@@ -90,6 +90,7 @@ async fn check_says_that_all_is_well_and_sends_no_alert() {
     assert!(line(&output, "ok", "config").contains("3 instances"), "{output:?}");
     let qlik = line(&output, "ok", "qlik");
     assert!(qlik.contains("127.0.0.1:") && qlik.ends_with("version 14.187.4.0"), "{qlik}");
+    assert!(line(&output, "ok", "engine").contains("version "), "{output:?}");
     line(&output, "ok", "instance console");
     assert!(line(&output, "ok", "instance desk").contains("no alert was sent"), "{output:?}");
     assert!(line(&output, "ok", "instance probe").contains("the probe is content"), "{output:?}");
@@ -113,6 +114,12 @@ async fn check_says_which_part_is_down() {
     let path = folder.path().join("butler.yaml");
     std::fs::write(&path, config).unwrap();
     let path = path.to_str().unwrap();
+
+    // Not everybody needs the engine.
+    simulator.stop_engine().await;
+    let output = command(&["check", "-c", path]).await;
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(line(&output, "note", "engine").contains("`ports.engine`"), "{output:?}");
 
     simulator.stop().await;
     let output = command(&["check", "-c", path]).await;

@@ -121,6 +121,26 @@ impl Engine {
         }
     }
 
+    /// Asks for its version, to see whether everything is in order.
+    pub async fn probe(&self) -> Result<String, EngineError> {
+        #[derive(Deserialize)]
+        struct Version {
+            #[serde(rename = "qVersion")]
+            version: Component,
+        }
+        #[derive(Deserialize)]
+        struct Component {
+            #[serde(rename = "qComponentVersion")]
+            number: String,
+        }
+        self.in_session("/", async |session| {
+            let none: [(); 0] = [];
+            let reply = session.call(GLOBAL, "EngineVersion", &none).await?;
+            Ok(reply.read::<Version>()?.version.number)
+        })
+        .await
+    }
+
     /// All apps that the user of the config may see, in the engine's order.
     pub async fn apps(&self) -> Result<Vec<ListedApp>, EngineError> {
         #[derive(Deserialize)]
@@ -128,13 +148,26 @@ impl Engine {
             #[serde(rename = "qDocList")]
             apps: Vec<ListedApp>,
         }
+        self.in_session("/", async |session| {
+            let none: [(); 0] = [];
+            let reply = session.call(GLOBAL, "GetDocList", &none).await?;
+            Ok(reply.read::<Listed>()?.apps)
+        })
+        .await
+    }
+
+    /// Works in a session that takes one of the places for lists and dumps.
+    async fn in_session<T>(
+        &self,
+        path: &str,
+        work: impl AsyncFnOnce(&Session) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
         self.unless_stopped(async {
             let place = self.sessions.take(self.limits.place).await?;
-            let session = Session::open(&self.address, "/", self.limits, None, place).await?;
-            let none: [(); 0] = [];
-            let listed = session.call(GLOBAL, "GetDocList", &none).await.and_then(|reply| reply.read::<Listed>());
+            let session = Session::open(&self.address, path, self.limits, None, place).await?;
+            let done = work(&session).await;
             session.close().await;
-            Ok(listed?.apps)
+            done
         })
         .await
     }
