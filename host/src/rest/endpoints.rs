@@ -41,7 +41,7 @@ pub fn check_manifests<'a>(
     let instances = instances.into_iter();
     instances
         .filter_map(|(place, name, manifest)| {
-            let fault = items_fault(&mut items, name, manifest).or_else(|| endpoints_fault(&mut table, name, manifest));
+            let fault = endpoints_fault(&mut table, name, manifest).or_else(|| items_fault(&mut items, name, manifest));
             Some((place, fault?))
         })
         .collect()

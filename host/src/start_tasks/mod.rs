@@ -97,15 +97,20 @@ impl TaskStarter {
         &self.lookups
     }
 
-    /// Starts the tasks that follow a reload of an app.
+    /// Starts the tasks that follow a reload of an app, one after the other, each once.
     pub fn follow_up(self: &Arc<Self>) -> FollowUp {
         let starter = self.clone();
         Arc::new(move |ids, caller| {
             let starter = starter.clone();
-            let selections = ids.into_iter().map(Selection::TaskId).collect();
-            let request = Request { selections, all_task_ids_must_exist: false, caller };
-            // What became of it is an event.
-            Box::pin(async move { drop(starter.start(request).await) })
+            Box::pin(async move {
+                let mut known = HashSet::new();
+                for id in ids.into_iter().filter(|id| known.insert(id.to_ascii_lowercase())) {
+                    let caller = caller.clone();
+                    let selections = vec![Selection::TaskId(id)];
+                    // What became of it is an event.
+                    drop(starter.start(Request { selections, all_task_ids_must_exist: false, caller }).await);
+                }
+            })
         })
     }
 

@@ -194,10 +194,12 @@ async fn a_start_goes_on_when_nobody_waits_for_it_any_more() {
 }
 
 #[tokio::test]
-async fn what_follows_a_reload_is_held_to_the_filter_as_well() {
-    let lab = lab(json!({ "taskIds": [Site::SAMPLE_PRELOAD_TASK] })).await;
-    let ids = vec![Site::SAMPLE_PRELOAD_TASK.to_owned(), Site::SAMPLE_RELOAD_TASK.to_owned()];
+async fn what_follows_a_reload_is_started_in_order_and_held_to_the_filter_as_well() {
+    let lab = lab(json!({ "tags": ["nightly"] })).await;
+    let first = lab.simulator.site().add_task(Task::reload("first", Site::SAMPLE_APP).tag("nightly"));
+    let allowed = [first.as_str(), Site::SAMPLE_EXTERNAL_PROGRAM_TASK, Site::SAMPLE_RELOAD_TASK];
+    let ids = allowed.iter().chain(&[Site::SAMPLE_PRELOAD_TASK, first.as_str()]).map(ToString::to_string).collect();
     lab.starter.follow_up()(ids, "token:nightly".to_owned()).await;
-    assert_eq!(lab.simulator.site().starts(), [Site::SAMPLE_PRELOAD_TASK]);
-    assert_eq!(lab.events().await.len(), 2);
+    assert_eq!(lab.simulator.site().starts(), allowed);
+    assert_eq!(lab.events().await.len(), 4);
 }

@@ -1,6 +1,5 @@
 //! Starting tasks by REST as load scripts do, and by plugins.
 
-use e2e::place::{PRIVATE, Place};
 use e2e::qlik::{Endpoint, Fault, Site, Task};
 use e2e::{Butler, Sense, Sink, http, wait_for};
 use serde_json::{Value, json};
@@ -196,14 +195,6 @@ async fn items_of_other_types_go_to_the_plugin_that_offers_them() {
         assert!(found == status && text.starts_with(message), "{found} {answer}");
     }
     assert_eq!(sense.site().starts().len(), 1);
-}
-
-#[tokio::test]
-async fn two_instances_cannot_offer_the_same_item() {
-    let config = format!("{PRIVATE}plugins:\n  - {{ use: probe, name: one }}\n  - {{ use: probe, name: two }}\n");
-    let output = Place::new().start(&config);
-    let reason = "the instance `one` and the instance `two` both take items `probeitem` of requests to start tasks";
-    assert!(output.code == 2 && output.stderr.contains(reason), "{output:?}");
 }
 
 #[tokio::test]

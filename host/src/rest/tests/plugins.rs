@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use butler_plugin_api::{Endpoint, Response as PluginResponse, Scope};
+use butler_plugin_api::{Endpoint, Manifest, Response as PluginResponse, Scope};
 use futures_util::FutureExt;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use super::super::endpoints::Mount;
+use super::super::endpoints::{Mount, check_manifests};
 use super::super::server::Limits;
 use super::super::{Context, ContextParts, Server};
 use super::{ADMIN, Options, Site, answer, echo, text, wire};
@@ -190,4 +190,17 @@ async fn two_instances_with_one_route_are_refused() {
     let error =
         Server::bind(&rest).unwrap().with_mounts(context, ADMIN, mounts, Limits::default()).err().unwrap().to_string();
     assert!(error.contains("`one`") && error.contains("`two`") && error.contains("PUT /v4/filecopy/{area}"), "{error}");
+}
+
+#[test]
+fn items_of_requests_to_start_tasks_belong_to_one_instance() {
+    let offers = |schema: Value| Manifest::new("notes", "Keeps notes").start_task_item("note", schema);
+    let (sound, broken) = (offers(Value::Null), offers(json!({ "type": "nonsense" })));
+    let other = Manifest::new("other", "Keeps others").start_task_item("other", Value::Null);
+    assert_eq!(check_manifests([(0, "one", &sound), (1, "two", &other)]), []);
+    let faults = check_manifests([(0, "one", &sound), (1, "two", &other), (2, "three", &sound)]);
+    let both = "the instance `one` and the instance `three` both take items `note` of requests to start tasks";
+    assert!(faults.len() == 1 && faults[0].0 == 2 && faults[0].1.starts_with(both), "{faults:?}");
+    let faults = check_manifests([(0, "one", &broken)]);
+    assert!(faults.len() == 1 && faults[0].1.contains("that is a fault of its plugin"), "{faults:?}");
 }
