@@ -78,9 +78,9 @@ impl Plugin for Probe {
             .emits(&["node.silent"])
             .qlik_writes(&["tag", "tag/*", "stream/*"])
             .start_task_item("probeitem", item_schema())
-            .endpoint(Endpoint::new("POST", "/v5/probe/qlik/{call}", Scope::Admin, "Calls the service qlik"))
             .endpoint(Endpoint::new("POST", "/v5/probe/{topic}", Scope::Messages, "Echoes a request"))
-            .endpoint(Endpoint::new("GET", "/v5/probe/panic", Scope::Read, "Panics"));
+            .endpoint(Endpoint::new("GET", "/v5/probe/panic", Scope::Read, "Panics"))
+            .endpoint(Endpoint::new("POST", "/v5/probe/qlik/{call}", Scope::Admin, "Calls the service qlik"));
         manifest.deadline_seconds = 2;
         manifest
     }
