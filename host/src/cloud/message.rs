@@ -60,12 +60,17 @@ struct NamedExtensions {
 
 /// The tenant that a message names. Nothing else of the message is kept or looked at.
 pub(super) fn tenant_of(message: &[u8]) -> Result<String, Malformed> {
-    let named: Named = serde_json::from_slice(message).map_err(|error| Malformed::NotJson(error.to_string()))?;
+    let named: Named = serde_json::from_slice(message).map_err(|error| not_json(&error))?;
     match (named.tenantid, named.extensions.and_then(|extensions| extensions.tenant_id)) {
         (Some(one), Some(other)) if one != other => Err(Malformed::TwoTenants),
         (Some(id), _) | (None, Some(id)) if !id.is_empty() => Ok(id),
         _ => Err(Malformed::NoTenant),
     }
+}
+
+/// The error may quote the message, which may be long, and of a stranger.
+fn not_json(error: &serde_json::Error) -> Malformed {
+    Malformed::NotJson(short(&error.to_string(), 200))
 }
 
 /// An event.
@@ -96,7 +101,7 @@ pub(super) struct Failure {
 
 /// Reads a message.
 pub(super) fn read(message: &[u8]) -> Result<Message, Malformed> {
-    let json: Value = serde_json::from_slice(message).map_err(|error| Malformed::NotJson(error.to_string()))?;
+    let json: Value = serde_json::from_slice(message).map_err(|error| not_json(&error))?;
     let kind = either(&json, "type", &json["eventType"]).ok_or(Malformed::Lacks("type"))?;
     let time_ms = either(&json, "time", &json["eventTime"]).as_deref().and_then(millis);
     if kind != APP_RELOAD_FINISHED && kind != RELOAD_FINISHED {

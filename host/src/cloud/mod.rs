@@ -34,8 +34,6 @@ pub const SOURCE: &str = "qlik-cloud";
 
 /// An older event is none that a webhook sends: it gives up long before.
 const OLDEST: Duration = Duration::from_hours(24);
-/// So far the tenant's clock may be ahead of ours.
-const AHEAD: Duration = Duration::from_mins(10);
 
 /// What can become of a message, in order of [`Outcome`].
 const OUTCOMES: [&str; 10] = [
@@ -95,8 +93,8 @@ pub enum Refused {
     /// It is no event.
     #[error("the message is no event of Qlik Cloud: {0}")]
     Malformed(#[from] Malformed),
-    /// It is too old to be sent for the first time, or of a time to come.
-    #[error("the event happened more than {} h ago or is more than {} min ahead: it is not taken any more", OLDEST.as_secs() / 3600, AHEAD.as_secs() / 60)]
+    /// It is too old to be sent for the first time.
+    #[error("the event happened more than {} h ago: it is not taken any more", OLDEST.as_secs() / 3600)]
     Replay,
     /// The store does not take it now.
     #[error(transparent)]
@@ -159,7 +157,7 @@ impl CloudEvents {
     /// A message of a webhook with the value of its header `Qlik-Signature`.
     pub async fn receive(&self, signature: Option<&str>, body: &[u8]) -> Result<HandedOver, Refused> {
         let result = self.receive_at(signature, body, now_ms()).await;
-        self.noted(result)
+        self.noted("a message for `POST /v5/qlik-cloud/events` is not taken", result)
     }
 
     /// A message of a webhook that came by another road, from who is trusted: no signature, whatever its age.
@@ -174,7 +172,7 @@ impl CloudEvents {
             self.take(known, message, now_ms()).await
         };
         let result = result.await;
-        self.noted(result)
+        self.noted("a message of Qlik Cloud that a plugin hands over is not taken", result)
     }
 
     async fn receive_at(&self, signature: Option<&str>, body: &[u8], now: i64) -> Result<HandedOver, Unfit> {
@@ -194,9 +192,10 @@ impl CloudEvents {
         };
         let message = read(body)?;
         let time = message.time_ms.ok_or_else(|| unfit(Malformed::Lacks("time")))?;
-        let (oldest, latest) = (now.saturating_sub(ms(OLDEST)), now.saturating_add(ms(AHEAD)));
-        if time < oldest || time > latest {
-            return Err((Outcome::Replay, format!("`{tenant}`"), Refused::Replay));
+        // One of a time to come is taken: its signature is right, so a clock is wrong, and that must not cost an alert.
+        if time < now.saturating_sub(ms(OLDEST)) {
+            let hours = now.saturating_sub(time) / 3_600_000;
+            return Err((Outcome::Replay, format!("of `{tenant}`, {hours} h old"), Refused::Replay));
         }
         self.take(known, message, now).await
     }
@@ -224,7 +223,7 @@ impl CloudEvents {
         }
         let event = NewEvent {
             kind: kind::CLOUD_APP_RELOAD_FAILED.to_owned(),
-            time: message.time_ms.unwrap_or(now),
+            time: message.time_ms.map_or(now, |time| time.min(now)),
             received: now,
             source: SOURCE.to_owned(),
             keys: vec![format!("cloud:{}:{identity}", config.id)],
@@ -242,7 +241,7 @@ impl CloudEvents {
     }
 
     /// Counts the outcome, and tells of refusals, each sort at most once a minute.
-    fn noted(&self, result: Result<HandedOver, Unfit>) -> Result<HandedOver, Refused> {
+    fn noted(&self, refusal: &str, result: Result<HandedOver, Unfit>) -> Result<HandedOver, Refused> {
         let outcome = match &result {
             Ok(HandedOver::Accepted(_)) => Outcome::Accepted,
             Ok(HandedOver::Duplicate(_)) => Outcome::Duplicate,
@@ -252,13 +251,7 @@ impl CloudEvents {
         self.counts[outcome as usize].add(1);
         result.map_err(|(outcome, what, refused)| {
             if let Some(suppressed) = self.limiter.admit(outcome.label()) {
-                tracing::warn!(
-                    outcome = outcome.label(),
-                    suppressed,
-                    "a message for `POST /v5/qlik-cloud/events` is not taken, {:?}: {}",
-                    what,
-                    remedy(outcome)
-                );
+                tracing::warn!(outcome = outcome.label(), suppressed, "{refusal} ({what:?}): {}", remedy(outcome));
             }
             refused
         })
@@ -292,9 +285,9 @@ fn remedy(outcome: Outcome) -> &'static str {
             "this tenant has no `webhookSecret` in the config: add the one that its webhook has in Qlik Cloud"
         }
         Outcome::Replay => {
-            "it is older than a day or of a time to come: somebody sends an old event again, or a clock is wrong"
+            "it is older than a day: somebody sends an old event again, or this machine's clock is wrong"
         }
-        Outcome::NotStored => "the store does not take it now; Qlik Cloud sends it again",
+        Outcome::NotStored => "the store does not take it now; its sender is told to send it again",
         _ => "it should be an event as Qlik Cloud's webhooks send them",
     }
 }

@@ -158,18 +158,21 @@ async fn without_a_good_signature_nothing_is_believed_and_nothing_told() {
 }
 
 #[tokio::test]
-async fn old_events_and_those_of_a_time_to_come_are_taken_only_when_handed_over() {
+async fn old_events_are_taken_only_when_handed_over_and_those_of_a_time_to_come_now() {
     let lab = lab().await;
     let now = now_ms();
     let (hour, minute) = (3_600_000, 60_000);
     for (ago, taken) in
-        [(25 * hour, false), (24 * hour + minute, false), (23 * hour, true), (-9 * minute, true), (-11 * minute, false)]
+        [(25 * hour, false), (24 * hour + minute, false), (23 * hour, true), (-9 * minute, true), (-48 * hour, true)]
     {
         let reload = lab.tenant.fail_reload("Orders").ago(ago);
         let body = failure(&reload).to_string();
         let result = lab.events.receive_at(Some(&lab.tenant.sign(body.as_bytes())), body.as_bytes(), now).await;
         match result {
-            Ok(HandedOver::Accepted(_)) => assert!(taken, "{ago}"),
+            Ok(HandedOver::Accepted(_)) => {
+                let event = lab.store.accepted_events(0, 100).await.unwrap().pop().unwrap().event;
+                assert!(taken && event.time <= event.received_at, "{ago}");
+            }
             Err((Outcome::Replay, _, Refused::Replay)) => {
                 assert!(!taken, "{ago}");
                 assert!(matches!(lab.events.accept_handed_over(body.as_bytes()).await, Ok(HandedOver::Accepted(_))));
@@ -319,4 +322,13 @@ proptest! {
             prop_assert!(!failure.identity.is_empty() && !failure.identity.chars().any(char::is_control));
         }
     }
+}
+
+#[tokio::test]
+async fn a_long_message_of_a_stranger_is_not_said_again() {
+    let lab = lab().await;
+    let body = format!(r#"{{"extensions":"{}"}}"#, "x".repeat(1 << 19));
+    let (outcome, said, refused) = lab.events.receive_at(Some("00"), body.as_bytes(), now_ms()).await.unwrap_err();
+    assert_eq!(outcome, Outcome::Malformed);
+    assert!(said.len() < 500 && refused.to_string().len() < 500, "{} {}", said.len(), refused.to_string().len());
 }

@@ -245,9 +245,14 @@ pub fn lookups(config: &Config) -> Result<Option<Arc<Lookups>>, crate::qlik::Qli
     Ok(Some(Arc::new(Lookups::new(repository, &config.script_log, config.enrich.concurrency))))
 }
 
-/// What all instances share. Belongs to the runtime that it is made in.
+/// What all instances share, for who only looks: nothing is written to Qlik Sense, and no task is started. Belongs to the
+/// runtime that it is made in.
 pub fn shared(loaded: &Loaded, store: Store, qlik: Option<Arc<Lookups>>) -> Shared {
     let accepted: Arc<Notify> = Arc::default();
+    let mut config = loaded.config.clone();
+    if let Some(qlik) = &mut config.qlik {
+        qlik.writes.clear();
+    }
     Shared {
         runtime: tokio::runtime::Handle::current(),
         cloud_events: CloudEvents::new(loaded.config.qlik_cloud.as_ref(), store.clone(), accepted.clone()),
@@ -256,7 +261,7 @@ pub fn shared(loaded: &Loaded, store: Store, qlik: Option<Arc<Lookups>>) -> Shar
         http: HttpClients::new(loaded.config.tls.clone()),
         qlik,
         task_starter: None,
-        config: Arc::new(Current::new(loaded.config.clone())),
+        config: Arc::new(Current::new(config)),
         metrics: Arc::default(),
         secrets: Arc::new(loaded.secrets.clone()),
     }

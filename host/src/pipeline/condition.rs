@@ -166,6 +166,14 @@ impl FieldPath {
     /// The values to compare: objects stand for their names.
     fn find<'a>(&self, event: &Event, document: &'a Value) -> Found<'a> {
         match self.find_raw(event, document) {
+            // What is known of it, an id, is not what it is called.
+            Found::Values(values)
+                if !values.is_empty()
+                    && values.iter().all(|value| is_nameless(value))
+                    && self.is_missing(event, self.parts.len()) =>
+            {
+                Found::Missing
+            }
             Found::Values(values) => Found::Values(values.into_iter().flat_map(names_of).collect()),
             other => other,
         }
@@ -225,9 +233,20 @@ fn fact_of(section: &str, field: &str) -> Option<&'static str> {
         ("app", "tags" | "fileSize" | "fileSizeBytes") => Some("tags"),
         ("cloud", "userName") => Some("user"),
         ("cloud", "ownerPicture") => Some("owner"),
-        ("cloud", "appHasSectionAccess" | "appThumbnail") => Some("app"),
-        ("cloud", "reloadTrigger" | "errorCode" | "errorMessage" | "log" | "isPartialReload") => Some("execution"),
+        ("cloud", "appHasSectionAccess" | "appThumbnail" | "usage") => Some("app"),
+        ("cloud", "reloadTrigger" | "errorCode" | "errorMessage" | "log" | "isPartialReload" | "appUrl") => {
+            Some("execution")
+        }
         _ => None,
+    }
+}
+
+/// Whether a value is there only because its id was heard of.
+fn is_nameless(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.is_empty(),
+        Value::Object(object) => object.get("name").is_some_and(|name| name == ""),
+        _ => false,
     }
 }
 

@@ -293,7 +293,7 @@ impl Enricher {
         }
         if let Some(error) = &enriched.transient {
             tracing::warn!(event = event.id, missing = ?event.data.missing, %error,
-                "goes on without the facts that Qlik Sense did not give in time");
+                "goes on without the facts that could not be had in time");
         }
         if let Some(log) = enriched.script_log {
             let result = event.data.execution.as_ref().and_then(|execution| execution.result_id.clone());

@@ -11,7 +11,7 @@ use reqwest::redirect;
 use rustls::ClientConfig;
 use tokio::sync::Mutex;
 
-use super::certificates::{CertificateFacts, CertificateRole};
+use super::certificates::{CertificateFacts, CertificateRole, ClientUse};
 use super::error::QlikError;
 use super::files::{Files, Opened};
 use super::repository::Limits;
@@ -144,8 +144,15 @@ fn changed(
     if Some(hash) == refused {
         return Found::Refused;
     }
-    let made = files.open().and_then(valid).map_err(setup).and_then(|opened| make(&opened, hash, limits, shown));
-    made.map_or_else(|error| Found::Unusable { error, hash: Some(hash) }, Found::New)
+    let opened = match files.open().and_then(valid) {
+        Ok(opened) => opened,
+        Err(error) => {
+            // That the system had no thread for it says nothing about the files.
+            let lasting = !matches!(error, TlsError::Unreadable { .. });
+            return Found::Unusable { error: setup(error), hash: lasting.then_some(hash) };
+        }
+    };
+    make(&opened, hash, limits, shown).map_or_else(|error| Found::Unusable { error, hash: Some(hash) }, Found::New)
 }
 
 /// New files with a client certificate that is over are of no use.
@@ -185,6 +192,12 @@ fn make(opened: &Opened, hash: [u8; 32], limits: Limits, shown: &Arc<Shown>) -> 
             "`qlik.certificates.passphrase` is given, but {} is not encrypted: leave the passphrase out",
             opened.client.key_file.display()
         );
+    }
+    // Said, not refused: Qlik Sense may take it all the same.
+    if let Some(own) = opened.client.chain.first()
+        && let Err(odd) = ClientUse::of(own).check(&opened.client.file)
+    {
+        tracing::warn!("{odd}");
     }
     let certificates = opened.certificates();
     if certificates.is_empty() {

@@ -108,13 +108,13 @@ impl Files {
             ReadClient::Pfx(file) => {
                 let Pfx { chain, key, authorities, encrypted } = Pfx::open(file, passphrase)?;
                 let path = file.path().to_owned();
+                if let Some(first) = chain.first() {
+                    ClientUse::of(first).check(&path)?;
+                }
                 own = Some(Authorities { certificates: authorities, what: PFX, file: path.clone() });
                 (Client { chain, key, file: path.clone(), key_file: path }, encrypted)
             }
         };
-        if let Some(first) = client.chain.first() {
-            ClientUse::of(first).check(&client.file)?;
-        }
         let authorities = match &self.ca {
             _ if self.verify == Verify::None => None,
             Some(ca) => Some(Authorities::of(ca)?),

@@ -80,9 +80,11 @@ fn decrypt(file: &ReadFile, passphrase: Option<&Passphrase>) -> Result<(Pkcs12Ar
         Err(Error::UnsupportedEncryptionScheme | Error::UnsupportedMacAlgorithm) => {
             Err(TlsError::UnknownEncryption { what, path, found: "neither AES, 3DES nor RC2 with 40 bits".to_owned() })
         }
-        Err(Error::InvalidParameters) => {
-            Err(TlsError::TooCostly { what, path, cost: "more than 1,000,000 rounds".to_owned() })
-        }
+        Err(Error::InvalidParameters) => Err(TlsError::TooCostly {
+            what,
+            path,
+            cost: "more than 1,000,000 rounds, or memory without end (if not, it is damaged)".to_owned(),
+        }),
         Err(error) => Err(file.damaged(&error)),
     }
 }

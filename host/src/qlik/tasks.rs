@@ -22,7 +22,10 @@ pub enum Start {
 impl Repository {
     /// The tasks with a tag.
     pub async fn tasks_with_tag(&self, tag: &str) -> Result<Vec<TaskFacts>, QlikError> {
-        self.tasks(&format!("tags.name eq '{}'", quote(tag))).await
+        let mut found = self.tasks(&format!("tags.name eq '{}'", quote(tag))).await?;
+        // Not everything that a server returns is to be started: one may not heed case, or the filter.
+        found.retain(|task| task.task.tags.iter().any(|one| one == tag));
+        Ok(found)
     }
 
     /// The tasks with a value of a custom property.

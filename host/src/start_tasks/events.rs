@@ -8,45 +8,42 @@ use super::{Outcome, Report, Request, Selection, Started, TaskStarter};
 use crate::qlik::QlikError;
 use crate::store::{NewEvent, now_ms};
 
-impl TaskStarter {
-    /// Tells of each task once, and of each selection that led to none.
-    pub(super) async fn tell(&self, report: &Report, caller: &str) {
-        let mut told = HashSet::new();
-        let mut events = Vec::new();
-        for (selection, outcome) in report {
-            let start = start_of(selection, caller);
-            match outcome {
-                Outcome::Tasks(tasks) => {
-                    let once = tasks.iter().filter(|started| told.insert(&started.task.task.id));
-                    events.extend(once.map(|started| of_task(started, start.clone())));
-                }
-                Outcome::Denied => events.push(refused(selection, start, "`qlik.startTaskFilter` does not allow it")),
-                Outcome::Unknown => events.push(refused(selection, start, "Qlik Sense has no task with this id")),
-                Outcome::HeldBack => {
-                    events.push(refused(selection, start, "other tasks of the same request do not exist"));
-                }
+/// An event of each task, and of each selection that led to none.
+pub(super) fn of(report: &Report, caller: &str) -> Vec<NewEvent> {
+    let mut told = HashSet::new();
+    let mut events = Vec::new();
+    for (selection, outcome) in report {
+        let start = start_of(selection, caller);
+        match outcome {
+            Outcome::Tasks(tasks) => {
+                let once = tasks.iter().filter(|started| told.insert(&started.task.task.id));
+                events.extend(once.map(|started| of_task(started, start.clone())));
+            }
+            Outcome::Denied => events.push(refused(selection, start, "`qlik.startTaskFilter` does not allow it")),
+            Outcome::Unknown => events.push(refused(selection, start, "Qlik Sense has no task with this id")),
+            Outcome::HeldBack => {
+                events.push(refused(selection, start, "other tasks of the same request do not exist"));
             }
         }
-        self.emit(events, caller).await;
     }
+    events
+}
 
-    /// Tells that none was started, since QRS cannot be asked which tasks there are.
-    pub(super) async fn tell_failure(&self, request: &Request, error: &QlikError) {
-        let reason = error.to_string();
-        let failed = request.selections.iter().map(|selection| {
-            let start = start_of(selection, &request.caller);
-            refused(selection, start, &reason)
-        });
-        self.emit(failed.collect(), &request.caller).await;
-    }
+/// None was started, since QRS cannot be asked which tasks there are.
+pub(super) fn of_failure(request: &Request, error: &QlikError) -> Vec<NewEvent> {
+    let reason = error.to_string();
+    let refused = |selection| refused(selection, start_of(selection, &request.caller), &reason);
+    request.selections.iter().map(refused).collect()
+}
 
-    async fn emit(&self, events: Vec<NewEvent>, caller: &str) {
+impl TaskStarter {
+    pub(super) async fn tell(&self, events: Vec<NewEvent>) {
         if events.is_empty() {
             return;
         }
         match self.store.accept(events).await {
             Ok(_) => self.accepted.notify_one(),
-            Err(error) => tracing::error!(caller, %error, "what became of starts of tasks cannot be stored as events"),
+            Err(error) => tracing::error!(%error, "what became of starts of tasks cannot be stored as events"),
         }
     }
 }

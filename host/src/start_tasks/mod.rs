@@ -10,13 +10,15 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use butler_plugin_api::{StartTasks, StartedTask, TasksStarted};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use self::filter::{Filter, Verdict};
-use crate::config::Config;
+use crate::config::{Config, StartTaskFilter};
 use crate::current::Current;
 use crate::qlik::{FollowUp, Lookups, QlikError, Start, TaskFacts, is_guid, refusal};
 use crate::store::Store;
@@ -24,10 +26,14 @@ use crate::store::Store;
 /// Tasks of one request that are started at once.
 const STARTS: usize = 8;
 /// Selections of one request that are looked up at once; those by id share calls.
-const LOOK_UPS: usize = 64;
+const LOOK_UPS: usize = 16;
+/// Who asked is not kept waiting longer for the events to be stored: they are when the store can be written again.
+const TELLING: Duration = Duration::from_secs(2);
+/// While Qlik Sense is not asked, since a call has failed, a start waits at most so long for its turn.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What chooses tasks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Selection {
     /// The task with this id.
     TaskId(String),
@@ -116,14 +122,19 @@ impl TaskStarter {
 
     /// Starts tasks. Goes on when who asked does not wait for it any more. An error: QRS cannot be asked which tasks there
     /// are, and none was started.
-    pub async fn start(self: &Arc<Self>, request: Request) -> Result<Report, QlikError> {
+    pub async fn start(self: &Arc<Self>, mut request: Request) -> Result<Report, QlikError> {
         let this = self.clone();
+        let mut known = HashSet::new();
+        request.selections.retain(|selection| known.insert(selection.clone()));
         let work = tokio::spawn(async move {
             let report = this.work(&request).await;
-            match &report {
-                Ok(report) => this.tell(report, &request.caller).await,
-                Err(error) => this.tell_failure(&request, error).await,
-            }
+            let events = match &report {
+                Ok(report) => events::of(report, &request.caller),
+                Err(error) => events::of_failure(&request, error),
+            };
+            // Apart: tasks run already, and who hears nothing starts them again.
+            let telling = tokio::spawn(async move { this.tell(events).await });
+            let _ = tokio::time::timeout(TELLING, telling).await;
             report
         });
         match work.await {
@@ -138,7 +149,9 @@ impl TaskStarter {
 
     async fn work(&self, request: &Request) -> Result<Report, QlikError> {
         let config = self.config.get();
-        let filter = Filter(config.qlik.as_ref().and_then(|qlik| qlik.start_task_filter.as_ref()));
+        let nothing = StartTaskFilter::default();
+        // A config that was reloaded without Qlik Sense allows nothing.
+        let filter = Filter(config.qlik.as_ref().map_or(Some(&nothing), |qlik| qlik.start_task_filter.as_ref()));
         let choices: Vec<_> = request.selections.iter().map(|selection| self.choose(selection, filter)).collect();
         let mut choices: Vec<Choice> = stream::iter(choices).buffered(LOOK_UPS).try_collect().await?;
         if request.all_task_ids_must_exist && choices.iter().any(|choice| matches!(choice, Choice::Unknown)) {
@@ -187,7 +200,17 @@ impl TaskStarter {
     }
 
     async fn start_one(&self, task: Arc<TaskFacts>) -> (String, Arc<Started>) {
-        let result = match self.lookups.repository().start_task(&task.task.id).await {
+        let until = Instant::now() + PATIENCE;
+        let answer = loop {
+            match self.lookups.repository().start_task(&task.task.id).await {
+                // It was not sent.
+                Err(QlikError::Gated { retry_in, .. }) if Instant::now() + retry_in < until => {
+                    tokio::time::sleep(retry_in.max(Duration::from_millis(50))).await;
+                }
+                answer => break answer,
+            }
+        };
+        let result = match answer {
             Ok(Start::Session(id)) => Ok(id),
             Ok(Start::Refused) => Err(refusal(&task).to_owned()),
             Ok(Start::Unknown) => Err("Qlik Sense does not know it any more".to_owned()),

@@ -177,18 +177,18 @@ async fn without_an_answer_which_tasks_there_are_none_is_started() {
 #[tokio::test]
 async fn a_start_goes_on_when_nobody_waits_for_it_any_more() {
     let lab = lab(Value::Null).await;
-    lab.simulator.faults().add(Fault::latency(std::time::Duration::from_millis(200)).on(Endpoint::TaskFull));
+    lab.simulator.faults().add(Fault::latency(Duration::from_millis(200)).on(Endpoint::TaskFull));
     let request = Request {
         selections: vec![tag("nightly")],
         all_task_ids_must_exist: false,
         caller: "token:nightly".to_owned(),
     };
-    let gone = tokio::time::timeout(std::time::Duration::from_millis(20), lab.starter.start(request)).await;
+    let gone = tokio::time::timeout(Duration::from_millis(20), lab.starter.start(request)).await;
     assert!(gone.is_err());
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let until = std::time::Instant::now() + Duration::from_secs(20);
     while lab.events().await.len() < 2 {
         assert!(std::time::Instant::now() < until);
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(lab.simulator.site().starts().len(), 2);
 }
@@ -202,4 +202,38 @@ async fn what_follows_a_reload_is_started_in_order_and_held_to_the_filter_as_wel
     lab.starter.follow_up()(ids, "token:nightly".to_owned()).await;
     assert_eq!(lab.simulator.site().starts(), allowed);
     assert_eq!(lab.events().await.len(), 4);
+}
+
+#[tokio::test]
+async fn a_call_that_breaks_does_not_keep_the_other_tasks_from_being_started() {
+    let lab = lab(Value::Null).await;
+    for number in 0..20 {
+        lab.simulator.site().add_task(Task::reload(format!("task {number}"), Site::SAMPLE_APP).tag("many"));
+    }
+    lab.simulator.faults().add(Fault::reset().on(Endpoint::TaskStartSynchronous).first(1));
+    let told = lab.start(vec![tag("many")], false).await;
+    let failed: Vec<_> = told.tasks.iter().filter_map(|task| task.error.as_ref()).collect();
+    assert!(told.tasks.len() == 20 && failed.len() == 1, "{failed:?}");
+    assert_eq!(lab.simulator.site().starts().len(), 19);
+}
+
+#[tokio::test]
+async fn a_config_that_was_reloaded_without_qlik_sense_allows_no_start() {
+    let lab = lab(Value::Null).await;
+    let without: Config = serde_json::from_value(json!({ "version": 1 })).unwrap();
+    lab.starter.config.set(without);
+    let told = lab.start(vec![id(Site::SAMPLE_RELOAD_TASK), tag("nightly")], false).await;
+    assert_eq!((told.tasks.len(), told.denied.len()), (0, 2), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_a_server_returns_beyond_the_tag_is_not_started() {
+    let lab = lab(Value::Null).await;
+    let other = Fault::altered(|json| {
+        for task in json.as_array_mut().into_iter().flatten() {
+            task["tags"] = json!([{ "id": "1", "name": "Nightly" }]);
+        }
+    });
+    lab.simulator.faults().add(other.on(Endpoint::TaskFull));
+    assert_eq!(lab.start(vec![tag("nightly")], false).await, TasksStarted::default());
 }

@@ -116,6 +116,7 @@ async fn routes_by_tags_hold_and_say_what_is_when_there_are_none_to_see() {
         hook("untagged", "app.tags: Other", "drop"),
         hook("not-tagged", "app.tags: { not: \"Butler - Send Teams alert\" }", "drop"),
         hook("owner", "app.owner: Ann Berg", "drop"),
+        hook("owner-maybe", "app.owner: Ann Berg", "deliver"),
         hook("large", "app.fileSize: \"> 1MB\"", "drop"),
         hook("tenant", "cloud.tenantId: acme-id", "drop"),
     ];
@@ -140,16 +141,25 @@ async fn routes_by_tags_hold_and_say_what_is_when_there_are_none_to_see() {
     };
     assert_eq!(
         told("Orders").await,
-        (["large", "owner", "tagged", "tagged-strict", "tenant"].map(str::to_owned).to_vec(), Value::Null)
+        (
+            ["large", "owner", "owner-maybe", "tagged", "tagged-strict", "tenant"].map(str::to_owned).to_vec(),
+            Value::Null
+        )
     );
     tenants[0].add_fault(CloudFault::status(500).on(CloudCall::Items));
-    assert_eq!(told("Sales").await, (["owner", "tagged", "tenant"].map(str::to_owned).to_vec(), json!(["tags"])));
+    assert_eq!(
+        told("Sales").await,
+        (["owner", "owner-maybe", "tagged", "tenant"].map(str::to_owned).to_vec(), json!(["tags"]))
+    );
     tenants[0].clear_faults();
     tenants[0].add_fault(CloudFault::status(403).on(CloudCall::User));
     let (names, missing) = told("Stock").await;
     assert_eq!(
         (names, missing),
-        (["large", "tagged", "tagged-strict", "tenant"].map(str::to_owned).to_vec(), json!(["owner", "user"]))
+        (
+            ["large", "owner-maybe", "tagged", "tagged-strict", "tenant"].map(str::to_owned).to_vec(),
+            json!(["owner", "user"])
+        )
     );
 }
 

@@ -1,5 +1,7 @@
 //! Starting tasks by REST as load scripts do, and by plugins.
 
+use std::io::{BufRead as _, Write as _};
+
 use e2e::qlik::{Endpoint, Fault, Site, Task};
 use e2e::{Butler, Sense, Sink, http, wait_for};
 use serde_json::{Value, json};
@@ -200,7 +202,7 @@ async fn items_of_other_types_go_to_the_plugin_that_offers_them() {
 #[tokio::test]
 async fn plugins_write_where_manifest_and_config_allow_it() {
     let sense = Sense::start().await;
-    let butler = sense.butler_with("writes: [\"tag*\"]", "plugins:\n  - use: probe\n").await;
+    let butler = sense.butler_with("writes: [\"tag*\", \"task/*\"]", "plugins:\n  - use: probe\n").await;
     let (status, made) = probe(&butler, "post", &json!({ "path": "tag", "body": { "name": "by butler" } })).await;
     assert_eq!((status, &made["status"], &made["body"]["name"]), (200, &json!(201), &json!("by butler")), "{made}");
     let path = format!("tag/{}", made["body"]["id"].as_str().unwrap_or_default());
@@ -215,6 +217,11 @@ async fn plugins_write_where_manifest_and_config_allow_it() {
         ("put", "app/1", "add it to `qlik_writes`"),
         ("delete", "tag/../app/1", "are not allowed in it"),
         ("delete", "tag/%2e%2e/app/1", "are not allowed in it"),
+        ("delete", "tag/%2e%2e%2fapp/1", "are not allowed in it"),
+        ("delete", "tag/..\\app/1", "are not allowed in it"),
+        // The filter holds for whoever starts a task.
+        ("post", "task/5d2f9a10-7c3b-4e6a-9d41-6b1c2e3f4a01/start", "use `start_tasks`"),
+        ("post", "task/5d2f9a10-7c3b-4e6a-9d41-6b1c2e3f4a01/Start/synchronous", "use `start_tasks`"),
     ] {
         let (status, answer) = probe(&butler, call, &json!({ "path": path, "body": {} })).await;
         let error = answer["error"].as_str().unwrap_or_default();
@@ -251,4 +258,28 @@ async fn a_start_without_an_answer_says_that_it_may_have_worked() {
     let reason = answer["tasksFailed"][0]["reason"].as_str().unwrap_or_default();
     assert!(reason.contains("may have been started all the same"), "{answer}");
     assert_eq!(sense.counts().requests_to(Endpoint::TaskStartSynchronous), 1);
+}
+
+#[tokio::test]
+async fn while_the_store_cannot_be_written_the_answer_comes_and_the_event_later() {
+    let sense = Sense::start().await;
+    let butler = sense.butler("").await;
+    let mut child = std::process::Command::new("sqlite3")
+        .arg(butler.folder().join("butler.db"))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("sqlite3 is installed (tests/packages.txt)");
+    let mut input = child.stdin.take().expect("it has a pipe");
+    input.write_all(b".timeout 10000\nBEGIN IMMEDIATE;\n.print locked\n").expect("sqlite3 reads");
+    let mut line = String::new();
+    std::io::BufReader::new(child.stdout.take().expect("it has a pipe")).read_line(&mut line).expect("sqlite3 writes");
+    assert_eq!(line.trim(), "locked");
+
+    // The client waits 20 s at most.
+    let answer = start(&butler, Site::SAMPLE_RELOAD_TASK, "", &json!([])).await;
+    assert_eq!(answer["tasksId"]["started"][0]["taskId"], Site::SAMPLE_RELOAD_TASK, "{answer}");
+    drop(input);
+    child.wait().expect("sqlite3 ends");
+    butler.wait_routed(Site::SAMPLE_RELOAD_TASK, "task-start.succeeded").await;
 }

@@ -8,7 +8,7 @@ use super::LONGEST_WAIT;
 use crate::cloud::SOURCE;
 use crate::qlik::{Cloud, CloudError, Enriched, Lookups, QlikError};
 
-/// An event of a tenant for which many wait already is tried again after this time.
+/// An event of a tenant for which many wait already, or that is not asked at present, is tried again after this time.
 const CROWDED: Duration = Duration::from_secs(3);
 
 /// Who is asked.
@@ -34,7 +34,15 @@ impl<'a> Asked<'a> {
     pub(super) fn puts_off(self, enriched: &Enriched, long: bool) -> Option<Duration> {
         match (self, &enriched.transient) {
             (Self::Sense(_), _) => None,
-            (Self::Cloud(_), Some(QlikError::Cloud(CloudError::Crowded { .. }))) => Some(CROWDED),
+            (
+                Self::Cloud(_),
+                Some(
+                    QlikError::Cloud(
+                        CloudError::Crowded { .. } | CloudError::Limited { .. } | CloudError::Token { .. },
+                    )
+                    | QlikError::Gated { .. },
+                ),
+            ) => Some(CROWDED),
             (Self::Cloud(_), _) => long.then_some(LONGEST_WAIT),
         }
     }

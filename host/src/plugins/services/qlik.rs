@@ -127,6 +127,15 @@ async fn write(
     if let Some(fault) = manifest.write_fault(path) {
         return Err(ServiceError::Denied(fault));
     }
+    // Where a path leads must be plain, and tasks are started by who asks the filter.
+    if path.contains(['%', '\\']) || path.chars().any(char::is_control) {
+        return Err(ServiceError::Invalid(format!(
+            "`{path}` cannot be written to: `%` and `\\` are not allowed in it"
+        )));
+    }
+    if path.split('/').any(|step| step.eq_ignore_ascii_case("start")) {
+        return Err(ServiceError::Denied(format!("`{path}` starts tasks: use `start_tasks` for that")));
+    }
     let repository = qlik(shared)?.repository();
     let config = shared.config.get();
     let allowed = config.qlik.as_ref().map(|qlik| qlik.writes.as_slice()).unwrap_or_default();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use butler_plugin_api::HttpError;
 use butler_plugin_api::abi::WireRequest;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
 use super::error::CloudError;
@@ -107,7 +107,8 @@ impl Client {
     /// `GET`: the JSON of the answer; absent: there is no such thing. The parts of the path are encoded here.
     pub(super) async fn json(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Option<Value>, QlikError> {
         let call = path.join("/");
-        let Some(mut answer) = self.get(path, query, TIMEOUT_MS).await? else { return Ok(None) };
+        // The place is held until the body is read: it is what takes memory.
+        let Some((mut answer, _place)) = self.get(path, query, TIMEOUT_MS).await? else { return Ok(None) };
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| self.broken(error))? {
             if body.len() + chunk.as_ref().len() > MAX_JSON {
@@ -122,7 +123,7 @@ impl Client {
 
     /// `GET` of a text, piece by piece; false: there is no such thing.
     pub(super) async fn text(&self, path: &[&str], mut take: impl FnMut(&[u8])) -> Result<bool, QlikError> {
-        let Some(mut answer) = self.get(path, &[], LOG_TIMEOUT_MS).await? else { return Ok(false) };
+        let Some((mut answer, _place)) = self.get(path, &[], LOG_TIMEOUT_MS).await? else { return Ok(false) };
         let kind = answer.headers.iter().find(|(name, _)| name == "content-type");
         if kind.is_some_and(|(_, kind)| kind.to_ascii_lowercase().starts_with("text/html")) {
             return Err(self.odd(path.join("/"), "is a web page".to_owned()));
@@ -133,12 +134,17 @@ impl Client {
         Ok(true)
     }
 
-    /// A successful answer; absent: there is no such thing.
-    async fn get(&self, path: &[&str], query: &[(&str, &str)], timeout_ms: u64) -> Result<Option<Incoming>, QlikError> {
+    /// A successful answer with the place of its call; absent: there is no such thing.
+    async fn get(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        timeout_ms: u64,
+    ) -> Result<Option<(Incoming, Option<SemaphorePermit<'_>>)>, QlikError> {
         let Some(url) = address(&self.base, path, query) else { return Ok(None) };
         self.admit()?;
         // Never closed; without a place the call is made all the same.
-        let _place = self.places.acquire().await.ok();
+        let place = self.places.acquire().await.ok();
         // Much may have happened while it waited.
         self.admit()?;
         let pass = self.gate.admit()?;
@@ -169,7 +175,7 @@ impl Client {
         } else {
             pass.succeeded();
         }
-        self.look_at(path, answer).await
+        Ok(self.look_at(path, answer).await?.map(|answer| (answer, place)))
     }
 
     /// Whether the tenant may be asked.

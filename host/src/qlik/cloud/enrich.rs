@@ -72,7 +72,8 @@ impl Lookup<'_> {
         let user_id = heard.user.as_deref().or_else(|| reload.as_ref()?.user_id.as_deref());
         let (owner, user) = tokio::join!(self.user(owner_id), self.user(user_id));
         let owner = take(out, "owner", owner);
-        let user = if user_id.is_some() { take(out, "user", user) } else { None };
+        // Nobody may have started it; but without the reload that is not known.
+        let user = if user_id.is_some() || reload.is_none() { take(out, "user", user) } else { None };
         if want_script_log {
             // The last of all: logs are long, and must not wait in memory for other facts.
             let log = match (app_id, reload_id) {
@@ -114,10 +115,9 @@ impl Lookup<'_> {
 
     /// The outcome of a look-up, or that there was none in time.
     async fn by<T>(&self, look_up: impl Future<Output = Result<T, QlikError>>) -> Result<T, QlikError> {
-        timeout_at(self.until, look_up).await.unwrap_or_else(|_| {
-            let reason = "the time for the facts of an event was over (`enrich.giveUpAfter`)".to_owned();
-            Err(CloudError::Unreachable { tenant: self.tenant.client.state().id, reason }.into())
-        })
+        timeout_at(self.until, look_up)
+            .await
+            .unwrap_or_else(|_| Err(CloudError::Late { tenant: self.tenant.client.state().id }.into()))
     }
 
     fn set_app(

@@ -24,6 +24,14 @@ pub enum CloudError {
         /// The failure.
         reason: String,
     },
+    /// It is slow, or many wait for it.
+    #[error(
+        "the tenant {tenant} of Qlik Cloud has not given all facts of an event within the time for them (`enrich.giveUpAfter`)"
+    )]
+    Late {
+        /// Id of the tenant.
+        tenant: String,
+    },
     /// It has had too many requests, and is left alone as long as it said.
     #[error("the tenant {tenant} of Qlik Cloud has had too many requests and is asked again in {} s", .wait.as_secs() + 1)]
     Limited {
@@ -89,7 +97,11 @@ impl CloudError {
     /// Whether the same question may have an answer some seconds later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Limited { .. } | Self::Crowded { .. } | Self::Answer { .. } => true,
+            Self::Unreachable { .. }
+            | Self::Late { .. }
+            | Self::Limited { .. }
+            | Self::Crowded { .. }
+            | Self::Answer { .. } => true,
             Self::Token { fresh, .. } => *fresh,
             Self::Status { status, .. } => matches!(status, 300..=399 | 407 | 408 | 425 | 429 | 500..),
             Self::Setup { .. } | Self::TooLarge { .. } => false,

@@ -12,7 +12,7 @@ mod facts;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ const LOGS: usize = 50;
 /// Events that may wait for their facts at once, shared out among the tenants: one that hangs must not take the places of
 /// others' events.
 const EVENTS: usize = 256;
-const FEWEST_EVENTS: usize = 16;
+const FEWEST_EVENTS: usize = 4;
 
 /// Look-ups in all tenants of the config.
 pub struct Cloud {
@@ -195,7 +195,12 @@ impl Tenant {
 
 /// Keys of what is kept have no case; ids of Qlik Cloud have.
 fn exact(id: &str) -> String {
-    id.bytes().fold(String::with_capacity(2 * id.len()), |text, byte| format!("{text}{byte:02x}"))
+    let mut text = String::with_capacity(2 * id.len());
+    for byte in id.bytes() {
+        // Writing to a text cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 fn kept<T: Clone>() -> Kept<T, QlikError> {

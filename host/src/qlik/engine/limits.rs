@@ -21,9 +21,10 @@ pub struct EngineLimits {
     pub close: Duration,
     /// Longest time that somebody waits for a place.
     pub place: Duration,
-    /// Sessions at once for lists and dumps.
+    /// Sessions at once for lists and dumps. Qlik's proxy allows a user five; whether the engine's own port does too, where
+    /// Butler connects, is not known. A session too many is refused by name.
     pub sessions: usize,
-    /// Reloads at once. Qlik Sense allows a user five sessions, so more would not help.
+    /// Reloads at once.
     pub reloads: usize,
     /// Longest message, in bytes.
     pub message: usize,

@@ -202,7 +202,7 @@ impl Engine {
             self.sessions.all_free().await;
         };
         if tokio::time::timeout(FAREWELL, ending).await.is_err() {
-            tracing::warn!("sessions with the engine of Qlik Sense that did not end in time are cut off");
+            tracing::warn!("what is under way with the engine of Qlik Sense does not end in time and is cut off");
         }
     }
 

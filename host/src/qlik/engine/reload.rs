@@ -129,6 +129,10 @@ impl Reloads {
         self.lock().under_way.get_mut(&id).map(change);
     }
 
+    fn is_saving(&self, id: u64) -> bool {
+        self.lock().under_way.get(&id).is_some_and(|row| row.state == ReloadState::Saving)
+    }
+
     /// Notes the end of one; the row as it is then.
     fn end(&self, id: u64, error: Option<String>) {
         let mut rows = self.lock();
@@ -202,7 +206,9 @@ impl Engine {
                 order.on_success
             }
             Err(EngineError::Stopping) => {
-                let text = "given up, since Butler is stopping; the app is as before".to_owned();
+                let saving = self.reloads.is_saving(id);
+                let left = if saving { "it may have been saved" } else { "the app is as before" };
+                let text = format!("given up, since Butler is stopping; {left}");
                 tracing::warn!(app, caller, duration_ms, "the reload of the app is {text}, and no tasks are started");
                 self.reloads.end(id, Some(text));
                 return;

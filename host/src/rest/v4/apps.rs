@@ -2,6 +2,7 @@
 //! `PUT /v4/app/{appId}/reload`.
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
@@ -94,7 +95,7 @@ fn mode(value: &Value) -> u8 {
     [1, 2].into_iter().find(|mode| number == Some(f64::from(*mode))).unwrap_or_default()
 }
 
-fn engine<'a>(context: &'a Context, what: &str) -> Result<&'a std::sync::Arc<Engine>, Failure> {
+fn engine<'a>(context: &'a Context, what: &str) -> Result<&'a Arc<Engine>, Failure> {
     context.engine.as_ref().ok_or_else(|| {
         let message = format!("{what}: the config has no section `qlik:`, so Butler knows no Qlik Sense");
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, message)
@@ -123,7 +124,8 @@ fn told(context: &Context, what: &str, error: &EngineError) -> Failure {
 
 /// A body that holds a place until it is sent, or its reader is too slow.
 struct Held {
-    rest: Bytes,
+    rest: Arc<Mutex<Option<Bytes>>>,
+    length: u64,
     /// Dropped with the body: then the place is free.
     _sending: oneshot::Sender<()>,
 }
@@ -131,33 +133,41 @@ struct Held {
 impl Held {
     fn new(bytes: Bytes, place: Place) -> Self {
         let (sending, sent) = oneshot::channel();
+        let (length, rest) = (bytes.len() as u64, Arc::new(Mutex::new(Some(bytes))));
+        let held = rest.clone();
         tokio::spawn(async move {
-            // Either way it is over.
+            // Either way it is over, and the place is free only when its memory is.
             let _ = tokio::time::timeout(READING, sent).await;
+            held.lock().unwrap_or_else(PoisonError::into_inner).take();
             drop(place);
         });
-        Self { rest: bytes, _sending: sending }
+        Self { rest, length, _sending: sending }
     }
 }
 
 impl hyper::body::Body for Held {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = std::io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Task<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if self.rest.is_empty() {
-            return Poll::Ready(None);
-        }
-        let length = self.rest.len().min(PIECE);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
+        let piece = {
+            let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+            match &mut *rest {
+                Some(rest) if rest.is_empty() => return Poll::Ready(None),
+                Some(rest) => rest.split_to(rest.len().min(PIECE)),
+                None => return Poll::Ready(Some(Err(std::io::Error::other("its reader is too slow")))),
+            }
+        };
+        self.length -= piece.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
+        self.length == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
+        SizeHint::with_exact(self.length)
     }
 }
 

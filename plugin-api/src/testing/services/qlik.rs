@@ -35,6 +35,14 @@ fn write(state: &mut State, input: &Value) -> Result<Value, ServiceError> {
         state.denied.insert(fault.clone());
         return Err(ServiceError::Denied(fault));
     }
+    if path.contains(['%', '\\']) {
+        return Err(ServiceError::Invalid(format!(
+            "`{path}` cannot be written to: `%` and `\\` are not allowed in it"
+        )));
+    }
+    if path.split('/').any(|step| step.eq_ignore_ascii_case("start")) {
+        return Err(ServiceError::Denied(format!("`{path}` starts tasks: use `start_tasks` for that")));
+    }
     let call = format!("{method} {path}");
     let answer = match state.qlik.get(&call) {
         Some(body) => json!({ "status": if method == "POST" { 201 } else { 200 }, "body": body }),

@@ -76,7 +76,7 @@ impl Plugin for Probe {
             .operation("check")
             .operation("render")
             .emits(&["node.silent"])
-            .qlik_writes(&["tag", "tag/*", "stream/*"])
+            .qlik_writes(&["tag", "tag/*", "stream/*", "task/*"])
             .start_task_item("probeitem", item_schema())
             .endpoint(Endpoint::new("POST", "/v5/probe/{topic}", Scope::Messages, "Echoes a request"))
             .endpoint(Endpoint::new("GET", "/v5/probe/panic", Scope::Read, "Panics"))
