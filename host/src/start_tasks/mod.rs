@@ -8,7 +8,7 @@ mod filter;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,8 +110,10 @@ impl TaskStarter {
             let starter = starter.clone();
             Box::pin(async move {
                 let mut known = HashSet::new();
-                for id in ids.into_iter().filter(|id| known.insert(id.to_ascii_lowercase())) {
-                    let caller = caller.clone();
+                let ids = ids.into_iter().filter(|id| known.insert(id.to_ascii_lowercase())).collect();
+                let mut left = Unstarted { ids, caller };
+                while let Some(id) = left.ids.pop_front() {
+                    let caller = left.caller.clone();
                     let selections = vec![Selection::TaskId(id)];
                     // What became of it is an event.
                     drop(starter.start(Request { selections, all_task_ids_must_exist: false, caller }).await);
@@ -220,6 +222,25 @@ impl TaskStarter {
             Err(error) => Err(error.to_string()),
         };
         (task.task.id.clone(), Arc::new(Started { task, result }))
+    }
+}
+
+/// Tasks that are to follow a reload. A stop of Butler may cut them off.
+struct Unstarted {
+    ids: VecDeque<String>,
+    caller: String,
+}
+
+impl Drop for Unstarted {
+    fn drop(&mut self) {
+        if !self.ids.is_empty() {
+            let tasks: Vec<&str> = self.ids.iter().map(String::as_str).collect();
+            tracing::warn!(
+                tasks = tasks.join(" "),
+                caller = self.caller,
+                "tasks that follow a reload are not started, since Butler is stopping: start them by hand"
+            );
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use e2e::qlik::{AppContents, EngineFault, ReloadPlan, ReloadState, Site};
+use e2e::qlik::{AppContents, Endpoint, EngineFault, Fault, ReloadPlan, ReloadState, Site};
 use e2e::{Butler, Sense, http, peak, wait_for};
 use serde_json::{Value, json};
 
@@ -361,4 +361,21 @@ async fn memory_for_dumps_is_bounded_by_how_many_are_made_at_once() {
     assert_eq!(sense.engine().most_sessions(), AT_ONCE);
     assert!(many < few + (few - before) / 2 + (16 << 20), "{before} {few} {many}");
     assert_eq!(closed(&sense).await, vec![Some(1000); 200]);
+}
+
+#[tokio::test]
+async fn a_stop_names_the_tasks_that_do_not_follow_any_more() {
+    let sense = Sense::start().await;
+    let butler = sense.butler(QUIET).await;
+    sense.faults().add(Fault::latency(Duration::from_secs(8)).on(Endpoint::TaskStartSynchronous));
+    let tasks = [Site::SAMPLE_RELOAD_TASK, Site::SAMPLE_EXTERNAL_PROGRAM_TASK, Site::SAMPLE_USER_SYNC_TASK];
+    assert_eq!(reload(&butler, APP, &json!({ "startQSEoWTaskOnSuccess": tasks })).await.0, 201);
+    wait_for("the first start", || async {
+        (sense.counts().requests_to(Endpoint::TaskStartSynchronous) == 1).then_some(())
+    })
+    .await;
+    let (status, log) = butler.stop().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    let named = format!("tasks=\"{} {}\"", Site::SAMPLE_EXTERNAL_PROGRAM_TASK, Site::SAMPLE_USER_SYNC_TASK);
+    assert!(log.contains("tasks that follow a reload are not started") && log.contains(&named), "{log}");
 }

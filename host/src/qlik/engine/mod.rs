@@ -195,14 +195,16 @@ impl Engine {
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         stopping(&mut stop).await;
         self.stop.send_replace(true);
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         let ending = async {
-            let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
             while tasks.join_next().await.is_some() {}
             self.reload_places.all_free().await;
             self.sessions.all_free().await;
         };
         if tokio::time::timeout(FAREWELL, ending).await.is_err() {
             tracing::warn!("what is under way with the engine of Qlik Sense does not end in time and is cut off");
+            // Not only begun: what is cut off says what it leaves undone.
+            tasks.shutdown().await;
         }
     }
 
