@@ -30,8 +30,9 @@ impl Simulator {
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("no pipe")?).read_line(&mut line)?;
         let (qrs, control) = line.split_once(" control ").context("the simulator does not say where it is")?;
+        let control = control.split_whitespace().next().unwrap_or_default();
         let port = qrs.rsplit(':').next().and_then(|rest| rest.split('/').next()).unwrap_or_default().to_owned();
-        Ok(Self { child, port, control: control.trim().to_owned() })
+        Ok(Self { child, port, control: control.to_owned() })
     }
 
     /// Port of its repository service.
