@@ -22,7 +22,7 @@ pub use qlik_simulator as qlik;
 pub use self::butler::{Butler, Killed, Output, run, run_with, stop_gently};
 pub use self::clock::WallClock;
 pub use self::cloud::{Tenants, call_webhook, cloud_failure, webhook};
-pub use self::machine::{Disk, peak, resident, sqlite, sqlite_of_dead, take_all_room};
+pub use self::machine::{Disk, StoreLock, peak, resident, sqlite, sqlite_of_dead, take_all_room};
 pub use self::past::stopped_store;
 pub use self::peer::{WireEvent, WirePeer};
 pub use self::sense::{Fields, Sense, datagram, failure, fields};

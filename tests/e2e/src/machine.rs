@@ -1,8 +1,8 @@
 //! The machine around a daemon: its disk, its memory, and its store as another program sees it.
 
-use std::io::Write;
+use std::io::{BufRead as _, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use tempfile::TempDir;
@@ -156,6 +156,39 @@ pub fn sqlite(store: &Path, sql: &str) -> String {
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && stderr.is_empty(), "sqlite3: {}\n{stdout}{stderr}\n{sql}", output.status);
     stdout.trim().to_owned()
+}
+
+/// Keeps a store from being written by others, until it is dropped.
+pub struct StoreLock(Child);
+
+impl StoreLock {
+    /// Locks a store; it is locked when this returns.
+    ///
+    /// # Panics
+    /// When the program is missing or does not get the lock.
+    pub fn take(store: &Path) -> Self {
+        let mut child = Command::new("sqlite3")
+            .arg(store)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("sqlite3 is installed (tests/packages.txt)");
+        let input = child.stdin.as_mut().expect("it has a pipe");
+        input.write_all(b".timeout 10000\nBEGIN IMMEDIATE;\n.print locked\n").expect("sqlite3 reads");
+        let mut line = String::new();
+        let output = child.stdout.take().expect("it has a pipe");
+        BufReader::new(output).read_line(&mut line).expect("sqlite3 writes");
+        assert_eq!(line.trim(), "locked");
+        Self(child)
+    }
+}
+
+impl Drop for StoreLock {
+    fn drop(&mut self) {
+        // At the end of its input it ends, and with it the lock.
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
 }
 
 /// The same in a copy of what a killed daemon left: the store's own recovery is left to the next daemon.

@@ -1,9 +1,7 @@
 //! Starting tasks by REST as load scripts do, and by plugins.
 
-use std::io::{BufRead as _, Write as _};
-
 use e2e::qlik::{Endpoint, Fault, Site, Task};
-use e2e::{Butler, Sense, Sink, http, wait_for};
+use e2e::{Butler, Sense, Sink, StoreLock, http, wait_for};
 use serde_json::{Value, json};
 
 const UNKNOWN: &str = "11111111-2222-4333-8444-555555555555";
@@ -264,22 +262,11 @@ async fn a_start_without_an_answer_says_that_it_may_have_worked() {
 async fn while_the_store_cannot_be_written_the_answer_comes_and_the_event_later() {
     let sense = Sense::start().await;
     let butler = sense.butler("").await;
-    let mut child = std::process::Command::new("sqlite3")
-        .arg(butler.folder().join("butler.db"))
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("sqlite3 is installed (tests/packages.txt)");
-    let mut input = child.stdin.take().expect("it has a pipe");
-    input.write_all(b".timeout 10000\nBEGIN IMMEDIATE;\n.print locked\n").expect("sqlite3 reads");
-    let mut line = String::new();
-    std::io::BufReader::new(child.stdout.take().expect("it has a pipe")).read_line(&mut line).expect("sqlite3 writes");
-    assert_eq!(line.trim(), "locked");
+    let lock = StoreLock::take(&butler.folder().join("butler.db"));
 
     // The client waits 20 s at most.
     let answer = start(&butler, Site::SAMPLE_RELOAD_TASK, "", &json!([])).await;
     assert_eq!(answer["tasksId"]["started"][0]["taskId"], Site::SAMPLE_RELOAD_TASK, "{answer}");
-    drop(input);
-    child.wait().expect("sqlite3 ends");
+    drop(lock);
     butler.wait_routed(Site::SAMPLE_RELOAD_TASK, "task-start.succeeded").await;
 }

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use e2e::{
-    Answer, Butler, Disk, Output, Sink, failure, fields, run_with, sqlite, stopped_store, take_all_room, wait_for,
+    Answer, Butler, Disk, Output, Sink, StoreLock, failure, fields, run_with, sqlite, stopped_store, take_all_room,
+    wait_for,
 };
 use tempfile::TempDir;
 
@@ -390,25 +391,13 @@ async fn a_program_that_locks_the_store_holds_events_up_and_loses_none() {
     let butler = Butler::start_in(folder.clone(), &config(&sink, ""), &[]).await;
     butler.send(&failures(1));
     wait_delivered(&butler, 1).await;
-    let mut child = std::process::Command::new("sqlite3")
-        .arg(folder.path().join("butler.db"))
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("sqlite3 is installed (tests/packages.txt)");
-    let mut input = child.stdin.take().expect("it has a pipe");
-    input.write_all(b".timeout 10000\nBEGIN IMMEDIATE;\n.print locked\n").expect("sqlite3 reads");
-    let mut line = String::new();
-    let mut output = std::io::BufReader::new(child.stdout.take().expect("it has a pipe"));
-    std::io::BufRead::read_line(&mut output, &mut line).expect("sqlite3 writes");
-    assert_eq!(line.trim(), "locked");
+    let lock = StoreLock::take(&folder.path().join("butler.db"));
 
     butler.send(&failures(5));
     let reason = wait_trouble(&butler).await;
     assert!(reason.contains("locked"), "{reason}");
     nothing_happens(&butler, &sink, Duration::from_secs(1)).await;
-    drop(input);
-    child.wait().expect("sqlite3 ends");
+    drop(lock);
     wait_delivered(&butler, 6).await;
     wait_ready(&butler).await;
     assert_eq!(sink.received().len(), 6);

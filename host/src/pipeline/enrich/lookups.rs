@@ -60,3 +60,32 @@ pub(super) fn of_sense(event: &Event) -> bool {
     let told_by_us = event.source == "butler" || event.source.starts_with("instance:");
     event.subject().ends_with("-task") && !told_by_us || event.kind == kind::APP_RELOAD_FAILED
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn an_event_of_a_tenant_that_is_not_asked_at_present_leaves_memory_at_once() {
+        let config: Config = serde_json::from_value(json!({ "version": 1 })).unwrap();
+        let cloud = Cloud::new(&config).unwrap();
+        let tenant = || "acme".to_owned();
+        let pause = |error: QlikError, long: bool| {
+            Asked::Cloud(&cloud).puts_off(&Enriched { transient: Some(error), ..Enriched::default() }, long)
+        };
+        let unreachable = || CloudError::Unreachable { tenant: tenant(), reason: String::new() };
+        for error in [
+            QlikError::Gated { last_error: String::new(), retry_in: Duration::ZERO },
+            CloudError::Limited { tenant: tenant(), wait: Duration::ZERO }.into(),
+            CloudError::Token { tenant: tenant(), fresh: true }.into(),
+            CloudError::Crowded { tenant: tenant() }.into(),
+        ] {
+            assert_eq!(pause(error.clone(), false), Some(CROWDED), "{error}");
+        }
+        assert_eq!(pause(unreachable().into(), false), None);
+        assert_eq!(pause(unreachable().into(), true), Some(LONGEST_WAIT));
+    }
+}
