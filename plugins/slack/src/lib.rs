@@ -1,0 +1,1 @@
+//! Posts alerts to Slack.
