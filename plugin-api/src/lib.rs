@@ -66,6 +66,7 @@
 //!
 //! # Features
 //!
+//! * `message`: the module `message`, for plugins whose alerts are read by people: templates and all that they can show.
 //! * `runtime`: a tokio runtime of the plugin's own, on a thread of its own.
 //! * `testing`: the module `testing` with a fake host, to unit-test a plugin without a daemon.
 //! * `host`: the host's half of the boundary. Plugins do not need it.
@@ -78,6 +79,10 @@ mod manifest;
 mod plugin;
 mod request;
 mod services;
+
+#[cfg(feature = "message")]
+pub mod message;
+mod samples;
 
 mod logging;
 mod panics;
@@ -98,6 +103,7 @@ pub use host::{Abort, CustomLink, Host, Instance, Links};
 pub use manifest::{Batch, Endpoint, Manifest, Scope, StartTaskItem};
 pub use plugin::{Health, OperationError, Plugin, StartError};
 pub use request::{Request, Response};
+pub use samples::{sample_delivery, sample_event, sample_events};
 pub use services::{
     Emitted, HandedOver, Http, HttpError, HttpReply, HttpRequest, Metrics, Property, Qlik, QlikReply, ServiceError,
     StartTasks, StartedTask, StatusError, Storage, TasksStarted,

@@ -83,7 +83,7 @@ impl Event {
 }
 
 /// `reload-task.failed` as `Reload task failed`.
-fn headline(kind: &str) -> String {
+pub(crate) fn headline(kind: &str) -> String {
     let mut text = kind.replace(['-', '.'], " ");
     if let Some(first) = text.get_mut(0..1) {
         first.make_ascii_uppercase();

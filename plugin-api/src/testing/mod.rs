@@ -39,7 +39,6 @@
 mod clock;
 mod conformance;
 mod fake;
-mod samples;
 mod schema;
 mod services;
 mod stage;
@@ -52,9 +51,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
+pub use crate::{sample_delivery, sample_event, sample_events};
 pub use conformance::{Report, conformance, examine};
 pub use fake::FakeHost;
-pub use samples::{sample_delivery, sample_event, sample_events};
 
 use crate::abi::plugin::settings_schema;
 use crate::{Manifest, Plugin};

@@ -1,8 +1,8 @@
 //! Cards that are made without a template, and what goes around a card.
 
+use butler_plugin_api::message::cut;
 use serde_json::{Value, json};
 
-use crate::fit::cut;
 use crate::settings::Envelope;
 
 /// A card with a heading and links, for messages of type `basic`.
@@ -68,6 +68,87 @@ fn actions<'a>(buttons: impl Iterator<Item = &'a Value>) -> Option<Value> {
     (!actions.is_empty()).then(|| json!({ "type": "ActionSet", "actions": actions }))
 }
 
+/// Mentions somebody below the heading of an adaptive card, bare or in a message; other messages stay as they are.
+/// (Microsoft: Format cards in Microsoft Teams, "Microsoft Entra Object ID and UPN in user mention".)
+pub(crate) fn mention(value: &mut Value, name: &str, address: &str) {
+    let card = if value["type"] == "message" { value.pointer_mut("/attachments/0/content") } else { Some(value) };
+    let Some(card) = card.filter(|card| card["type"] == "AdaptiveCard" && card["body"].is_array()) else { return };
+    // It is found again by its text, which must be no markup.
+    let name = name.replace(['<', '>'], "");
+    let text = format!("<at>{name}</at>");
+    let entity = json!({ "type": "mention", "text": text, "mentioned": { "id": address, "name": name } });
+    let block = json!({ "type": "TextBlock", "wrap": true, "text": format!("Owner: {text}") });
+    if let Some(body) = card["body"].as_array_mut() {
+        body.insert(body.len().min(1), block);
+    }
+    match card["msteams"]["entities"].as_array_mut() {
+        Some(entities) => entities.push(entity),
+        None => card["msteams"]["entities"] = json!([entity]),
+    }
+}
+
+/// What Butler 16 sent for `basic` messages, for connectors of Office 365.
+/// (Microsoft: Legacy actionable message card reference.)
+pub(crate) fn legacy_basic(text: &str, context: &Value) -> Value {
+    let buttons = [("Qlik Sense QMC", &context["links"]["qmc"]), ("Qlik Sense Hub", &context["links"]["hub"])];
+    let buttons = buttons.into_iter().filter(|(_, url)| url.is_string());
+    json!({
+        "@type": "MessageCard",
+        "@context": "https://schema.org/extensions",
+        "summary": text,
+        "themeColor": "0078D7",
+        "title": text,
+        "potentialAction": buttons.map(|(name, url)| open_uri(&name.into(), url)).collect::<Vec<_>>(),
+    })
+}
+
+/// The message card of all that is known of an event.
+pub(crate) fn legacy(context: &Value) -> Value {
+    let facts = context["facts"].as_array().into_iter().flatten();
+    let facts: Vec<Value> = facts.map(|row| json!({ "name": row["title"], "value": row["value"] })).collect();
+    let mut sections = vec![json!({ "facts": facts })];
+    if let Some(log) = context["scriptLogTail"].as_str().filter(|log| !log.is_empty()) {
+        // Markdown: four blanks make a line what it is.
+        let log = log.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n");
+        sections.push(json!({ "title": "How the script log ends", "text": log }));
+    }
+    let parts = [&context["note"], &context["summary"], &context["shortened"]];
+    let text: Vec<&str> = parts.iter().filter_map(|part| part.as_str()).filter(|part| !part.is_empty()).collect();
+    legacy_card(context, &context["heading"], &text.join("\n\n"), &sections)
+}
+
+/// The message card of last resort.
+pub(crate) fn legacy_plain(context: &Value, trouble: &str, max: usize) -> Value {
+    let text = |value: &Value| cut(value.as_str().unwrap_or_default(), max);
+    let body = format!("{}\n\n{}", text(&context["summary"]), cut(trouble, max));
+    legacy_card(context, &text(&context["heading"]).into(), &body, &[])
+}
+
+fn legacy_card(context: &Value, title: &Value, text: &str, sections: &[Value]) -> Value {
+    let colour = match context["event"]["severity"].as_str() {
+        Some("failure") => "C4314B",
+        Some("warning") => "F8D22A",
+        Some("success") => "6BB700",
+        _ => "0078D7",
+    };
+    // More than four are refused.
+    let buttons = context["links"]["buttons"].as_array().into_iter().flatten().take(4);
+    json!({
+        "@type": "MessageCard",
+        "@context": "https://schema.org/extensions",
+        "summary": title,
+        "themeColor": colour,
+        "title": title,
+        "text": text,
+        "sections": sections,
+        "potentialAction": buttons.map(|button| open_uri(&button["title"], &button["url"])).collect::<Vec<_>>(),
+    })
+}
+
+fn open_uri(name: &Value, url: &Value) -> Value {
+    json!({ "@type": "OpenUri", "name": name, "targets": [{ "os": "default", "uri": url }] })
+}
+
 /// Puts a bare card into a message, or takes it out, as the settings want it. Anything else, such as a message card of
 /// the retired connectors, stays as the template made it.
 pub(crate) fn wrap(mut value: Value, envelope: Envelope) -> Value {
@@ -91,6 +172,30 @@ pub(crate) fn wrap(mut value: Value, envelope: Envelope) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mentions() {
+        let bare = json!({ "type": "AdaptiveCard", "body": [{ "text": "Heading" }, { "text": "Rest" }] });
+        let mut card = bare.clone();
+        mention(&mut card, "Ann <Berg>", "ann@lab.test");
+        assert_eq!(card["body"][1]["text"], "Owner: <at>Ann Berg</at>");
+        assert_eq!(card["body"].as_array().unwrap().len(), 3);
+        assert_eq!(
+            card["msteams"]["entities"],
+            json!([{ "type": "mention", "text": "<at>Ann Berg</at>", "mentioned": { "id": "ann@lab.test", "name": "Ann Berg" } }])
+        );
+        let mut message = wrap(bare, Envelope::Message);
+        mention(&mut message, "Ann <Berg>", "ann@lab.test");
+        assert_eq!(message["attachments"][0]["content"], card);
+        for other in
+            [json!({ "@type": "MessageCard" }), json!({ "type": "message" }), json!({ "type": "AdaptiveCard" })]
+        {
+            let mut same = other.clone();
+            mention(&mut same, "Ann", "ann@lab.test");
+            assert_eq!(same["@type"], other["@type"]);
+            assert!(!same.to_string().contains("<at>"));
+        }
+    }
 
     #[test]
     fn envelopes() {

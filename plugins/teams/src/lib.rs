@@ -1,20 +1,19 @@
 //! Posts alerts to Microsoft Teams, by an incoming webhook of a workflow.
 //!
-//! A message is made in three steps: [`context`] lays out all facts for templates, [`template`] renders them to JSON, and
-//! [`fit`] shortens what is long until Teams takes it. If a template fails, [`card`] has a plain card that cannot fail:
-//! an alert is never lost for the sake of its looks, and the card says what is wrong with the template.
+//! [`compose`] makes a message: it renders a template and shortens it until Teams takes it. If the template fails, or Teams
+//! refuses the card, [`card`] has a plain one that cannot fail: an alert is never lost for the sake of its looks, and the
+//! card says what is wrong.
 
 mod card;
 mod compose;
-mod context;
-mod fit;
 mod settings;
-mod template;
-mod time;
 
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
 
-use butler_plugin_api::{Delivery, DeliveryError, Health, Host, Manifest, OperationError, Plugin, StartError};
+use butler_plugin_api::message::{Facts, Trouble};
+use butler_plugin_api::{
+    Delivery, DeliveryError, Health, Host, HttpError, HttpReply, Manifest, OperationError, Plugin, StartError,
+};
 use serde_json::Value;
 use url::Url;
 
@@ -23,8 +22,7 @@ use settings::{Post, Settings};
 struct Teams {
     post: Post,
     host: Host,
-    /// Why the last message went out as the plain card; for [`Plugin::health`].
-    trouble: Mutex<Option<String>>,
+    trouble: Trouble,
 }
 
 impl Plugin for Teams {
@@ -40,9 +38,9 @@ impl Plugin for Teams {
 
     async fn start(settings: Settings, host: Host) -> Result<Self, StartError> {
         let post = settings.check(&host.instance().config_dir).map_err(StartError::Config)?;
-        let teams = Self { post, host, trouble: Mutex::new(None) };
+        let teams = Self { post, host, trouble: Trouble::new("plain cards") };
         // A broken template is no reason not to start, since alerts go out without it, but the sooner it is known the better.
-        teams.note_trouble(teams.try_templates().err());
+        teams.trouble.note(teams.try_templates().err().map(|error| error.to_string()));
         if let Some(hint) = retired(&teams.post.url) {
             tracing::warn!("`webhookUrl`: {hint}");
         }
@@ -50,51 +48,63 @@ impl Plugin for Teams {
     }
 
     async fn deliver(&self, delivery: &Delivery) -> Result<(), DeliveryError> {
-        let message = self.compose(delivery).await;
-        self.note_trouble(message.trouble);
-        let request = self.host.http().post(self.post.url.as_str()).header("Idempotency-Key", &delivery.delivery_id);
-        request.header("Content-Type", "application/json").body(message.json).send().await?.error_for_status()?;
+        let facts = self.facts(delivery).await;
+        let message = self.compose(&facts, &delivery.event);
+        self.trouble.note(message.trouble);
+        let reply = self.send(delivery, message.json).await?;
+        if !message.is_plain && matches!(reply.status(), 400 | 413 | 422) {
+            // It is the card that they do not like: a plain one may still get through.
+            let status = reply.status();
+            let Err(refusal) = reply.error_for_status() else { return Ok(()) };
+            let why = format!("This is the plain card, since Teams refused the full one: {refusal}");
+            self.send(delivery, self.plain(&facts, &why)).await?.error_for_status()?;
+            self.trouble.note(Some(format!("Teams refused the card with {status}: {refusal}")));
+            return Ok(());
+        }
+        reply.error_for_status()?;
         Ok(())
     }
 
     async fn invoke(&self, operation: &str, input: Value) -> Result<Value, OperationError> {
         match operation {
             "check" => self.check().await,
-            "render" => {
-                let delivery: Delivery = serde_json::from_value(input)
-                    .map_err(|error| OperationError::Failed(format!("the input is no delivery: {error}")))?;
-                let message = self.compose(&delivery).await;
-                serde_json::from_str(&message.json).map_err(|error| OperationError::Failed(error.to_string()))
-            }
+            "render" => self.render(input).await,
             other => Err(OperationError::Unsupported(other.to_owned())),
         }
     }
 
     async fn health(&self) -> Health {
-        match &*self.trouble.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(trouble) => Health::Degraded(format!("alerts go out as plain cards: {trouble}")),
-            None => Health::Good,
-        }
+        self.trouble.health()
     }
 }
 
 butler_plugin_api::export!(Teams);
 
 impl Teams {
-    /// Remembers and logs what is wrong with the template; logs again only when it changes.
-    fn note_trouble(&self, trouble: Option<String>) {
-        let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(text) = trouble.as_ref().filter(|text| last.as_ref() != Some(text)) {
-            tracing::warn!("alerts go out as plain cards: {text}");
-        } else if trouble.is_none() && last.is_some() {
-            tracing::info!("the template works again");
-        }
-        *last = trouble;
+    async fn send(&self, delivery: &Delivery, json: String) -> Result<HttpReply, HttpError> {
+        let request = self.host.http().post(self.post.url.as_str()).header("Idempotency-Key", &delivery.delivery_id);
+        request.header("Content-Type", "application/json").body(json).send().await
+    }
+
+    /// What would be posted. `input` is a delivery, with a `templateFile` beside its own fields if another template than
+    /// that of the settings is to be tried.
+    async fn render(&self, input: Value) -> Result<Value, OperationError> {
+        let failed = |why: String| OperationError::Failed(why);
+        let file = input["templateFile"].as_str().map(|path| settings::file_template(Path::new(path), ""));
+        let delivery: Delivery =
+            serde_json::from_value(input).map_err(|error| failed(format!("the input is no delivery: {error}")))?;
+        let facts: Facts = self.facts(&delivery).await;
+        let templates = file.as_ref().unwrap_or(self.templates());
+        let json = self.templated(&facts, &delivery.event, templates).map_err(|error| failed(error.to_string()))?;
+        let json = json.ok_or_else(|| {
+            failed(format!("the card does not fit maxSize ({} bytes), even when shortened", self.post.max_size))
+        })?;
+        serde_json::from_str(&json).map_err(|error| failed(error.to_string()))
     }
 
     /// Tries the template on samples, and asks for the options of the address: no card appears in the channel.
     async fn check(&self) -> Result<Value, OperationError> {
-        self.try_templates().map_err(OperationError::Failed)?;
+        self.try_templates().map_err(|error| OperationError::Failed(error.to_string()))?;
         match self.host.http().request("OPTIONS", self.post.url.as_str()).send().await {
             Ok(reply) => Ok(Value::from(format!(
                 "the template is fine and {} is reachable: OPTIONS was answered with {}; no card was posted{}",

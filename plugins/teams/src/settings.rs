@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use jiff::tz::TimeZone;
+use butler_plugin_api::message::{Format, Presentation, Templates};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
+use crate::compose::{BASIC, CARDS};
+
 /// Teams counts its own wrapping towards its limit of 28 kB: cards beyond these bounds are lost or say nothing.
 const SIZES: std::ops::RangeInclusive<usize> = 2 << 10..=28 << 10;
-/// More lines than that fit no card.
-const MOST_LINES: usize = 1000;
 
 /// Settings of a channel of Teams.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -39,9 +39,14 @@ pub(crate) struct Settings {
     /// Time zone of the times in messages, by its IANA name (`Europe/Stockholm`). Absent: that of the system.
     #[serde(default)]
     time_zone: Option<String>,
-    /// `message`: the card as attachment of a message, as most workflows want it. `card`: the bare card.
+    /// `message`: the card as attachment of a message, as most workflows want it. `card`: the bare card. `messageCard`: the
+    /// older form, for connectors that are still there; text and facts without script log.
     #[serde(default)]
     envelope: Envelope,
+    /// Mentions the app's owner, so that they are notified, where their email address is known. It must be their user
+    /// principal name in Microsoft 365: Teams does not post a card that mentions somebody whom it does not know.
+    #[serde(default)]
+    mention_owner: bool,
     /// Largest message: a whole number and `B` or `kB`, 2 kB to 28 kB. Script log and details are shortened to fit.
     #[serde(default = "default_size")]
     #[schemars(regex(pattern = r"^\s*[0-9]+\s*(B|kB|KB)\s*$"))]
@@ -72,6 +77,7 @@ pub(crate) enum Envelope {
     #[default]
     Message,
     Card,
+    MessageCard,
 }
 
 /// Checked settings.
@@ -79,13 +85,13 @@ pub(crate) enum Envelope {
 pub(crate) struct Post {
     pub(crate) url: Url,
     pub(crate) message_type: MessageType,
-    /// The path as configured, for people, and the one to open.
-    pub(crate) template_file: Option<(String, PathBuf)>,
-    pub(crate) basic_template: Option<String>,
-    pub(crate) head_lines: usize,
-    pub(crate) tail_lines: usize,
-    pub(crate) zone: TimeZone,
+    /// Of formatted messages.
+    pub(crate) cards: Templates,
+    /// Of basic ones.
+    pub(crate) texts: Templates,
+    pub(crate) presentation: Presentation,
     pub(crate) envelope: Envelope,
+    pub(crate) mention_owner: bool,
     /// In bytes.
     pub(crate) max_size: usize,
 }
@@ -97,33 +103,31 @@ impl Settings {
             let scheme = self.webhook_url.scheme();
             return Err(format!("`webhookUrl` begins with `{scheme}:`, but only http and https can be called"));
         }
-        for (name, lines) in
-            [("headScriptLogLines", self.head_script_log_lines), ("tailScriptLogLines", self.tail_script_log_lines)]
-        {
-            if lines > MOST_LINES {
-                return Err(format!("`{name}` is {lines}, but at most {MOST_LINES} lines are possible"));
-            }
-        }
-        let zone = match &self.time_zone {
-            None => TimeZone::system(),
-            Some(name) => TimeZone::get(name).map_err(|_| {
-                format!("`timeZone` is `{name}`, which is no time zone known here: write an IANA name such as `Europe/Berlin`")
-            })?,
+        let zone = self.time_zone.as_deref();
+        let presentation = Presentation::new(zone, self.head_script_log_lines, self.tail_script_log_lines)?;
+        let texts = match &self.basic_template {
+            Some(source) => Templates::inline("basicTemplate", source, Format::Text),
+            None => Templates::built_in(BASIC, Format::Text),
         };
         Ok(Post {
             url: self.webhook_url,
             message_type: self.message_type,
-            template_file: self
+            cards: self
                 .template_file
-                .map(|path| (path.display().to_string(), Path::new(config_dir).join(path))),
-            basic_template: self.basic_template,
-            head_lines: self.head_script_log_lines,
-            tail_lines: self.tail_script_log_lines,
-            zone,
+                .map_or_else(|| Templates::built_in(CARDS, Format::Json), |path| file_template(&path, config_dir)),
+            texts,
+            // A backslash might be taken for an escape of Markdown.
+            presentation: presentation.slashed_users(),
             envelope: self.envelope,
+            mention_owner: self.mention_owner,
             max_size: parse_size(&self.max_size)?,
         })
     }
+}
+
+/// A template of formatted messages; a relative path starts at the folder of the config file.
+pub(crate) fn file_template(path: &Path, config_dir: &str) -> Templates {
+    Templates::file(&path.display().to_string(), Path::new(config_dir).join(path), Format::Json)
 }
 
 fn parse_size(text: &str) -> Result<usize, String> {
@@ -156,14 +160,15 @@ mod tests {
     #[test]
     fn the_address_alone_is_enough() {
         let post = check(json!({ "webhookUrl": "https://flow.test/x" })).unwrap();
-        assert_eq!((post.head_lines, post.tail_lines, post.max_size), (15, 15, 20_480));
+        assert_eq!(post.max_size, 20_480);
         assert_eq!((post.message_type, post.envelope), (MessageType::Formatted, Envelope::Message));
     }
 
     #[test]
     fn template_files_are_relative_to_the_config() {
         let post = check(json!({ "webhookUrl": "https://flow.test/x", "templateFile": "cards/a.json" })).unwrap();
-        assert_eq!(post.template_file.unwrap(), ("cards/a.json".to_owned(), PathBuf::from("/etc/butler/cards/a.json")));
+        let error = post.cards.of("reload-task.failed").unwrap_err().to_string();
+        assert!(error.starts_with("template `cards/a.json`: /etc/butler/cards/a.json cannot be read"), "{error}");
     }
 
     #[test]

@@ -153,7 +153,7 @@ fn a_broken_template_loses_no_alert() {
             (Some("{\n{{#if x}}\n}"), "template `mine.json`, line"),
             (Some("{\n\"a\": \"{{upper taskName}}\"\n}"), "template `mine.json`, line 2: there is no helper `upper`"),
             (Some("{\n\"a\": {{nothing}}\n}"), "`nothing` printed nothing"),
-            (Some("[1, 2]"), "no JSON object"),
+            (Some("[1, 2]"), "JSON, but no object"),
         ] {
             if let Some(source) = source {
                 std::fs::write(&path, source).unwrap();
@@ -171,10 +171,8 @@ fn a_broken_template_loses_no_alert() {
     });
     delivery.suppressed = 1;
     std::fs::write(&path, "{").unwrap();
-    let shown = block_on(async {
-        let teams = start(&fake, json!({ "templateFile": "mine.json" })).await;
-        teams.invoke("render", serde_json::to_value(&delivery).unwrap()).await.unwrap()
-    });
+    block_on(async { start(&fake, json!({ "templateFile": "mine.json" })).await.deliver(&delivery).await.unwrap() });
+    let shown: Value = serde_json::from_slice(&fake.requests().pop().unwrap().body).unwrap();
     insta::assert_json_snapshot!("plain", shown);
 }
 
@@ -221,7 +219,8 @@ fn the_whole_log_is_fetched_only_when_the_event_has_too_few_lines() {
 #[test]
 fn answers_follow_the_shared_rule() {
     let (fake, _folder) = fake();
-    let fake = fake.answer(202, "1").answer_with(429, &[("Retry-After", "30")], "").answer(400, "bad card");
+    let fake = fake.answer(202, "1").answer_with(429, &[("Retry-After", "30")], "");
+    let fake = fake.answer(400, "bad card").answer(400, "bad card");
     block_on(async {
         let teams = start(&fake, json!({})).await;
         let delivery = sample_delivery("reload-task.failed");
@@ -230,6 +229,65 @@ fn answers_follow_the_shared_rule() {
         assert!(matches!(error, DeliveryError::Retry { after: Some(after), .. } if after.as_secs() == 30));
         assert!(matches!(teams.deliver(&delivery).await, Err(DeliveryError::Reject { .. })));
     });
+}
+
+#[test]
+fn a_card_that_teams_refuses_goes_out_as_a_plain_one() {
+    for status in [400, 413, 422] {
+        let (fake, _folder) = fake();
+        let fake = fake.answer(status, "<html>no such element</html>");
+        block_on(async {
+            let teams = start(&fake, json!({})).await;
+            teams.deliver(&sample_delivery("reload-task.failed")).await.unwrap();
+            let health = teams.health().await;
+            assert!(matches!(health, Health::Degraded(text) if text.contains("no such element")));
+        });
+        let plain = String::from_utf8(fake.requests().pop().unwrap().body).unwrap();
+        assert!(plain.contains("Teams refused the full one") && plain.contains("no such element"), "{plain}");
+        assert_eq!(fake.requests().len(), 2);
+    }
+}
+
+#[test]
+fn owners_are_mentioned_where_their_address_is_known() {
+    let mut delivery = sample_delivery("reload-task.failed");
+    let shown = posted(json!({ "mentionOwner": true, "envelope": "card" }), &delivery);
+    assert_eq!(shown["body"][1]["text"], "Owner: <at>Ann Berg</at>");
+    assert_eq!(shown["msteams"]["entities"][0]["mentioned"]["id"], "ann@lab.test");
+    delivery.event.data.app.as_mut().unwrap().owner.as_mut().unwrap().emails.clear();
+    assert!(!posted(json!({ "mentionOwner": true }), &delivery).to_string().contains("<at>"));
+}
+
+#[test]
+fn message_cards_for_connectors() {
+    let legacy = json!({ "envelope": "messageCard" });
+    let mut delivery = sample_delivery("reload-task.failed");
+    insta::assert_json_snapshot!("message-card", posted(legacy, &delivery));
+    let basic =
+        json!({ "envelope": "messageCard", "messageType": "basic", "basicTemplate": "Reload failed: {{appName}}" });
+    insta::assert_json_snapshot!("message-card-basic", posted(basic, &delivery));
+    let log = delivery.event.data.script_log.as_mut().unwrap();
+    log.tail = (0..15).map(|number| format!("{number} {}", "x".repeat(3000))).collect();
+    let shortened = posted(json!({ "envelope": "messageCard" }), &delivery).to_string();
+    assert!(shortened.len() <= 20_480 && shortened.contains("Shortened"), "{}", shortened.len());
+    let plain = posted(json!({ "envelope": "messageCard", "maxSize": "2kB" }), &delivery);
+    assert_eq!((&plain["@type"], plain.to_string().len() <= 2048), (&"MessageCard".into(), true));
+}
+
+#[test]
+fn a_template_is_tried_without_being_used() {
+    let (fake, folder) = fake();
+    let path = folder.path().join("other.json");
+    let render = |source: &str| {
+        std::fs::write(&path, source).unwrap();
+        let mut input = serde_json::to_value(sample_delivery("reload-task.failed")).unwrap();
+        input["templateFile"] = path.to_str().unwrap().into();
+        block_on(async { start(&fake, json!({})).await.invoke("render", input).await })
+    };
+    assert_eq!(render("{\"a\": \"{{taskName}}\"}").unwrap(), json!({ "a": "Sales nightly" }));
+    let error = render("{\n{{nosuch taskName}}}").unwrap_err().to_string();
+    assert!(error.contains("other.json`, line 2: there is no helper `nosuch`"), "{error}");
+    assert!(fake.requests().is_empty());
 }
 
 #[test]

@@ -4,82 +4,101 @@
 //! it is used: each place that prints a value, `{{x}}` as well as `{{{x}}}` and `{{&x}}`, becomes a call of a helper of
 //! ours. That gives
 //!
-//! * **one escaping**: in a template for JSON every value is escaped as part of a JSON string, with two braces and with
-//!   three, since templates of both styles exist and a quote or backslash in a task's name must not break either. With
-//!   three braces nothing else can be meant: no variable holds JSON. In a template for text nothing is escaped.
+//! * **one escaping for each format**, see [`Format`].
 //! * **the original's forms**: a list prints its elements with commas between, a missing variable prints nothing. An
 //!   object that has a name prints it, so `{{appStreamName}}` and `{{appStreamName.name}}` both work; other objects print
 //!   as JSON.
 //!
 //! An unknown helper is an error. Errors name the template, the line, and the variable or helper.
 
+mod escape;
 mod helpers;
 mod locate;
 
 use handlebars::template::{Parameter, TemplateElement};
-use handlebars::{Handlebars, Path, RenderError, RenderErrorReason, Template, TemplateErrorReason};
+use handlebars::{Handlebars, Path, RenderError, RenderErrorReason, Template as Parsed, TemplateErrorReason};
 use serde_json::Value;
 
-/// What a template makes.
+/// What a template makes; it decides how values are escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Makes {
+pub enum Format {
+    /// HTML. `{{x}}` is escaped as in the original (`& < > " ' `` ` `` =`), `{{{x}}}` and `{{&x}}` are not: they hold markup.
+    Html,
+    /// JSON. Every value is escaped as part of a JSON string, with two braces and with three, since templates of both
+    /// styles exist and a quote or backslash in a task's name must not break either. With three braces nothing else can be
+    /// meant: no variable holds JSON.
     Json,
+    /// JSON for Slack. As `Json`, and `& < >` are the entities `&amp; &lt; &gt;`, as Slack asks for in all texts.
+    SlackJson,
+    /// Text. Nothing is escaped.
     Text,
+    /// An address. `{{x}}` is percent-encoded, `{{{x}}}` is not: it holds an address.
+    Url,
 }
 
-/// A template that does not work.
+/// A template that does not work: which, in which line, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("template `{template}`{}: {reason}", .line.map(|line| format!(", line {line}")).unwrap_or_default())]
-pub(crate) struct TemplateError {
+pub struct TemplateError {
     template: String,
     line: Option<usize>,
     reason: String,
 }
 
 impl TemplateError {
-    pub(crate) fn new(template: &str, line: Option<usize>, reason: impl Into<String>) -> Self {
+    pub(super) fn new(template: &str, line: Option<usize>, reason: impl Into<String>) -> Self {
         Self { template: template.to_owned(), line, reason: reason.into() }
     }
 }
 
 /// A template that has been read and found correct.
-pub(crate) struct Compiled {
+pub struct Template {
     name: String,
     registry: Handlebars<'static>,
-    source: Template,
+    format: Format,
+    source: Parsed,
 }
 
-impl Compiled {
+impl std::fmt::Debug for Template {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Template").field("name", &self.name).field("format", &self.format).finish_non_exhaustive()
+    }
+}
+
+impl Template {
     /// `name` is for error messages.
-    pub(crate) fn new(name: &str, source: &str, makes: Makes) -> Result<Self, TemplateError> {
-        let source = Template::compile_with_name(source, name.to_owned()).map_err(|error| {
+    pub fn new(name: &str, source: &str, format: Format) -> Result<Self, TemplateError> {
+        let source = Parsed::compile_with_name(source, name.to_owned()).map_err(|error| {
             let line = error.pos().map(|(line, _)| line);
             TemplateError::new(name, line, explain_syntax(source, line, error.reason()))
         })?;
         let mut registry = Handlebars::new();
         helpers::register(&mut registry);
-        registry.register_escape_fn(match makes {
-            Makes::Json => escape_json,
-            Makes::Text => handlebars::no_escape,
+        registry.register_escape_fn(match format {
+            Format::Html => handlebars::html_escape,
+            Format::Json => escape::json,
+            Format::SlackJson => escape::slack_json,
+            Format::Text => handlebars::no_escape,
+            Format::Url => escape::url,
         });
         let mut template = source.clone();
-        print_by_helper(&mut template);
+        print_by_helper(&mut template, format);
         registry.register_template(name, template);
-        Ok(Self { name: name.to_owned(), registry, source })
+        Ok(Self { name: name.to_owned(), registry, format, source })
     }
 
     /// Renders to text.
-    pub(crate) fn text(&self, context: &Value) -> Result<String, TemplateError> {
+    pub fn text(&self, context: &Value) -> Result<String, TemplateError> {
         self.registry.render(&self.name, context).map_err(|error| self.explain(&error))
     }
 
-    /// Renders to JSON. An error tells where in the template what is no JSON came from.
-    pub(crate) fn json(&self, context: &Value) -> Result<Value, TemplateError> {
+    /// Renders to a JSON object. An error tells where in the template what is no JSON came from.
+    pub fn json(&self, context: &Value) -> Result<Value, TemplateError> {
         let text = self.text(context)?;
         let result = serde_json::from_str(&text).map_err(|error| {
             let mut marked = self.source.clone();
             let marks = locate::mark(&mut marked);
-            print_by_helper(&mut marked);
+            print_by_helper(&mut marked, self.format);
             let mut registry = self.registry.clone();
             registry.register_template(&self.name, marked);
             // Marks do not change what is rendered: this cannot fail where the rendering above did not.
@@ -89,7 +108,7 @@ impl Compiled {
         })?;
         match result {
             Value::Object(_) => Ok(result),
-            _ => Err(TemplateError::new(&self.name, None, "the result is no JSON object, as Teams wants it")),
+            _ => Err(TemplateError::new(&self.name, None, "the result is JSON, but no object")),
         }
     }
 
@@ -115,16 +134,11 @@ fn explain_syntax(source: &str, line: Option<usize>, reason: &TemplateErrorReaso
     format!("this is not Handlebars, near `{text}`{hint}")
 }
 
-/// Escapes a text as part of a JSON string, without the quotes.
-fn escape_json(text: &str) -> String {
-    let quoted = Value::from(text).to_string();
-    quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned()
-}
-
 /// Turns every place that prints a value into a call of the printing helper, whose result is escaped.
-fn print_by_helper(template: &mut Template) {
+fn print_by_helper(template: &mut Parsed, format: Format) {
     for element in &mut template.elements {
         let taken = std::mem::replace(element, TemplateElement::RawString(String::new()));
+        let raw = matches!(format, Format::Html | Format::Url) && matches!(taken, TemplateElement::HtmlExpression(_));
         *element = match taken {
             TemplateElement::Expression(mut call) | TemplateElement::HtmlExpression(mut call) => {
                 if call.params.is_empty() && call.hash.is_empty() {
@@ -135,18 +149,18 @@ fn print_by_helper(template: &mut Template) {
                         other => other,
                     });
                 }
-                TemplateElement::Expression(call)
+                if raw { TemplateElement::HtmlExpression(call) } else { TemplateElement::Expression(call) }
             }
             other => other,
         };
         for inner in inner_templates(element) {
-            print_by_helper(inner);
+            print_by_helper(inner, format);
         }
     }
 }
 
 /// The templates inside a block.
-fn inner_templates(element: &mut TemplateElement) -> impl Iterator<Item = &mut Template> {
+fn inner_templates(element: &mut TemplateElement) -> impl Iterator<Item = &mut Parsed> {
     let (first, second) = match element {
         TemplateElement::HelperBlock(block) => (block.template.as_mut(), block.inverse.as_mut()),
         TemplateElement::DecoratorBlock(block) | TemplateElement::PartialBlock(block) => {

@@ -1,7 +1,6 @@
 //! The variables as templates see them.
 
-use butler_plugin_api::testing::sample_delivery;
-use butler_plugin_api::{CustomLink, Links};
+use crate::{CustomLink, Links, sample_delivery};
 
 use super::*;
 
@@ -22,11 +21,12 @@ fn instance() -> Instance {
     }
 }
 
+/// With other lines of the script log than the sample has.
 fn facts(delivery: &Delivery, head: &[&str], tail: &[&str]) -> Facts {
-    let zone = TimeZone::get("Europe/Stockholm").unwrap();
+    let presentation = Presentation::new(Some("Europe/Stockholm"), 10, 20).unwrap().slashed_users();
     let lines = |lines: &[&str]| lines.iter().map(ToString::to_string).collect();
-    let log = LogLines { head: lines(head), tail: lines(tail) };
-    Facts::new(delivery, &instance(), &zone, LineCounts { head: 10, tail: 20 }, log)
+    let log = LogLines { head: lines(head), tail: lines(tail), characters: None };
+    Facts::new(delivery, &instance(), &presentation, log)
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn every_variable_of_a_reload() {
         "executionStopTime executionStatusNum executionStatusText executionDetails executionDetailsConcatenated",
         "scriptLogSize scriptLogSizeRows scriptLogSizeCharacters scriptLogHead scriptLogTail scriptLogHeadCount",
         "scriptLogTailCount qlikSenseQMC qliksSenseQMC genericUrls executionId taskType butlerVersion",
-        "event task app execution log scriptLog links note summary heading facts",
+        "event task app execution log scriptLog links note summary heading facts timeZone",
     ]
     .iter()
     .flat_map(|names| names.split(' '))
@@ -58,7 +58,7 @@ fn what_is_not_known_is_not_there() {
     let data = &mut delivery.event.data;
     (data.execution, data.script_log, data.app.as_mut().unwrap().owner) = (None, None, None);
     let task = data.task.as_ref().unwrap();
-    data.task = Some(butler_plugin_api::Task { id: task.id.clone(), name: task.name.clone(), ..Default::default() });
+    data.task = Some(crate::Task { id: task.id.clone(), name: task.name.clone(), ..Default::default() });
     data.missing = ["task", "owner", "execution", "scriptLog"].map(str::to_owned).to_vec();
     let context = facts(&delivery, &[], &[]).context(Cut::NONE);
     for name in
@@ -90,7 +90,7 @@ fn further_facts_are_variables_but_take_no_name() {
     let expected = [
         "Node=sense1",
         "Days left=3",
-        "Disk free bytes=7",
+        "Disk free=7 B",
         "Event=mine",
         "List=a, 1",
         "Message=a sample",
@@ -115,6 +115,105 @@ fn sections_are_rows_and_services_have_the_variables_of_the_original() {
     }
     assert!(context["serviceExePath"].as_str().unwrap().ends_with(" --service"));
     assert!(rows(&context).contains(&"Service previous state=RUNNING".to_owned()), "{:?}", rows(&context));
+}
+
+#[test]
+fn cloud_reloads_have_the_variables_of_the_original_and_links_to_their_tenant() {
+    let delivery = sample_delivery("cloud-app-reload.failed");
+    let presentation = Presentation::new(Some("UTC"), 2, 2).unwrap();
+    let context = Facts::of(&delivery, &instance(), &presentation).context(Cut::NONE);
+    for name in [
+        "tenantId tenantComment tenantUrl userId userName appId appName appUrl appDescription appHasSectionAccess",
+        "appIsPublished appPublishTime appThumbnail reloadTrigger source eventType eventTypeVersion",
+        "endedWithMemoryConstraint isDirectQueryMode isPartialReload isSessionApp isSkipStore reloadId statements status",
+        "usageDuration errorCode errorMessage logMessage executionStatusText executionDuration executionStartTime",
+        "executionStopTime scriptLogSize scriptLogSizeRows scriptLogSizeCharacters scriptLogHead scriptLogTail",
+        "scriptLogHeadCount scriptLogTailCount qlikSenseQMC qlikSenseHub genericUrls appOwnerName appOwnerUserId",
+        "appOwnerPicture appOwnerEmail",
+    ]
+    .iter()
+    .flat_map(|names| names.split(' '))
+    {
+        assert!(context.get(name).is_some_and(|value| *value != ""), "{name} is missing");
+    }
+    for (name, value) in [
+        ("peakMemoryBytes", "7,340,032"),
+        ("rowLimit", "-1"),
+        ("sizeMemoryBytes", "1,048,576"),
+        ("appFileSize", "123,456"),
+        ("scriptLogSizeRows", "412"),
+        ("scriptLogSizeCharacters", "1,461"),
+        ("qlikSenseQMC", "https://lab.eu.qlikcloud.test/console"),
+        ("appUrl", "https://lab.eu.qlikcloud.test/sense/app/3f6d2c1a-1111-4222-8333-944445555666"),
+        ("source", "com.qlik/engine"),
+    ] {
+        assert_eq!(context[name], value, "{name}");
+    }
+    assert_eq!(context["links"]["buttons"][2]["url"], context["appUrl"]);
+    let rows = rows(&context);
+    assert!(rows.contains(&"Cloud peak memory=7.0 MB".to_owned()), "{rows:?}");
+    assert!(!rows.iter().any(|row| row.contains("https://")), "{rows:?}");
+}
+
+#[test]
+fn addresses_of_custom_links_hold_variables() {
+    let mut delivery = sample_delivery("reload-task.failed");
+    delivery.event.data.task.as_mut().unwrap().name = "R&D/1 ä".to_owned();
+    let mut instance = instance();
+    instance.links.custom[0].url = "https://wiki.test/{{taskId}}?name={{taskName}}&no={{nothing}}".to_owned();
+    instance.links.custom.push(CustomLink::new("Up", "{{{appUrl}}}/overview"));
+    instance.links.custom.push(CustomLink::new("Broken", "https://wiki.test/{{nosuch taskId}}"));
+    let presentation = Presentation::new(None, 2, 2).unwrap();
+    let context = Facts::of(&delivery, &instance, &presentation).context(Cut::NONE);
+    let url = |index: usize| context["genericUrls"][index]["url"].as_str().unwrap();
+    assert_eq!(url(0), "https://wiki.test/11111111-2222-4333-8444-555555555555?name=R%26D%2F1%20%C3%A4&no=");
+    assert_eq!(url(1), "https://sense.test/sense/app/aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee/overview");
+    assert_eq!(url(2), "https://wiki.test/{{nosuch taskId}}");
+    assert_eq!(context["links"]["custom"][0]["url"], url(0));
+}
+
+#[test]
+fn lines_are_those_that_the_settings_ask_for() {
+    let mut delivery = sample_delivery("reload-task.failed");
+    let log = delivery.event.data.script_log.as_mut().unwrap();
+    (log.head, log.tail, log.rows) = (vec!["1".into(), "2".into()], vec!["3".into(), "4".into()], 4);
+    let lines = |head: usize, tail: usize| {
+        let presentation = Presentation::new(None, head, tail).unwrap();
+        let context = Facts::of(&delivery, &instance(), &presentation).context(Cut::NONE);
+        (context["scriptLogHead"].clone(), context["scriptLogTail"].clone())
+    };
+    assert_eq!(lines(1, 1), ("1".into(), "4".into()));
+    assert_eq!(lines(0, 0), ("".into(), "".into()));
+    // The whole log is asked for when the event has too little of it.
+    let whole = LogLines::of_text("a\r\nbb\nccc\n", &Presentation::new(None, 10, 2).unwrap());
+    assert_eq!(
+        (whole.head.join(","), whole.tail.join(","), whole.characters),
+        ("a,bb,ccc".into(), "bb,ccc".into(), Some(6))
+    );
+    let enough = |head, tail| {
+        is_enough(delivery.event.data.script_log.as_ref().unwrap(), &Presentation::new(None, head, tail).unwrap())
+    };
+    assert!(enough(2, 2) && !enough(3, 2) && !enough(2, 3));
+}
+
+#[test]
+fn every_kind_says_how_bad_the_news_is_and_to_what_it_happened() {
+    let context = |kind: &str| facts(&sample_delivery(kind), &[], &[]).context(Cut::NONE);
+    for (kind, severity, heading) in [
+        ("distribute-task.failed", "failure", "Distribute task failed: Sales nightly"),
+        ("reload-task.aborted", "warning", "Reload task aborted: Sales nightly"),
+        ("preload-task.succeeded", "success", "Preload task succeeded: Sales nightly"),
+        ("service.stopped", "failure", "Service stopped: Engine"),
+        ("service.started", "success", "Service started: Engine"),
+        ("certificate.expiring", "warning", "Certificate expiring: /etc/butler/client.pem"),
+        ("delivery.dead", "failure", "Delivery dead: chat"),
+        ("node.silent", "warning", "Node silent: sense1"),
+        ("message.posted", "information", "Message posted"),
+        ("moon.fell-failed", "information", "Moon fell failed"),
+    ] {
+        let context = context(kind);
+        assert_eq!((&context["event"]["severity"], &context["heading"]), (&severity.into(), &heading.into()));
+    }
 }
 
 /// The list of facts, as `title=value`.
@@ -156,7 +255,7 @@ fn the_last_step_cuts_texts_but_no_addresses() {
     delivery.event.data.log.as_mut().unwrap().message = "ä".repeat(500);
     delivery.event.data.other.insert("more".to_owned(), serde_json::json!({ "at": [address] }));
     let facts = facts(&delivery, &[], &[]);
-    let context = facts.context(Cut::at(Cut::last(facts.lines()), facts.lines()));
+    let context = facts.context(Cut::last(facts.lines()));
     assert_eq!(context["logMessage"], format!("{}…", "ä".repeat(300)));
     assert_eq!(context["more"]["at"][0], address);
 }

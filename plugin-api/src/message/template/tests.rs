@@ -6,11 +6,11 @@ use serde_json::json;
 use super::*;
 
 fn text(template: &str, context: &Value) -> String {
-    Compiled::new("t", template, Makes::Text).unwrap().text(context).unwrap()
+    Template::new("t", template, Format::Text).unwrap().text(context).unwrap()
 }
 
 fn json(template: &str, context: &Value) -> Result<Value, TemplateError> {
-    Compiled::new("cards/mine.json", template, Makes::Json)?.json(context)
+    Template::new("cards/mine.json", template, Format::Json)?.json(context)
 }
 
 #[test]
@@ -51,6 +51,53 @@ fn both_kinds_of_braces_survive_nasty_texts() {
         assert_eq!(result[name], nasty, "{name}");
     }
     assert_eq!(text("{{x}}|{{{x}}}", &context), format!("{nasty}|{nasty}"), "no escaping in text");
+}
+
+#[test]
+fn each_format_has_its_own_escapes() {
+    let context = json!({ "x": "a<b & \"c\" = 'd' `e`\n\\" });
+    for (format, two, three) in [
+        (
+            Format::Html,
+            "a&lt;b &amp; &quot;c&quot; &#x3D; &#x27;d&#x27; &#x60;e&#x60;\n\\",
+            "a<b & \"c\" = 'd' `e`\n\\",
+        ),
+        (Format::SlackJson, "a&lt;b &amp; \\\"c\\\" = 'd' `e`\\n\\\\", "a&lt;b &amp; \\\"c\\\" = 'd' `e`\\n\\\\"),
+        (Format::Url, "a%3Cb%20%26%20%22c%22%20%3D%20%27d%27%20%60e%60%0A%5C", "a<b & \"c\" = 'd' `e`\n\\"),
+    ] {
+        let text = |template: &str| Template::new("t", template, format).unwrap().text(&context).unwrap();
+        assert_eq!((text("{{x}}").as_str(), text("{{{x}}}").as_str()), (two, three), "{format:?}");
+        assert_eq!((text("{{default y x}}").as_str(), text("{{&x}}").as_str()), (two, three), "{format:?}");
+    }
+}
+
+#[test]
+fn helpers_that_people_expect() {
+    let context = json!({
+        "timeZone": "Europe/Stockholm", "at": "2026-03-04T05:06:07.890Z", "ms": 3_723_999, "size": 7_340_032,
+        "parts": { "hours": 0, "minutes": 2, "seconds": 3 }, "name": "Sales nightly"
+    });
+    for (template, result) in [
+        ("{{date at}}", "2026-03-04 06:06:07"),
+        ("{{date at \"%d.%m.%Y %H:%M\"}}", "04.03.2026 06:06"),
+        ("{{date at \"%H:%M %Z\" \"America/New_York\"}}", "00:06 EST"),
+        ("{{date name}}{{date nothing}}{{date ms}}", "Sales nightly3723999"),
+        (
+            "{{duration ms}}, {{duration parts}}, {{duration name}}{{duration nothing}}",
+            "1 h 2 min 3 s, 2 min 3 s, Sales nightly",
+        ),
+        ("{{truncate name 5}} {{truncate name 50}}{{truncate nothing 3}}", "Sales… Sales nightly"),
+        ("{{number ms}} {{bytes size}} {{number name}}{{bytes nothing}}", "3,723,999 7.0 MB Sales nightly"),
+        ("{{#if (eq (truncate name 5) \"Sales…\")}}yes{{/if}}", "yes"),
+    ] {
+        assert_eq!(text(template, &context), result, "{template}");
+    }
+    let fails =
+        |template: &str| Template::new("t", template, Format::Text).unwrap().text(&context).unwrap_err().to_string();
+    assert!(fails("{{date at \"%H\" \"Mars/Olympus\"}}").contains("`Mars/Olympus` is no time zone"));
+    assert!(fails("{{date at \"%!\"}}").contains("`%!` is no pattern of strftime"));
+    assert!(fails("\n{{truncate name}}").starts_with("template `t`, line 2: "));
+    assert!(fails("{{truncate name name}}").contains("needs a number"));
 }
 
 proptest! {

@@ -5,62 +5,62 @@
 
 /// How much of the long parts of a message is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cut {
+pub struct Cut {
     /// Lines that are given up, first of the log's head (its last ones), then of its tail (its first ones), then of the
     /// details (the oldest).
-    pub(crate) dropped: usize,
+    pub(super) dropped: usize,
     /// Longest line, in characters.
-    pub(crate) line: usize,
+    pub(super) line: usize,
     /// Longest other text, in characters.
-    pub(crate) text: usize,
+    pub(super) text: usize,
 }
 
 impl Cut {
     /// Nothing is given up.
-    pub(crate) const NONE: Self = Self { dropped: 0, line: usize::MAX, text: usize::MAX };
+    pub const NONE: Self = Self { dropped: 0, line: usize::MAX, text: usize::MAX };
+
+    /// Everything is given up that can be, of so many lines ([`Facts::lines`](super::Facts::lines)).
+    pub fn last(lines: usize) -> Self {
+        Self::at(last_step(lines), lines)
+    }
 
     /// Step 1 cuts very long lines, the following ones drop a line each, the last one cuts all other texts as well.
-    pub(crate) fn at(step: usize, lines: usize) -> Self {
+    pub(super) fn at(step: usize, lines: usize) -> Self {
         match step {
             0 => Self::NONE,
             step if step <= lines + 1 => Self { dropped: step - 1, line: 400, text: usize::MAX },
             _ => Self { dropped: lines, line: 400, text: 300 },
         }
     }
-
-    /// The last step for a message with so many lines.
-    pub(crate) fn last(lines: usize) -> usize {
-        lines + 2
-    }
 }
 
-/// The result of the first step whose text has at most `max` bytes; none if even the last is longer.
-pub(crate) fn shorten<E>(
-    max: usize,
-    lines: usize,
-    mut render: impl FnMut(Cut) -> Result<String, E>,
-) -> Result<Option<String>, E> {
-    let whole = render(Cut::NONE)?;
-    if whole.len() <= max {
+fn last_step(lines: usize) -> usize {
+    lines + 2
+}
+
+/// The least shortened form that `render` accepts, or none if it takes not even the shortest. `lines` is
+/// [`Facts::lines`](super::Facts::lines); `render` answers none where the form is too large.
+pub fn shorten<T, E>(lines: usize, mut render: impl FnMut(Cut) -> Result<Option<T>, E>) -> Result<Option<T>, E> {
+    if let Some(whole) = render(Cut::NONE)? {
         return Ok(Some(whole));
     }
     let (mut too_long, mut best) = (0, None);
-    let mut fits = Cut::last(lines) + 1;
+    let mut fits = last_step(lines) + 1;
     while too_long + 1 < fits {
         let step = usize::midpoint(too_long, fits);
-        let text = render(Cut::at(step, lines))?;
-        if text.len() <= max {
-            fits = step;
-            best = Some(text);
-        } else {
-            too_long = step;
+        match render(Cut::at(step, lines))? {
+            Some(form) => {
+                fits = step;
+                best = Some(form);
+            }
+            None => too_long = step,
         }
     }
     Ok(best)
 }
 
 /// At most `max` characters of a text, with `…` where it was cut.
-pub(crate) fn cut(text: &str, max: usize) -> String {
+pub fn cut(text: &str, max: usize) -> String {
     match text.char_indices().nth(max) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
@@ -74,10 +74,11 @@ mod tests {
     /// A message of `lines` lines of 10 bytes, and 50 bytes besides.
     fn fitted(max: usize, lines: usize) -> (Option<String>, usize) {
         let mut renders = 0;
-        let result = shorten(max, lines, |cut| {
+        let result = shorten(lines, |cut| {
             renders += 1;
             let rest = if cut.text == usize::MAX { 50 } else { 20 };
-            Ok::<_, ()>("x".repeat((lines - cut.dropped) * 10 + rest))
+            let size = (lines - cut.dropped) * 10 + rest;
+            Ok::<_, ()>((size <= max).then(|| "x".repeat(size)))
         });
         (result.unwrap(), renders)
     }

@@ -3,7 +3,7 @@
 //! The template is rendered once more with a mark before each piece: a number between two characters that no text holds.
 //! The last mark before the fault tells the piece.
 
-use handlebars::Template;
+use handlebars::Template as Parsed;
 use handlebars::template::{Parameter, TemplateElement};
 
 const BEGIN: char = '\u{10F8B0}';
@@ -23,13 +23,13 @@ pub(super) struct Found {
 }
 
 /// Puts marks into a template.
-pub(super) fn mark(template: &mut Template) -> Vec<Mark> {
+pub(super) fn mark(template: &mut Parsed) -> Vec<Mark> {
     let mut marks = Vec::new();
     mark_into(template, &mut marks);
     marks
 }
 
-fn mark_into(template: &mut Template, marks: &mut Vec<Mark>) {
+fn mark_into(template: &mut Parsed, marks: &mut Vec<Mark>) {
     let elements = std::mem::take(&mut template.elements);
     let mapping = std::mem::take(&mut template.mapping);
     for (index, mut element) in elements.into_iter().enumerate() {

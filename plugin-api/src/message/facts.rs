@@ -2,34 +2,34 @@
 //!
 //! There is one set for all kinds of events. Every variable that Butler 16 documents or sets is there under its name,
 //! misspelt ones of its documentation included, and beside them a tidy form: `event`, `task`, `app`, `execution`, `log`,
-//! `scriptLog`, `links`, `note`, `facts`. What is not known is not there, and prints nothing.
+//! `scriptLog`, `links`, `note`, `facts` and the sections of the kind (`service`, `cloud`, …). What is not known is not
+//! there, and prints nothing.
 
+mod links;
 mod original;
+mod rows;
 mod tidy;
 
-use butler_plugin_api::{Delivery, Instance};
-use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
-use crate::fit::{self, Cut};
-use crate::time;
+use super::fit::{self, Cut};
+use super::numbers;
+use super::presentation::Presentation;
+use super::time;
+use crate::{Delivery, Host, Instance, ScriptLog};
 
-/// First and last lines of a script log, as many as the settings ask for.
+/// Lines of a script log, as many as the settings ask for.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct LogLines {
-    pub(crate) head: Vec<String>,
-    pub(crate) tail: Vec<String>,
+struct LogLines {
+    head: Vec<String>,
+    tail: Vec<String>,
+    /// Characters without line ends, where the whole log was read.
+    characters: Option<usize>,
 }
 
-/// How many lines the settings ask for; templates show them as well.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct LineCounts {
-    pub(crate) head: usize,
-    pub(crate) tail: usize,
-}
-
-/// All that templates can show of one delivery.
-pub(crate) struct Facts {
+/// All that a message can show of one delivery: the context of templates.
+#[derive(Debug)]
+pub struct Facts {
     /// What is the same however much is cut.
     base: Map<String, Value>,
     log: LogLines,
@@ -37,32 +37,55 @@ pub(crate) struct Facts {
 }
 
 /// One step of a run.
+#[derive(Debug)]
 struct Step {
     line: String,
     value: Value,
 }
 
 impl Facts {
-    pub(crate) fn new(
-        delivery: &Delivery,
-        instance: &Instance,
-        zone: &TimeZone,
-        counts: LineCounts,
-        log: LogLines,
-    ) -> Self {
-        let mut base = delivery.event.data.further();
-        original::add(&mut base, delivery, instance, zone, counts);
-        tidy::add(&mut base, delivery, instance, zone);
-        Self { base, log, details: steps(delivery, zone) }
+    /// With as many lines of the script log as the settings ask for: the event has some, and only if those are too few the
+    /// whole log is fetched. Without it the message has fewer lines.
+    pub async fn gather(delivery: &Delivery, host: &Host, presentation: &Presentation) -> Self {
+        let log = match &delivery.event.data.script_log {
+            Some(log) if !is_enough(log, presentation) => match host.qlik().script_log(&log.reference).await {
+                Ok(text) => LogLines::of_text(&text, presentation),
+                Err(error) => {
+                    tracing::debug!("the message has fewer lines of the script log than it could: {error}");
+                    LogLines::of_event(log, presentation)
+                }
+            },
+            Some(log) => LogLines::of_event(log, presentation),
+            None => LogLines::default(),
+        };
+        Self::new(delivery, host.instance(), presentation, log)
     }
 
-    /// How many lines can be given up.
-    pub(crate) fn lines(&self) -> usize {
+    /// With what is in the event.
+    pub fn of(delivery: &Delivery, instance: &Instance, presentation: &Presentation) -> Self {
+        let log = delivery.event.data.script_log.as_ref();
+        let log = log.map_or_else(LogLines::default, |log| LogLines::of_event(log, presentation));
+        Self::new(delivery, instance, presentation, log)
+    }
+
+    fn new(delivery: &Delivery, instance: &Instance, presentation: &Presentation, log: LogLines) -> Self {
+        let mut base = delivery.event.data.further();
+        original::add(&mut base, delivery, instance, presentation);
+        if let Some(characters) = log.characters.filter(|_| delivery.event.data.cloud.is_some()) {
+            base.insert("scriptLogSizeCharacters".to_owned(), numbers::grouped(characters).into());
+        }
+        tidy::add(&mut base, delivery, presentation);
+        links::add(&mut base, delivery, instance);
+        Self { base, log, details: steps(delivery, presentation) }
+    }
+
+    /// How many lines can be given up, for [`shorten`](super::shorten).
+    pub fn lines(&self) -> usize {
         self.log.head.len() + self.log.tail.len() + self.details.len()
     }
 
     /// The variables, with as much of the long parts as the cut allows.
-    pub(crate) fn context(&self, cut: Cut) -> Value {
+    pub fn context(&self, cut: Cut) -> Value {
         let mut left = cut.dropped;
         let mut drop = |lines: usize| {
             let dropped = left.min(lines);
@@ -98,7 +121,7 @@ impl Facts {
         }
         let mut put = |name: &str, value: Value| context.insert(name.to_owned(), value);
         if cut != Cut::NONE {
-            put("shortened", "Shortened, since Teams takes no larger messages".into());
+            put("shortened", "Shortened to fit the message".into());
         }
         put("scriptLogHead", head.join("\n").into());
         put("scriptLogTail", tail.join("\n").into());
@@ -130,25 +153,42 @@ fn shorten(value: &mut Value, max: usize) {
     }
 }
 
+/// Whether the event has all lines that the settings ask for.
+fn is_enough(log: &ScriptLog, presentation: &Presentation) -> bool {
+    let enough = |have: usize, want: usize| have >= want || u64::try_from(have).is_ok_and(|have| have >= log.rows);
+    enough(log.head.len(), presentation.head_lines) && enough(log.tail.len(), presentation.tail_lines)
+}
+
+impl LogLines {
+    fn of_event(log: &ScriptLog, presentation: &Presentation) -> Self {
+        let head = log.head.iter().take(presentation.head_lines).cloned().collect();
+        let tail = log.tail[log.tail.len().saturating_sub(presentation.tail_lines)..].to_vec();
+        Self { head, tail, characters: None }
+    }
+
+    fn of_text(text: &str, presentation: &Presentation) -> Self {
+        let lines: Vec<&str> = text.lines().collect();
+        let owned = |lines: &[&str]| lines.iter().map(ToString::to_string).collect();
+        Self {
+            head: owned(&lines[..lines.len().min(presentation.head_lines)]),
+            tail: owned(&lines[lines.len().saturating_sub(presentation.tail_lines)..]),
+            characters: Some(lines.iter().map(|line| line.chars().count()).sum()),
+        }
+    }
+}
+
 /// The steps of the run in order of time, with the time forms of the original.
-fn steps(delivery: &Delivery, zone: &TimeZone) -> Vec<Step> {
+fn steps(delivery: &Delivery, presentation: &Presentation) -> Vec<Step> {
     let details = delivery.event.data.execution.iter().flat_map(|execution| &execution.details);
     let mut details: Vec<_> = details.collect();
     details.sort_by(|a, b| a.time.cmp(&b.time));
-    let step = |detail: &butler_plugin_api::Detail| {
-        let mut value = time::forms("timestamp", &detail.time, zone);
+    let step = |detail: &crate::Detail| {
+        let mut value = time::forms("timestamp", &detail.time, &presentation.zone);
         value.insert("message".to_owned(), detail.message.clone().into());
         value.insert("detailsType".to_owned(), detail.detail_type.into());
         Step { line: format!("{}\t{}", detail.time, detail.message), value: value.into() }
     };
     details.into_iter().map(step).collect()
-}
-
-/// `reload-task.failed` as `Reload task failed`.
-pub(crate) fn headline(kind: &str) -> String {
-    let words = kind.replace(['-', '.'], " ");
-    let mut letters = words.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 #[cfg(test)]

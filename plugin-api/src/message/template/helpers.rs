@@ -3,12 +3,21 @@
 //! * `{{#if (eq a b)}}`: equal, and of the same type; an object with a name counts as its name
 //! * `{{default a b}}`: `a`, or `b` where `a` prints nothing
 //! * `{{lines a 5}}`: the first five lines of a text or list, `-5`: the last five, without a number: all
+//! * `{{truncate a 100}}`: at most so many characters, with `…` where it was cut
+//! * `{{date a "%H:%M" "Europe/Berlin"}}`: a time (ISO 8601) by a pattern of strftime, without one `%Y-%m-%d %H:%M:%S`, and
+//!   in a time zone, without one that of the settings; what is no time is printed as it is
+//! * `{{number a}}`: `12345` as `12,345`; `{{bytes a}}`: `7340032` as `7.0 MB`
+//! * `{{duration a}}`: milliseconds, or hours, minutes and seconds of an object, as `1 h 2 min 3 s`
 
 use handlebars::{
     Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, RenderError, RenderErrorReason,
     Renderable, ScopedJson,
 };
+use jiff::tz::TimeZone;
 use serde_json::Value;
+
+use crate::message::numbers::{grouped, size_text};
+use crate::message::{fit, time};
 
 /// Name of the helper that prints values; no template can call it by itself.
 pub(super) const PRINT: &str = "(print)";
@@ -17,6 +26,11 @@ pub(super) fn register(registry: &mut Handlebars<'_>) {
     registry.register_helper(PRINT, Box::new(Pure(print_value)));
     registry.register_helper("default", Box::new(Pure(default)));
     registry.register_helper("lines", Box::new(Pure(lines)));
+    registry.register_helper("truncate", Box::new(Pure(truncate)));
+    registry.register_helper("number", Box::new(Pure(number)));
+    registry.register_helper("bytes", Box::new(Pure(bytes)));
+    registry.register_helper("duration", Box::new(Pure(duration)));
+    registry.register_helper("date", Box::new(Date));
     registry.register_helper("eq", Box::new(Eq));
 }
 
@@ -74,6 +88,59 @@ fn lines(params: &[&Value]) -> Result<Value, RenderError> {
     let kept = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX).min(lines.len());
     let kept = if count < 0 { &lines[lines.len() - kept..] } else { &lines[..kept] };
     Ok(kept.join("\n").into())
+}
+
+fn truncate(params: &[&Value]) -> Result<Value, RenderError> {
+    let text = print(param(params, 0, "truncate")?);
+    let max = param(params, 1, "truncate")?.as_u64().and_then(|max| usize::try_from(max).ok());
+    let max = max.ok_or_else(|| RenderErrorReason::Other("`truncate` needs a number of characters".to_owned()))?;
+    Ok(fit::cut(&text, max).into())
+}
+
+fn number(params: &[&Value]) -> Result<Value, RenderError> {
+    let value = param(params, 0, "number")?;
+    Ok(value.as_i64().map_or_else(|| print(value), grouped).into())
+}
+
+fn bytes(params: &[&Value]) -> Result<Value, RenderError> {
+    let value = param(params, 0, "bytes")?;
+    Ok(value.as_i64().map_or_else(|| print(value), size_text).into())
+}
+
+fn duration(params: &[&Value]) -> Result<Value, RenderError> {
+    let value = param(params, 0, "duration")?;
+    let part = |name: &str| value[name].as_i64();
+    let of_parts = || Some(part("hours")? * 3_600_000 + part("minutes")? * 60_000 + part("seconds")? * 1000);
+    let millis = value.as_i64().or_else(of_parts);
+    Ok(millis.map_or_else(|| print(value), time::duration_text).into())
+}
+
+/// Needs the time zone of the settings, which is a variable.
+struct Date;
+
+impl HelperDef for Date {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        context: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+    ) -> Result<ScopedJson<'rc>, RenderError> {
+        let params: Vec<&Value> = helper.params().iter().map(handlebars::PathAndJson::value).collect();
+        let text = print(param(&params, 0, "date")?);
+        let pattern = params.get(1).and_then(|pattern| pattern.as_str()).unwrap_or("%Y-%m-%d %H:%M:%S");
+        let zone = match params.get(2).map(|zone| print(zone)) {
+            Some(name) => TimeZone::get(&name)
+                .map_err(|_| RenderErrorReason::Other(format!("`{name}` is no time zone known here")))?,
+            None => context.data()["timeZone"]
+                .as_str()
+                .and_then(|name| TimeZone::get(name).ok())
+                .unwrap_or_else(TimeZone::system),
+        };
+        let shown = time::by_pattern(&text, pattern, &zone)
+            .map_err(|error| RenderErrorReason::Other(format!("`{pattern}` is no pattern of strftime: {error}")))?;
+        Ok(ScopedJson::Derived(shown.unwrap_or(text).into()))
+    }
 }
 
 /// Works in a subexpression, as a block, and printed.

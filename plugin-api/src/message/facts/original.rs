@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use butler_plugin_api::{App, Delivery, Execution, Instance, Service, Task};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
-use super::LineCounts;
-use crate::time;
+use crate::message::numbers::grouped;
+use crate::message::presentation::Presentation;
+use crate::message::time;
+use crate::{App, CloudReload, Data, Delivery, Execution, Instance, Service, Task};
 
 /// Variables to be; what is not known is not put in.
 struct Variables<'a>(&'a mut Map<String, Value>);
@@ -28,20 +29,17 @@ pub(super) fn add(
     base: &mut Map<String, Value>,
     delivery: &Delivery,
     instance: &Instance,
-    zone: &TimeZone,
-    counts: LineCounts,
+    presentation: &Presentation,
 ) {
     let data = &delivery.event.data;
     let mut variables = Variables(base);
     variables.put("hostName", data.node.clone());
-    // As ever in Teams: a backslash might be taken for an escape there.
-    variables.put("user", data.user.as_ref().map(|user| user.replace('\\', "/")));
+    variables.put("user", data.user.as_ref().map(|user| presentation.user(user)));
     if let Some(task) = &data.task {
         add_task(&mut variables, task, data.missing.iter().any(|missing| missing == "task"));
     }
     if let Some(app) = &data.app {
         add_app(&mut variables, app);
-        variables.put("appUrl", instance.links.app(&app.id).filter(|_| !app.id.is_empty()));
     }
     if let Some(service) = &data.service {
         add_service(&mut variables, service);
@@ -52,7 +50,7 @@ pub(super) fn add(
         variables.text("logMessage", &log.message);
     }
     if let Some(execution) = &data.execution {
-        add_execution(&mut variables, execution, zone);
+        add_execution(&mut variables, execution, &presentation.zone);
     }
     let log = data.script_log.as_ref();
     let size = data.execution.as_ref().and_then(|execution| execution.script_log_size);
@@ -60,22 +58,60 @@ pub(super) fn add(
     variables.put("scriptLogSize", Some(size.or(characters).unwrap_or(0)));
     variables.put("scriptLogSizeRows", log.map(|log| log.rows));
     variables.put("scriptLogSizeCharacters", log.map(|log| log.characters));
-    variables.put("scriptLogHeadCount", Some(counts.head));
-    variables.put("scriptLogTailCount", Some(counts.tail));
-
-    let links = &instance.links;
-    for name in ["qlikSenseQMC", "qliksSenseQMC"] {
-        variables.put(name, links.qmc.clone());
+    variables.put("scriptLogHeadCount", Some(presentation.head_lines));
+    variables.put("scriptLogTailCount", Some(presentation.tail_lines));
+    if let Some(cloud) = &data.cloud {
+        add_cloud(&mut variables, cloud, data);
     }
-    for name in ["qlikSenseHub", "qliksSenseHub"] {
-        variables.put(name, links.hub.clone());
-    }
-    let custom = links
-        .custom
-        .iter()
-        .map(|link| json!({ "id": link.id, "linkText": link.link_text, "comment": link.comment, "url": link.url }));
-    variables.put("genericUrls", Some(Value::Array(custom.collect())));
     variables.text("butlerVersion", &instance.host_version);
+}
+
+/// Numbers have separators for thousands here, as ever. What the tenant's API and the event both tell has two names.
+fn add_cloud(variables: &mut Variables<'_>, cloud: &CloudReload, data: &Data) {
+    for (name, value) in [
+        ("tenantId", &cloud.tenant_id),
+        ("tenantComment", &cloud.tenant_comment),
+        ("tenantUrl", &cloud.tenant_url),
+        ("userId", &data.user),
+        ("userName", &cloud.user_name),
+        ("appThumbnail", &cloud.app_thumbnail),
+        ("appOwnerPicture", &cloud.owner_picture),
+        ("reloadId", &cloud.reload_id),
+        ("reloadTrigger", &cloud.reload_trigger),
+        ("source", &cloud.source),
+        ("eventType", &cloud.event_type),
+        ("eventTypeVersion", &cloud.event_type_version),
+        ("status", &cloud.status),
+        ("errorCode", &cloud.error_code),
+        ("errorMessage", &cloud.error_message),
+        ("logMessage", &cloud.log),
+    ] {
+        variables.put(name, value.clone());
+    }
+    for (name, value) in [
+        ("appHasSectionAccess", cloud.app_has_section_access),
+        ("appIsPublished", data.app.as_ref().and_then(|app| app.published)),
+        ("endedWithMemoryConstraint", cloud.ended_with_memory_constraint),
+        ("isDirectQueryMode", cloud.is_direct_query_mode),
+        ("isPartialReload", cloud.is_partial_reload),
+        ("isSessionApp", cloud.is_session_app),
+        ("isSkipStore", cloud.is_skip_store),
+    ] {
+        variables.put(name, value);
+    }
+    variables.put("statements", cloud.statements.clone());
+    variables.put("usageDuration", cloud.duration_ms);
+    variables.put("peakMemoryBytes", cloud.peak_memory_bytes.map(grouped));
+    variables.put("sizeMemoryBytes", cloud.size_memory_bytes.map(grouped));
+    variables.put("rowLimit", cloud.row_limit.map(grouped));
+    variables.put("appFileSize", data.app.as_ref().and_then(|app| app.file_size_bytes).map(grouped));
+    if let Some(log) = &data.script_log {
+        // Qlik Cloud does not tell the size, and the original gave the number of lines for it.
+        variables.put("scriptLogSize", Some(grouped(log.rows)));
+        variables.put("scriptLogSizeRows", Some(grouped(log.rows)));
+        // Without line ends; where the whole log is read they are counted, and else taken for one character each.
+        variables.put("scriptLogSizeCharacters", Some(grouped(log.characters.saturating_sub(log.rows))));
+    }
 }
 
 fn add_service(variables: &mut Variables<'_>, service: &Service) {
