@@ -5,6 +5,7 @@ mod boundary;
 mod burst;
 mod history;
 mod latency;
+mod messages;
 mod neighbour;
 mod qlik;
 mod slow;
@@ -35,6 +36,8 @@ pub enum Measurement {
     SlowQlik,
     /// Deliveries/s into a plugin, without a store.
     Boundary,
+    /// Messages/s of teams, slack and email; memory with 10,000 mails that cannot be sent yet.
+    Messages,
     /// Start and memory with a million events in the store.
     History,
     /// Latency while hundreds of thousands of old events are removed.
@@ -65,6 +68,7 @@ impl Measurement {
             Self::QlikCalls => qlik::measure().await,
             Self::SlowQlik => slow::measure().await,
             Self::Boundary => boundary::measure().await,
+            Self::Messages => messages::measure().await,
             Self::History => history::measure().await,
             Self::Retention => history::measure_retention().await,
         }
