@@ -12,6 +12,7 @@ pub mod place;
 mod sense;
 mod sink;
 mod strangers;
+mod teams;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ pub use self::peer::{WireEvent, WirePeer};
 pub use self::sense::{Fields, Sense, datagram, failure, fields};
 pub use self::sink::{Answer, Received, Sink};
 pub use self::strangers::{Compiler, compiler_of, provide_stranger, stranger_file};
+pub use self::teams::{TeamsChannel, TeamsTrouble, fault_of_message};
 
 /// Longest time that a condition may take to come true; generous, since machines are shared.
 pub const PATIENCE: Duration = Duration::from_secs(40);
