@@ -64,7 +64,7 @@ pub struct CustomLink {
     /// Explanation, shown as a tooltip where there are such.
     #[serde(default)]
     pub comment: String,
-    /// Address.
+    /// Address. May hold variables of the event, which whoever shows it puts in: `https://wiki.example.com/{{taskName}}`.
     pub url: String,
 }
 

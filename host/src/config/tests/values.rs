@@ -147,3 +147,18 @@ fn a_default_plugin_error_names_those_that_could_not_be_opened() {
 fn whole_numbers_may_have_a_point() {
     assert_eq!(settings("url: a://b\nport: 80.0").unwrap()["port"], 80);
 }
+
+#[test]
+fn custom_links_may_hold_variables_of_the_event() {
+    for url in [
+        "https://wiki.example.com/tasks?name={{taskName}}&app={{app.name}}",
+        "https://wiki/{{{taskName}}}/x",
+        "https://{{hostName}}:{{port}}/",
+        "http://{{hostName}}.example.com/#{{ taskId }}",
+        "https://wiki/{plain}",
+    ] {
+        let text = format!("version: 1\nlinks:\n  custom:\n    - {{ linkText: Wiki, url: '{url}' }}\n");
+        let loaded = load(&text).unwrap_or_else(|report| panic!("{report}"));
+        assert_eq!(loaded.config.links.custom[0].url, url);
+    }
+}
