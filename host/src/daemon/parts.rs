@@ -194,6 +194,8 @@ impl Parts {
         let (reload, reloads) = reload::channel();
         let context = rest::Context::new(rest::ContextParts {
             store,
+            accepted: core.accepted.clone(),
+            router: core.router.clone(),
             cloud,
             cloud_events: core.cloud_events.clone(),
             instances: core.instances.clone(),

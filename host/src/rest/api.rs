@@ -146,6 +146,7 @@ impl Api {
             Own::Delivery => v5::delivery(context, call).await,
             Own::Retry => v5::retry(context, call).await,
             Own::Move => v5::move_deliveries(context, call).await,
+            Own::PostMessage => v5::post_message(context, call).await,
             Own::Reload => v5::reload(context, call).await,
             Own::Metrics => Ok(metrics::page(context).await),
             Own::ListApps => v4::list_apps(context).await,

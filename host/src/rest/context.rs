@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use crate::cloud::CloudEvents;
 use crate::config::Secrets;
@@ -12,6 +13,7 @@ use crate::current::Current;
 use crate::delivery::Queues;
 use crate::ingest;
 use crate::observe::{Roads, TaskStates};
+use crate::pipeline::Router;
 use crate::plugins::{Instance, PluginMetrics};
 use crate::qlik::{Cloud, Engine, Lookups};
 use crate::reconcile::CallBack;
@@ -25,6 +27,10 @@ pub type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<Value, String>> + Se
 pub struct ContextParts {
     /// Events and deliveries.
     pub store: Store,
+    /// Told when an event was accepted.
+    pub accepted: Arc<Notify>,
+    /// Routes.
+    pub router: Arc<Current<Router>>,
     /// All instances of the config, whether they run or not.
     pub instances: Arc<Current<Vec<Arc<Instance>>>>,
     /// The UDP socket, if the config has one.
@@ -60,6 +66,8 @@ pub struct ContextParts {
 /// What the handlers work with. Shared by all requests.
 pub struct Context {
     pub(super) store: Store,
+    pub(super) accepted: Arc<Notify>,
+    pub(super) router: Arc<Current<Router>>,
     instances: Arc<Current<Vec<Arc<Instance>>>>,
     pub(super) udp: Option<Arc<ingest::Running>>,
     pub(super) lookups: Option<Arc<Lookups>>,
@@ -86,6 +94,8 @@ impl Context {
     pub fn new(parts: ContextParts) -> Self {
         let ContextParts {
             store,
+            accepted,
+            router,
             instances,
             udp,
             lookups,
@@ -105,6 +115,8 @@ impl Context {
         let (started_ms, version) = (now_ms(), env!("CARGO_PKG_VERSION"));
         Self {
             store,
+            accepted,
+            router,
             instances,
             udp,
             lookups,

@@ -3,6 +3,7 @@
 mod access;
 mod limits;
 mod lists;
+mod messages;
 mod plugins;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use butler_plugin_api::abi::{WireRequest, WireResponse};
-use butler_plugin_api::{Endpoint, Response as PluginResponse, Scope};
+use butler_plugin_api::{Endpoint, Manifest, Response as PluginResponse, Scope};
 use futures_util::FutureExt;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -28,6 +29,7 @@ use crate::delivery::Queues;
 use crate::http::HttpClients;
 use crate::ingest::UdpServer;
 use crate::observe::TaskStates;
+use crate::pipeline::Router;
 use crate::plugins::Shared;
 use crate::qlik::{self, Cloud};
 use crate::store::{NewDelivery, NewEvent, Routed, Settled, Settlement, Store, now_ms};
@@ -94,8 +96,12 @@ impl Site {
             let config: Udp = serde_json::from_value(json!({ "listen": "127.0.0.1:0" })).unwrap();
             Arc::new(UdpServer::bind(&config).unwrap().start().unwrap())
         });
+        let manifest = Manifest::new("any", "");
+        let router = Router::new(options.config.plugins.iter().map(|entry| (entry, &manifest)));
         let context = Context::new(ContextParts {
             store: store.clone(),
+            accepted: shared.accepted.clone(),
+            router: Arc::new(Current::new(router)),
             instances: Arc::default(),
             udp,
             lookups: None,

@@ -170,6 +170,8 @@ async fn two_instances_with_one_route_are_refused() {
     let site = Site::start(Options::default()).await;
     let context = Arc::new(Context::new(ContextParts {
         store,
+        accepted: Arc::default(),
+        router: Arc::default(),
         instances: Arc::default(),
         udp: None,
         lookups: None,

@@ -1,10 +1,11 @@
-//! The API of this Butler: health, instances, events, deliveries, Sense nodes.
+//! The API of this Butler: health, instances, events, deliveries, messages, Sense nodes.
 
 mod app_reloads;
 mod deliveries;
 mod events;
 mod health;
 mod instances;
+mod messages;
 mod nodes;
 mod notifications;
 mod qlik_cloud;
@@ -16,6 +17,7 @@ pub(super) use deliveries::{deliveries, delivery, move_deliveries, retry};
 pub(super) use events::{event, events};
 pub(super) use health::{live, ready};
 pub(super) use instances::plugins;
+pub(super) use messages::post_message;
 pub(super) use nodes::nodes;
 pub(super) use notifications::{qlik_notification, without_secret};
 pub(super) use qlik_cloud::qlik_cloud_events;
