@@ -41,10 +41,13 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl Delivery {
-    /// What a reader should know beyond the event: that it is late, how many like it were suppressed, which facts are
-    /// missing. Empty when there is nothing to say.
+    /// What a reader should know beyond the event: that it is a test and nothing has happened, that it is late, how many like
+    /// it were suppressed, which facts are missing. Empty when there is nothing to say.
     pub fn note(&self) -> String {
         let mut parts = Vec::new();
+        if self.event.source == Event::TEST {
+            parts.push("this is a test, nothing has happened".to_owned());
+        }
         if let Some(seconds) = self.late_seconds {
             parts.push(format!("late by {} min: happened at {}", seconds / 60, self.event.time));
         }
@@ -209,6 +212,15 @@ mod tests {
         for status in [301, 400, 402, 405, 409, 410, 413, 422] {
             assert!(!outcome(status), "{status} is a reject");
         }
+    }
+
+    #[test]
+    fn a_note_begins_with_what_matters_most() {
+        let mut delivery = Delivery { suppressed: 2, ..Delivery::default() };
+        "udp".clone_into(&mut delivery.event.source);
+        assert_eq!(delivery.note(), "2 more suppressed since the last message");
+        Event::TEST.clone_into(&mut delivery.event.source);
+        assert_eq!(delivery.note(), "this is a test, nothing has happened; 2 more suppressed since the last message");
     }
 
     #[test]

@@ -9,19 +9,23 @@ mod new;
 mod pin;
 mod plugins;
 mod reload;
+mod render;
 mod roads;
 mod schema;
+mod test_alert;
 mod token;
 mod udp_send;
 
 use std::path::{Path, PathBuf};
 
+use butler_plugin_api::kind;
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
 pub use udp_send::UdpSend;
 
 use crate::config::Level;
-use crate::daemon::{self, Failure};
+use crate::daemon::{self, Alone, Failure};
 use crate::observe;
 
 /// Butler, companion daemon of Qlik Sense Enterprise.
@@ -43,6 +47,10 @@ enum Command {
     Run(ConfigFile),
     /// Check a config: everything in it, its plugins, their destinations, Qlik Sense. Sends no alert.
     Check(ConfigFile),
+    /// Show what an instance would send, and send nothing: to write templates.
+    Render(render::Render),
+    /// Send one alert, marked as a test, to the destination of an instance, and say what became of it.
+    TestAlert(test_alert::TestAlert),
     /// Have the running daemon read its config anew; as SIGHUP does, and says what became of it.
     Reload(ConfigFile),
     /// Write the JSON Schema of the config, with all plugins found.
@@ -78,6 +86,17 @@ struct OptionalConfigFile {
     config: Option<PathBuf>,
 }
 
+/// Which instance is tried out, and of what kind the sample is.
+#[derive(Debug, Clone, Args)]
+struct Subject {
+    /// Instance, by its name in the config.
+    #[arg(long, value_name = "NAME")]
+    instance: String,
+    /// Kind of the sample event.
+    #[arg(long, value_name = "KIND", default_value = kind::RELOAD_TASK_FAILED, value_parser = PossibleValuesParser::new(kind::ALL))]
+    event: String,
+}
+
 fn level(text: &str) -> Result<Level, String> {
     serde_json::from_value(text.into()).map_err(|_| "write error, warn, info, debug or trace".to_owned())
 }
@@ -88,6 +107,8 @@ pub fn run() -> Result<(), Failure> {
     match cli.command {
         Command::Run(file) => run_daemon(&file.config, cli.log_level),
         Command::Check(file) => block_on(check::run(&file.config, cli.log_level)),
+        Command::Render(render) => block_on(render.run(cli.log_level)),
+        Command::TestAlert(alert) => block_on(alert.run(cli.log_level)),
         Command::Reload(file) => block_on(reload::run(&file)),
         Command::Schema(schema) => Ok(schema.run()?),
         Command::Plugins(plugins) => Ok(plugins.run()?),
@@ -96,6 +117,17 @@ pub fn run() -> Result<(), Failure> {
         Command::UdpSend(send) => Ok(send.run()?),
         Command::LogAppender(appender) => Ok(appender.run()?),
     }
+}
+
+/// Starts one instance of a config by itself.
+async fn try_out(file: &ConfigFile, instance: &str, log_level: Option<Level>) -> Result<Alone, Failure> {
+    let setup = daemon::load(&file.config, log_level)?;
+    observe::init_logging(log_level.unwrap_or(Level::Warn), setup.loaded.config.log.format);
+    let lookups = daemon::lookups(&setup.loaded.config).unwrap_or_else(|error| {
+        tracing::warn!("goes on without Qlik Sense: {error}");
+        None
+    });
+    Ok(Alone::start(&setup, instance, lookups).await?)
 }
 
 fn run_daemon(config: &Path, log_level: Option<Level>) -> Result<(), Failure> {

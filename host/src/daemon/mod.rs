@@ -4,6 +4,7 @@
 //! side (`member`, `running`). All of it or nothing: until the sockets are bound nothing has happened that anybody could see. Stop: the
 //! same backwards.
 
+mod alone;
 mod certificates;
 mod member;
 mod parts;
@@ -19,6 +20,7 @@ use butler_plugin_api::abi::host::exit_without_destructors;
 use serde_json::Value;
 use tokio::time::Instant;
 
+pub use alone::{Alone, Routed};
 pub use parts::{instance_document, lookups, shared};
 pub use setup::{Setup, load};
 

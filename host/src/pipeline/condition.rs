@@ -18,6 +18,8 @@ pub struct Conditions(Vec<Condition>);
 struct Condition {
     path: FieldPath,
     test: Test,
+    /// The test as it was written.
+    source: Value,
 }
 
 /// The path of a field: `task.name`, `task.customProperties['a.b']`.
@@ -80,7 +82,8 @@ impl Conditions {
         let mut conditions = Vec::with_capacity(source.len());
         let mut errors = Vec::new();
         for (path, test) in source {
-            let compiled = FieldPath::parse(path).and_then(|path| Ok(Condition { path, test: Test::compile(test)? }));
+            let compiled = FieldPath::parse(path)
+                .and_then(|path| Ok(Condition { path, test: Test::compile(test)?, source: test.clone() }));
             match compiled {
                 Ok(condition) => conditions.push(condition),
                 Err(message) => errors.push((path.clone(), message)),
@@ -104,6 +107,22 @@ impl Conditions {
             }
         }
         unknown.map_or(Verdict::Holds, Verdict::Unknown)
+    }
+
+    /// Which of them does not hold for an event, in words; `None` when none fails.
+    pub fn refusal(&self, event: &Event, document: &Value) -> Option<String> {
+        self.0.iter().find_map(|Condition { path, test, source }| {
+            let is = match path.find(event, document) {
+                Found::Foreign => format!("events {} have no such field", event.kind),
+                Found::Values(values) if test.holds(&values, path) => return None,
+                Found::Values(values) if values.is_empty() => "has no value".to_owned(),
+                Found::Values(values) => {
+                    format!("is {}", values.iter().map(|value| value.to_string()).collect::<Vec<_>>().join(", "))
+                }
+                Found::Missing => return None,
+            };
+            Some(format!("`{}` must be {source}, and {is}", path.text))
+        })
     }
 }
 

@@ -14,4 +14,4 @@ mod router;
 
 pub use accept::accept_datagrams;
 pub use enrich::{Enricher, EnricherParts};
-pub use router::{Router, check_rule};
+pub use router::{Router, Ruling, check_rule};

@@ -1,7 +1,11 @@
 //! Which instances an event goes to: the routes of the config, compiled.
 
+mod explain;
+
 use butler_plugin_api::{Event, Manifest, kind};
 use serde_json::Value;
+
+pub use explain::Ruling;
 
 use super::condition::{Conditions, FieldPath, Verdict};
 use crate::config::{OnUnknown, PluginEntry, Rule};
@@ -153,12 +157,12 @@ mod tests {
 
     use super::*;
 
-    fn entry(value: Value) -> PluginEntry {
+    pub(super) fn entry(value: Value) -> PluginEntry {
         serde_json::from_value(value).unwrap()
     }
 
     #[allow(clippy::needless_pass_by_value, reason = "reads better with `json!`")]
-    fn event(kind: &str, source: &str, data: Value) -> Event {
+    pub(super) fn event(kind: &str, source: &str, data: Value) -> Event {
         serde_json::from_value(
             json!({ "id": "x-1", "kind": kind, "time": "", "receivedAt": "", "source": source, "data": data }),
         )

@@ -36,13 +36,17 @@ pub struct Event {
     pub time: String,
     /// When Butler heard of it, RFC 3339 in UTC with milliseconds.
     pub received_at: String,
-    /// By which road Butler heard of it first: `udp`, `qrs`, `butler`, or `instance:<name>`.
+    /// By which road Butler heard of it first: `udp`, `qrs`, `butler`, `rest`, `instance:<name>`; `test` for one that tells of
+    /// nothing real.
     pub source: String,
     /// The facts.
     pub data: Data,
 }
 
 impl Event {
+    /// The [`source`](Self::source) of an event that tells of nothing real, as those of `butler test-alert`.
+    pub const TEST: &str = "test";
+
     /// One line for people: what happened to what, and the reason where it is known.
     ///
     /// For example `Reload task failed: Sales nightly (app Sales) on sense1: Max retries reached`.
