@@ -47,7 +47,7 @@ impl Render {
         let mut input = serde_json::to_value(self.delivery().await?)?;
         if let Some(file) = &self.template {
             let path = std::path::absolute(file).with_context(|| file.display().to_string())?;
-            std::fs::metadata(&path).with_context(|| format!("the template {}", file.display()))?;
+            std::fs::metadata(&path).with_context(|| format!("the template `{}` cannot be read", file.display()))?;
             let path = path.to_str().with_context(|| format!("the path of {} is no UTF-8", file.display()))?;
             input["templateFile"] = path.into();
         }

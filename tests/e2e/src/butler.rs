@@ -95,6 +95,16 @@ pub fn run_with(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     Output { code: status.code().unwrap_or(-1), stdout, stderr }
 }
 
+/// The same as [`run`] without holding up the simulators and the sinks of the test.
+///
+/// # Panics
+/// When it cannot be started, or does not end.
+pub async fn command(arguments: &[&str]) -> Output {
+    let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    let run = move || run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    tokio::task::spawn_blocking(run).await.expect("the command can be run")
+}
+
 /// Asks a process to stop (SIGTERM).
 pub fn stop_gently(child: &Child) {
     #[cfg(unix)]

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 pub use qlik_simulator as qlik;
 
-pub use self::butler::{Butler, Killed, Output, run, run_with, stop_gently};
+pub use self::butler::{Butler, Killed, Output, command, run, run_with, stop_gently};
 pub use self::clock::WallClock;
 pub use self::cloud::{Tenants, call_webhook, cloud_failure, webhook};
 pub use self::machine::{Disk, StoreLock, peak, resident, sqlite, sqlite_of_dead, take_all_room};

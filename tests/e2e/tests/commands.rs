@@ -8,18 +8,11 @@ use std::sync::Arc;
 use butler::ingest::sample::{Fields, SampleKind, message};
 use e2e::qlik::{Options, QlikSimulator};
 use e2e::{
-    Answer, Butler, Output, Sink, butler_exe, http, plugin_file_name, provide_test_plugins, run, run_with, stop_gently,
-    target_dir, wait_for,
+    Answer, Butler, Output, Sink, butler_exe, command, http, plugin_file_name, provide_test_plugins, run, run_with,
+    stop_gently, target_dir, wait_for,
 };
 use serde_json::Value;
 use tempfile::TempDir;
-
-/// Runs a command without holding up the simulator and the sinks of the test.
-async fn command(arguments: &[&str]) -> Output {
-    let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-    let run = move || run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-    tokio::task::spawn_blocking(run).await.expect("the command can be run")
-}
 
 /// A folder with a config in it.
 fn folder_with(config: &str) -> (TempDir, String) {
@@ -63,7 +56,7 @@ fn version_and_help_are_printed() {
     assert_eq!(version.stdout, format!("butler {}\n", env!("CARGO_PKG_VERSION")));
     let help = run(&["--help"]);
     assert_eq!((help.code, help.stderr.as_str()), (0, ""));
-    for command in ["run", "check", "schema", "plugins", "deliveries", "token", "udp-send"] {
+    for command in ["run", "check", "render", "test-alert", "schema", "plugins", "deliveries", "token", "udp-send"] {
         assert!(help.stdout.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {help:?}");
         let own = run(&[command, "--help"]);
         assert!(own.code == 0 && own.stdout.contains(&format!("butler {command}")), "{own:?}");
