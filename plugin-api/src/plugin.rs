@@ -71,7 +71,9 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     }
 
     /// Performs an operation of the manifest: `check` (probe the destination without an alert; answers a line for
-    /// people as a JSON text) or `render` (what would be sent for the [`Delivery`] in `input`).
+    /// people as a JSON text) or `render` (what would be sent for the [`Delivery`] in `input`, by the template file
+    /// `templateFile` if `input` has that beside the delivery's fields: a text, or an object with the parts by name;
+    /// [`OperationError::Failed`] where the template does not work).
     fn invoke(&self, operation: &str, input: Value) -> impl Future<Output = Result<Value, OperationError>> + Send {
         let _ = input;
         let operation = operation.to_owned();

@@ -49,7 +49,8 @@ enum Command {
     Check(ConfigFile),
     /// Show what an instance would send, and send nothing: to write templates.
     Render(render::Render),
-    /// Send one alert, marked as a test, to the destination of an instance, and say what became of it.
+    /// Send one alert, marked as a test, to the destination of an instance, and say what became of it. A sample goes there
+    /// whatever the instance's routes are, a task (`--task`) only by them.
     TestAlert(test_alert::TestAlert),
     /// Have the running daemon read its config anew; as SIGHUP does, and says what became of it.
     Reload(ConfigFile),
