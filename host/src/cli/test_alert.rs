@@ -32,17 +32,14 @@ impl TestAlert {
     }
 
     async fn send(&self, alone: &Alone) -> anyhow::Result<()> {
-        let delivery = match &self.task {
-            Some(id) => {
-                let routed = alone.route_task(id).await?;
-                facts(&routed.event);
-                taken(routed)?
-            }
-            None => {
-                let delivery = sample(&self.subject.event)?;
-                line("event", &format!("{}, a sample", delivery.event.kind));
-                delivery
-            }
+        let delivery = if let Some(id) = &self.task {
+            let routed = alone.route_task(id).await?;
+            facts(&routed.event);
+            taken(routed)?
+        } else {
+            let delivery = sample(&self.subject.event)?;
+            line("event", &format!("{}, a sample", delivery.event.kind));
+            delivery
         };
         let began = Instant::now();
         let outcome = alone.deliver(delivery).await?;

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 
 use super::Setup;
 use super::parts::{instance_document, shared};
-use crate::config::{Config, Span};
+use crate::config::{Config, PluginEntry, Span};
 use crate::current::Current;
 use crate::delivery::Queues;
 use crate::pipeline::{Enricher, EnricherParts, Router, Ruling};
@@ -57,7 +57,7 @@ impl Alone {
         let config = &setup.loaded.config;
         let found = config.plugins.iter().find(|entry| entry.instance() == name);
         let Some((entry, opened)) = found.and_then(|entry| Some((entry, setup.libraries.get(&entry.plugin)?))) else {
-            let names: Vec<&str> = config.plugins.iter().map(|entry| entry.instance()).collect();
+            let names: Vec<&str> = config.plugins.iter().map(PluginEntry::instance).collect();
             let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             bail!("there is no instance `{name}` in {}; it has {names}", setup.loaded.path.display());
         };

@@ -117,7 +117,7 @@ impl Conditions {
                 Found::Values(values) if test.holds(&values, path) => return None,
                 Found::Values(values) if values.is_empty() => "has no value".to_owned(),
                 Found::Values(values) => {
-                    format!("is {}", values.iter().map(|value| value.to_string()).collect::<Vec<_>>().join(", "))
+                    format!("is {}", values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
                 }
                 Found::Missing => return None,
             };
