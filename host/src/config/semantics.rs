@@ -3,6 +3,7 @@
 //! Each section is looked at for itself if it can be read, so that a fault in one does not hide those in another.
 
 mod cloud;
+mod links;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -338,32 +339,6 @@ impl<'a> Semantics<'a> {
         }
     }
 
-    fn links(&mut self) {
-        for name in ["qmc", "hub", "appBaseUrl"] {
-            self.link(join("/links", name));
-        }
-        let custom = self.value.pointer("/links/custom").and_then(Value::as_array).map_or(0, Vec::len);
-        for index in 0..custom {
-            let pointer = format!("/links/custom/{index}/url");
-            if let Some(link) = self.section::<String>(&pointer)
-                && let Some(words) = link_template_fault(&link)
-            {
-                let message = self.with_value(&pointer, words, &link);
-                self.problem(pointer, message);
-            }
-        }
-    }
-
-    /// A link for people.
-    fn link(&mut self, pointer: String) {
-        let Some(link) = self.section::<String>(&pointer) else { return };
-        if !is_web_address(&link) {
-            let words = "must be an address such as `https://sense.example.com/hub`";
-            let message = self.with_value(&pointer, words, &link);
-            self.problem(pointer, message);
-        }
-    }
-
     fn plugins(&mut self) {
         let entries: Vec<(String, Option<String>, Option<String>)> = Document::plugin_entries(&self.value)
             .map(|(_, pointer, entry)| {
@@ -430,38 +405,6 @@ impl<'a> Semantics<'a> {
             }
         }
     }
-}
-
-/// An address that a browser opens. Others (`javascript:`, `file:`) would do something else to who clicks.
-fn is_web_address(text: &str) -> bool {
-    url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
-}
-
-/// Why a text cannot be the address of a link once the variables of an event are put in: `{{taskName}}`.
-fn link_template_fault(text: &str) -> Option<&'static str> {
-    let mut address = String::new();
-    let mut rest = text;
-    while let Some((before, variable)) = rest.split_once("{{") {
-        address.push_str(before);
-        let closed = variable.split_once("}}").filter(|(name, _)| !name.contains("{{"));
-        let Some((name, after)) = closed else {
-            return Some("has `{{` without `}}`: a variable is written `{{taskName}}`");
-        };
-        if name.trim_matches(['{', ' ']).is_empty() {
-            return Some("has `{{` without the name of a variable: write one such as `{{taskName}}`");
-        }
-        // Sound as a part of a host's name, a port, a path and a query.
-        address.push('1');
-        rest = after.strip_prefix('}').filter(|_| name.starts_with('{')).unwrap_or(after);
-    }
-    if rest.contains("}}") {
-        return Some("has `}}` without `{{`: a variable is written `{{taskName}}`");
-    }
-    address.push_str(rest);
-    (!is_web_address(&address)).then_some(
-        "must be an address such as `https://wiki.example.com/{{taskName}}`: it begins with `https://` or `http://`, \
-         variables stand behind that",
-    )
 }
 
 /// An address or a network.

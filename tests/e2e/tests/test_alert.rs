@@ -155,7 +155,7 @@ fn desk(sense: &Sense, sink: &Sink, on: &str) -> std::path::PathBuf {
 async fn a_task_is_told_with_the_facts_of_its_last_execution() {
     let (sense, sink) = (Sense::start().await, Sink::start().await);
     // Not late, though long ago: nothing has happened.
-    sense.ended(Site::SAMPLE_RELOAD_TASK, Status::FinishedFail, Duration::from_secs(3 * 86_400));
+    sense.ended(Site::SAMPLE_RELOAD_TASK, Status::FinishedFail, Duration::from_hours(72));
     let config = desk(&sense, &sink, "on: [{ events: [reload-task.failed], where: { task.tags: nightly } }]");
     let task = ["--task", Site::SAMPLE_RELOAD_TASK];
     let output = alert(&config, "desk", &task).await;
@@ -192,7 +192,7 @@ async fn a_task_that_succeeded_last_or_never_ran_is_told_all_the_same() {
     let output = alert(&config, "desk", &task).await;
     assert_eq!(output.code, 0, "{output:?}");
     assert!(line(&output, "missing").contains("execution"), "{output:?}");
-    sense.ended(Site::SAMPLE_RELOAD_TASK, Status::FinishedSuccess, Duration::from_secs(3600));
+    sense.ended(Site::SAMPLE_RELOAD_TASK, Status::FinishedSuccess, Duration::from_hours(1));
     let output = alert(&config, "desk", &task).await;
     assert_eq!(output.code, 0, "{output:?}");
     assert!(line(&output, "execution").starts_with("the last one: FinishedSuccess"), "{output:?}");
