@@ -30,8 +30,8 @@ impl Rows<'_> {
         }
     }
 
-    fn some(&mut self, title: &str, value: Option<impl AsRef<str>>) {
-        self.text(title, value.as_ref().map_or("", AsRef::as_ref));
+    fn some(&mut self, title: &str, value: Option<impl Into<String>>) {
+        self.text(title, &value.map(Into::into).unwrap_or_default());
     }
 
     fn number(&mut self, title: &str, value: Option<impl std::fmt::Display>) {

@@ -88,7 +88,8 @@ fn parts(path: &str) -> Option<(&str, &str)> {
     let (of, name) = path.rsplit_once(['.', '/'])?;
     let is_name = !name.is_empty() && name != "this" && !name.contains(['[', ']', '@']);
     let is_value = !of.is_empty() && !of.ends_with(['.', '/']) && of != "@root";
-    (is_name && is_value && !(of.starts_with('@') && !of.starts_with("@root"))).then_some((of, name))
+    let is_of_facts = !of.starts_with('@') || of.starts_with("@root");
+    (is_name && is_value && is_of_facts).then_some((of, name))
 }
 
 #[cfg(test)]

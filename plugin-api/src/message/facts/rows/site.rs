@@ -116,19 +116,14 @@ fn count(number: Option<impl ToString>) -> Option<String> {
 
 /// `8 of 40 in use (12 assigned, 27 free, 1 in quarantine)`
 fn in_use(access: &AccessUse) -> String {
-    let mut text = count(access.used).unwrap_or_else(|| "?".to_owned());
-    if let Some(total) = access.total {
-        text.push_str(&format!(" of {total}"));
-    }
-    text.push_str(" in use");
+    let used = count(access.used).unwrap_or_else(|| "?".to_owned());
+    let of = count(access.total).map(|total| format!(" of {total}")).unwrap_or_default();
     let always = [("assigned", access.allocated), ("free", access.available)];
     let seldom = [("in quarantine", access.quarantined), ("too many", access.excess)];
     let parts = always.into_iter().chain(seldom.into_iter().filter(|(_, number)| *number != Some(0)));
     let parts: Vec<_> = parts.filter_map(|(what, number)| Some(format!("{} {what}", number?))).collect();
-    if !parts.is_empty() {
-        text.push_str(&format!(" ({})", parts.join(", ")));
-    }
-    text
+    let parts = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+    format!("{used}{of} in use{parts}")
 }
 
 fn add_released_license(rows: &mut Rows<'_>, license: &ReleasedLicense) {
