@@ -5,6 +5,8 @@
 //! `scriptLog`, `links`, `note`, `facts` and the sections of the kind (`service`, `cloud`, …). What is not known is not
 //! there, and prints nothing.
 
+mod errors;
+mod heading;
 mod links;
 mod original;
 mod rows;
@@ -23,6 +25,8 @@ use crate::{Delivery, Host, Instance, ScriptLog};
 struct LogLines {
     head: Vec<String>,
     tail: Vec<String>,
+    /// Those that tell what went wrong, wherever in the log.
+    errors: Vec<String>,
     /// Characters without line ends, where the whole log was read.
     characters: Option<usize>,
 }
@@ -75,13 +79,16 @@ impl Facts {
             base.insert("scriptLogSizeCharacters".to_owned(), numbers::grouped(characters).into());
         }
         tidy::add(&mut base, delivery, presentation);
+        if let Some(reason) = heading::reason(&delivery.event, &log.errors, presentation) {
+            base.insert("reason".to_owned(), reason.into());
+        }
         links::add(&mut base, delivery, instance);
         Self { base, log, details: steps(delivery, presentation) }
     }
 
     /// How many lines can be given up, for [`shorten`](super::shorten).
     pub fn lines(&self) -> usize {
-        self.log.head.len() + self.log.tail.len() + self.details.len()
+        self.log.head.len() + self.log.tail.len() + self.details.len() + self.log.errors.len()
     }
 
     /// The variables, with as much of the long parts as the cut allows.
@@ -94,6 +101,7 @@ impl Facts {
         };
         let (head, tail) = (&self.log.head, &self.log.tail);
         let (no_head, no_tail, no_details) = (drop(head.len()), drop(tail.len()), drop(self.details.len()));
+        let no_errors = drop(self.log.errors.len());
         let short = |line: &String| fit::cut(line, cut.line);
 
         let head: Vec<String> = head[..head.len() - no_head].iter().map(short).chain(gap(no_head)).collect();
@@ -118,6 +126,9 @@ impl Facts {
         if let Some(log) = context.get_mut("scriptLog") {
             log["head"] = head.clone().into();
             log["tail"] = tail.clone().into();
+            // None and not an empty list: a list of nothing explains nothing.
+            let errors: Vec<String> = self.log.errors[no_errors..].iter().map(short).collect();
+            log["errors"] = if errors.is_empty() { Value::Null } else { errors.into() };
         }
         let mut put = |name: &str, value: Value| context.insert(name.to_owned(), value);
         if cut != Cut::NONE {
@@ -163,7 +174,9 @@ impl LogLines {
     fn of_event(log: &ScriptLog, presentation: &Presentation) -> Self {
         let head = log.head.iter().take(presentation.head_lines).cloned().collect();
         let tail = log.tail[log.tail.len().saturating_sub(presentation.tail_lines)..].to_vec();
-        Self { head, tail, characters: None }
+        // The first lines tell of a failure only where they are the last as well.
+        let errors = errors::among(log.tail.iter().map(String::as_str));
+        Self { head, tail, errors, characters: None }
     }
 
     fn of_text(text: &str, presentation: &Presentation) -> Self {
@@ -172,6 +185,7 @@ impl LogLines {
         Self {
             head: owned(&lines[..lines.len().min(presentation.head_lines)]),
             tail: owned(&lines[lines.len().saturating_sub(presentation.tail_lines)..]),
+            errors: errors::among(lines.iter().copied()),
             characters: Some(lines.iter().map(|line| line.chars().count()).sum()),
         }
     }
@@ -191,5 +205,7 @@ fn steps(delivery: &Delivery, presentation: &Presentation) -> Vec<Step> {
     details.into_iter().map(step).collect()
 }
 
+#[cfg(test)]
+mod spec;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
     /// Lines that are given up, first of the log's head (its last ones), then of its tail (its first ones), then of the
-    /// details (the oldest).
+    /// details (the oldest), then of the errors (the oldest).
     pub(super) dropped: usize,
     /// Longest line, in characters.
     pub(super) line: usize,

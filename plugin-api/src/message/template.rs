@@ -1,22 +1,24 @@
 //! Handlebars as templates of Butler 16 expect it.
 //!
-//! The library differs from the original in how values are printed and escaped. So a compiled template is changed before
-//! it is used: each place that prints a value, `{{x}}` as well as `{{{x}}}` and `{{&x}}`, becomes a call of a helper of
-//! ours. That gives
+//! The library differs from the original in how values are printed, escaped and found. So a compiled template is changed
+//! before it is used (`rewrite`): each place that prints a value, `{{x}}` as well as `{{{x}}}` and `{{&x}}`, becomes a call
+//! of a helper of ours, and so does each look into a value (`list.length`). That gives
 //!
 //! * **one escaping for each format**, see [`Format`].
 //! * **the original's forms**: a list prints its elements with commas between, a missing variable prints nothing. An
 //!   object that has a name prints it, so `{{appStreamName}}` and `{{appStreamName.name}}` both work; other objects print
 //!   as JSON.
+//! * **no error for what is not there**: `list.name` prints nothing, `list.length` the number of elements.
 //!
 //! An unknown helper is an error. Errors name the template, the line, and the variable or helper.
 
 mod escape;
 mod helpers;
 mod locate;
+mod rewrite;
 
-use handlebars::template::{Parameter, TemplateElement};
-use handlebars::{Handlebars, Path, RenderError, RenderErrorReason, Template as Parsed, TemplateErrorReason};
+use handlebars::template::TemplateElement;
+use handlebars::{Handlebars, RenderError, RenderErrorReason, Template as Parsed, TemplateErrorReason};
 use serde_json::Value;
 
 /// What a template makes; it decides how values are escaped.
@@ -68,6 +70,8 @@ impl std::fmt::Debug for Template {
 impl Template {
     /// `name` is for error messages.
     pub fn new(name: &str, source: &str, format: Format) -> Result<Self, TemplateError> {
+        // The library knows the other name only.
+        let source = &source.replace("{{.}}", "{{this}}");
         let source = Parsed::compile_with_name(source, name.to_owned()).map_err(|error| {
             let line = error.pos().map(|(line, _)| line);
             TemplateError::new(name, line, explain_syntax(source, line, error.reason()))
@@ -82,7 +86,7 @@ impl Template {
             Format::Url => escape::url,
         });
         let mut template = source.clone();
-        print_by_helper(&mut template, format);
+        rewrite::rewrite(&mut template, format);
         registry.register_template(name, template);
         Ok(Self { name: name.to_owned(), registry, format, source })
     }
@@ -98,7 +102,7 @@ impl Template {
         let result = serde_json::from_str(&text).map_err(|error| {
             let mut marked = self.source.clone();
             let marks = locate::mark(&mut marked);
-            print_by_helper(&mut marked, self.format);
+            rewrite::rewrite(&mut marked, self.format);
             let mut registry = self.registry.clone();
             registry.register_template(&self.name, marked);
             // Marks do not change what is rendered: this cannot fail where the rendering above did not.
@@ -132,31 +136,6 @@ fn explain_syntax(source: &str, line: Option<usize>, reason: &TemplateErrorReaso
     let is_open = expected.contains("helper_block_end") && line.is_some_and(|line| line >= source.lines().count());
     let hint = if is_open { "; is a block such as `{{#if …}}` not closed?" } else { "" };
     format!("this is not Handlebars, near `{text}`{hint}")
-}
-
-/// Turns every place that prints a value into a call of the printing helper, whose result is escaped.
-fn print_by_helper(template: &mut Parsed, format: Format) {
-    for element in &mut template.elements {
-        let taken = std::mem::replace(element, TemplateElement::RawString(String::new()));
-        let raw = matches!(format, Format::Html | Format::Url) && matches!(taken, TemplateElement::HtmlExpression(_));
-        *element = match taken {
-            TemplateElement::Expression(mut call) | TemplateElement::HtmlExpression(mut call) => {
-                if call.params.is_empty() && call.hash.is_empty() {
-                    let name = std::mem::replace(&mut call.name, Parameter::Name(helpers::PRINT.to_owned()));
-                    call.params.push(match name {
-                        // The grammar gives paths here; a name would be printed as nothing.
-                        Parameter::Name(name) => Path::parse(&name).map_or(Parameter::Name(name), Parameter::Path),
-                        other => other,
-                    });
-                }
-                if raw { TemplateElement::HtmlExpression(call) } else { TemplateElement::Expression(call) }
-            }
-            other => other,
-        };
-        for inner in inner_templates(element) {
-            print_by_helper(inner, format);
-        }
-    }
 }
 
 /// The templates inside a block.

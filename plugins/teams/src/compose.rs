@@ -10,9 +10,9 @@ use crate::{Teams, card};
 /// The built-in cards, which are shipped as a start for own ones as well.
 pub(crate) const CARDS: &[BuiltIn] = &[
     BuiltIn {
-        kinds: &["*-task.*"],
-        name: "task.handlebars",
-        source: include_str!("../../../config/templates/teams/task.handlebars"),
+        kinds: &["message.posted"],
+        name: "message.handlebars",
+        source: include_str!("../../../config/templates/teams/message.handlebars"),
     },
     BuiltIn {
         kinds: &["*"],

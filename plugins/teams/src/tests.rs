@@ -95,12 +95,23 @@ fn nasty_texts_arrive_as_they_are() {
     let mut delivery = sample_delivery("reload-task.failed");
     nasty(&mut delivery);
     let card = &posted(json!({}), &delivery)["attachments"][0]["content"];
-    assert_eq!(card["body"][0]["text"], format!("Reload task failed: {NASTY}"));
-    assert_eq!(card["body"][1]["facts"][0]["value"], NASTY);
-    let wiki = &card["body"][2]["actions"][3];
-    assert_eq!(wiki["url"], "https://wiki.test/?a=b&c=d");
-    let code = card["body"][4]["items"][1]["codeSnippet"].as_str().unwrap();
+    assert_eq!(card["body"][0]["items"][0]["text"], format!("Reload task failed: {NASTY}"));
+    assert_eq!(element(card, "FactSet")["facts"][0]["value"], NASTY);
+    assert_eq!(element(card, "ActionSet")["actions"][3]["url"], "https://wiki.test/?a=b&c=d");
+    let code = code(card, "begins");
     assert!(code.starts_with(&format!("{NASTY}\n")), "{code}");
+}
+
+/// The first element of a type.
+fn element<'a>(card: &'a Value, of_type: &str) -> &'a Value {
+    card["body"].as_array().unwrap().iter().find(|element| element["type"] == of_type).unwrap()
+}
+
+/// The code block below a title.
+fn code<'a>(card: &'a Value, title: &str) -> &'a str {
+    let has_title = |element: &&Value| element["items"][0]["text"].as_str().is_some_and(|text| text.contains(title));
+    let found = card["body"].as_array().unwrap().iter().find(has_title).unwrap();
+    found["items"][1]["codeSnippet"].as_str().unwrap()
 }
 
 #[test]
@@ -187,12 +198,11 @@ fn long_logs_are_shortened_to_fit_and_say_so() {
     let message = posted(lines, &delivery);
     let text = message.to_string();
     assert!(text.len() <= 20_480 && text.len() > 19_000, "{}", text.len());
-    let body = message["attachments"][0]["content"]["body"].as_array().unwrap();
-    assert!(body.last().unwrap()["text"].as_str().unwrap().starts_with("Shortened"));
-    let head = body[4]["items"][1]["codeSnippet"].as_str().unwrap();
-    assert_eq!(head, "… 30 lines left out to fit the message", "the head goes first");
-    let tail = body[5]["items"][1]["codeSnippet"].as_str().unwrap();
-    assert_eq!(body[3]["items"][1]["codeSnippet"].as_str().unwrap().lines().count(), 3, "the details stay");
+    let card = &message["attachments"][0]["content"];
+    assert!(card["body"].as_array().unwrap().last().unwrap()["text"].as_str().unwrap().contains("Shortened"));
+    assert_eq!(code(card, "begins"), "… 30 lines left out to fit the message", "the head goes first");
+    let tail = code(card, "ends");
+    assert_eq!(code(card, "Steps").lines().count(), 3, "the details stay");
     assert!(tail.starts_with("… ") && tail.ends_with(&line(411)), "the end of the tail is the last to go");
 
     // What cannot be shortened enough is a plain card.
@@ -211,9 +221,9 @@ fn the_whole_log_is_fetched_only_when_the_event_has_too_few_lines() {
         let delivery = serde_json::to_value(sample_delivery("reload-task.failed")).unwrap();
         teams.invoke("render", delivery).await.unwrap()
     });
-    let body = &shown["attachments"][0]["content"]["body"];
-    assert_eq!(body[4]["items"][1]["codeSnippet"], "line 0\nline 1\nline 2");
-    assert_eq!(body[5]["items"][1]["codeSnippet"], "line 410\nline 411");
+    let card = &shown["attachments"][0]["content"];
+    assert_eq!(code(card, "begins"), "line 0\nline 1\nline 2");
+    assert_eq!(code(card, "ends"), "line 410\nline 411");
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn instance() -> Instance {
 fn facts(delivery: &Delivery, head: &[&str], tail: &[&str]) -> Facts {
     let presentation = Presentation::new(Some("Europe/Stockholm"), 10, 20).unwrap().slashed_users();
     let lines = |lines: &[&str]| lines.iter().map(ToString::to_string).collect();
-    let log = LogLines { head: lines(head), tail: lines(tail), characters: None };
+    let log = LogLines { head: lines(head), tail: lines(tail), ..LogLines::default() };
     Facts::new(delivery, &instance(), &presentation, log)
 }
 
@@ -87,15 +87,7 @@ fn further_facts_are_variables_but_take_no_name() {
     delivery.event.data.other = serde_json::from_value(other).unwrap();
     let context = facts(&delivery, &[], &[]).context(Cut::NONE);
     assert_eq!((&context["serviceName"], &context["event"]["kind"]), (&"Engine".into(), &"moon.risen".into()));
-    let expected = [
-        "Node=sense1",
-        "Days left=3",
-        "Disk free=7 B",
-        "Event=mine",
-        "List=a, 1",
-        "Message=a sample",
-        "Service name=Engine",
-    ];
+    let expected = ["Node=sense1", "Days left=3", "Disk free=7 B", "Event=mine", "List=a, 1", "Service name=Engine"];
     assert_eq!(rows(&context), expected);
 }
 
@@ -114,7 +106,7 @@ fn sections_are_rows_and_services_have_the_variables_of_the_original() {
         assert_eq!(context[name], value, "{name}");
     }
     assert!(context["serviceExePath"].as_str().unwrap().ends_with(" --service"));
-    assert!(rows(&context).contains(&"Service previous state=RUNNING".to_owned()), "{:?}", rows(&context));
+    assert!(rows(&context).contains(&"State before=RUNNING".to_owned()), "{:?}", rows(&context));
 }
 
 #[test]
@@ -151,7 +143,7 @@ fn cloud_reloads_have_the_variables_of_the_original_and_links_to_their_tenant() 
     }
     assert_eq!(context["links"]["buttons"][2]["url"], context["appUrl"]);
     let rows = rows(&context);
-    assert!(rows.contains(&"Cloud peak memory=7.0 MB".to_owned()), "{rows:?}");
+    assert!(rows.contains(&"Peak memory=7.0 MB".to_owned()), "{rows:?}");
     assert!(!rows.iter().any(|row| row.contains("https://")), "{rows:?}");
 }
 
@@ -203,17 +195,65 @@ fn every_kind_says_how_bad_the_news_is_and_to_what_it_happened() {
         ("distribute-task.failed", "failure", "Distribute task failed: Sales nightly"),
         ("reload-task.aborted", "warning", "Reload task aborted: Sales nightly"),
         ("preload-task.succeeded", "success", "Preload task succeeded: Sales nightly"),
-        ("service.stopped", "failure", "Service stopped: Engine"),
-        ("service.started", "success", "Service started: Engine"),
-        ("certificate.expiring", "warning", "Certificate expiring: /etc/butler/client.pem"),
-        ("delivery.dead", "failure", "Delivery dead: chat"),
+        ("app-reload.failed", "failure", "App reload failed: Sales \"EU\""),
+        ("cloud-app-reload.failed", "failure", "Cloud app reload failed: Orders"),
+        ("user-session.started", "information", "User session started: LAB/ann"),
+        ("service.stopped", "failure", "Service stopped: Engine on sense1"),
+        ("service.started", "success", "Service started: Engine on sense1"),
+        ("server-license.status", "information", "Server licence expires in 203 days"),
+        ("server-license.expiring", "warning", "Server licence expires in 28 days"),
+        ("server-license.expired", "failure", "Server licence expired 3 days ago"),
+        ("access-license.usage", "information", "Access licences in use"),
+        ("access-license.released", "information", "Licence for analyzer released: LAB/ann"),
+        ("qlik-version.checked", "information", "Version of Qlik Sense: May 2024"),
+        ("certificate.expiring", "warning", "Certificate expires in 12 days: client.pem"),
         ("node.silent", "warning", "Node silent: sense1"),
-        ("message.posted", "information", "Message posted"),
-        ("moon.fell-failed", "information", "Moon fell failed"),
+        ("task-start.failed", "failure", "Task start failed: Sales nightly"),
+        ("butler.started", "information", "Butler started"),
+        ("udp.failed", "failure", "UDP socket failed: no events are heard"),
+        ("delivery.dead", "failure", "2 messages could not be delivered to chat"),
+        ("audit.write", "information", "Change by REST: PUT /v4/schedules/7/start"),
+        ("message.posted", "information", "Stock loaded"),
+        ("moon.fell-failed", "information", "Moon fell failed: sense1"),
     ] {
         let context = context(kind);
         assert_eq!((&context["event"]["severity"], &context["heading"]), (&severity.into(), &heading.into()));
     }
+}
+
+#[test]
+fn bad_news_has_a_reason() {
+    let presentation = Presentation::new(Some("UTC"), 2, 2).unwrap();
+    let reason =
+        |delivery: &Delivery| Facts::of(delivery, &instance(), &presentation).context(Cut::NONE)["reason"].clone();
+    for (kind, expected) in [
+        ("reload-task.failed", "Error: table \"Orders\" not found".into()),
+        ("reload-task.aborted", r"Aborted by LAB\sa_scheduler".into()),
+        ("reload-task.succeeded", Value::Null),
+        ("preload-task.failed", "Max retries reached".into()),
+        ("cloud-app-reload.failed", "Table not found".into()),
+        ("node.silent", "Nothing heard from `sense1` for 30 min".into()),
+        ("butler.uptime", Value::Null),
+    ] {
+        assert_eq!(reason(&sample_delivery(kind)), expected, "{kind}");
+    }
+    let mut long = sample_delivery("reload-task.failed");
+    long.event.data.script_log.as_mut().unwrap().tail = vec![format!("Error: {}", "x".repeat(1000))];
+    assert_eq!(reason(&long).as_str().unwrap().chars().count(), 301);
+}
+
+#[test]
+fn errors_of_the_script_log_are_given_up_last() {
+    let delivery = sample_delivery("reload-task.failed");
+    let facts = Facts::of(&delivery, &instance(), &Presentation::new(None, 1, 1).unwrap());
+    assert_eq!(facts.lines(), 6, "a line each of head and tail, three steps, one error");
+    let errors = |dropped| facts.context(Cut { dropped, line: 400, text: usize::MAX })["scriptLog"]["errors"].clone();
+    assert_eq!(errors(5), serde_json::json!(["2026-03-04 05:06:07 Error: table \"Orders\" not found"]));
+    assert_eq!(errors(6), Value::Null);
+    // Above the last lines as well, where the whole log is known.
+    let text = "1\n2026-03-04 05:06:07 Error: early\n3\n4\n";
+    let whole = LogLines::of_text(text, &Presentation::new(None, 1, 1).unwrap());
+    assert_eq!(whole.errors, ["2026-03-04 05:06:07 Error: early"]);
 }
 
 /// The list of facts, as `title=value`.

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::rows;
+use super::{heading, rows};
+use crate::Delivery;
 use crate::message::presentation::Presentation;
 use crate::message::time;
-use crate::{Delivery, kind};
 
 pub(super) fn add(base: &mut Map<String, Value>, delivery: &Delivery, presentation: &Presentation) {
     let zone = &presentation.zone;
@@ -34,56 +34,19 @@ pub(super) fn add(base: &mut Map<String, Value>, delivery: &Delivery, presentati
         }
         put("execution", value);
     }
-    put("facts", rows::rows(&event.data, presentation));
+    put("facts", rows::rows(event, presentation));
     // For the helper `date`.
     put("timeZone", zone.iana_name().into());
     put("note", delivery.note().into());
     put("summary", event.summary().into());
-    put("heading", heading(delivery).into());
+    put("heading", heading::heading(event, presentation).into());
     put(
         "event",
         json!({
             "id": event.id, "kind": event.kind, "subject": event.subject(), "outcome": event.outcome(),
-            "severity": severity(&event.kind), "headline": crate::event::headline(&event.kind),
+            "severity": heading::severity(&event.kind), "headline": crate::event::headline(&event.kind),
             "time": event.time, "timeLocal": time::short(&event.time, zone), "receivedAt": event.received_at,
             "source": event.source, "data": data,
         }),
     );
-}
-
-/// What happened, and to what: `Reload task failed: Sales nightly`.
-fn heading(delivery: &Delivery) -> String {
-    let event = &delivery.event;
-    let data = &event.data;
-    let task = data.task.iter().flat_map(|task| [&task.name, &task.id]);
-    let app = data.app.iter().flat_map(|app| [&app.name, &app.id]);
-    let service = data.service.iter();
-    let service = service.flat_map(|service| [&service.friendly_name, &service.display_name, &service.name]).flatten();
-    let others = [
-        data.certificate.as_ref().and_then(|certificate| certificate.file.as_ref()),
-        data.dead.as_ref().and_then(|dead| dead.instance.as_ref()),
-        data.silence.as_ref().and(data.node.as_ref()),
-    ];
-    let mut names = task.chain(app).chain(service).chain(others.into_iter().flatten());
-    match names.find(|name| !name.is_empty()) {
-        Some(name) => format!("{}: {name}", crate::event::headline(&event.kind)),
-        None => crate::event::headline(&event.kind),
-    }
-}
-
-/// How bad the news is: `failure`, `warning`, `success` or `information`.
-fn severity(event: &str) -> &'static str {
-    match event {
-        kind::SERVICE_STOPPED | kind::SERVER_LICENSE_EXPIRED | kind::DELIVERY_DEAD => "failure",
-        kind::SERVICE_UNKNOWN | kind::SERVER_LICENSE_EXPIRING | kind::CERTIFICATE_EXPIRING | kind::NODE_SILENT => {
-            "warning"
-        }
-        kind::SERVICE_STARTED => "success",
-        other => match other.rsplit_once('.').map_or("", |(_, outcome)| outcome) {
-            "failed" => "failure",
-            "aborted" => "warning",
-            "succeeded" => "success",
-            _ => "information",
-        },
-    }
 }

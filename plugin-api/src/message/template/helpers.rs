@@ -19,11 +19,13 @@ use serde_json::Value;
 use crate::message::numbers::{grouped, size_text};
 use crate::message::{fit, time};
 
-/// Name of the helper that prints values; no template can call it by itself.
+/// Names of the helpers that print values and look into them; no template can call them by itself.
 pub(super) const PRINT: &str = "(print)";
+pub(super) const MEMBER: &str = "(member)";
 
 pub(super) fn register(registry: &mut Handlebars<'_>) {
     registry.register_helper(PRINT, Box::new(Pure(print_value)));
+    registry.register_helper(MEMBER, Box::new(Pure(member)));
     registry.register_helper("default", Box::new(Pure(default)));
     registry.register_helper("lines", Box::new(Pure(lines)));
     registry.register_helper("truncate", Box::new(Pure(truncate)));
@@ -65,8 +67,32 @@ pub(super) fn print(value: &Value) -> String {
             Some(Value::String(name)) => name.clone(),
             _ => value.to_string(),
         },
-        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::Number(number) => print_number(number),
+        Value::Bool(_) => value.to_string(),
     }
+}
+
+/// As JavaScript does: 4.0 as `4`, and an exponent for very large and very small numbers only.
+fn print_number(number: &serde_json::Number) -> String {
+    match number.as_f64().filter(|_| number.is_f64()) {
+        Some(float) if (1e-6..1e21).contains(&float.abs()) || float == 0.0 => format!("{}", float + 0.0),
+        _ => number.to_string(),
+    }
+}
+
+/// A part of a value: a field of an object, an element of a list, or the `length` of a list or text; null without.
+#[allow(clippy::unnecessary_wraps, reason = "the signature of all helpers")]
+fn member(params: &[&Value]) -> Result<Value, RenderError> {
+    let (Some(value), Some(name)) = (params.first(), params.get(1).and_then(|name| name.as_str())) else {
+        return Ok(Value::Null);
+    };
+    Ok(match value {
+        Value::Object(fields) => fields.get(name).cloned().unwrap_or_default(),
+        Value::Array(items) if name == "length" => items.len().into(),
+        Value::Array(items) => name.parse().ok().and_then(|index: usize| items.get(index)).cloned().unwrap_or_default(),
+        Value::String(text) if name == "length" => text.encode_utf16().count().into(),
+        _ => Value::Null,
+    })
 }
 
 fn param<'a>(params: &[&'a Value], index: usize, helper: &'static str) -> Result<&'a Value, RenderError> {
