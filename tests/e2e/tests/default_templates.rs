@@ -32,14 +32,14 @@ const NASTY: &str =
 impl BuiltIn {
     fn template(&self, kind: &str) -> Template {
         let source = if kind == kind::MESSAGE_POSTED { self.message } else { self.event };
-        Template::new("built in", source, self.format).unwrap()
+        Template::new("built in", source, self.format).expect("a correct template")
     }
 }
 
 fn spoil(value: &mut Value) {
     match value {
         Value::String(text) if !text.starts_with("20") && !text.starts_with("http") => {
-            *text = format!("{text} {NASTY}")
+            *text = format!("{text} {NASTY}");
         }
         Value::Array(items) => items.iter_mut().for_each(spoil),
         Value::Object(fields) => fields.values_mut().for_each(spoil),
@@ -53,9 +53,9 @@ fn deliveries() -> Vec<Delivery> {
     for kind in kind::ALL.iter().chain(&["moon.risen", "odd"]) {
         let sample = sample_delivery(kind);
         let mut nasty = sample.clone();
-        let mut json = serde_json::to_value(&nasty.event.data).unwrap();
+        let mut json = serde_json::to_value(&nasty.event.data).expect("facts are JSON");
         spoil(&mut json);
-        nasty.event.data = serde_json::from_value(json).unwrap();
+        nasty.event.data = serde_json::from_value(json).expect("facts are read whatever they are");
         (nasty.late_seconds, nasty.suppressed) = (Some(4000), 3);
         let mut empty = sample.clone();
         empty.event.data = Data::default();
@@ -67,7 +67,7 @@ fn deliveries() -> Vec<Delivery> {
 /// What a template is rendered with: all facts and as few as possible, with links and without.
 fn contexts(delivery: &Delivery) -> Vec<Value> {
     let mut wiki = CustomLink::new("What to do", "https://wiki.test/?a=b&c={{taskName}}");
-    wiki.comment = "Run \"book\"".to_owned();
+    "Run \"book\"".clone_into(&mut wiki.comment);
     let links = Links {
         qmc: Some("https://sense.test/qmc".to_owned()),
         hub: Some("https://sense.test/hub".to_owned()),
@@ -75,7 +75,7 @@ fn contexts(delivery: &Delivery) -> Vec<Value> {
         custom: vec![wiki],
     };
     let linked = Instance { host_version: "17.0.0".to_owned(), links, ..Instance::default() };
-    let presentation = Presentation::new(Some("Europe/Stockholm"), 10, 20).unwrap();
+    let presentation = Presentation::new(Some("Europe/Stockholm"), 10, 20).expect("a known zone");
     let facts = [linked, Instance::default()].map(|instance| Facts::of(delivery, &instance, &presentation));
     facts.iter().flat_map(|facts| [facts.context(Cut::NONE), facts.context(Cut::last(facts.lines()))]).collect()
 }
@@ -100,7 +100,7 @@ fn tags(html: &str) -> Vec<String> {
             continue;
         }
         if part.starts_with('/') {
-            assert_eq!(open.pop().as_ref(), Some(&name), "closed but not open, before {:.80}", part);
+            assert_eq!(open.pop().as_ref(), Some(&name), "closed but not open, before {part:.80}");
         } else if !matches!(name.as_str(), "meta" | "br") {
             open.push(name.clone());
         }
@@ -150,10 +150,14 @@ fn has_no_gaps(value: &Value, path: &str) {
         Value::String(text) => assert!(!text.trim().is_empty(), "{path} is empty"),
         Value::Array(items) => {
             assert!(!items.is_empty(), "{path} is empty");
-            items.iter().for_each(|item| has_no_gaps(item, path));
+            for item in items {
+                has_no_gaps(item, path);
+            }
         }
         Value::Object(fields) => {
-            fields.iter().for_each(|(name, field)| has_no_gaps(field, &format!("{path}.{name}")));
+            for (name, field) in fields {
+                has_no_gaps(field, &format!("{path}.{name}"));
+            }
         }
         _ => {}
     }

@@ -24,7 +24,7 @@ impl Node {
             .spawn()
             .expect("`node` is in the packages that tests/run.sh installs");
         let input = child.stdin.take();
-        let output = BufReader::new(child.stdout.take().unwrap());
+        let output = BufReader::new(child.stdout.take().expect("it is piped"));
         Self { child, input, output }
     }
 
@@ -32,9 +32,9 @@ impl Node {
     fn render(&mut self, template: &str, context: &Value, format: Format) -> Result<String, String> {
         let escape = matches!(format, Format::Html);
         let request = json!({ "template": template, "context": context, "escape": escape });
-        writeln!(self.input.as_mut().unwrap(), "{request}").unwrap();
+        writeln!(self.input.as_mut().expect("it is open until the end"), "{request}").expect("node runs");
         let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
+        self.output.read_line(&mut line).expect("node answers each line");
         let answer: Value = serde_json::from_str(&line).expect("handlebars is where tests/run.sh installs it");
         answer["text"].as_str().map(str::to_owned).ok_or_else(|| answer["error"].to_string())
     }
@@ -130,7 +130,7 @@ const LANGUAGE: &[&str] = &[
     "{{#each mixed}}[{{this}}]{{/each}}",
     "{{#each this}}{{@key}} {{/each}}",
     "{{#each list}}{{.}}{{{.}}}{{/each}}",
-    "{{list.name}}{{#if list.name}}x{{/if}}{{#each rows}}{{this.cells.length}} {{name.length}}{{/each}} {{text.name.deep}}",
+    "{{list.name}}{{#if list.name}}x{{/if}}{{#each rows}}{{this.cells.length}} {{name.length}}{{/each}} {{text.name.deep}}{{list.name.deep}}{{object.third.deep.length}}",
     "{{#each rows}}{{@root.rows.length}} {{../rows.length}}{{#unless cells.length}}-{{/unless}}{{/each}}",
     "{{#if (eq list.length 3)}}3{{/if}}{{#if (eq object.third.deep \"d\")}}d{{/if}}",
     "{{lookup list}}{{lookup mixed 6}} {{lookup object \"first\"}}",
@@ -246,10 +246,10 @@ fn nasty(delivery: &Delivery) -> Delivery {
             _ => {}
         }
     }
-    let mut json = serde_json::to_value(&delivery.event.data).unwrap();
+    let mut json = serde_json::to_value(&delivery.event.data).expect("facts are JSON");
     spoil(&mut json);
     let mut delivery = delivery.clone();
-    delivery.event.data = serde_json::from_value(json).unwrap();
+    delivery.event.data = serde_json::from_value(json).expect("facts are read whatever they are");
     (delivery.late_seconds, delivery.suppressed) = (Some(4000), 3);
     delivery
 }
@@ -264,7 +264,7 @@ fn contexts() -> Vec<Value> {
         custom: vec![wiki],
     };
     let instance = Instance { host_version: "17.0.0".to_owned(), links, ..Instance::default() };
-    let presentation = Presentation::new(Some("Europe/Stockholm"), 10, 20).unwrap();
+    let presentation = Presentation::new(Some("Europe/Stockholm"), 10, 20).expect("a known zone");
     let mut contexts = Vec::new();
     for kind in kind::ALL.iter().chain(&["moon.risen"]) {
         let sample = sample_delivery(kind);

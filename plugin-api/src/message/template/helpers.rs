@@ -80,19 +80,24 @@ fn print_number(number: &serde_json::Number) -> String {
     }
 }
 
-/// A part of a value: a field of an object, an element of a list, or the `length` of a list or text; null without.
+/// A part of a value, by names from the outside in: a field of an object, an element of a list, or the `length` of a list
+/// or text; null without.
 #[allow(clippy::unnecessary_wraps, reason = "the signature of all helpers")]
 fn member(params: &[&Value]) -> Result<Value, RenderError> {
-    let (Some(value), Some(name)) = (params.first(), params.get(1).and_then(|name| name.as_str())) else {
-        return Ok(Value::Null);
-    };
-    Ok(match value {
-        Value::Object(fields) => fields.get(name).cloned().unwrap_or_default(),
-        Value::Array(items) if name == "length" => items.len().into(),
-        Value::Array(items) => name.parse().ok().and_then(|index: usize| items.get(index)).cloned().unwrap_or_default(),
-        Value::String(text) if name == "length" => text.encode_utf16().count().into(),
-        _ => Value::Null,
-    })
+    let mut names = params.iter().skip(1).map(|name| name.as_str().unwrap_or_default()).peekable();
+    let mut value = params.first().copied();
+    while let Some(name) = names.next() {
+        value = match value {
+            Some(Value::Object(fields)) => fields.get(name),
+            Some(Value::Array(items)) if name == "length" && names.peek().is_none() => return Ok(items.len().into()),
+            Some(Value::Array(items)) => name.parse().ok().and_then(|index: usize| items.get(index)),
+            Some(Value::String(text)) if name == "length" && names.peek().is_none() => {
+                return Ok(text.encode_utf16().count().into());
+            }
+            _ => None,
+        };
+    }
+    Ok(value.cloned().unwrap_or_default())
 }
 
 fn param<'a>(params: &[&'a Value], index: usize, helper: &'static str) -> Result<&'a Value, RenderError> {

@@ -61,7 +61,7 @@ fn find_members(call: &mut HelperTemplate) {
     }
 }
 
-/// `a.b` as `(member a "b")`, and so in subexpressions.
+/// `a.b.c` as `(member a "b" "c")`, and so in subexpressions.
 fn member(parameter: Parameter) -> Parameter {
     match parameter {
         Parameter::Subexpression(mut inner) => {
@@ -71,10 +71,16 @@ fn member(parameter: Parameter) -> Parameter {
             Parameter::Subexpression(inner)
         }
         Parameter::Path(_) => {
-            let found = parameter.as_name().and_then(parts).and_then(|(of, name)| {
-                let params = vec![Parameter::Path(Path::parse(of).ok()?), Parameter::Literal(name.into())];
+            let found = parameter.as_name().and_then(|path| {
+                let (mut of, mut names) = (path, Vec::new());
+                while let Some((shorter, name)) = parts(of) {
+                    of = shorter;
+                    names.push(Parameter::Literal(name.into()));
+                }
+                names.push(Parameter::Path(Path::parse(of).ok()?));
+                names.reverse();
                 let helper = Parameter::Name(helpers::MEMBER.to_owned());
-                Some(Parameter::Subexpression(Subexpression::new(helper, params, HashMap::new())))
+                (names.len() > 1).then(|| Parameter::Subexpression(Subexpression::new(helper, names, HashMap::new())))
             });
             found.unwrap_or(parameter)
         }

@@ -16,7 +16,7 @@ fn json(template: &str, context: &Value) -> Result<Value, TemplateError> {
 #[test]
 fn values_print_as_in_the_original() {
     let context = json!({
-        "no": false, "zero": 0, "null": null, "tags": ["a", "b"], "deep": { "hours": 1 },
+        "no": false, "zero": 0, "whole": 4.0, "null": null, "tags": ["a", "b"], "deep": { "hours": 1 },
         "stream": { "id": "1", "name": "Finance & more" }
     });
     for (template, result) in [
@@ -32,6 +32,11 @@ fn values_print_as_in_the_original() {
         ("{{eq zero 0}} {{eq zero \"0\"}} {{eq no null}}", "true false false"),
         ("{{#eq zero 0}}yes{{else}}no{{/eq}}", "yes"),
         ("{{default nothing \"-\"}} {{default zero 1}} {{default tags 1}}", "- 0 a,b"),
+        (
+            "{{tags.length}} {{#if tags.length}}some{{/if}} {{stream.name.length}}{{tags.name}}{{tags.name.deep}}",
+            "2 some 14",
+        ),
+        ("{{#each tags}}{{.}}{{{.}}}{{/each}} {{whole}} {{lookup tags 1}}{{lookup deep \"hours\"}}", "aabb 4 b1"),
         ("{{lines tags 1}}|{{lines tags -1}}|{{lines tags}}|{{lines nothing}}", "a|b|a\nb|"),
     ] {
         assert_eq!(text(template, &context), result, "{template}");
