@@ -231,6 +231,10 @@ pub struct Endpoint {
     /// JSON Schema of the query parameters, an object; checked and coerced likewise.
     #[serde(default)]
     pub query: Value,
+    /// Of several instances of the plugin the first one in the config serves it. Otherwise there can be one instance only.
+    /// An older host refuses the second instance.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 impl Endpoint {
@@ -243,7 +247,16 @@ impl Endpoint {
             summary: summary.to_owned(),
             body: Value::Null,
             query: Value::Null,
+            shared: false,
         }
+    }
+
+    /// Lets several instances of the plugin declare it; the first one in the config serves it. For what any instance can do
+    /// as well as another.
+    #[must_use]
+    pub fn shared(mut self) -> Self {
+        self.shared = true;
+        self
     }
 }
 

@@ -24,6 +24,7 @@ type Handler = Arc<dyn Fn(WireRequest) -> BoxFuture<'static, WireResponse> + Sen
 /// An endpoint of an instance.
 pub(super) struct Mount {
     pub(super) instance: String,
+    pub(super) plugin: String,
     pub(super) endpoint: Endpoint,
     handler: Handler,
 }
@@ -51,7 +52,8 @@ fn endpoints_fault(table: &mut Table, instance: &str, manifest: &Manifest) -> Op
     manifest.endpoints.iter().find_map(|endpoint| {
         // The table is thrown away: nobody calls this.
         let handler: Handler = Arc::new(|_| Box::pin(std::future::pending()));
-        let mount = Mount { instance: instance.to_owned(), endpoint: endpoint.clone(), handler };
+        let (instance, plugin) = (instance.to_owned(), manifest.name.clone());
+        let mount = Mount { instance, plugin, endpoint: endpoint.clone(), handler };
         table.mount(mount).err().map(|error| error.to_string())
     })
 }
@@ -87,19 +89,21 @@ impl Mount {
         };
         let mount = |endpoint: &Endpoint| Self {
             instance: instance.name().to_owned(),
+            plugin: instance.manifest().name.clone(),
             endpoint: endpoint.clone(),
             handler: handler.clone(),
         };
         instance.manifest().endpoints.iter().map(mount).collect()
     }
 
-    /// For tests: one that is answered by a function.
+    /// For tests: one of a plugin of the instance's name that is answered by a function.
     #[cfg(test)]
     pub(super) fn fake<F>(instance: &str, endpoint: Endpoint, answer: F) -> Self
     where
         F: Fn(WireRequest) -> BoxFuture<'static, WireResponse> + Send + Sync + 'static,
     {
-        Self { instance: instance.to_owned(), endpoint, handler: Arc::new(answer) }
+        let (instance, plugin) = (instance.to_owned(), instance.to_owned());
+        Self { instance, plugin, endpoint, handler: Arc::new(answer) }
     }
 
     /// Has the instance answer.

@@ -84,7 +84,7 @@ impl Own {
 /// Who answers.
 pub(super) enum Target {
     Own(Own),
-    Plugin(Mount),
+    Plugin(Box<Mount>),
 }
 
 pub(super) struct Route {
@@ -162,11 +162,14 @@ impl Table {
         Ok(table)
     }
 
-    /// Adds an endpoint of a plugin.
+    /// Adds an endpoint of a plugin. A shared one that another instance of the plugin serves already is passed over.
     pub(super) fn mount(&mut self, mount: Mount) -> Result<(), RouteError> {
         let route = declared(mount)?;
         let same = |other: &&Route| other.method == route.method && shape(&other.segments).eq(shape(&route.segments));
         if let Some(other) = self.0.iter().find(same) {
+            if other.shares_with(&route) {
+                return Ok(());
+            }
             return Err(RouteError::Taken {
                 method: route.method.to_string(),
                 path: route.path.clone(),
@@ -203,6 +206,16 @@ impl Route {
         match &self.target {
             Target::Own(_) => "Butler itself".to_owned(),
             Target::Plugin(mount) => owner(mount),
+        }
+    }
+
+    /// Whether two instances of one plugin declare it, and either may serve it.
+    fn shares_with(&self, other: &Self) -> bool {
+        match (&self.target, &other.target) {
+            (Target::Plugin(one), Target::Plugin(two)) => {
+                one.plugin == two.plugin && one.endpoint.shared && two.endpoint.shared
+            }
+            _ => false,
         }
     }
 }
@@ -271,7 +284,15 @@ fn declared(mount: Mount) -> Result<Route, RouteError> {
         Shape::new(schema).map_err(|cause| invalid(format!("the schema of its {part} is wrong: {cause}")))
     };
     let (body, query) = (schema("body", &endpoint.body)?, schema("query", &endpoint.query)?);
-    Ok(Route { method, path, segments, scope: Some(endpoint.scope), body, query, target: Target::Plugin(mount) })
+    Ok(Route {
+        method,
+        path,
+        segments,
+        scope: Some(endpoint.scope),
+        body,
+        query,
+        target: Target::Plugin(Box::new(mount)),
+    })
 }
 
 #[cfg(test)]
@@ -343,6 +364,23 @@ mod tests {
         );
         let error = table.mount(mount("two", "GET", "/metrics")).unwrap_err().to_string();
         assert!(error.starts_with("Butler itself and the instance `two` both serve `GET /metrics`"), "{error}");
+    }
+
+    #[test]
+    fn a_shared_endpoint_is_served_by_the_first_instance_of_its_plugin() {
+        let shared = |instance: &str, plugin: &str, shared: bool| {
+            let mut mount = mount(instance, "PUT", "/v4/post");
+            (mount.plugin, mount.endpoint.shared) = (plugin.to_owned(), shared);
+            mount
+        };
+        let table = Table::with(vec![shared("one", "chat", true), shared("two", "chat", true)]).unwrap();
+        assert_eq!(table.find(&Method::PUT, "/v4/post").unwrap().0.owner(), "the instance `one`");
+        for second in [shared("two", "talk", true), shared("two", "chat", false)] {
+            assert!(matches!(
+                Table::with(vec![shared("one", "chat", true), second]),
+                Err(RouteError::Taken { first, .. }) if first == "the instance `one`"
+            ));
+        }
     }
 
     #[test]

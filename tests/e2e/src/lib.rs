@@ -11,6 +11,7 @@ mod peer;
 pub mod place;
 mod sense;
 mod sink;
+mod slack;
 mod strangers;
 mod teams;
 
@@ -28,6 +29,7 @@ pub use self::past::stopped_store;
 pub use self::peer::{WireEvent, WirePeer};
 pub use self::sense::{Fields, Sense, datagram, failure, fields};
 pub use self::sink::{Answer, Received, Sink};
+pub use self::slack::{Slack, SlackCall, SlackMessage, Trouble};
 pub use self::strangers::{Compiler, compiler_of, provide_stranger, stranger_file};
 pub use self::teams::{TeamsChannel, TeamsTrouble, fault_of_message};
 

@@ -195,6 +195,15 @@ async fn two_instances_with_one_route_are_refused() {
 }
 
 #[test]
+fn a_shared_endpoint_is_no_fault_of_a_second_instance() {
+    let put = || Endpoint::new("PUT", "/v4/post", Scope::Messages, "");
+    let own = Manifest::new("chat", "Chats").endpoint(put());
+    let shared = Manifest::new("chat", "Chats").endpoint(put().shared());
+    assert_eq!(check_manifests([(0, "one", &shared), (1, "two", &shared)]), []);
+    assert_eq!(check_manifests([(0, "one", &own), (1, "two", &own)])[0].0, 1);
+}
+
+#[test]
 fn items_of_requests_to_start_tasks_belong_to_one_instance() {
     let offers = |schema: Value| Manifest::new("notes", "Keeps notes").start_task_item("note", schema);
     let (sound, broken) = (offers(Value::Null), offers(json!({ "type": "nonsense" })));
