@@ -205,6 +205,9 @@ impl Chat {
             }
             None => self.compose(&delivery, &self.templates).await,
         };
+        if let Some(trouble) = message.trouble {
+            return Err(OperationError::Failed(trouble));
+        }
         serde_json::from_str(&message.payload.json()).map_err(|error| OperationError::Failed(error.to_string()))
     }
 }

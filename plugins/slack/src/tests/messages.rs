@@ -252,10 +252,19 @@ fn render_shows_the_payload_and_sends_nothing() {
         let own = chat.invoke("render", delivery.clone()).await.unwrap();
         assert_eq!(own, json!({ "channel": "c", "text": "Sales nightly" }));
         delivery["templateFile"] = "broken.json".into();
-        insta::assert_json_snapshot!("plain", chat.invoke("render", delivery).await.unwrap());
+        let error = chat.invoke("render", delivery).await.unwrap_err().to_string();
+        assert!(error.contains("template `broken.json`, line 1"), "{error}");
         assert!(chat.invoke("render", json!(1)).await.is_err() && chat.invoke("import", Value::Null).await.is_err());
     });
     assert!(fake.requests().is_empty());
+    let broken = json!({ "channel": "c", "templateFile": folder.path().join("broken.json") });
+    block_on(async {
+        start(&fake, broken).await.deliver(&sample_delivery("reload-task.failed")).await.unwrap();
+    });
+    let mut plain = bodies(&fake).pop().unwrap().to_string();
+    plain = plain.replace(folder.path().to_str().unwrap(), "");
+    let plain: Value = serde_json::from_str(&plain).unwrap();
+    insta::assert_json_snapshot!("plain", plain);
 }
 
 proptest! {
