@@ -6,6 +6,7 @@ mod butler;
 mod clock;
 mod cloud;
 mod machine;
+mod mail;
 mod past;
 mod peer;
 pub mod place;
@@ -25,6 +26,7 @@ pub use self::butler::{Butler, Killed, Output, command, run, run_with, stop_gent
 pub use self::clock::WallClock;
 pub use self::cloud::{Tenants, call_webhook, cloud_failure, webhook};
 pub use self::machine::{Disk, StoreLock, peak, resident, sqlite, sqlite_of_dead, take_all_room};
+pub use self::mail::MailServer;
 pub use self::past::stopped_store;
 pub use self::peer::{WireEvent, WirePeer};
 pub use self::sense::{Fields, Sense, datagram, failure, fields};

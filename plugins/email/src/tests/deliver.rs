@@ -1,0 +1,210 @@
+//! What the server says to each recipient, and what comes of it.
+
+use butler_plugin_api::testing::block_on;
+use butler_plugin_api::{Health, Plugin};
+
+use super::server::Say;
+use super::*;
+
+#[test]
+fn one_mail_for_each_over_one_connection_that_is_kept() {
+    let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+    block_on(async {
+        let email = start(&fake, &server, five()).await;
+        email.deliver(&failure()).await.unwrap();
+        email.deliver(&failure()).await.unwrap();
+        email.stop().await;
+    });
+    assert_eq!((server.mails().len(), server.connections()), (10, 1));
+    assert!(server.mails().iter().all(|mail| mail.from == "q@acme.test" && mail.to.len() == 1));
+    assert_eq!(server.recipients()[..5], ["a@x.io", "b@x.io", "c@x.io", "d@x.io", "e@x.io"]);
+    assert_eq!(server.commands().last().unwrap(), "QUIT");
+    assert_eq!(fake.metric(r#"recipients_total{outcome="sent"}"#), Some(10.0));
+    assert_eq!(fake.metric("connections_total"), Some(1.0));
+}
+
+#[test]
+fn one_of_five_is_refused_in_one_transaction_and_four_get_the_mail() {
+    for mode in ["oneForAll", "oneForAllVisible", "onePerRecipient"] {
+        let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+        server.script(|command| command.contains("c@x.io").then_some(Say::Line("550 5.1.1 no such user")));
+        let mut more = five();
+        more["mode"] = mode.into();
+        block_on(async {
+            let email = start(&fake, &server, more).await;
+            email.deliver(&failure()).await.unwrap();
+            let Health::Degraded(text) = email.health().await else { panic!("a refusal is not seen") };
+            assert!(text.contains("c@x.io") && text.contains("550 5.1.1 no such user"), "{text}");
+            server.script(|_| None);
+            email.deliver(&failure()).await.unwrap();
+            assert_eq!(email.health().await, Health::Good);
+        });
+        assert_eq!(server.recipients()[..4], ["a@x.io", "b@x.io", "d@x.io", "e@x.io"], "{mode}");
+        assert_eq!(server.mails().len(), if mode == "onePerRecipient" { 9 } else { 2 });
+        assert!(fake.records().iter().any(|record| record.level == 2 && record.message.contains("refuses c@x.io")));
+        assert_eq!(fake.metric(r#"recipients_total{outcome="refused"}"#), Some(1.0));
+    }
+}
+
+#[test]
+fn only_those_who_lack_the_mail_get_it_later() {
+    for mode in ["oneForAll", "onePerRecipient"] {
+        let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+        server.script(|command| match command {
+            "RCPT TO:<b@x.io>" => Some(Say::Line("451 4.2.1 mailbox busy")),
+            "RCPT TO:<c@x.io>" => Some(Say::Line("550 gone")),
+            _ => None,
+        });
+        let mut more = five();
+        more["mode"] = mode.into();
+        block_on(async {
+            let email = start(&fake, &server, more).await;
+            let (message, progress) = retry(email.deliver(&failure()).await.unwrap_err());
+            assert!(
+                message.contains("1 of 5") && message.contains("b@x.io") && message.contains("451 4.2.1"),
+                "{message}"
+            );
+            assert_eq!(server.recipients(), ["a@x.io", "d@x.io", "e@x.io"]);
+            server.script(|_| None);
+            email.deliver(&again(&failure(), progress)).await.unwrap();
+        });
+        assert_eq!(server.recipients(), ["a@x.io", "d@x.io", "e@x.io", "b@x.io"], "who was refused is not tried again");
+    }
+}
+
+#[test]
+fn outcomes_go_by_what_the_server_says() {
+    /// Command, answer, whether it is tried again, and what the error says.
+    const CASES: [(&str, &str, bool, &str); 12] = [
+        ("GREETING", "554 go away", true, "554 go away"),
+        ("GREETING", "421 too busy", true, "421 too busy"),
+        ("MAIL", "451 later", true, "takes no mails from q@acme.test: 451 later"),
+        ("MAIL", "550 not you", true, "550 not you"),
+        ("RCPT", "450 later", true, "450 later"),
+        ("RCPT", "550 no such user", false, "refuses a@x.io: 550 no such user"),
+        ("RCPT", "554 relay denied", false, "554 relay denied"),
+        ("DATA", "451 later", true, "451 later"),
+        ("DATA", "554 never", false, "554 never"),
+        (".", "452 full", true, "452 full"),
+        (".", "554 spam", false, "554 spam"),
+        (".", "552 too large", false, "552 too large"),
+    ];
+    for (at, line, retried, part) in CASES {
+        let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+        server.script(move |command| command.starts_with(at).then_some(Say::Line(line)));
+        block_on(async {
+            let email = start(&fake, &server, json!({})).await;
+            let error = email.deliver(&failure()).await.unwrap_err();
+            assert_eq!(matches!(error, DeliveryError::Retry { .. }), retried, "{at} {line}: {error:?}");
+            assert!(error.to_string().contains(part), "{at} {line}: {error}");
+            // The connection is in order again.
+            server.script(|_| None);
+            email.deliver(&failure()).await.unwrap();
+        });
+        assert_eq!(server.mails().len(), 1, "{at} {line}");
+    }
+}
+
+#[test]
+fn all_are_refused_one_after_the_other_and_the_delivery_is_dead() {
+    let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+    server.script(|command| command.starts_with("RCPT").then_some(Say::Line("550 5.7.1 no")));
+    block_on(async {
+        let error = start(&fake, &server, five()).await.deliver(&failure()).await.unwrap_err();
+        assert!(
+            matches!(&error, DeliveryError::Reject { message } if message.contains("all 5") && message.contains("5.7.1")),
+            "{error:?}"
+        );
+    });
+    assert_eq!(server.connections(), 1);
+}
+
+#[test]
+fn a_kept_connection_that_died_costs_nothing() {
+    for at in ["MAIL", "RCPT", "DATA"] {
+        let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+        block_on(async {
+            let email = start(&fake, &server, json!({})).await;
+            email.deliver(&failure()).await.unwrap();
+            let mut deaths = 1;
+            server.script(move |command| {
+                let dies = command.starts_with(at) && deaths > 0;
+                deaths -= i32::from(dies);
+                dies.then_some(Say::Close)
+            });
+            email.deliver(&failure()).await.unwrap();
+            let mut deaths = 1;
+            server.script(move |command| {
+                let dies = command.starts_with(at) && deaths > 0;
+                deaths -= i32::from(dies);
+                dies.then_some(Say::Line("421 too many mails"))
+            });
+            email.deliver(&failure()).await.unwrap();
+        });
+        assert_eq!((server.mails().len(), server.connections()), (3, 3), "{at}");
+    }
+}
+
+#[test]
+fn a_connection_that_breaks_behind_the_mail_is_a_retry() {
+    let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+    server.script(|command| (command == ".").then_some(Say::Close));
+    block_on(async {
+        let email = start(&fake, &server, five()).await;
+        let (message, progress) = retry(email.deliver(&failure()).await.unwrap_err());
+        assert!(message.contains("broke"), "{message}");
+        assert_eq!((progress, server.connections()), (None, 3), "after three in a row the server is at fault");
+    });
+}
+
+#[test]
+fn who_breaks_connections_keeps_the_others_from_nothing() {
+    let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+    server.script(|command| {
+        ["a@", "b@", "c@"].iter().any(|bad| command.starts_with("RCPT") && command.contains(bad)).then_some(Say::Close)
+    });
+    block_on(async {
+        let email = start(&fake, &server, five()).await;
+        let (_, progress) = retry(email.deliver(&failure()).await.unwrap_err());
+        assert!(server.mails().is_empty());
+        // The next attempt begins with another one.
+        let delivery = again(&failure(), progress);
+        let (_, progress) = retry(email.deliver(&delivery).await.unwrap_err());
+        assert_eq!(server.recipients(), ["d@x.io", "e@x.io"]);
+        server.script(|_| None);
+        email.deliver(&again(&delivery, progress)).await.unwrap();
+    });
+    assert_eq!(server.mails().len(), 5);
+}
+
+#[test]
+fn a_server_that_hangs_is_left_after_its_time() {
+    for at in ["GREETING", "EHLO", "MAIL", "RCPT"] {
+        let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+        server.script(move |command| command.starts_with(at).then_some(Say::Nothing));
+        block_on(async {
+            let mut settings = settings(&server, five());
+            settings["smtp"]["timeout"] = "100ms".into();
+            let email: Email = fake.start(settings).await.unwrap();
+            let (message, _) = retry(email.deliver(&failure()).await.unwrap_err());
+            assert!(message.contains("no answer within 100 ms"), "{at}: {message}");
+        });
+    }
+}
+
+#[test]
+fn nobody_to_tell_is_done_and_nobody_to_reach_is_dead() {
+    let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+    block_on(async {
+        let by_property = json!({ "recipients": [], "recipientsFromProperty": "Mail" });
+        let email = start(&fake, &server, by_property).await;
+        email.deliver(&failure()).await.unwrap();
+        assert!(fake.records().iter().any(|record| record.level == 3 && record.message.contains("nobody is to get")));
+        let mut delivery = failure();
+        let properties = &mut delivery.event.data.task.as_mut().unwrap().custom_properties;
+        properties.insert("Mail".to_owned(), vec!["joe@localhost".to_owned()]);
+        let error = email.deliver(&delivery).await.unwrap_err();
+        assert!(matches!(&error, DeliveryError::Reject { message } if message.contains("joe@localhost")), "{error:?}");
+    });
+    assert_eq!(server.connections(), 0);
+}
