@@ -82,11 +82,16 @@ fn every_kind_has_a_card_that_fits() {
     for kind in butler_plugin_api::kind::ALL {
         let (fake, _folder) = fake();
         block_on(async {
-            let teams = start(&fake, json!({})).await;
+            let teams = start(&fake, json!({ "envelope": "card" })).await;
             teams.deliver(&sample_delivery(kind)).await.unwrap();
             assert_eq!(teams.health().await, Health::Good, "{kind}");
         });
-        assert!(fake.requests()[0].body.len() < 20_480);
+        let body = &fake.requests()[0].body;
+        assert!(body.len() < 20_480);
+        let card: Value = serde_json::from_slice(body).unwrap();
+        insta::with_settings!({ snapshot_path => "snapshots/kinds", prepend_module_to_snapshot => false }, {
+            insta::assert_json_snapshot!(*kind, card["body"]);
+        });
     }
 }
 

@@ -1,7 +1,7 @@
 //! What mails say, and the operations.
 
 use butler_plugin_api::testing::{block_on, conformance, manifest_of};
-use butler_plugin_api::{Health, OperationError, Plugin, StartError};
+use butler_plugin_api::{CustomLink, Health, Links, OperationError, Plugin, StartError};
 
 use super::server::Say;
 use super::*;
@@ -66,6 +66,32 @@ fn the_user_has_one_backslash() {
             let email = start(&fake, &server, json!({ "subject": "by {{user}}" })).await;
             let shown = email.invoke("render", serde_json::to_value(&delivery).unwrap()).await.unwrap();
             assert_eq!(shown["subject"], r"by ACME\anna", "{user}");
+        }
+    });
+}
+
+#[test]
+fn every_kind_has_a_mail() {
+    let (server, links) = (
+        MailServer::start(),
+        Links {
+            qmc: Some("https://sense.test/qmc".to_owned()),
+            hub: Some("https://sense.test/hub".to_owned()),
+            app_base_url: Some("https://sense.test/sense/app".to_owned()),
+            custom: vec![CustomLink::new("Wiki", "https://wiki.test/?a=b&c={{taskId}}")],
+        },
+    );
+    let fake = FakeHost::new("email").links(links);
+    block_on(async {
+        let email = start(&fake, &server, json!({})).await;
+        for kind in kind::ALL {
+            let delivery = serde_json::to_value(sample_delivery(kind)).unwrap();
+            let shown = email.invoke("render", delivery).await.unwrap();
+            let part = |name: &str| shown[name].as_str().unwrap().to_owned();
+            insta::with_settings!({ snapshot_path => "snapshots/kinds", prepend_module_to_snapshot => false }, {
+                insta::assert_snapshot!(format!("{kind}.txt"), format!("{}\n\n{}", part("subject"), part("text")));
+                insta::assert_snapshot!(format!("{kind}.html"), part("html"));
+            });
         }
     });
 }

@@ -239,6 +239,16 @@ fn templates_are_read_for_each_message_and_a_broken_one_loses_no_alert() {
 }
 
 #[test]
+fn every_kind_has_a_message() {
+    for kind in butler_plugin_api::kind::ALL {
+        let message = posted(json!({}), &sample_delivery(kind));
+        insta::with_settings!({ snapshot_path => "snapshots/kinds", prepend_module_to_snapshot => false }, {
+            insta::assert_json_snapshot!(*kind, message);
+        });
+    }
+}
+
+#[test]
 fn render_shows_the_payload_and_sends_nothing() {
     let (fake, folder) = fake();
     std::fs::write(folder.path().join("mine.json"), "{ \"text\": \"{{taskName}}\" }").unwrap();
