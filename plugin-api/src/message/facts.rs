@@ -20,6 +20,9 @@ use super::presentation::Presentation;
 use super::time;
 use crate::{Delivery, Host, Instance, ScriptLog};
 
+/// Longest line of a script log in characters, as in events.
+const LONGEST_LINE: usize = 4000;
+
 /// Lines of a script log, as many as the settings ask for.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct LogLines {
@@ -117,10 +120,16 @@ impl Facts {
         let details: Vec<Value> = details.collect();
 
         let mut context = self.base.clone();
+        let is_cloud = context.contains_key("cloud");
         for (name, value) in &mut context {
             // Texts of others only; what Butler puts together itself is short.
-            if cut.text < usize::MAX && name != "links" && name != "genericUrls" {
-                shorten(value, cut.text);
+            if cut.text == usize::MAX || name == "links" || name == "genericUrls" {
+                continue;
+            }
+            match value {
+                // The log of a reload in Qlik Cloud, which ends with the error.
+                Value::String(text) if name == "logMessage" && is_cloud => *text = fit::cut_start(text, cut.text),
+                other => shorten(other, cut.text),
             }
         }
         if let Some(log) = context.get_mut("scriptLog") {
@@ -181,28 +190,27 @@ impl LogLines {
 
     fn of_text(text: &str, presentation: &Presentation) -> Self {
         let lines: Vec<&str> = text.lines().collect();
-        let owned = |lines: &[&str]| lines.iter().map(ToString::to_string).collect();
+        let owned = |lines: &[&str]| lines.iter().map(|line| fit::cut(line, LONGEST_LINE)).collect();
         Self {
             head: owned(&lines[..lines.len().min(presentation.head_lines)]),
             tail: owned(&lines[lines.len().saturating_sub(presentation.tail_lines)..]),
-            errors: errors::among(lines.iter().copied()),
+            errors: errors::among(lines.iter().copied()).iter().map(|line| fit::cut(line, LONGEST_LINE)).collect(),
             characters: Some(lines.iter().map(|line| line.chars().count()).sum()),
         }
     }
 }
 
-/// The steps of the run in order of time, with the time forms of the original.
+/// The steps of the run, which the host has put in order of time, with the time forms of the original.
 fn steps(delivery: &Delivery, presentation: &Presentation) -> Vec<Step> {
-    let details = delivery.event.data.execution.iter().flat_map(|execution| &execution.details);
-    let mut details: Vec<_> = details.collect();
-    details.sort_by(|a, b| a.time.cmp(&b.time));
     let step = |detail: &crate::Detail| {
         let mut value = time::forms("timestamp", &detail.time, &presentation.zone);
         value.insert("message".to_owned(), detail.message.clone().into());
         value.insert("detailsType".to_owned(), detail.detail_type.into());
+        // So it was called in mails about distributions.
+        value.insert("detailCreatedDate".to_owned(), detail.time.clone().into());
         Step { line: format!("{}\t{}", detail.time, detail.message), value: value.into() }
     };
-    details.into_iter().map(step).collect()
+    delivery.event.data.execution.iter().flat_map(|execution| &execution.details).map(step).collect()
 }
 
 #[cfg(test)]

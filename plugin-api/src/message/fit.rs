@@ -24,18 +24,22 @@ impl Cut {
         Self::at(last_step(lines), lines)
     }
 
-    /// Step 1 cuts very long lines, the following ones drop a line each, the last one cuts all other texts as well.
+    /// Step 1 cuts very long lines and texts, the following ones drop a line each, the last ones cut texts further.
     pub(super) fn at(step: usize, lines: usize) -> Self {
-        match step {
-            0 => Self::NONE,
-            step if step <= lines + 1 => Self { dropped: step - 1, line: 400, text: usize::MAX },
-            _ => Self { dropped: lines, line: 400, text: 300 },
+        let beyond = step.saturating_sub(lines + 1);
+        match TEXTS.get(beyond) {
+            _ if step == 0 => Self::NONE,
+            Some(text) => Self { dropped: (step - 1).min(lines), line: 400, text: *text },
+            None => Self { dropped: lines, line: 400, text: TEXTS[TEXTS.len() - 1] },
         }
     }
 }
 
+/// Longest texts in characters, step by step, once all lines are dropped; the first one before that.
+const TEXTS: [usize; 4] = [8000, 4000, 1000, 300];
+
 fn last_step(lines: usize) -> usize {
-    lines + 2
+    lines + TEXTS.len()
 }
 
 /// The least shortened form that `render` accepts, or none if it takes not even the shortest. `lines` is
@@ -67,6 +71,14 @@ pub fn cut(text: &str, max: usize) -> String {
     }
 }
 
+/// The last `max` characters of a text, with `…` where it was cut.
+pub(super) fn cut_start(text: &str, max: usize) -> String {
+    match text.char_indices().rev().nth(max.saturating_sub(1)) {
+        Some((start, _)) if start > 0 => format!("…{}", &text[start..]),
+        _ => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,7 +88,7 @@ mod tests {
         let mut renders = 0;
         let result = shorten(lines, |cut| {
             renders += 1;
-            let rest = if cut.text == usize::MAX { 50 } else { 20 };
+            let rest = if cut.text > 300 { 50 } else { 20 };
             let size = (lines - cut.dropped) * 10 + rest;
             Ok::<_, ()>((size <= max).then(|| "x".repeat(size)))
         });
@@ -98,5 +110,17 @@ mod tests {
     fn cuts_at_characters() {
         assert_eq!(cut("äöü", 2), "äö…");
         assert_eq!(cut("äöü", 3), "äöü");
+        assert_eq!(
+            (cut_start("äöü", 2), cut_start("äöü", 3), cut_start("", 3)),
+            ("…öü".into(), "äöü".into(), String::new())
+        );
+    }
+
+    #[test]
+    fn steps_give_up_more_and_more() {
+        let steps: Vec<_> =
+            (0..=last_step(2)).map(|step| Cut::at(step, 2)).map(|cut| (cut.dropped, cut.text)).collect();
+        assert_eq!(steps, [(0, usize::MAX), (0, 8000), (1, 8000), (2, 8000), (2, 4000), (2, 1000), (2, 300)]);
+        assert_eq!(Cut::last(2), Cut::at(last_step(2), 2));
     }
 }

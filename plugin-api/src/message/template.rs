@@ -1,7 +1,7 @@
 //! Handlebars as templates of Butler 16 expect it.
 //!
-//! The library differs from the original in how values are printed, escaped and found. So a compiled template is changed
-//! before it is used (`rewrite`): each place that prints a value, `{{x}}` as well as `{{{x}}}` and `{{&x}}`, becomes a call
+//! The library differs from the original in what it takes (`dialect`), and in how values are printed, escaped and found. So
+//! a compiled template is changed before it is used (`rewrite`): each place that prints a value, `{{x}}` as well as `{{{x}}}` and `{{&x}}`, becomes a call
 //! of a helper of ours, and so does each look into a value (`list.length`). That gives
 //!
 //! * **one escaping for each format**, see [`Format`].
@@ -12,9 +12,12 @@
 //!
 //! An unknown helper is an error. Errors name the template, the line, and the variable or helper.
 
+mod commas;
+mod dialect;
 mod escape;
 mod helpers;
 mod locate;
+mod partials;
 mod rewrite;
 
 use handlebars::template::TemplateElement;
@@ -59,6 +62,8 @@ pub struct Template {
     registry: Handlebars<'static>,
     format: Format,
     source: Parsed,
+    /// As the library got it.
+    text: String,
 }
 
 impl std::fmt::Debug for Template {
@@ -70,12 +75,14 @@ impl std::fmt::Debug for Template {
 impl Template {
     /// `name` is for error messages.
     pub fn new(name: &str, source: &str, format: Format) -> Result<Self, TemplateError> {
-        // The library knows the other name only.
-        let source = &source.replace("{{.}}", "{{this}}");
-        let source = Parsed::compile_with_name(source, name.to_owned()).map_err(|error| {
+        let text = dialect::translate(source);
+        let source = Parsed::compile_with_name(&text, name.to_owned()).map_err(|error| {
             let line = error.pos().map(|(line, _)| line);
-            TemplateError::new(name, line, explain_syntax(source, line, error.reason()))
+            TemplateError::new(name, line, explain_syntax(&text, line, error.reason()))
         })?;
+        if let Some((line, reason)) = partials::fault(&source) {
+            return Err(TemplateError::new(name, Some(line), reason));
+        }
         let mut registry = Handlebars::new();
         helpers::register(&mut registry);
         registry.register_escape_fn(match format {
@@ -88,27 +95,39 @@ impl Template {
         let mut template = source.clone();
         rewrite::rewrite(&mut template, format);
         registry.register_template(name, template);
-        Ok(Self { name: name.to_owned(), registry, format, source })
+        Ok(Self { name: name.to_owned(), registry, format, source, text })
     }
 
-    /// Renders to text.
+    /// Renders to text, of at most 4 MB.
     pub fn text(&self, context: &Value) -> Result<String, TemplateError> {
-        self.registry.render(&self.name, context).map_err(|error| self.explain(&error))
+        self.render(&self.registry, context).map_err(|error| self.explain(&error))
     }
 
-    /// Renders to a JSON object. An error tells where in the template what is no JSON came from.
+    fn render(&self, registry: &Handlebars<'_>, context: &Value) -> Result<String, RenderError> {
+        let mut out = Bounded(Vec::new());
+        registry.render_to_write(&self.name, context, &mut out)?;
+        Ok(String::from_utf8_lossy(&out.0).into_owned())
+    }
+
+    /// Renders to a JSON object. Commas before the end of a list or an object are left out, as templates that leave out
+    /// the last element make them. An error tells where in the template what is no JSON came from.
     pub fn json(&self, context: &Value) -> Result<Value, TemplateError> {
         let text = self.text(context)?;
-        let result = serde_json::from_str(&text).map_err(|error| {
+        let parsed = serde_json::from_str(&text);
+        let parsed = parsed.or_else(|error| serde_json::from_str(&commas::without_last(&text)).map_err(|_| error));
+        let result = parsed.map_err(|error| {
             let mut marked = self.source.clone();
             let marks = locate::mark(&mut marked);
             rewrite::rewrite(&mut marked, self.format);
             let mut registry = self.registry.clone();
             registry.register_template(&self.name, marked);
-            // Marks do not change what is rendered: this cannot fail where the rendering above did not.
-            let marked = registry.render(&self.name, context).unwrap_or_default();
+            // Marks hardly change what is rendered: this fails at most for its size.
+            let marked = self.render(&registry, context).unwrap_or_default();
             let found = locate::find(&marked, &marks, &error);
-            TemplateError::new(&self.name, found.line, format!("the result is not JSON: {error}{}", found.place))
+            let line = found.line.and_then(|line| self.text.lines().nth(line.saturating_sub(1)));
+            let line = line.map(|line| format!("; the line is `{}`", super::cut(line.trim(), 80)));
+            let reason = format!("the result is not JSON: {error}{}{}", found.place, line.unwrap_or_default());
+            TemplateError::new(&self.name, found.line, reason)
         })?;
         match result {
             Value::Object(_) => Ok(result),
@@ -119,12 +138,32 @@ impl Template {
     fn explain(&self, error: &RenderError) -> TemplateError {
         let reason = match error.reason() {
             RenderErrorReason::HelperNotFound(name) => format!("there is no helper `{name}`"),
-            RenderErrorReason::PartialNotFound(name) => {
-                format!("there is no partial `{name}`: partials do not work here")
+            RenderErrorReason::IOError(_) => {
+                format!("it makes more than {} MB: are there loops within loops?", LARGEST >> 20)
             }
             other => other.to_string(),
         };
         TemplateError::new(&self.name, error.line_no, reason)
+    }
+}
+
+/// Largest result in bytes. No destination takes nearly as much.
+const LARGEST: usize = 4 << 20;
+
+/// Takes so much and no more.
+struct Bounded(Vec<u8>);
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > LARGEST {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

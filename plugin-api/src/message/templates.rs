@@ -98,12 +98,14 @@ fn read(shown: &str, path: &Path) -> Result<String, TemplateError> {
     let fail = |reason: String| TemplateError::new(shown, None, reason);
     let file =
         std::fs::File::open(path).map_err(|error| fail(format!("{} cannot be read: {error}", path.display())))?;
-    let mut source = String::new();
-    let read = file.take(LARGEST + 1).read_to_string(&mut source);
+    let mut source = Vec::new();
+    let read = file.take(LARGEST + 1).read_to_end(&mut source);
     read.map_err(|error| fail(format!("{} cannot be read: {error}", path.display())))?;
     if source.len() as u64 > LARGEST {
         return Err(fail("a template of more than 1 MB is refused".to_owned()));
     }
+    // A letter of an older code page costs that letter, as ever, and not the message.
+    let source = String::from_utf8_lossy(&source).into_owned();
     // Editors on Windows put a byte order mark in front.
     Ok(source.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(source))
 }
@@ -146,6 +148,8 @@ mod tests {
         assert_eq!(text(&templates, "a.b").unwrap(), "2 &lt;1&gt;");
         std::fs::write(&path, "{{#if x}}").unwrap();
         assert!(text(&templates, "a.b").unwrap_err().to_string().starts_with("template `a.handlebars`, line 1: "));
+        std::fs::write(&path, b"M\xfcller {{x}}").unwrap();
+        assert_eq!(text(&templates, "a.b").unwrap(), "M\u{fffd}ller &lt;1&gt;");
         std::fs::write(&path, "x".repeat((1 << 20) + 1)).unwrap();
         assert!(text(&templates, "a.b").unwrap_err().to_string().contains("more than 1 MB"));
     }

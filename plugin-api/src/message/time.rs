@@ -21,6 +21,24 @@ pub(super) fn forms(prefix: &str, text: &str, zone: &TimeZone) -> Map<String, Va
     forms
 }
 
+/// `{year, month, day, hour, minute, second, millisecond}` in UTC; empty for what is no time.
+pub(super) fn parts(text: &str) -> Map<String, Value> {
+    let Ok(time) = text.parse::<Timestamp>() else { return Map::new() };
+    let time = time.to_zoned(TimeZone::UTC);
+    let mut parts = Map::new();
+    parts.insert("year".to_owned(), time.year().into());
+    let others = [
+        ("month", time.month()),
+        ("day", time.day()),
+        ("hour", time.hour()),
+        ("minute", time.minute()),
+        ("second", time.second()),
+    ];
+    parts.extend(others.map(|(name, value)| (name.to_owned(), value.into())));
+    parts.insert("millisecond".to_owned(), time.millisecond().into());
+    parts
+}
+
 /// Whether a time of Qlik Sense means that there is none.
 pub(super) fn is_never(text: &str) -> bool {
     text.starts_with(NEVER)

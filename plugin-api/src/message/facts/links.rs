@@ -31,7 +31,8 @@ pub(super) fn add(base: &mut Map<String, Value>, delivery: &Delivery, instance: 
         }
     }
     let context = Value::Object(std::mem::take(base));
-    let custom: Vec<(&CustomLink, String)> = links.custom.iter().map(|link| (link, address(link, &context))).collect();
+    let custom: Vec<(&CustomLink, String)> =
+        links.custom.iter().filter_map(|link| Some((link, address(link, &context)?))).collect();
     if let Value::Object(variables) = context {
         *base = variables;
     }
@@ -54,14 +55,22 @@ pub(super) fn add(base: &mut Map<String, Value>, delivery: &Delivery, instance: 
     );
 }
 
-/// The address of a link for this event. The host has checked the template when it read the config.
-fn address(link: &CustomLink, context: &Value) -> String {
+/// The address of a link for this event; none if nothing useful comes of its variables, since a button that leads nowhere
+/// may cost the whole message.
+fn address(link: &CustomLink, context: &Value) -> Option<String> {
     if !link.url.contains("{{") {
-        return link.url.clone();
+        return Some(link.url.clone());
     }
     let rendered = Template::new(&link.link_text, &link.url, Format::Url).and_then(|template| template.text(context));
-    rendered.unwrap_or_else(|error| {
-        tracing::warn!("the address of a custom link cannot be filled in: {error}");
-        link.url.clone()
-    })
+    match rendered {
+        Ok(url) => {
+            let leads =
+                url.parse::<url::Url>().is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            leads.then_some(url)
+        }
+        Err(error) => {
+            tracing::warn!("a custom link is left out: {error}");
+            None
+        }
+    }
 }

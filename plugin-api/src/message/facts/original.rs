@@ -144,6 +144,10 @@ fn add_task(variables: &mut Variables<'_>, task: &Task, is_missing: bool) {
     variables.put("taskModifiedByUsername", task.modified_by.clone());
     variables.put("taskModifiedDate", task.modified_date.clone());
     variables.put("taskSessionTimeout", task.session_timeout_minutes);
+    // Starts of tasks tell little of them: then nothing is known of the next one.
+    if task.next_execution.is_none() && task.max_retries.is_none() {
+        return;
+    }
     let next = task.next_execution.clone().filter(|next| !time::is_never(next));
     variables.put("taskNextExecution", Some(next.unwrap_or_else(|| "Never".to_owned())));
 }
@@ -180,7 +184,12 @@ fn add_execution(variables: &mut Variables<'_>, execution: &Execution, zone: &Ti
     variables.put("executionId", execution.id.clone());
     variables.put("executingNodeName", execution.node.clone());
     variables.put("executionDuration", execution.duration_ms.map(time::duration));
-    let forms = |prefix, text: &String| time::forms(prefix, text, zone);
+    let forms = |prefix, text: &String| {
+        let mut forms = time::forms(prefix, text, zone);
+        // So they came in mails about distributions.
+        forms.append(&mut time::parts(text));
+        forms
+    };
     variables.put("executionStartTime", execution.start_time.as_ref().map(|text| forms("startTime", text)));
     variables.put("executionStopTime", execution.stop_time.as_ref().map(|text| forms("stopTime", text)));
     variables.put("executionStatusNum", execution.status);

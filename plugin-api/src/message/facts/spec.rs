@@ -35,6 +35,11 @@ const LOG: &str = "scriptLogSize scriptLogSizeRows scriptLogSizeCharacters scrip
     scriptLogHeadCount scriptLogTailCount";
 const LINKS: &str = "genericUrls.[0].id genericUrls.[0].linkText genericUrls.[0].comment genericUrls.[0].url";
 
+/// Forms that only mails about distributions had.
+const DISTRIBUTION: &str = "executionStartTime.year executionStartTime.month executionStartTime.day \
+    executionStartTime.hour executionStartTime.minute executionStartTime.second executionStartTime.millisecond \
+    executionStopTime.year executionStopTime.millisecond executionDetails.[0].detailCreatedDate";
+
 const GROUPS: &[Group] = &[
     Group {
         kinds: &["reload-task.failed", "reload-task.aborted", "reload-task.succeeded"],
@@ -42,7 +47,7 @@ const GROUPS: &[Group] = &[
     },
     Group {
         kinds: &["distribute-task.failed", "distribute-task.aborted", "distribute-task.succeeded"],
-        names: &[TASK, RUN, DETAILS, LINKS],
+        names: &[TASK, RUN, DETAILS, LINKS, DISTRIBUTION],
     },
     // `emailRecipients` comes from the plugin that knows them.
     Group {
@@ -95,10 +100,16 @@ fn contexts(delivery: &Delivery) -> [Value; 2] {
 /// What a variable prints, in any format.
 fn print(name: &str, context: &Value, format: Format) -> String {
     let is_json = matches!(format, Format::Json | Format::SlackJson);
-    let source = if is_json { format!("{{\"x\": \"{{{{{name}}}}}\"}}") } else { format!("{{{{{name}}}}}") };
+    let source = if is_json {
+        format!("{{\"x\": \"{{{{{name}}}}}\", \"y\": \"{{{{{{{name}}}}}}}\"}}")
+    } else {
+        format!("{{{{{name}}}}}")
+    };
     let template = Template::new(name, &source, format).unwrap();
     if is_json {
-        template.json(context).unwrap()["x"].as_str().unwrap().to_owned()
+        let both = template.json(context).unwrap();
+        assert_eq!(both["x"], both["y"], "{name}: two braces and three");
+        both["x"].as_str().unwrap().to_owned()
     } else {
         template.text(context).unwrap()
     }

@@ -155,12 +155,13 @@ fn addresses_of_custom_links_hold_variables() {
     instance.links.custom[0].url = "https://wiki.test/{{taskId}}?name={{taskName}}&no={{nothing}}".to_owned();
     instance.links.custom.push(CustomLink::new("Up", "{{{appUrl}}}/overview"));
     instance.links.custom.push(CustomLink::new("Broken", "https://wiki.test/{{nosuch taskId}}"));
+    instance.links.custom.push(CustomLink::new("Nowhere", "https://{{nothing}}:4242/"));
     let presentation = Presentation::new(None, 2, 2).unwrap();
     let context = Facts::of(&delivery, &instance, &presentation).context(Cut::NONE);
     let url = |index: usize| context["genericUrls"][index]["url"].as_str().unwrap();
     assert_eq!(url(0), "https://wiki.test/11111111-2222-4333-8444-555555555555?name=R%26D%2F1%20%C3%A4&no=");
     assert_eq!(url(1), "https://sense.test/sense/app/aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee/overview");
-    assert_eq!(url(2), "https://wiki.test/{{nosuch taskId}}");
+    assert_eq!(context["genericUrls"].as_array().unwrap().len(), 2, "what leads nowhere is left out");
     assert_eq!(context["links"]["custom"][0]["url"], url(0));
 }
 

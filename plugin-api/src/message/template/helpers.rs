@@ -22,10 +22,25 @@ use crate::message::{fit, time};
 /// Names of the helpers that print values and look into them; no template can call them by itself.
 pub(super) const PRINT: &str = "(print)";
 pub(super) const MEMBER: &str = "(member)";
+/// And of those that tell what a section is about.
+pub(super) const IS_LIST: &str = "(is list)";
+pub(super) const IS_TRUE: &str = "(is true)";
+
+/// The names of all helpers, those of the library included, which are no variables.
+pub(super) const NAMES: &[&str] = &[
+    "if", "unless", "each", "with", "lookup", "raw", "log", "eq", "ne", "gt", "gte", "lt", "lte", "and", "or", "not",
+    "len", "default", "lines", "truncate", "number", "bytes", "duration", "date",
+];
 
 pub(super) fn register(registry: &mut Handlebars<'_>) {
     registry.register_helper(PRINT, Box::new(Pure(print_value)));
     registry.register_helper(MEMBER, Box::new(Pure(member)));
+    registry.register_helper(
+        IS_LIST,
+        Box::new(Pure(|params| Ok(params.first().is_some_and(|value| value.is_array()).into()))),
+    );
+    registry
+        .register_helper(IS_TRUE, Box::new(Pure(|params| Ok((params.first() == Some(&&Value::Bool(true))).into()))));
     registry.register_helper("default", Box::new(Pure(default)));
     registry.register_helper("lines", Box::new(Pure(lines)));
     registry.register_helper("truncate", Box::new(Pure(truncate)));

@@ -18,7 +18,8 @@ pub(super) struct Mark {
 /// Where the fault is.
 pub(super) struct Found {
     pub(super) line: Option<usize>,
-    /// `, after {{x}}, which printed nothing, in …`; to be appended to the error.
+    /// ` of the result; {{x}} printed nothing`; to be appended to the error. Nothing of the result itself: facts are not for
+    /// logs.
     pub(super) place: String,
 }
 
@@ -64,26 +65,24 @@ fn name_of(parameter: &Parameter) -> Option<String> {
 pub(super) fn find(marked: &str, marks: &[Mark], error: &serde_json::Error) -> Found {
     let (text, places) = strip(marked);
     let at = offset(&text, error.line(), error.column());
-    let near = text.get(start_of_excerpt(&text, at)..at).unwrap_or_default();
-    let near = near.split_whitespace().collect::<Vec<_>>().join(" ");
     let before = places.iter().filter(|(offset, _)| *offset < at.max(1)).collect::<Vec<_>>();
     let Some((start, mark)) = before.last().and_then(|(start, number)| Some((*start, marks.get(*number)?))) else {
-        return Found { line: None, place: format!(" of the result, after `{near}`") };
+        return Found { line: None, place: " of the result".to_owned() };
     };
     let mut line = mark.line;
     if mark.prints.is_none() {
         line += text.get(start..at.saturating_sub(1).max(start)).unwrap_or_default().matches('\n').count();
     }
     // The variable whose text holds the fault, or else the one printed just before it.
-    let culprit = before.iter().rev().find_map(|(start, number)| {
+    let culprit = before.iter().enumerate().rev().find_map(|(index, (start, number))| {
         let prints = marks.get(*number)?.prints.as_ref()?;
-        let next = places.iter().find(|(_, other)| other > number).map_or(text.len(), |(next, _)| *next);
+        let next = places.get(index + 1).map_or(text.len(), |(next, _)| *next);
         (at - start <= 60 || mark.prints.is_some()).then_some((prints, next == *start))
     });
     let place = match culprit {
-        Some((name, true)) => format!(" of the result, after `{near}`; `{name}` printed nothing"),
-        Some((name, false)) => format!(" of the result, after `{near}`; the last variable before is `{name}`"),
-        None => format!(" of the result, after `{near}`"),
+        Some((name, true)) => format!(" of the result; `{name}` printed nothing"),
+        Some((name, false)) => format!(" of the result; the last variable before is `{name}`"),
+        None => " of the result".to_owned(),
     };
     Found { line: Some(line), place }
 }
@@ -112,12 +111,4 @@ fn offset(text: &str, line: usize, column: usize) -> usize {
         at += 1;
     }
     at
-}
-
-fn start_of_excerpt(text: &str, at: usize) -> usize {
-    let mut start = at.saturating_sub(40);
-    while !text.is_char_boundary(start) {
-        start += 1;
-    }
-    start
 }

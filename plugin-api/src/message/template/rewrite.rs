@@ -19,6 +19,10 @@ pub(super) fn rewrite(template: &mut Parsed, format: Format) {
                 let call = printed(*call);
                 if raw { TemplateElement::HtmlExpression(call) } else { TemplateElement::Expression(call) }
             }
+            TemplateElement::HelperBlock(block) if is_section(&block) => section(*block),
+            other => other,
+        };
+        *element = match std::mem::replace(element, TemplateElement::RawString(String::new())) {
             TemplateElement::HelperBlock(mut block) => {
                 // These go on with the place in the context, which a value that a helper found does not have.
                 if !matches!(block.name.as_name(), Some("each" | "with")) {
@@ -32,6 +36,40 @@ pub(super) fn rewrite(template: &mut Parsed, format: Format) {
             rewrite(inner, format);
         }
     }
+}
+
+/// `{{#x}}…{{/x}}` with a variable in the place of a helper.
+fn is_section(block: &HelperTemplate) -> bool {
+    let name = block.name.as_name().unwrap_or_default();
+    block.params.is_empty() && block.hash.is_empty() && !helpers::NAMES.contains(&name)
+}
+
+/// A section goes through a list, is there once for what is true, and looks into anything else: as `each`, `if` and `with`.
+fn section(block: HelperTemplate) -> TemplateElement {
+    let variable = block.name.as_name().and_then(|name| Path::parse(name).ok()).map(Parameter::Path);
+    let Some(variable) = variable else { return TemplateElement::HelperBlock(Box::new(block)) };
+    let called = |name: &str, parameter: Parameter| {
+        let mut block = block.clone();
+        (block.name, block.params) = (Parameter::Name(name.to_owned()), vec![parameter]);
+        block
+    };
+    let is = |helper: &str| {
+        let helper = Parameter::Name(helper.to_owned());
+        Parameter::Subexpression(Subexpression::new(helper, vec![variable.clone()], HashMap::new()))
+    };
+    let place = block.template.as_ref().and_then(|inner| inner.mapping.first().cloned());
+    let alone = |block: HelperTemplate| {
+        let mut template = Parsed::default();
+        template.elements.push(TemplateElement::HelperBlock(Box::new(block)));
+        // For the line of errors.
+        template.mapping.extend(place.clone());
+        Some(template)
+    };
+    let mut truth = called("if", is(helpers::IS_TRUE));
+    truth.inverse = alone(called("with", variable.clone()));
+    let mut list = called("if", is(helpers::IS_LIST));
+    (list.template, list.inverse) = (alone(called("each", variable.clone())), alone(truth));
+    TemplateElement::HelperBlock(Box::new(list))
 }
 
 /// `{{x}}` as `{{print x}}`, `{{helper x}}` as `{{print (helper x)}}`.

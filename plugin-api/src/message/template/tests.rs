@@ -105,6 +105,42 @@ fn helpers_that_people_expect() {
     assert!(fails("{{truncate name name}}").contains("needs a number"));
 }
 
+#[test]
+fn commas_before_the_end_of_a_list_do_no_harm() {
+    // As templates of Butler 16 for services make them, where one of two links is not there (check 24).
+    let template = r#"{"actions": [
+        {{#each genericUrls}}{{#if (eq id "butler_docs")}}{"url": "{{url}}"},{{/if}}{{/each}}
+        {{#each genericUrls}}{{#if (eq id "ptarmiganlabs_com")}}{"url": "{{url}}"}{{/if}}{{/each}}
+    ]}"#;
+    let link = |id: &str| json!({ "id": id, "url": format!("https://{id}.test/?a=b,]") });
+    let actions =
+        |links: Value| json(template, &json!({ "genericUrls": links })).unwrap()["actions"].as_array().unwrap().len();
+    assert_eq!(actions(json!([])), 0);
+    assert_eq!(actions(json!([link("butler_docs")])), 1);
+    assert_eq!(actions(json!([link("butler_docs"), link("ptarmiganlabs_com")])), 2);
+}
+
+#[test]
+fn no_template_takes_the_process_with_it() {
+    let error = |template: &str, context: &Value| {
+        let template = Template::new("mine", template, Format::Text);
+        template.and_then(|template| template.text(context)).unwrap_err().to_string()
+    };
+    for template in [
+        "{{#*inline \"p\"}}{{> p}}{{/inline}}{{> p}}",
+        "{{#if x}}{{> mine}}{{/if}}",
+        "{{#*inline \"p\"}}{{#if x}}{{> q}}{{/if}}{{/inline}}{{#*inline \"q\"}}{{> p}}{{/inline}}{{> p}}",
+        "{{#> layout}}x{{/layout}}",
+        "{{#*inline \"p\"}}{{> @partial-block}}{{/inline}}",
+    ] {
+        assert!(error(template, &json!({ "x": 1 })).contains("partial `"), "{template}");
+    }
+    assert_eq!(text("{{#*inline \"p\"}}<{{x}}>{{/inline}}{{> p}}{{> p}}", &json!({ "x": 1 })), "<1><1>");
+    let lines = vec!["x".repeat(1000); 1000];
+    let loops = "{{#each lines}}{{#each ../lines}}{{this}}{{/each}}{{/each}}";
+    assert!(error(loops, &json!({ "lines": lines })).contains("more than 4 MB"));
+}
+
 proptest! {
     #[test]
     fn any_text_survives(x in any::<String>()) {
@@ -139,11 +175,18 @@ fn errors_name_template_line_and_culprit() {
     let empty = error("{\n \"a\": \"{{name}}\",\n \"count\": {{rows}},\n \"b\": 1\n}");
     assert_eq!(
         empty,
-        "template `cards/mine.json`, line 3: the result is not JSON: expected value at line 3 column 11 of the result, \
-         after `{ \"a\": \"n\", \"count\": ,`; `rows` printed nothing"
+        "template `cards/mine.json`, line 3: the result is not JSON: expected value at line 3 column 11 of the result; \
+         `rows` printed nothing; the line is `\"count\": {{rows}},`"
     );
-    let comma = error("{\n \"a\": [\n  1,\n ]\n}");
-    assert!(comma.starts_with("template `cards/mine.json`, line 4: the result is not JSON: trailing comma"), "{comma}");
+    let comma = error("{\n \"a\": [\n  1,,\n ]\n}");
+    assert!(comma.starts_with("template `cards/mine.json`, line 3: the result is not JSON: expected value"), "{comma}");
+    // Nothing of the result itself: it holds facts.
+    let facts = json(
+        r#"{"to": "{{name}}", "n": [{{#each list}}{{#unless @first}},{{/unless}} 1: {{no}}{{/each}}]}"#,
+        &json!({ "name": "ann@lab.test", "list": [1, 2] }),
+    );
+    let facts = facts.unwrap_err().to_string();
+    assert!(facts.contains("the line is `{") && !facts.contains("ann@lab.test"), "{facts}");
     let bare = error("{\n \"a\": {{name}}\n}");
     assert!(bare.contains("line 2: ") && bare.contains("variable before is `name`"), "{bare}");
 }
