@@ -24,6 +24,11 @@ impl Cut {
         Self::at(last_step(lines), lines)
     }
 
+    /// Whether all lines are given up for the sake of other texts.
+    pub fn is_beyond_lines(self) -> bool {
+        self.text < TEXTS[0]
+    }
+
     /// Step 1 cuts very long lines and texts, the following ones drop a line each, the last ones cut texts further.
     pub(super) fn at(step: usize, lines: usize) -> Self {
         let beyond = step.saturating_sub(lines + 1);
@@ -122,5 +127,6 @@ mod tests {
             (0..=last_step(2)).map(|step| Cut::at(step, 2)).map(|cut| (cut.dropped, cut.text)).collect();
         assert_eq!(steps, [(0, usize::MAX), (0, 8000), (1, 8000), (2, 8000), (2, 4000), (2, 1000), (2, 300)]);
         assert_eq!(Cut::last(2), Cut::at(last_step(2), 2));
+        assert!(Cut::at(4, 2).is_beyond_lines() && !Cut::at(3, 2).is_beyond_lines() && !Cut::NONE.is_beyond_lines());
     }
 }

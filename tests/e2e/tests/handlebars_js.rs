@@ -144,13 +144,13 @@ const LANGUAGE: &[&str] = &[
     "\\{{text}} \\\\{{one}} {{[text]}}",
     // Sections.
     "{{#list}}<{{this}}{{@index}}{{../one}}>{{else}}none{{/list}}{{#none}}x{{else}}none{{/none}}{{#nothing}}x{{else}}y{{/nothing}}",
-    "{{#named}}{{id}}{{../one}}{{/named}}{{#text}}[{{this}}]{{/text}}{{#empty}}x{{else}}e{{/empty}}{{#no}}x{{else}}n{{/no}}",
-    "{{#yes}}{{text}}{{#one}}{{this}}{{/one}}{{/yes}}{{#zero}}z{{this}}{{/zero}}{{#rows}}{{name}}{{#cells}}{{this}}{{../name}}{{/cells}}{{/rows}}",
+    "{{#named}}{{id}}{{../one}}{{/named}}{{#text}}[{{this}}]{{/text}}{{#null}}x{{else}}e{{/null}}{{#no}}x{{else}}n{{/no}}",
+    "{{#yes}}{{text}}{{#one}}{{this}}{{/one}}{{/yes}}{{#rows}}{{name}}{{#cells}}{{this}}{{../name}}{{/cells}}{{/rows}}",
     "a\n{{#yes}}\nb\n{{else}}\nc\n{{/yes}}\n{{#list}}\n{{this}}\n{{/list}}\nd",
     // Names that stand for themselves.
-    "{{#each list}}{{#if (eq . \"b\")}}!{{/if}}{{ . }}{{~.~}} {{&.}}{{lookup . 0}}{{/each}}",
+    "{{#each list}}{{#if (eq . \"b\")}}!{{/if}}{{ . }}{{~.~}} {{&.}}{{/each}}{{#each rows}}{{lookup . \"name\"}}{{/each}}",
     "{{#each rows}}{{#with ..}}{{one}}{{/with}}{{lookup .. \"text\"}}{{/each}}",
-    "{{#with @root}}{{text}}{{/with}}{{#each list}}{{lookup @root \"one\"}}{{#with @root}}{{zero}}{{/with}}{{/each}}",
+    "{{#with @root}}{{text}}{{/with}}{{#each list}}{{lookup @root \"one\"}} {{#with @root}}{{text}}{{/with}}{{/each}}",
     // Backslashes in texts.
     "{{#if (eq back \"ACME\\anna\")}}1{{/if}}{{#if (eq back 'ACME\\anna')}}2{{/if}}{{#if (eq back \"ACME\\\\anna\")}}3{{/if}}",
     "{{#if (eq quoted \"a\\\"b\")}}1{{/if}}{{#if (eq quoted 'a\"b')}}2{{/if}}{{#if (eq back \"ACME\\nils\")}}3{{/if}}",
@@ -192,6 +192,7 @@ const WANTED: &[(&str, &str, &str)] = &[
     ("{{list.1}}", "b", "the original wants brackets around the number"),
     ("{{one}}{{one}}", "11", "without escaping the original adds numbers that stand side by side"),
     ("{{{{raw}}}}{{text}}{{{{/raw}}}}", "{{text}}", "the original has no such helper, and prints nothing"),
+    ("{{#empty}}x{{else}}y{{/empty}}{{#zero}}x{{else}}y{{/zero}}", "yy", "what is false for `if` makes no section"),
     ("{{^no}}y{{/no}}", "error", "the same: `unless`"),
     ("{{^if no}}y{{/if}}", "error", "the same"),
     ("{{\"text\"}}", "error", "a variable in quotes: they are needed for nothing"),
