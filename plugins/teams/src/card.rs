@@ -2,6 +2,7 @@
 
 use butler_plugin_api::message::cut;
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::settings::Envelope;
 
@@ -74,12 +75,16 @@ pub(crate) fn mention(value: &mut Value, name: &str, address: &str) {
     let card = if value["type"] == "message" { value.pointer_mut("/attachments/0/content") } else { Some(value) };
     let Some(card) = card.filter(|card| card["type"] == "AdaptiveCard" && card["body"].is_array()) else { return };
     // It is found again by its text, which must be no markup.
-    let name = name.replace(['<', '>'], "");
+    let [name, address_as_name] = [name, address].map(|text| text.replace(['<', '>'], "").trim().to_owned());
+    let name = if name.is_empty() { address_as_name } else { name };
     let text = format!("<at>{name}</at>");
     let entity = json!({ "type": "mention", "text": text, "mentioned": { "id": address, "name": name } });
     let block = json!({ "type": "TextBlock", "wrap": true, "text": format!("Owner: {text}") });
     if let Some(body) = card["body"].as_array_mut() {
         body.insert(body.len().min(1), block);
+    }
+    if !card["msteams"].is_object() {
+        card["msteams"] = json!({});
     }
     match card["msteams"]["entities"].as_array_mut() {
         Some(entities) => entities.push(entity),
@@ -149,6 +154,48 @@ fn open_uri(name: &Value, url: &Value) -> Value {
     json!({ "@type": "OpenUri", "name": name, "targets": [{ "os": "default", "uri": url }] })
 }
 
+/// Makes a card that is built in harmless, whatever the names and texts in it: Teams reads its texts as Markdown, so a link
+/// in an app's name would be one to click on; and it shows no card with an action that leads nowhere. What an own template
+/// makes is meant so.
+pub(crate) fn defuse(value: &mut Value) {
+    match value {
+        Value::Array(items) => {
+            items.iter_mut().for_each(defuse);
+            items.retain(|item| !leads_nowhere(item));
+        }
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match field {
+                    // Code blocks have no Markdown, addresses no links.
+                    Value::String(text)
+                        if matches!(
+                            name.as_str(),
+                            "text" | "title" | "value" | "name" | "summary" | "fallbackText"
+                        ) =>
+                    {
+                        *text = text.replace("](", "]\u{200b}(");
+                    }
+                    other => defuse(other),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn leads_nowhere(item: &Value) -> bool {
+    let is_web_address = |url: &Value| {
+        let url = url.as_str().and_then(|url| Url::parse(url).ok());
+        url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+    };
+    match (item["type"].as_str(), item["@type"].as_str()) {
+        (Some("Action.OpenUrl"), _) => !is_web_address(&item["url"]),
+        (Some("ActionSet"), _) => item["actions"].as_array().is_none_or(Vec::is_empty),
+        (_, Some("OpenUri")) => !is_web_address(&item["targets"][0]["uri"]),
+        _ => false,
+    }
+}
+
 /// Puts a bare card into a message, or takes it out, as the settings want it. Anything else, such as a message card of
 /// the retired connectors, stays as the template made it.
 pub(crate) fn wrap(mut value: Value, envelope: Envelope) -> Value {
@@ -184,6 +231,12 @@ mod tests {
             card["msteams"]["entities"],
             json!([{ "type": "mention", "text": "<at>Ann Berg</at>", "mentioned": { "id": "ann@lab.test", "name": "Ann Berg" } }])
         );
+        for odd in [json!([1]), json!("Full"), Value::Null, json!({ "entities": "none" })] {
+            let mut other = bare.clone();
+            other["msteams"] = odd;
+            mention(&mut other, "Ann <Berg>", "ann@lab.test");
+            assert_eq!(other["msteams"]["entities"], card["msteams"]["entities"]);
+        }
         let mut message = wrap(bare, Envelope::Message);
         mention(&mut message, "Ann <Berg>", "ann@lab.test");
         assert_eq!(message["attachments"][0]["content"], card);

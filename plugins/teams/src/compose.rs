@@ -91,13 +91,15 @@ impl Teams {
             let context = facts.context(Cut::NONE);
             let text = cut(templates.of(&event.kind)?.text(&context)?.trim(), LONGEST_BASIC);
             let value = if is_legacy { card::legacy_basic(&text, &context) } else { card::basic(&text, &context) };
-            return Ok(fits(self.finish(value, event)));
+            return Ok(fits(self.finish(value, event, templates.is_built_in())));
         }
         if is_legacy && templates.is_built_in() {
-            return shorten(facts.lines(), |cut| Ok(fits(card::legacy(&facts.context(cut)).to_string())));
+            return shorten(facts.lines(), |cut| Ok(fits(self.finish(card::legacy(&facts.context(cut)), event, true))));
         }
         let template = templates.of(&event.kind)?;
-        shorten(facts.lines(), |cut| Ok(fits(self.finish(template.json(&facts.context(cut))?, event))))
+        shorten(facts.lines(), |cut| {
+            Ok(fits(self.finish(template.json(&facts.context(cut))?, event, templates.is_built_in())))
+        })
     }
 
     /// Shorter and shorter, until it fits; the last one is small enough for every allowed `maxSize`.
@@ -105,10 +107,12 @@ impl Teams {
         let context = facts.context(Cut::last(facts.lines()));
         let mut json = String::new();
         for max in [1000, 300, 100, 40] {
-            json = match self.post.envelope {
-                Envelope::MessageCard => card::legacy_plain(&context, why, max).to_string(),
-                envelope => card::wrap(card::plain(&context, why, max), envelope).to_string(),
+            let mut card = match self.post.envelope {
+                Envelope::MessageCard => card::legacy_plain(&context, why, max),
+                _ => card::plain(&context, why, max),
             };
+            card::defuse(&mut card);
+            json = card::wrap(card, self.post.envelope).to_string();
             if json.len() <= self.post.max_size {
                 break;
             }
@@ -116,10 +120,13 @@ impl Teams {
         json
     }
 
-    fn finish(&self, mut value: Value, event: &Event) -> String {
+    fn finish(&self, mut value: Value, event: &Event, is_built_in: bool) -> String {
         let owner = event.data.app.as_ref().and_then(|app| app.owner.as_ref()).filter(|_| self.post.mention_owner);
         if let Some((owner, address)) = owner.and_then(|owner| Some((owner, owner.emails.first()?))) {
             card::mention(&mut value, &owner.name, address);
+        }
+        if is_built_in {
+            card::defuse(&mut value);
         }
         card::wrap(value, self.post.envelope).to_string()
     }

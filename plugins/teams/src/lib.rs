@@ -10,7 +10,7 @@ mod settings;
 
 use std::path::Path;
 
-use butler_plugin_api::message::{Facts, Trouble};
+use butler_plugin_api::message::{Facts, Trouble, cut};
 use butler_plugin_api::{
     Delivery, DeliveryError, Health, Host, HttpError, HttpReply, Manifest, OperationError, Plugin, StartError,
 };
@@ -51,18 +51,16 @@ impl Plugin for Teams {
         let facts = self.facts(delivery).await;
         let message = self.compose(&facts, &delivery.event);
         self.trouble.note(message.trouble);
-        let reply = self.send(delivery, message.json).await?;
-        if !message.is_plain && matches!(reply.status(), 400 | 413 | 422) {
-            // It is the card that they do not like: a plain one may still get through.
-            let status = reply.status();
-            let Err(refusal) = reply.error_for_status() else { return Ok(()) };
-            let why = format!("This is the plain card, since Teams refused the full one: {refusal}");
-            self.send(delivery, self.plain(&facts, &why)).await?.error_for_status()?;
-            self.trouble.note(Some(format!("Teams refused the card with {status}: {refusal}")));
-            return Ok(());
+        match shown(self.send(delivery, message.json).await?) {
+            Err(Refusal::Card { status, why }) if !message.is_plain => {
+                // A plain one may still get through.
+                let plain = format!("This is the plain card, since Teams refused the full one: {why}");
+                shown(self.send(delivery, self.plain(&facts, &plain)).await?)?;
+                self.trouble.note(Some(format!("Teams refused the card with {status}: {why}")));
+                Ok(())
+            }
+            outcome => Ok(outcome?),
         }
-        reply.error_for_status()?;
-        Ok(())
     }
 
     async fn invoke(&self, operation: &str, input: Value) -> Result<Value, OperationError> {
@@ -90,7 +88,8 @@ impl Teams {
     /// that of the settings is to be tried.
     async fn render(&self, input: Value) -> Result<Value, OperationError> {
         let failed = |why: String| OperationError::Failed(why);
-        let file = input["templateFile"].as_str().map(|path| settings::file_template(Path::new(path), ""));
+        let format = self.post.message_type.format();
+        let file = input["templateFile"].as_str().map(|path| settings::file_template(Path::new(path), "", format));
         let delivery: Delivery =
             serde_json::from_value(input).map_err(|error| failed(format!("the input is no delivery: {error}")))?;
         let facts: Facts = self.facts(&delivery).await;
@@ -115,6 +114,46 @@ impl Teams {
             Err(error) => Err(OperationError::Failed(error.to_string())),
         }
     }
+}
+
+/// Why Teams does not show a card.
+#[derive(Debug)]
+enum Refusal {
+    /// It does not like the card.
+    Card {
+        status: u16,
+        why: String,
+    },
+    Other(DeliveryError),
+}
+
+impl From<Refusal> for DeliveryError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Card { why, .. } => Self::reject(why),
+            Refusal::Other(error) => error,
+        }
+    }
+}
+
+/// Whether Teams has the card. Connectors of Office 365 answer 200 even when it has not, and say so in the body.
+/// (Microsoft: Create and send messages, "Rate limiting for connectors".)
+fn shown(reply: HttpReply) -> Result<(), Refusal> {
+    let is_of_card = |status| matches!(status, 400 | 413 | 422);
+    let text = reply.text();
+    if let Err(error) = reply.error_for_status() {
+        let (status, why) = (error.status, error.to_string());
+        return Err(if is_of_card(status) { Refusal::Card { status, why } } else { Refusal::Other(error.into()) });
+    }
+    if !text.starts_with("Webhook message delivery failed") {
+        return Ok(());
+    }
+    let why = cut(&text.replace(['\r', '\n'], " "), 300);
+    let status = text.split_once("HTTP error").and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
+    Err(match status {
+        Some(status) if is_of_card(status) => Refusal::Card { status, why },
+        _ => Refusal::Other(DeliveryError::retry(why)),
+    })
 }
 
 /// What is wrong with addresses of kinds that Microsoft has given up.

@@ -70,6 +70,16 @@ pub(crate) enum MessageType {
     Basic,
 }
 
+impl MessageType {
+    /// What its templates make.
+    pub(crate) fn format(self) -> Format {
+        match self {
+            Self::Formatted => Format::Json,
+            Self::Basic => Format::Text,
+        }
+    }
+}
+
 /// What is around a card.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -112,9 +122,10 @@ impl Settings {
         Ok(Post {
             url: self.webhook_url,
             message_type: self.message_type,
-            cards: self
-                .template_file
-                .map_or_else(|| Templates::built_in(CARDS, Format::Json), |path| file_template(&path, config_dir)),
+            cards: match &self.template_file {
+                Some(path) => file_template(path, config_dir, Format::Json),
+                None => Templates::built_in(CARDS, Format::Json),
+            },
             texts,
             // A backslash might be taken for an escape of Markdown.
             presentation: presentation.slashed_users(),
@@ -125,9 +136,9 @@ impl Settings {
     }
 }
 
-/// A template of formatted messages; a relative path starts at the folder of the config file.
-pub(crate) fn file_template(path: &Path, config_dir: &str) -> Templates {
-    Templates::file(&path.display().to_string(), Path::new(config_dir).join(path), Format::Json)
+/// A template in a file; a relative path starts at the folder of the config file.
+pub(crate) fn file_template(path: &Path, config_dir: &str, format: Format) -> Templates {
+    Templates::file(&path.display().to_string(), Path::new(config_dir).join(path), format)
 }
 
 fn parse_size(text: &str) -> Result<usize, String> {

@@ -264,6 +264,44 @@ fn a_card_that_teams_refuses_goes_out_as_a_plain_one() {
 }
 
 #[test]
+fn a_connector_that_answers_200_with_a_failure_has_not_shown_the_card() {
+    let says = |what: &str| {
+        format!(
+            "Webhook message delivery failed with error: Microsoft Teams endpoint returned {what} with ContextId tcid=0"
+        )
+    };
+    for envelope in ["messageCard", "message", "card"] {
+        for code in ["400", "413", "422"] {
+            let (fake, _folder) = fake();
+            let fake = fake.answer(200, &says(&format!("HTTP error {code}"))).answer(200, "1");
+            block_on(async {
+                let teams = start(&fake, json!({ "envelope": envelope })).await;
+                teams.deliver(&sample_delivery("reload-task.failed")).await.unwrap();
+                let health = teams.health().await;
+                assert!(matches!(&health, Health::Degraded(text) if text.contains("ContextId")), "{code}: {health:?}");
+            });
+            let plain = String::from_utf8(fake.requests().pop().unwrap().body).unwrap();
+            assert!(fake.requests().len() == 2 && plain.contains("Teams refused the full one"), "{plain}");
+        }
+    }
+    for what in ["HTTP error 429", "HTTP error 404", "HTTP error 500", "HTTP error", "nothing"] {
+        let (fake, _folder) = fake();
+        let fake = fake.answer(200, &says(what));
+        let sent = block_on(async { start(&fake, json!({})).await.deliver(&sample_delivery("butler.started")).await });
+        assert!(
+            matches!(&sent, Err(DeliveryError::Retry { message, .. }) if message.contains("ContextId")),
+            "{what}: {sent:?}"
+        );
+        assert_eq!(fake.requests().len(), 1);
+    }
+    // The plain one is refused as well: it would be again.
+    let (fake, _folder) = fake();
+    let fake = fake.answer(413, "").answer(200, &says("HTTP error 413"));
+    let sent = block_on(async { start(&fake, json!({})).await.deliver(&sample_delivery("butler.started")).await });
+    assert!(matches!(sent, Err(DeliveryError::Reject { .. })), "{sent:?}");
+}
+
+#[test]
 fn owners_are_mentioned_where_their_address_is_known() {
     let mut delivery = sample_delivery("reload-task.failed");
     let shown = posted(json!({ "mentionOwner": true, "envelope": "card" }), &delivery);
@@ -271,6 +309,52 @@ fn owners_are_mentioned_where_their_address_is_known() {
     assert_eq!(shown["msteams"]["entities"][0]["mentioned"]["id"], "ann@lab.test");
     delivery.event.data.app.as_mut().unwrap().owner.as_mut().unwrap().emails.clear();
     assert!(!posted(json!({ "mentionOwner": true }), &delivery).to_string().contains("<at>"));
+    for name in ["", " <> "] {
+        let mut delivery = sample_delivery("reload-task.failed");
+        name.clone_into(&mut delivery.event.data.app.as_mut().unwrap().owner.as_mut().unwrap().name);
+        let shown = posted(json!({ "mentionOwner": true, "envelope": "card" }), &delivery);
+        assert_eq!(shown["body"][1]["text"], "Owner: <at>ann@lab.test</at>", "without a name the address is shown");
+    }
+}
+
+#[test]
+fn names_make_no_links_and_only_addresses_of_the_web_are_buttons() {
+    const LURE: &str = "[Your session expired](https://evil.test)";
+    let mut delivery = sample_delivery("reload-task.failed");
+    delivery.event.data.app.as_mut().unwrap().name = LURE.to_owned();
+    delivery.event.data.task.as_mut().unwrap().name = LURE.to_owned();
+    delivery.event.data.log.as_mut().unwrap().message = LURE.to_owned();
+    for settings in [
+        json!({}),
+        json!({ "envelope": "card" }),
+        json!({ "envelope": "messageCard" }),
+        json!({ "messageType": "basic" }),
+        json!({ "messageType": "basic", "envelope": "messageCard" }),
+        json!({ "templateFile": "nosuch.json" }),
+        json!({ "templateFile": "nosuch.json", "envelope": "messageCard" }),
+    ] {
+        let card = posted(settings.clone(), &delivery).to_string();
+        assert!(card.contains("[Your session expired]\u{200b}(https://evil.test)"), "{settings}: {card}");
+        assert!(!card.contains(LURE), "{settings}: {card}");
+    }
+
+    let mut links = links();
+    links.qmc = Some("https://:4242/".to_owned());
+    links.custom.push(CustomLink::new("Script", "javascript:alert(1)"));
+    for settings in [json!({}), json!({ "messageType": "basic" }), json!({ "templateFile": "nosuch.json" })] {
+        for envelope in ["card", "messageCard"] {
+            let (fake, _folder) = fake();
+            let fake = fake.links(links.clone());
+            let mut settings = settings.clone();
+            settings["envelope"] = envelope.into();
+            block_on(async { start(&fake, settings.clone()).await.deliver(&delivery).await.unwrap() });
+            let card = String::from_utf8(fake.requests().pop().unwrap().body).unwrap();
+            assert!(
+                !card.contains("4242") && !card.contains("javascript") && card.contains("/hub"),
+                "{settings}: {card}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -302,6 +386,16 @@ fn a_template_is_tried_without_being_used() {
     assert_eq!(render("{\"a\": \"{{taskName}}\"}").unwrap(), json!({ "a": "Sales nightly" }));
     let error = render("{\n{{nosuch taskName}}}").unwrap_err().to_string();
     assert!(error.contains("other.json`, line 2: there is no helper `nosuch`"), "{error}");
+
+    // That of a basic message makes a text.
+    let mut delivery = sample_delivery("reload-task.failed");
+    nasty(&mut delivery);
+    let mut input = serde_json::to_value(delivery).unwrap();
+    input["templateFile"] = path.to_str().unwrap().into();
+    std::fs::write(&path, "Failed: {{taskName}}").unwrap();
+    let basic = json!({ "messageType": "basic", "envelope": "card" });
+    let card = block_on(async { start(&fake, basic).await.invoke("render", input).await.unwrap() });
+    assert_eq!(card["body"][0]["text"], format!("Failed: {NASTY}"));
     assert!(fake.requests().is_empty());
 }
 

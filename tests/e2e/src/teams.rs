@@ -31,6 +31,8 @@ pub enum TeamsTrouble {
     TooLarge,
     /// 401: the signature in the address has been renewed.
     Unauthorized,
+    /// A connector of Office 365, which answers 200 although Teams has answered it with this status.
+    Undelivered(u16),
 }
 
 #[derive(Default)]
@@ -114,6 +116,13 @@ async fn take(State(channel): State<Arc<Mutex<Channel>>>, headers: HeaderMap, bo
         Some(TeamsTrouble::ErrorPage) => return (StatusCode::BAD_GATEWAY, page).into_response(),
         Some(TeamsTrouble::TooLarge) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
         Some(TeamsTrouble::Unauthorized) => return StatusCode::UNAUTHORIZED.into_response(),
+        Some(TeamsTrouble::Undelivered(status)) => {
+            let text = format!(
+                "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error {status} with \
+                 ContextId tcid=0,server=X,cv=Y.."
+            );
+            return text.into_response();
+        }
         None => {}
     }
     let content_type = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -142,7 +151,12 @@ pub fn fault_of_message(message: &Value, size: usize) -> Option<String> {
     }
     if message["@type"] == "MessageCard" {
         let text = |name: &str| message[name].as_str().is_some_and(|text| !text.is_empty());
-        return (!text("summary") && !text("text")).then(|| "a message card needs summary or text".to_owned());
+        if !text("summary") && !text("text") {
+            return Some("a message card needs summary or text".to_owned());
+        }
+        let mut actions = message["potentialAction"].as_array().into_iter().flatten();
+        let lost = actions.find(|action| !goes_somewhere(&action["targets"][0]["uri"]))?;
+        return Some(format!("an action that leads nowhere: {lost}"));
     }
     if message["type"] == "AdaptiveCard" {
         return fault_of_card(message);
@@ -177,6 +191,13 @@ fn fault_of_card(card: &Value) -> Option<String> {
     })
 }
 
+/// An address of the web with a host.
+fn goes_somewhere(url: &Value) -> bool {
+    let url = url.as_str().unwrap_or_default();
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with([':', '/', '?', '#']))
+}
+
 fn fault_of_element(element: &Value) -> Option<String> {
     let text = |name: &str| element[name].as_str().is_some_and(|text| !text.is_empty());
     let inner = |name: &str| element[name].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -194,10 +215,8 @@ fn fault_of_element(element: &Value) -> Option<String> {
         "Container" | "Column" => inner("items").iter().find_map(fault_of_element),
         "ColumnSet" => inner("columns").iter().find_map(fault_of_element),
         "ActionSet" => inner("actions").iter().find_map(|action| {
-            let url = action["url"].as_str().unwrap_or_default();
             let is_whole = action["type"] == "Action.OpenUrl" && action["title"].is_string();
-            let goes_somewhere = url.starts_with("http://") || url.starts_with("https://");
-            (!is_whole || !goes_somewhere).then(|| format!("an action that leads nowhere: {action}"))
+            (!is_whole || !goes_somewhere(&action["url"])).then(|| format!("an action that leads nowhere: {action}"))
         }),
         other => Some(format!("an element of type {other}")),
     }
@@ -221,6 +240,16 @@ mod tests {
                 card(
                     json!([{ "type": "ActionSet", "actions": [{ "type": "Action.OpenUrl", "title": "x", "url": "" }] }]),
                 ),
+                "nowhere",
+            ),
+            (
+                card(json!([{ "type": "ActionSet", "actions": [
+                    { "type": "Action.OpenUrl", "title": "x", "url": "https://:4242/" }] }])),
+                "nowhere",
+            ),
+            (
+                json!({ "@type": "MessageCard", "text": "x", "potentialAction": [
+                    { "@type": "OpenUri", "name": "x", "targets": [{ "os": "default", "uri": "https://:4242/" }] }] }),
                 "nowhere",
             ),
             (

@@ -64,6 +64,29 @@ async fn a_card_arrives_whatever_the_channel_says_first() {
 }
 
 #[tokio::test]
+async fn a_connector_that_answers_200_without_showing_the_card_loses_no_alert() {
+    let (sense, channel) = (Sense::start().await, TeamsChannel::start().await);
+    let butler = sense.butler(&config(&channel, ", envelope: messageCard")).await;
+    channel.trouble([TeamsTrouble::Undelivered(429), TeamsTrouble::Undelivered(413)]);
+    butler.send(&[failure(&fields())]);
+    let shown = channel.wait(1).await;
+    assert!(text(&shown[0]).contains("refused the full one"), "{}", shown[0]);
+    let delivery = butler.wait_delivery("delivered", "teams").await;
+    assert_eq!(delivery["attempt"], json!(2), "{delivery}");
+}
+
+#[tokio::test]
+async fn links_that_lead_nowhere_for_an_event_cost_no_card() {
+    let (sense, channel) = (Sense::start().await, TeamsChannel::start().await);
+    let links = "links: { custom: [{ linkText: Console, url: \"https://{{nosuch}}:4242/\" }] }\n";
+    let butler = sense.butler(&format!("{links}{}", config(&channel, ""))).await;
+    butler.send(&[failure(&fields())]);
+    let shown = channel.wait(1).await;
+    assert!(!text(&shown[0]).contains("refused") && !text(&shown[0]).contains("4242"), "{}", shown[0]);
+    assert_eq!(channel.refused(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn the_biggest_facts_fit_and_nasty_ones_arrive() {
     let (sense, channel) = (Sense::start().await, TeamsChannel::start().await);
     let butler = sense.butler(&config(&channel, ", headScriptLogLines: 300, tailScriptLogLines: 300")).await;
