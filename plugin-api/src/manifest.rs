@@ -28,7 +28,7 @@ pub struct Manifest {
     /// Kinds of events, or globs over them, that an instance gets without an `on:` of its own.
     #[serde(default)]
     pub default_events: Vec<String>,
-    /// Whether deliveries of one task must reach the destination in the order of their events.
+    /// Whether deliveries of one task, service or app must reach the destination in the order of their events.
     #[serde(default)]
     pub ordered: bool,
     /// How many deliveries are handed over in one call.
@@ -116,7 +116,8 @@ impl Manifest {
         self
     }
 
-    /// Asks for the deliveries of one task in the order of their events.
+    /// Asks for the deliveries of one task (of events without a task: of one service, or one app) in the order of their
+    /// events.
     #[must_use]
     pub fn ordered(mut self) -> Self {
         self.ordered = true;

@@ -2,7 +2,7 @@
 
 mod explain;
 
-use butler_plugin_api::{Event, Manifest, kind};
+use butler_plugin_api::{Data, Event, Manifest, kind};
 use serde_json::Value;
 
 pub use explain::Ruling;
@@ -94,7 +94,7 @@ impl Route {
             let key = format!("{}|{number}|{}|{value}", self.instance, event.kind);
             Some(ThrottleKey { key, every_ms: *every_ms })
         });
-        let order_key = event.data.task.as_ref().map(|task| task.id.clone()).filter(|_| self.ordered);
+        let order_key = order_key(&event.data).filter(|_| self.ordered);
         Some(NewDelivery { instance: self.instance.clone(), order_key, throttle, unknown, lease_ms: None })
     }
 
@@ -144,6 +144,17 @@ impl CompiledRule {
             verdict => verdict,
         }
     }
+}
+
+/// What a delivery of an ordered instance must not overtake another of: the task, else the service, else the app.
+/// [`Store::move_deliveries`](crate::store::Store::move_deliveries) has the same in SQL.
+fn order_key(data: &Data) -> Option<String> {
+    let service = || {
+        let service = data.service.as_ref()?;
+        Some(format!("service/{}/{}", service.host.as_deref().unwrap_or_default(), service.name.as_deref()?))
+    };
+    let app = || data.app.as_ref().filter(|app| !app.id.is_empty()).map(|app| format!("app/{}", app.id));
+    data.task.as_ref().map(|task| task.id.clone()).or_else(service).or_else(app)
 }
 
 /// What is wrong with a rule: pairs of a path below the rule and a text.
@@ -200,6 +211,28 @@ mod tests {
             &event("reload-task.failed", "udp", json!({ "task": { "id": "t", "name": "B" } })),
         );
         assert!(second[0].throttle.is_none());
+    }
+
+    #[test]
+    fn what_is_about_one_task_service_or_app_keeps_its_order() {
+        let manifest = Manifest::new("x", "").default_events(&["*"]).ordered();
+        let entry = entry(json!({ "use": "x" }));
+        let key = |data| routed(&entry, &manifest, &event("service.stopped", "udp", data))[0].order_key.clone();
+        let service = json!({ "host": "sense1", "name": "QlikSenseEngineService" });
+        let app = json!({ "id": "a", "name": "A" });
+        for (data, expected) in [
+            (json!({ "task": { "id": "t", "name": "T" }, "app": app, "service": service }), Some("t")),
+            (json!({ "app": app, "service": service }), Some("service/sense1/QlikSenseEngineService")),
+            (json!({ "service": { "name": "QlikSenseEngineService" } }), Some("service//QlikSenseEngineService")),
+            (json!({ "app": app }), Some("app/a")),
+            (json!({ "app": { "id": "" }, "service": { "host": "sense1" } }), None),
+            (json!({}), None),
+        ] {
+            assert_eq!(key(data.clone()).as_deref(), expected, "{data}");
+        }
+        let manifest = Manifest::new("x", "").default_events(&["*"]);
+        let unordered = routed(&entry, &manifest, &event("service.stopped", "udp", json!({ "service": service })));
+        assert_eq!(unordered[0].order_key, None);
     }
 
     #[test]

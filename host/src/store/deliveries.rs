@@ -136,10 +136,15 @@ impl Store {
             .run(input, |(from, to), connection| {
                 Box::pin(async move {
                     let now = waiting_ms();
-                    // The order key of an instance that keeps no order is empty.
+                    // The order key of an instance that keeps no order is empty: made here as the router makes it.
                     let open = "UPDATE deliveries SET instance = ?1, state = 0, due = ?2, updated = ?2, attempt = 0,
                                        first_attempt = NULL, token = NULL, lease_until = NULL, progress = NULL,
-                                       order_key = coalesce(order_key, (SELECT task FROM events WHERE seq = event))
+                                       order_key = coalesce(order_key, (
+                                           SELECT CASE WHEN task IS NULL AND json_valid(data) THEN coalesce(
+                                               'service/' || coalesce(json_extract(data, '$.service.host'), '')
+                                                   || '/' || json_extract(data, '$.service.name'),
+                                               'app/' || nullif(json_extract(data, '$.app.id'), ''))
+                                           ELSE task END FROM events WHERE seq = event))
                                 WHERE instance = ?3 AND state IN (0, 1, 5)";
                     let open = sqlx::query(open).bind(to).bind(now).bind(from).execute(&mut *connection).await?;
                     sqlx::query("UPDATE deliveries SET instance = ? WHERE instance = ? AND state IN (3, 4)")

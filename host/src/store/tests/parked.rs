@@ -62,3 +62,31 @@ async fn what_is_moved_begins_anew_whatever_became_of_it_before() {
     fixture.settle(&claimed[2], Settlement::Delivered).await;
     assert_eq!(fixture.states("new").await, [State::Leased, State::Pending, State::Pending], "a late outcome is stale");
 }
+
+#[tokio::test]
+async fn what_is_moved_keeps_the_order_of_its_service_or_app() {
+    for (data, key) in [
+        (
+            json!({ "service": { "host": "sense1", "name": "Engine" }, "app": { "id": "a" } }),
+            Some("service/sense1/Engine"),
+        ),
+        (json!({ "service": { "name": "Engine" } }), Some("service//Engine")),
+        (json!({ "service": { "host": "sense1" }, "app": { "id": "a" } }), Some("app/a")),
+        (json!({ "app": { "id": "" } }), None),
+        (json!("no object"), None),
+    ] {
+        let fixture = Fixture::new().await;
+        for _ in 0..2 {
+            let seq = fixture.store.accept(vec![event(&[])]).await.unwrap()[0].seq();
+            let routed = Routed { task: None, data: data.to_string(), ..route(seq, &[], vec![to("old")]) };
+            fixture.store.route(vec![routed]).await.unwrap();
+        }
+        fixture.store.park(vec!["new".to_owned()]).await.unwrap();
+        assert_eq!(fixture.store.move_deliveries("old", "new").await.unwrap(), 2);
+        let keys: Vec<Option<String>> = sqlx::query_scalar("SELECT order_key FROM deliveries")
+            .fetch_all(&fixture.store.inner.readers)
+            .await
+            .unwrap();
+        assert_eq!(keys, [key.map(str::to_owned), key.map(str::to_owned)], "{data}");
+    }
+}
