@@ -67,6 +67,10 @@ fn sample(kind: &str) -> anyhow::Result<Delivery> {
     if let Some(owner) = delivery.event.data.app.as_mut().and_then(|app| app.owner.as_mut()) {
         owner.emails.clear();
     }
+    // It goes where the settings say: the sample's channel does not exist, or is that of others.
+    if let Some(posted) = &mut delivery.event.data.posted {
+        (posted.channel, posted.topic) = (None, None);
+    }
     Ok(delivery)
 }
 
@@ -150,6 +154,10 @@ mod tests {
             assert_eq!((one.event.kind.as_str(), one.event.source.as_str()), (*kind, Event::TEST));
             assert!(one.note().starts_with("this is a test"), "{}", one.note());
             assert_ne!((&one.delivery_id, &one.event.id), (&other.delivery_id, &other.event.id));
+            if let Some(posted) = one.event.data.posted {
+                let places = (posted.channel, posted.topic);
+                assert_eq!(places, (None, None), "nobody has the sample's channel, or somebody has");
+            }
             let time: jiff::Timestamp = one.event.time.parse().unwrap();
             assert!((now_ms() - time.as_millisecond()).abs() < 60_000);
         }
