@@ -39,6 +39,19 @@ fn is_web_address(text: &str) -> bool {
     url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
 }
 
+/// Whether what is within two braces names a variable: `taskName`, `app.name`, `{taskName` of three.
+fn is_path(inner: &str) -> bool {
+    let path = inner.strip_prefix('{').unwrap_or(inner).trim();
+    !path.starts_with(|c: char| c.is_ascii_digit())
+        && path.split('.').all(|part| {
+            // An item of a list is `[0]` or `0`.
+            let part = part.strip_prefix('[').and_then(|part| part.strip_suffix(']')).unwrap_or(part);
+            !part.is_empty()
+                && part.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-')
+                && !matches!(part, "this" | "true" | "false" | "null" | "undefined" | "else")
+        })
+}
+
 /// Why a text cannot be the address of a link once the variables of an event are put in: `{{taskName}}`.
 fn link_template_fault(text: &str) -> Option<&'static str> {
     let mut address = String::new();
@@ -51,6 +64,14 @@ fn link_template_fault(text: &str) -> Option<&'static str> {
         };
         if name.trim_matches(['{', ' ']).is_empty() {
             return Some("has `{{` without the name of a variable: write one such as `{{taskName}}`");
+        }
+        if name.starts_with('{') && !after.starts_with('}') {
+            return Some("has `{{{` without `}}}`: a variable is written `{{taskName}}`");
+        }
+        if !is_path(name) {
+            return Some(
+                "takes only names of variables, such as `{{taskName}}` or `{{app.name}}`: no helper, no block, no `this`",
+            );
         }
         // Sound as a part of a host's name, a port, a path and a query.
         address.push('1');

@@ -167,6 +167,36 @@ const FAULTS: &[(&str, usize, &str, &str)] = &[
         "without the name of a variable",
     ),
     (
+        "version: 1\nlinks:\n  custom:\n    - { linkText: Wiki, url: 'https://wiki/?t={{upper taskName}}' }\n",
+        4,
+        "links.custom[0].url",
+        "takes only names of variables, such as `{{taskName}}` or `{{app.name}}`: no helper, no block",
+    ),
+    (
+        "version: 1\nlinks:\n  custom:\n    - { linkText: Wiki, url: 'https://wiki/{{#if x}}a{{/if}}' }\n",
+        4,
+        "links.custom[0].url",
+        "takes only names of variables",
+    ),
+    (
+        "version: 1\nlinks:\n  custom:\n    - { linkText: Wiki, url: 'https://wiki/{{this}}' }\n",
+        4,
+        "links.custom[0].url",
+        "takes only names of variables",
+    ),
+    (
+        "version: 1\nlinks:\n  custom:\n    - { linkText: Wiki, url: 'https://wiki/{{app..name}}' }\n",
+        4,
+        "links.custom[0].url",
+        "takes only names of variables",
+    ),
+    (
+        "version: 1\nlinks:\n  custom:\n    - { linkText: Wiki, url: 'https://wiki/{{{{raw}}}}' }\n",
+        4,
+        "links.custom[0].url",
+        "has `{{` without `}}`",
+    ),
+    (
         "version: 1\nqlik:\n  host: a\n  user: me\n  certificates: { client: c, key: k, ca: r }\n",
         4,
         "qlik.user",
