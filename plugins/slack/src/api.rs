@@ -13,10 +13,14 @@ use crate::errors::{Class, class};
 use crate::payload::Payload;
 use crate::settings::{Door, Post};
 
-/// A delivery may need three calls, and has 60 s.
-const TIMEOUT: Duration = Duration::from_secs(15);
+/// A delivery may need three calls after the wait for a pause ([`Slack::wait`]), and has 60 s.
+const TIMEOUT: Duration = Duration::from_secs(12);
 /// When Slack says that there are too many messages, but not how long to wait.
 const PAUSE: Duration = Duration::from_secs(30);
+/// Longest pause, whatever is asked for: a strange answer must not silence an instance for days.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+/// Longest time to wait for the end of a pause.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A message that Slack has taken.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +38,9 @@ pub(crate) enum Refusal {
     /// The message, or something of the settings. Another form may be taken; if not, somebody can put it right.
     #[error("{0}")]
     Unclear(String),
+    /// The channel cannot be posted in.
+    #[error("{0}")]
+    Channel(String),
     /// The thread is not there any more.
     #[error("{0}")]
     Thread(String),
@@ -46,7 +53,7 @@ impl From<Refusal> for DeliveryError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Content(message) => Self::reject(message),
-            Refusal::Thread(message) | Refusal::Unclear(message) => Self::retry(message),
+            Refusal::Channel(message) | Refusal::Thread(message) | Refusal::Unclear(message) => Self::retry(message),
             Refusal::Other(error) => error,
         }
     }
@@ -94,11 +101,22 @@ impl Slack {
         until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }
 
+    /// Waits until Slack wants messages, unless that takes long.
+    pub(crate) async fn wait(&self) -> Result<(), DeliveryError> {
+        match self.pause() {
+            Some(left) if left > PATIENCE => Err(paused(left)),
+            Some(left) => {
+                self.host.sleep(left).await;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Posts a message.
     pub(crate) async fn post(&self, payload: &Payload) -> Result<Posted, Refusal> {
         if let Some(left) = self.pause() {
-            let message = format!("Slack wants no messages for {} s more (rate limit)", left.as_secs() + 1);
-            return Err(Refusal::Other(DeliveryError::retry_after(message, left)));
+            return Err(Refusal::Other(paused(left)));
         }
         let reply = self
             .request("chat.postMessage")
@@ -192,10 +210,11 @@ impl Slack {
         match class {
             Class::Content => Refusal::Content(message),
             Class::Unclear => Refusal::Unclear(format!("{message}; check {}", self.setting())),
+            Class::Channel(remedy) => Refusal::Channel(format!("{message}: {remedy}")),
             Class::Thread => Refusal::Thread(message),
             Class::Busy if status == 429 || code.starts_with("rate") || code == "message_limit_exceeded" => {
                 let asked = reply.header("retry-after").and_then(|text| text.trim().parse().ok());
-                let pause = asked.map_or(PAUSE, Duration::from_secs).max(Duration::from_secs(1));
+                let pause = asked.map_or(PAUSE, Duration::from_secs).clamp(Duration::from_secs(1), LONGEST_PAUSE);
                 *self.pause.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(pause);
                 let message = format!("{message}: too many messages, the next one in {} s", pause.as_secs());
                 Refusal::Other(DeliveryError::retry_after(message, pause))
@@ -212,6 +231,11 @@ impl Slack {
             Door::Token { .. } => "`apiUrl` and `token`",
         }
     }
+}
+
+fn paused(left: Duration) -> DeliveryError {
+    let message = format!("Slack wants no messages for {} s more (rate limit)", left.as_secs() + 1);
+    DeliveryError::retry_after(message, left)
 }
 
 fn again(message: String) -> Refusal {

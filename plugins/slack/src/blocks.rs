@@ -68,7 +68,7 @@ pub(crate) fn basic(text: &str, context: &Value) -> Vec<Block> {
 /// message of that length.
 pub(crate) fn posted(text: &str) -> Option<Vec<Block>> {
     let section = |text: &str| Block::Section { text: plain(text, limits::SECTION) };
-    let blocks: Vec<Block> = pieces(text, limits::SECTION).into_iter().map(section).collect();
+    let blocks: Vec<Block> = pieces(text, limits::SECTION, char::len_utf16).into_iter().map(section).collect();
     let values: Vec<Value> = blocks.iter().filter_map(|block| serde_json::to_value(block).ok()).collect();
     (limits::total(&values) <= limits::TOTAL && blocks.len() <= limits::BLOCKS).then_some(blocks)
 }

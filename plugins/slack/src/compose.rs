@@ -1,17 +1,17 @@
 //! Makes the message for a delivery: facts, template, limits, and the plain form where that does not work out.
 //!
 //! What is long is shortened in three steps. Each value is kept short enough for a text of Slack of its own: of the head of
-//! the script log the beginning, of its tail the end. Lines of the log are given up until every limit holds. What then still
-//! is too long (a text that is no log) is cut where it stands.
+//! the script log the beginning, of its tail the end. Lines of the log are given up until they are the cause of no cut any
+//! more. What is too long without any line (a text that is no log) is cut where it stands.
 
-use butler_plugin_api::message::{BuiltIn, Cut, Facts, Format, TemplateError, Templates, shorten};
+use butler_plugin_api::message::{BuiltIn, Cut, Facts, Format, Template, TemplateError, Templates, shorten};
 use butler_plugin_api::{Delivery, kind};
 use serde_json::{Map, Value};
 
-use crate::limits::{Mended, mend, shows_something};
+use crate::limits::{Mended, TOTAL, mend, shows_something};
 use crate::payload::Payload;
 use crate::settings::{MessageType, Post};
-use crate::text::{keep_end, keep_start, tame, unescape};
+use crate::text::{MARK, escape, escaped_length, keep_end, keep_start, length, pieces, tame, unescape};
 use crate::{Chat, blocks};
 
 /// The built-in templates, which are shipped as a start for own ones as well. The first whose kinds fit is used.
@@ -32,6 +32,11 @@ const BASIC: &[BuiltIn] = &[BuiltIn { kinds: &["*"], name: "built-in basic templ
 
 /// Longest values, in units of the escaped text. The second leaves room for a code block and some words around.
 const LONGEST: [usize; 2] = [2999, 2900];
+
+/// Longest part of a posted text, what the block around each takes of [`TOTAL`], and what all else takes.
+const PART: usize = 2800;
+const SECTION_AROUND: usize = 250;
+const REST: usize = 2500;
 
 /// A message that is ready to be sent.
 pub(crate) struct Message {
@@ -83,12 +88,16 @@ impl Chat {
         }
         let render = |cut: Cut, longest: usize| -> Result<Mended, TemplateError> {
             let mut context = facts.context(cut);
+            split_posted(&mut context);
             bound(&mut context, longest);
-            let mut message = template.json(&context)?;
-            plain_addresses(&mut message);
-            let Value::Object(message) = message else { return Ok(mend(Map::new())) };
-            Ok(mend(message))
+            mended(&template, &context)
         };
+        // What is cut even without any line: to give up lines for its sake would be in vain.
+        let mut bare = facts.context(Cut::NONE);
+        forget_lines(&mut bare);
+        split_posted(&mut bare);
+        bound(&mut bare, LONGEST[1]);
+        let in_vain = mended(&template, &bare).map_or(0, |mended| mended.cuts);
         let lines = facts.lines();
         let fitting = shorten(lines, |cut| {
             // The last step gives up all lines and more for the sake of a text that may be no line at all.
@@ -97,7 +106,7 @@ impl Chat {
             }
             for longest in LONGEST {
                 let mended = render(cut, longest)?;
-                if !mended.cut {
+                if mended.cuts <= in_vain {
                     return Ok(Some(mended));
                 }
             }
@@ -116,6 +125,14 @@ impl Chat {
         }
         Ok(payload.with(mended.message))
     }
+}
+
+/// What a template makes of a context, within the limits.
+fn mended(template: &Template, context: &Value) -> Result<Mended, TemplateError> {
+    let mut message = template.json(context)?;
+    raw_names(&mut message);
+    let Value::Object(message) = message else { return Ok(mend(Map::new())) };
+    Ok(mend(message))
 }
 
 /// Where the templates come from that the settings name.
@@ -160,21 +177,56 @@ fn bound(value: &mut Value, longest: usize) {
 }
 
 fn is_address(text: &str) -> bool {
-    text.starts_with("http://") || text.starts_with("https://")
+    (text.starts_with("http://") || text.starts_with("https://"))
+        && !text.contains(|c: char| c.is_whitespace() || c == '`')
 }
 
-/// Addresses are no text to Slack: the entities that the template's values have got are turned back. An author who wrote
-/// entities into an address of the template meant the same.
-fn plain_addresses(value: &mut Value) {
+/// Empties what holds lines that can be given up.
+fn forget_lines(context: &mut Value) {
+    let Some(context) = context.as_object_mut() else { return };
+    for name in
+        ["scriptLogHead", "scriptLogTail", "executionDetails", "executionDetailsConcatenated", "executionDetailsText"]
+    {
+        context.remove(name);
+    }
+    if let Some(log) = context.get_mut("scriptLog").and_then(Value::as_object_mut) {
+        ["head", "tail", "errors"].map(|name| log.remove(name));
+    }
+}
+
+/// Gives a posted text as `posted.parts` as well: as many as Slack takes, and a word if that is not all.
+fn split_posted(context: &mut Value) {
+    let Some(posted) = context.get_mut("posted").and_then(Value::as_object_mut) else { return };
+    let Some(text) = posted.get("text").and_then(Value::as_str) else { return };
+    let (mut parts, mut left) = (Vec::new(), TOTAL - REST);
+    for part in pieces(text, PART, escaped_length) {
+        let size = length(&Value::from(escape(part)).to_string()) + SECTION_AROUND;
+        if size > left {
+            parts.push(Value::from(MARK));
+            break;
+        }
+        left -= size;
+        parts.push(part.into());
+    }
+    posted.insert("parts".to_owned(), parts.into());
+}
+
+/// Addresses and names are no text to Slack: the entities that the template's values have got are turned back. An author who
+/// wrote entities into an address of the template meant the same.
+fn raw_names(value: &mut Value) {
     match value {
-        Value::Array(items) => items.iter_mut().for_each(plain_addresses),
+        Value::Array(items) => items.iter_mut().for_each(raw_names),
         Value::Object(fields) => {
             for (name, field) in fields {
                 match field {
-                    Value::String(text) if name == "url" || name.ends_with("_url") || name.ends_with("_link") => {
+                    Value::String(text)
+                        if matches!(name.as_str(), "url" | "username")
+                            || name.ends_with("_url")
+                            || name.ends_with("_link") =>
+                    {
                         *text = unescape(text);
                     }
-                    other => plain_addresses(other),
+                    other => raw_names(other),
                 }
             }
         }

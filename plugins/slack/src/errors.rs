@@ -12,6 +12,8 @@ pub(crate) enum Class {
     Unclear,
     /// The thread cannot be answered in.
     Thread,
+    /// The channel cannot be posted in. Another one may do; the text says what helps.
+    Channel(&'static str),
     /// Slack is busy or in trouble.
     Busy,
     /// Somebody must change something; the text says what.
@@ -75,11 +77,11 @@ pub(crate) fn class(code: &str) -> Class {
         | "not_allowed_token_type"
         | "two_factor_setup_required" => Class::Settings(TOKEN),
         "missing_scope" => Class::Settings("give the Slack app the missing scope and install it again"),
-        "channel_not_found" | "duplicate_channel_not_found" | "user_not_found" => Class::Settings(CHANNEL),
+        "channel_not_found" | "duplicate_channel_not_found" | "user_not_found" => Class::Channel(CHANNEL),
         "not_in_channel" => {
-            Class::Settings("invite the app into the channel (`/invite @app`), or give it the scope chat:write.public")
+            Class::Channel("invite the app into the channel (`/invite @app`), or give it the scope chat:write.public")
         }
-        "is_archived" | "channel_is_archived" => Class::Settings(ARCHIVED),
+        "is_archived" | "channel_is_archived" => Class::Channel(ARCHIVED),
         "restricted_action"
         | "restricted_action_read_only_channel"
         | "restricted_action_thread_only_channel"

@@ -72,6 +72,7 @@ impl Plugin for Chat {
                 None => Ok(()),
             };
         }
+        self.slack.wait().await?;
         let message = self.compose(delivery, &self.templates).await;
         // A template that names a thread itself is left alone.
         let Some(subject) = subject.filter(|_| message.payload.text("thread_ts").is_none()) else {
@@ -126,7 +127,8 @@ impl Plugin for Chat {
 butler_plugin_api::export!(Chat);
 
 impl Chat {
-    /// Sends a message, as an answer if there is a thread. If Slack refuses its content, the plain form is sent instead.
+    /// Sends a message, as an answer if there is a thread. If Slack refuses its content, the plain form is sent instead; if it
+    /// refuses a channel that the message chose, into the channel of the settings.
     async fn send(&self, message: &Message, thread: Option<&Thread>) -> Result<Posted, Refusal> {
         let placed = |payload: &Payload| {
             let mut payload = payload.clone();
@@ -138,32 +140,44 @@ impl Chat {
             }
             payload
         };
-        let outcome = self.slack.post(&placed(&message.payload)).await;
+        let mut outcome = self.slack.post(&placed(&message.payload)).await;
+        let mut trouble = message.trouble.clone();
         let refused = match &outcome {
             Err(Refusal::Content(why) | Refusal::Unclear(why)) => Some(why),
             // A thread that the template names itself.
             Err(Refusal::Thread(why)) if thread.is_none() => Some(why),
             _ => None,
         };
-        let (posted, trouble) = match refused.filter(|_| message.trouble.is_none()) {
-            Some(why) => {
-                let mut plain = self.plain(&message.facts, why);
-                if let Some(channel) = message.payload.text("channel") {
-                    plain.set("channel", &channel);
-                }
-                (self.slack.post(&placed(&plain)).await, Some(why.clone()))
+        let channel = message.payload.text("channel");
+        if let Some(why) = refused.filter(|_| trouble.is_none()).cloned() {
+            let mut plain = self.plain(&message.facts, &why);
+            if let Some(channel) = &channel {
+                plain.set("channel", channel);
             }
-            None => (outcome, message.trouble.clone()),
-        };
-        if posted.is_ok() || trouble.is_some() {
+            outcome = self.slack.post(&placed(&plain)).await;
+            trouble = Some(why);
+        }
+        if let Err(Refusal::Channel(why)) = &outcome
+            && channel != self.post.channel
+        {
+            let why = why.clone();
+            outcome = self.slack.post(&self.plain(&message.facts, &why)).await;
+            if let Ok(posted) = &mut outcome {
+                // Nothing answers there: what follows belongs into the other channel.
+                posted.ts = None;
+            }
+            trouble = Some(why);
+        }
+        if outcome.is_ok() || trouble.is_some() {
             self.trouble.note(trouble);
         }
-        posted
+        outcome
     }
 
     /// Keeps the thread of a message that is posted. If that fails the message is not posted again.
     async fn keep(&self, subject: &Subject, thread: &Thread) -> Result<(), DeliveryError> {
-        match threads::keep(&self.host, subject, thread).await {
+        let kept = if self.post.threads == Threads::Quiet { threads::KEPT_QUIET } else { threads::KEPT };
+        match threads::keep(&self.host, subject, thread, kept).await {
             Ok(()) => Ok(()),
             Err(ServiceError::Quota(why)) => {
                 tracing::warn!("what follows will not answer in the thread of this message, which is not kept: {why}");
@@ -190,7 +204,10 @@ impl Chat {
             return Err(OperationError::Failed(trouble));
         }
         let known = self.slack.probe().await.map_err(OperationError::Failed)?;
-        Ok(Value::from(format!("the template is fine. {known}; no message was posted")))
+        Ok(Value::from(format!(
+            "the template is fine. {known}; no message was posted, and the channel was not looked at: \
+             `butler test-alert` posts into it"
+        )))
     }
 
     /// What would be sent for the delivery in the input. `templateFile` in it takes the place of the configured template.

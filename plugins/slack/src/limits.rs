@@ -48,13 +48,13 @@ const SHORTER: [usize; 3] = [1500, 700, 300];
 pub(crate) struct Mended {
     /// The message's own keys: `blocks`, `text`, and whatever else the template made.
     pub(crate) message: Map<String, Value>,
-    /// Something was cut, or left out although it was not empty.
-    pub(crate) cut: bool,
+    /// How many times something was cut, or left out although it was not empty.
+    pub(crate) cuts: usize,
 }
 
 /// Mends a message. Addresses must have no entities any more.
 pub(crate) fn mend(mut message: Map<String, Value>) -> Mended {
-    let mut mender = Mender { cut: false };
+    let mut mender = Mender { cuts: 0 };
     let mut has_blocks = false;
     if let Some(Value::Array(blocks)) = message.get_mut("blocks") {
         *blocks = mender.blocks(std::mem::take(blocks));
@@ -77,7 +77,7 @@ pub(crate) fn mend(mut message: Map<String, Value>) -> Mended {
             message.remove("text");
         }
     }
-    Mended { message, cut: mender.cut }
+    Mended { message, cuts: mender.cuts }
 }
 
 /// Whether there is anything to see.
@@ -106,14 +106,14 @@ fn is_nothing(text: &str) -> bool {
 }
 
 struct Mender {
-    cut: bool,
+    cuts: usize,
 }
 
 impl Mender {
     fn replace(&mut self, text: &mut String, cut: impl FnOnce(&str) -> Option<String>) {
         if let Some(shorter) = cut(text) {
             *text = shorter;
-            self.cut = true;
+            self.cuts += 1;
         }
     }
 
@@ -140,7 +140,7 @@ impl Mender {
             left_out += 1;
         }
         if left_out > 0 {
-            self.cut = true;
+            self.cuts += left_out;
             blocks.push(note(left_out));
         }
         blocks
@@ -247,7 +247,7 @@ impl Mender {
         if let Some(Value::String(address)) = button.get("url")
             && !is_address(address)
         {
-            self.cut |= length(address) > ADDRESS;
+            self.cuts += usize::from(length(address) > ADDRESS);
             return None;
         }
         self.id(&mut button, "action_id");
@@ -266,7 +266,7 @@ impl Mender {
         if let Some(Value::String(address)) = image.get("image_url")
             && !is_address(address)
         {
-            self.cut |= length(address) > ADDRESS;
+            self.cuts += usize::from(length(address) > ADDRESS);
             return None;
         }
         self.text(&mut image, "title", IMAGE_TEXT);

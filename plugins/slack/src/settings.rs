@@ -49,7 +49,9 @@ pub(crate) struct Settings {
     #[serde(default)]
     time_zone: Option<String>,
     /// With `token`: whether messages about what has failed already answer in the thread of the first failure.
-    /// `broadcast`: yes, and the channel shows them too. `quiet`: yes, in the thread only. `off`: no.
+    /// `broadcast`: yes, and the channel shows them too. `quiet`: yes, in the thread only. `off`: no. A thread ends with a
+    /// success, which `on:` must name (`reload-task.succeeded`), since by default only alerts arrive; else after a week,
+    /// with `quiet` after a day.
     #[serde(default)]
     threads: Threads,
     /// Address of Slack's methods, used with `token`. GovSlack: `https://slack-gov.com/api`.

@@ -16,7 +16,7 @@ pub(crate) fn length(text: &str) -> usize {
 }
 
 /// How long a character is once it is escaped.
-fn escaped_length(c: char) -> usize {
+pub(crate) fn escaped_length(c: char) -> usize {
     match c {
         '&' => "&amp;".len(),
         '<' | '>' => "&lt;".len(),
@@ -141,12 +141,12 @@ fn whole_entities(text: &str) -> &str {
     }
 }
 
-/// A text in pieces of at most `max` units, at line ends where there are some.
-pub(crate) fn pieces(text: &str, max: usize) -> Vec<&str> {
+/// A text in pieces of at most `max` units by a way to count them, at line ends where there are some.
+pub(crate) fn pieces(text: &str, max: usize, length: impl Fn(char) -> usize + Copy) -> Vec<&str> {
     let mut rest = text;
     let mut pieces = Vec::new();
-    while length(rest) > max {
-        let piece = start(rest, max, char::len_utf16);
+    while rest.chars().map(length).sum::<usize>() > max {
+        let piece = start(rest, max, length);
         let end = piece.rfind('\n').filter(|end| *end > 0);
         pieces.push(&rest[..end.unwrap_or(piece.len())]);
         rest = &rest[end.map_or(piece.len(), |end| end + 1)..];
@@ -198,9 +198,11 @@ mod tests {
 
     #[test]
     fn pieces_end_at_lines() {
-        assert_eq!(pieces("aa\nbb\ncc", 5), ["aa", "bb\ncc"]);
-        assert_eq!(pieces("aaaaaaa", 3), ["aaa", "aaa", "a"]);
-        assert_eq!(pieces("", 3), [""; 0]);
+        let of = |text, max| pieces(text, max, char::len_utf16);
+        assert_eq!(of("aa\nbb\ncc", 5), ["aa", "bb\ncc"]);
+        assert_eq!(of("aaaaaaa", 3), ["aaa", "aaa", "a"]);
+        assert_eq!(of("", 3), [""; 0]);
+        assert_eq!(pieces("a<&", 5, escaped_length), ["a<", "&"]);
     }
 
     proptest! {
@@ -215,7 +217,7 @@ mod tests {
                 let entities = ["&amp;", "&lt;", "&gt;"].iter().map(|entity| cut.matches(entity).count()).sum::<usize>();
                 prop_assert_eq!(cut.matches('&').count(), entities, "{}", cut);
             }
-            for piece in pieces(&text, 10) {
+            for piece in pieces(&text, 10, char::len_utf16) {
                 prop_assert!(!piece.is_empty() && length(piece) <= 10);
             }
             prop_assert_eq!(unescape(&escaped), text);

@@ -1,7 +1,7 @@
 //! Which alerts belong together: those about one task, app or service, from its first failure to its next success.
 //!
 //! The first failure is a message of its own; its time stamp is stored. What follows answers in its thread, until a success
-//! ends it, or a week has passed: then the next failure is a message of its own again, so that nothing stays out of sight
+//! ends it, or a week (quiet ones: a day) has passed: then the next failure is a message of its own again, so that nothing stays out of sight
 //! for ever.
 
 use std::time::Duration;
@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// How long a thread is continued, from its first message on.
-const KEPT: Duration = Duration::from_hours(7 * 24);
+pub(crate) const KEPT: Duration = Duration::from_hours(7 * 24);
+/// The same where the channel does not show what is in threads: nobody would see a failure for a week.
+pub(crate) const KEPT_QUIET: Duration = Duration::from_hours(24);
 /// Longest part of a key; ids are much shorter.
 const LONGEST_ID: usize = 100;
 
@@ -80,11 +82,11 @@ pub(crate) async fn find(host: &Host, subject: &Subject) -> Option<Thread> {
     }
 }
 
-/// Keeps a thread.
-pub(crate) async fn keep(host: &Host, subject: &Subject, thread: &Thread) -> Result<(), ServiceError> {
+/// Keeps a thread for some time.
+pub(crate) async fn keep(host: &Host, subject: &Subject, thread: &Thread, kept: Duration) -> Result<(), ServiceError> {
     // Cannot fail: it is made of texts.
     let value = serde_json::to_value(thread).unwrap_or(Value::Null);
-    host.storage().set(&subject.key, &value, Some(KEPT)).await
+    host.storage().set(&subject.key, &value, Some(kept)).await
 }
 
 /// Ends a thread. If that fails it is continued: no harm.

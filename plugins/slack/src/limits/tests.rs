@@ -6,7 +6,7 @@ use crate::rules::refuse;
 fn mended(message: Value) -> (Value, bool) {
     let Value::Object(message) = message else { panic!("an object") };
     let mended = mend(message);
-    (mended.message.into(), mended.cut)
+    (mended.message.into(), mended.cuts > 0)
 }
 
 fn section(text: &str) -> Value {

@@ -169,6 +169,66 @@ fn a_long_text_that_is_no_log_costs_no_line_of_the_log() {
     assert_eq!(text.matches(&"a".repeat(2800)).count(), 2, "one long line is cut for the code block only: {text}");
 }
 
+#[test]
+fn what_lines_cannot_mend_costs_no_end_of_the_log() {
+    let log: Vec<String> = (0..15).map(|number| format!("{number:02} {}", "x".repeat(186))).collect();
+    let mut delivery = with_log(log.clone(), log);
+    // The facts together are too long for a section, the heading for a header.
+    delivery.event.data.task.as_mut().unwrap().name = "task ".repeat(500);
+    delivery.event.data.app.as_mut().unwrap().name = "app ".repeat(500);
+    let message = posted(json!({}), &delivery);
+    let tail = message["blocks"].as_array().unwrap().iter().find(|block| block.to_string().contains("log ends"));
+    let tail = tail.unwrap()["text"]["text"].as_str().unwrap();
+    assert!(tail.ends_with(&format!("14 {}```", "x".repeat(186))), "{tail}");
+    let source = r#"{ "blocks": [
+        { "type": "header", "text": { "type": "plain_text", "text": "{{taskName}}" } },
+        { "type": "section", "text": { "type": "mrkdwn", "text": "*The whole log and some words more than the bound leaves room for, so that it is cut: here they are, for once; and some more of them, so that these are a hundred and thirty characters and more.*\n```{{scriptLogTail}}```" } }
+    ] }"#;
+    let message = by_template(source, &delivery);
+    let tail = message["blocks"][1]["text"]["text"].as_str().unwrap();
+    assert!(tail.ends_with(&format!("14 {}```", "x".repeat(186))), "{tail}");
+    assert_eq!(tail.matches(MARK).count(), 0, "whole lines are left out: {tail}");
+}
+
+#[test]
+fn only_a_whole_address_is_kept_as_it_is() {
+    let mut delivery = sample_delivery("reload-task.failed");
+    let source = r#"{ "blocks": [{ "type": "section", "text": { "type": "mrkdwn", "text": "```{{taskName}}```" } }] }"#;
+    for name in ["https://a.test/ is ``` down".to_owned(), "https://a.test/```".to_owned()] {
+        delivery.event.data.task.as_mut().unwrap().name = name;
+        let message = by_template(source, &delivery);
+        assert_eq!(first_text(&message).matches("```").count(), 2, "{message}");
+    }
+    delivery.event.data.task.as_mut().unwrap().name = format!("https://a.test/ {}", "x ".repeat(5000));
+    let message = by_template(source, &delivery);
+    assert!(first_text(&message).ends_with("```"), "{message}");
+}
+
+#[test]
+fn a_long_posted_message_has_several_sections_and_says_what_is_missing() {
+    let mut delivery = sample_delivery("message.posted");
+    let mut of = |text: &str| {
+        let posted_message = delivery.event.data.posted.as_mut().unwrap();
+        posted_message.text = Some(text.to_owned());
+        posted_message.from = Some("R&D <ETL>".to_owned());
+        let message = posted(json!({}), &delivery);
+        assert_eq!(message["username"], "R&D <ETL>", "names have no entities");
+        let sections = message["blocks"].as_array().unwrap().iter().filter(|block| block["type"] == "section");
+        let texts: Vec<String> = sections.map(|block| block["text"]["text"].as_str().unwrap().to_owned()).collect();
+        (texts.join("\n"), message["blocks"].to_string().contains(MARK))
+    };
+    assert_eq!(of("short"), ("short".to_owned(), false));
+    let lines = |count: usize| (0..count).map(|number| format!("line {number:05} <&>")).collect::<Vec<_>>().join("\n");
+    let (text, is_cut) = of(&lines(300));
+    assert_eq!((crate::text::unescape(&text), is_cut), (lines(300), false));
+    let text = of(&lines(3500)).0;
+    let text = crate::text::unescape(text.strip_suffix(&format!("\n{MARK}")).unwrap());
+    assert!(lines(3500).starts_with(&text) && text.ends_with("<&>"), "{text}");
+    assert!(text.len() > 5000, "{}", text.len());
+    assert!(of(&"x".repeat(64_000)).0.len() > 8000);
+    assert!(of(&"\"\\`\n".repeat(16_000)).1);
+}
+
 /// With what templates of Butler 16 have: its variables, both kinds of braces, blocks in comments, a blank field, the
 /// custom links with commas between.
 const BUTLER_16: &str = r#"{ "blocks": [
@@ -240,7 +300,7 @@ fn templates_are_read_for_each_message_and_a_broken_one_loses_no_alert() {
 
 #[test]
 fn every_kind_has_a_message() {
-    for kind in butler_plugin_api::kind::ALL {
+    for kind in kind::ALL {
         let message = posted(json!({}), &sample_delivery(kind));
         insta::with_settings!({ snapshot_path => "snapshots/kinds", prepend_module_to_snapshot => false }, {
             insta::assert_json_snapshot!(*kind, message);

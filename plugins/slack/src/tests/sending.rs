@@ -114,6 +114,47 @@ fn the_plain_form_goes_into_the_channel_that_the_template_chose() {
 }
 
 #[test]
+fn a_channel_that_a_template_names_in_vain_costs_no_alert() {
+    let refused = |code: &str| json!({ "ok": false, "error": code }).to_string();
+    let fine = r#"{"ok":true,"ts":"1.2"}"#;
+    let template = |folder: &tempfile::TempDir| {
+        std::fs::write(folder.path().join("mine.json"), r#"{ "text": "t", "channel": "C7" }"#).unwrap();
+    };
+    let failed = || sample_delivery("reload-task.failed");
+    for code in ["channel_not_found", "is_archived", "not_in_channel"] {
+        let (fake, folder) = fake();
+        template(&folder);
+        // The second time Slack looks at the content first.
+        let fake = fake.answer(200, &refused(code)).answer(200, fine);
+        let fake = fake.answer(200, &refused("invalid_blocks")).answer(200, &refused(code)).answer(200, fine);
+        block_on(async {
+            let chat = start(&fake, token(&json!({ "templateFile": "mine.json" }))).await;
+            for _ in 0..2 {
+                chat.deliver(&failed()).await.unwrap();
+                assert!(matches!(chat.health().await, Health::Degraded(text) if text.contains(code)), "{code}");
+            }
+        });
+        let bodies = bodies(&fake);
+        let channels: Vec<_> = bodies.iter().map(|body| body["channel"].as_str().unwrap()).collect();
+        assert_eq!(channels, ["C7", "#ops", "C7", "C7", "#ops"]);
+        for plain in [&bodies[1], &bodies[4]] {
+            assert!(plain.to_string().contains(code) && plain["thread_ts"].is_null(), "{plain}");
+        }
+        assert_eq!(fake.stored("thread/task/11111111-2222-4333-8444-555555555555"), None, "nobody answers there");
+    }
+    // A webhook has a channel of its own.
+    let (fake, folder) = fake();
+    template(&folder);
+    let fake = fake.answer(404, "channel_not_found").answer(200, "ok");
+    block_on(async { start(&fake, json!({ "templateFile": "mine.json" })).await.deliver(&failed()).await.unwrap() });
+    assert_eq!(bodies(&fake)[1]["channel"], Value::Null);
+    // In the settings' channel the same is tried again later.
+    let fake = FakeHost::new("slack").answer(200, &refused("is_archived"));
+    retry(deliver(&fake, token(&json!({}))));
+    assert_eq!(fake.requests().len(), 1);
+}
+
+#[test]
 fn a_plain_message_that_is_refused_is_dead_unless_a_setting_may_be_the_cause() {
     let (fake, _folder) = fake();
     let fake = fake.answer(400, "invalid_blocks").answer(400, "invalid_payload");
@@ -144,6 +185,44 @@ fn a_rate_limit_holds_for_all_that_follows() {
     }
     let (_, after) = retry(deliver(&FakeHost::new("slack").answer(429, ""), json!({})));
     assert_eq!(after, Some(Duration::from_secs(30)));
+    let days = FakeHost::new("slack").answer_with(429, &[("Retry-After", "999999")], "");
+    assert_eq!(retry(deliver(&days, json!({}))).1, Some(Duration::from_secs(600)), "not for days");
+}
+
+#[test]
+fn a_rate_limit_costs_neither_a_composition_nor_an_attempt_when_it_ends_soon() {
+    // Composing would fetch the script log.
+    let long = |delivery: &mut Delivery| delivery.event.data.script_log.as_mut().unwrap().rows = 10_000;
+    let mut delivery = sample_delivery("reload-task.failed");
+    long(&mut delivery);
+    let (fake, _folder) = fake();
+    let fake = fake.answer_with(429, &[("Retry-After", "40")], "rate_limited");
+    block_on(async {
+        let chat = start(&fake, json!({})).await;
+        retry(chat.deliver(&sample_delivery("certificate.expiring")).await);
+        let before = fake.records().len();
+        let (_, after) = retry(chat.deliver(&delivery).await);
+        assert!(after.is_some_and(|after| after > Duration::from_secs(20)), "{after:?}");
+        assert_eq!(fake.records()[before..].len(), 0, "the script log was asked for, which this host does not have");
+    });
+    assert!(fake.slept().is_empty());
+
+    let fake = FakeHost::new("slack").manual_time().answer_with(429, &[("Retry-After", "1")], "rate_limited");
+    block_on(async {
+        let chat = start(&fake, json!({})).await;
+        let limited = std::time::Instant::now();
+        retry(chat.deliver(&delivery).await);
+        let clock = fake.clone();
+        let passing = std::thread::spawn(move || {
+            clock.wait_until("the wait", |fake| fake.sleeping() == 1);
+            std::thread::sleep(Duration::from_millis(1100).saturating_sub(limited.elapsed()));
+            clock.advance(Duration::from_secs(1));
+        });
+        chat.deliver(&delivery).await.unwrap();
+        passing.join().unwrap();
+    });
+    assert_eq!(fake.requests().len(), 2);
+    assert!(fake.slept()[0] <= Duration::from_secs(1), "{:?}", fake.slept());
 }
 
 #[test]
@@ -164,6 +243,7 @@ fn a_check_posts_nothing() {
         let fake = fake.answer(status, body);
         let text = block_on(async { start(&fake, settings).await.invoke("check", Value::Null).await.unwrap() });
         assert!(text.as_str().unwrap().contains(part), "{text}");
+        assert!(text.as_str().unwrap().contains("the channel was not looked at: `butler test-alert` posts"), "{text}");
         let request = &fake.requests()[0];
         assert!(request.url == HOOK || request.url.ends_with("/auth.test"), "{}", request.url);
         assert_eq!(request.body, b"{}");

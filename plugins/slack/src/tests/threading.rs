@@ -77,6 +77,19 @@ fn a_thread_survives_the_instance_and_ends_after_a_week_or_in_another_channel() 
 }
 
 #[test]
+fn a_quiet_thread_ends_after_a_day_so_that_the_channel_sees_a_new_failure() {
+    let (fake, _folder) = fake();
+    let fake = (1..=3).fold(fake, |fake, number| fake.answer(200, &taken(&format!("{number}.0")))).manual_time();
+    let quiet = || token(&json!({ "threads": "quiet" }));
+    let one = |id: &str| [delivery(id, "reload-task.failed")];
+    threads(&fake, quiet(), &one("1"));
+    fake.advance(std::time::Duration::from_hours(23));
+    assert_eq!(threads(&fake, quiet(), &one("2"))[1..], [("1.0".into(), Value::Null)]);
+    fake.advance(std::time::Duration::from_hours(1));
+    assert_eq!(threads(&fake, quiet(), &one("3"))[2..], [NEW]);
+}
+
+#[test]
 fn a_thread_that_is_gone_is_replaced() {
     let (fake, _folder) = fake();
     let fake = fake.answer(200, &taken("1.0")).answer(200, &refused("thread_not_found")).answer(200, &taken("2.0"));
