@@ -18,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(12);
 /// When Slack says that there are too many messages, but not how long to wait.
 const PAUSE: Duration = Duration::from_secs(30);
 /// Longest pause, whatever is asked for: a strange answer must not silence an instance for days.
-const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+const LONGEST_PAUSE: Duration = Duration::from_mins(10);
 /// Longest time to wait for the end of a pause.
 const PATIENCE: Duration = Duration::from_secs(20);
 

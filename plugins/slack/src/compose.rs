@@ -190,7 +190,9 @@ fn forget_lines(context: &mut Value) {
         context.remove(name);
     }
     if let Some(log) = context.get_mut("scriptLog").and_then(Value::as_object_mut) {
-        ["head", "tail", "errors"].map(|name| log.remove(name));
+        for name in ["head", "tail", "errors"] {
+            log.remove(name);
+        }
     }
 }
 
