@@ -106,7 +106,8 @@ impl Slack {
         match self.pause() {
             Some(left) if left > PATIENCE => Err(paused(left)),
             Some(left) => {
-                self.host.sleep(left).await;
+                // A sleep is in whole milliseconds: without one more it would end too early.
+                self.host.sleep(left + Duration::from_millis(1)).await;
                 Ok(())
             }
             None => Ok(()),

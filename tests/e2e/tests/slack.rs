@@ -237,6 +237,25 @@ async fn a_template_of_its_own_with_texts_of_any_size_is_taken() {
 }
 
 #[tokio::test]
+async fn a_posted_message_for_a_channel_that_there_is_not_arrives_in_that_of_the_settings() {
+    let slack = Slack::start().await;
+    let config = token(&slack, "").replace("*-task.*", "message.posted");
+    let butler = Butler::start(&config).await;
+    let text = "Stock <loaded>\n".repeat(4000);
+    for (channel, count) in [("#etl", 1), ("#nosuch", 2)] {
+        let message = json!({ "text": text, "channel": channel, "from": "R&D <ETL>" });
+        let (status, posted) = butler.post("/v5/messages", &message).await;
+        assert_eq!((status, &posted["deliveries"]), (202, &json!(1)), "{posted}");
+        slack.wait(count).await;
+    }
+    let [whole, plain] = slack.messages().try_into().unwrap();
+    assert_eq!((whole.channel.as_str(), &whole.body["username"]), ("etl", &json!("R&D <ETL>")));
+    assert!(whole.body["blocks"].as_array().unwrap().len() > 2, "several sections: {}", text_of(&whole));
+    assert!(plain.channel == "ops" && text_of(&plain).contains("channel_not_found"), "{}", text_of(&plain));
+    butler.wait_delivery("delivered", "slack").await;
+}
+
+#[tokio::test]
 async fn load_scripts_post_texts() {
     let slack = Slack::start().await;
     let output = run(&["token", "new", "--name", "script", "--scopes", "messages"]);
