@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use butler_plugin_api::Host;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
@@ -13,6 +14,9 @@ use super::token::Tokens;
 use super::{Failure, Limits, StepError};
 use crate::settings::{Auth, Method, Secret, Smtp, TlsMode};
 
+/// How long a refused login is not tried again: with each event and each attempt it would lock the account.
+const AFTER_REFUSAL: Duration = Duration::from_mins(1);
+
 /// The mail server of an instance.
 pub(crate) struct Server {
     pub(crate) settings: Smtp,
@@ -22,6 +26,8 @@ pub(crate) struct Server {
     /// The system's authorities are read once: there are many of them.
     system: Mutex<Option<TlsParameters>>,
     tokens: Option<Tokens>,
+    /// When and with which words the login was refused for good.
+    refused: Mutex<Option<(Instant, String)>>,
     pub(super) name: ClientId,
 }
 
@@ -39,7 +45,16 @@ impl Server {
             Some(Secret::Oauth(oauth)) => Some(Tokens::new(oauth.clone(), host.clone())),
             _ => None,
         };
-        Self { settings, host, idle: Mutex::default(), system: Mutex::default(), tokens, name: client_name() }
+        let name = client_name(ClientId::default());
+        Self {
+            settings,
+            host,
+            idle: Mutex::default(),
+            system: Mutex::default(),
+            tokens,
+            refused: Mutex::default(),
+            name,
+        }
     }
 
     /// Its name for people.
@@ -47,8 +62,18 @@ impl Server {
         format!("{}:{}", self.settings.host, self.settings.port)
     }
 
-    /// Connects, encrypts and logs in, as the settings say.
-    pub(crate) async fn connect(&self, limits: &Limits) -> Result<(AsyncSmtpConnection, Facts), Failure> {
+    /// Connects, encrypts and logs in, as the settings say; not soon after a login that was refused.
+    pub(super) async fn connect(&self, limits: &Limits) -> Result<(AsyncSmtpConnection, Facts), Failure> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, words)) = refused.filter(|(at, _)| at.elapsed() < AFTER_REFUSAL) {
+            return Err(Failure::NoConnection(words));
+        }
+        self.connect_anyway(limits).await
+    }
+
+    /// Connects even where the login was refused just now.
+    pub(super) async fn connect_anyway(&self, limits: &Limits) -> Result<(AsyncSmtpConnection, Facts), Failure> {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let (mut connection, error) = match self.log_in_once(limits, false).await? {
             (connection, facts, None) => return Ok((connection, facts)),
             (connection, _, Some(error)) => (connection, error),
@@ -71,7 +96,12 @@ impl Server {
         if matches!(error, StepError::OutOfTime) {
             return Err(Failure::OutOfTime);
         }
-        Err(Failure::NoConnection(format!("{} refuses the login: {error}{}", self.shown(), self.hint(&error))))
+        let words = format!("{} refuses the login: {error}{}", self.shown(), self.hint(&error));
+        if error.code().is_some_and(|code| code >= 500) {
+            let refused = (Instant::now(), words.clone());
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refused);
+        }
+        Err(Failure::NoConnection(words))
     }
 
     /// The error is that of the login, with the connection that it failed on.
@@ -254,14 +284,33 @@ fn shown(mechanism: Mechanism) -> &'static str {
     }
 }
 
-/// What we call ourselves. Servers refuse names that are none by the rules, such as those of some Windows computers.
-fn client_name() -> ClientId {
-    match ClientId::default() {
-        ClientId::Domain(name)
-            if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c)) =>
-        {
-            ClientId::Ipv4(std::net::Ipv4Addr::LOCALHOST)
+/// What we call ourselves. Servers refuse names that are none by the rules, such as those of some Windows computers, and
+/// many of them a name without a domain.
+fn client_name(host: ClientId) -> ClientId {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+    match host {
+        ClientId::Domain(name) if name.trim_matches('.').contains('.') && name.chars().all(allowed) => {
+            ClientId::Domain(name)
         }
+        ClientId::Domain(_) => ClientId::Ipv4(std::net::Ipv4Addr::LOCALHOST),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn we_are_a_whole_name_or_an_address() {
+        for (host, said) in [
+            ("sense1.acme.test", "sense1.acme.test"),
+            ("SENSE1", "[127.0.0.1]"),
+            ("sense1.", "[127.0.0.1]"),
+            ("sense_1.acme.test", "[127.0.0.1]"),
+            ("", "[127.0.0.1]"),
+        ] {
+            assert_eq!(client_name(ClientId::Domain(host.to_owned())).to_string(), said, "{host}");
+        }
     }
 }
