@@ -2,7 +2,6 @@
 
 use butler_plugin_api::message::{Cut, Facts, TemplateError, Templates, cut, shorten};
 use butler_plugin_api::{Delivery, Host};
-use lettre::Address;
 use serde_json::{Value, json};
 
 use crate::mail::Content;
@@ -15,6 +14,8 @@ const LARGEST: usize = 1 << 20;
 const LONGEST_VALUE: usize = 500;
 /// Most recipients that a redirected mail names.
 const MOST_NAMED: usize = 50;
+/// And an error, which may become part of other alerts.
+const MOST_IN_ERRORS: usize = 3;
 
 /// A mail that is ready to be sent.
 pub(crate) struct Composed {
@@ -117,7 +118,7 @@ fn plain(facts: &Facts, delivery: &Delivery, why: &str) -> String {
 
 /// What a redirected mail says first.
 fn redirection(plan: &Plan) -> String {
-    let mut whom = named(&plan.to);
+    let mut whom = at_most(MOST_NAMED, &plan.to, ", ");
     if whom.is_empty() {
         let why: Vec<&str> = plan.unreachable.iter().chain(&plan.left_out).map(String::as_str).collect();
         whom = format!("nobody ({})", why.join("; "));
@@ -125,12 +126,16 @@ fn redirection(plan: &Plan) -> String {
     format!("For tries this mail goes here alone (setting redirectTo). It would have gone to: {whom}")
 }
 
-/// Addresses in a row, not too many of them.
-pub(crate) fn named(addresses: &[Address]) -> String {
-    let shown: Vec<&str> = addresses.iter().take(MOST_NAMED).map(AsRef::as_ref).collect();
-    match addresses.len() - shown.len() {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
+/// The first of a list, as errors and the log name them.
+pub(crate) fn first<T: AsRef<str>>(list: &[T], between: &str) -> String {
+    at_most(MOST_IN_ERRORS, list, between)
+}
+
+fn at_most<T: AsRef<str>>(most: usize, list: &[T], between: &str) -> String {
+    let shown: Vec<&str> = list.iter().take(most).map(AsRef::as_ref).collect();
+    match list.len() - shown.len() {
+        0 => shown.join(between),
+        more => format!("{} and {more} more", shown.join(between)),
     }
 }
 
