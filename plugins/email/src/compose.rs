@@ -1,12 +1,12 @@
 //! What a mail says: facts, templates, size, and the plain form where that does not work out.
 
-use butler_plugin_api::message::{Cut, Facts, TemplateError, Templates, cut, shorten};
+use butler_plugin_api::message::{Cut, Facts, TemplateError, cut, shorten};
 use butler_plugin_api::{Delivery, Host};
 use serde_json::{Value, json};
 
 use crate::mail::Content;
 use crate::recipients::Plan;
-use crate::settings::Checked;
+use crate::settings::{Checked, Html};
 
 /// Largest HTML and text, in bytes each: servers take at least 10 MB, but nobody reads that.
 const LARGEST: usize = 1 << 20;
@@ -26,9 +26,13 @@ pub(crate) struct Composed {
 
 impl Checked {
     /// Always makes a mail, whatever templates and facts are like.
-    pub(crate) async fn compose(&self, delivery: &Delivery, plan: &Plan, host: &Host, html: &Templates) -> Composed {
+    pub(crate) async fn compose(&self, delivery: &Delivery, plan: &Plan, host: &Host, html: &Html) -> Composed {
         let facts = Facts::gather(delivery, host, &self.presentation).await;
         let mut composed = self.compose_of(&facts, delivery, plan, html);
+        let note = delivery.note();
+        if !note.is_empty() && !html.shows_notes() {
+            composed.content.html = composed.content.html.map(|html| with_note(&html, &note));
+        }
         if self.redirect_to.is_some() {
             let note = redirection(plan);
             composed.content.text = format!("{note}\n\n{}", composed.content.text);
@@ -37,10 +41,10 @@ impl Checked {
         composed
     }
 
-    fn compose_of(&self, facts: &Facts, delivery: &Delivery, plan: &Plan, html: &Templates) -> Composed {
+    fn compose_of(&self, facts: &Facts, delivery: &Delivery, plan: &Plan, html: &Html) -> Composed {
         let kind = &delivery.event.kind;
-        let subject =
-            self.subject.of(kind).and_then(|template| template.text(&facts.context(Cut::last(facts.lines()))));
+        // It is cut to one line of its own length.
+        let subject = self.subject.of(kind).and_then(|template| template.text(&variables(facts, Cut::NONE, plan)));
         let bodies = self.bodies(facts, kind, plan, html);
         match (subject, bodies) {
             (Ok(subject), Ok(Some((html, text)))) => {
@@ -77,15 +81,11 @@ impl Checked {
         facts: &Facts,
         kind: &str,
         plan: &Plan,
-        html: &Templates,
+        html: &Html,
     ) -> Result<Option<(String, String)>, TemplateError> {
-        let (html, text) = (html.of(kind)?, self.text.of(kind)?);
+        let (html, text) = (html.templates.of(kind)?, self.text.of(kind)?);
         shorten(facts.lines(), |cut| {
-            let mut context = facts.context(cut);
-            if let Value::Object(variables) = &mut context {
-                let recipients = json!({ "taskSpecific": plan.of_task, "common": plan.common });
-                variables.insert("emailRecipients".to_owned(), recipients);
-            }
+            let context = variables(facts, cut, plan);
             let (html, text) = (html.text(&context)?, text.text(&context)?);
             Ok((html.len() <= LARGEST && text.len() <= LARGEST).then(|| (html.trim().to_owned(), text)))
         })
@@ -96,6 +96,16 @@ impl Checked {
         let facts = Facts::of(delivery, host.instance(), &self.presentation);
         self.compose_of(&facts, delivery, &Plan::default(), &self.html).trouble.map_or(Ok(()), Err)
     }
+}
+
+/// All that templates can show.
+fn variables(facts: &Facts, cut: Cut, plan: &Plan) -> Value {
+    let mut context = facts.context(cut);
+    if let Value::Object(variables) = &mut context {
+        let recipients = json!({ "taskSpecific": plan.of_task, "common": plan.common });
+        variables.insert("emailRecipients".to_owned(), recipients);
+    }
+    context
 }
 
 /// Made without a template, so it cannot fail.
