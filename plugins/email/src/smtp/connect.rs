@@ -268,8 +268,10 @@ impl Server {
 pub(crate) fn own_authority(file: &Path, server_name: &str) -> Result<TlsParameters, String> {
     let fail = |why: String| format!("`smtp.ca`: {}: {why}", file.display());
     let pem = std::fs::read(file).map_err(|error| fail(error.to_string()))?;
-    if !pem.windows(10).any(|text| text == b"-----BEGIN") {
-        return Err(fail("there is no certificate in PEM form in it".to_owned()));
+    // What else a PEM file may hold is skipped without a word. `TRUSTED CERTIFICATE` is a form of OpenSSL alone.
+    let begin = b"-----BEGIN CERTIFICATE-----";
+    if !pem.windows(begin.len()).any(|text| text == begin) {
+        return Err(fail("there is no certificate in PEM form in it (`-----BEGIN CERTIFICATE-----`)".to_owned()));
     }
     let certificate = Certificate::from_pem(&pem).map_err(|error| fail(error.to_string()))?;
     let builder = TlsParameters::builder(server_name.to_owned()).certificate_store(CertificateStore::None);
@@ -300,6 +302,17 @@ fn client_name(host: ClientId) -> ClientId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_without_a_certificate_is_a_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        for kind in ["PRIVATE KEY", "TRUSTED CERTIFICATE", "CERTIFICATE REQUEST"] {
+            std::fs::write(&file, format!("-----BEGIN {kind}-----\nAAAA\n-----END {kind}-----\n")).unwrap();
+            let error = own_authority(&file, "mail.test").err().unwrap_or_else(|| panic!("{kind} is taken"));
+            assert!(error.contains("`smtp.ca`") && error.contains("no certificate in PEM form"), "{error}");
+        }
+    }
 
     #[test]
     fn we_are_a_whole_name_or_an_address() {
