@@ -8,6 +8,7 @@ mod pool;
 mod probe;
 mod token;
 mod transaction;
+mod wire;
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use lettre::transport::smtp::extension::ClientId;
 
 use super::pool::Idle;
 use super::token::Tokens;
+use super::wire::Wire;
 use super::{Failure, Limits, StepError};
 use crate::settings::{Auth, Method, Secret, Smtp, TlsMode};
 
@@ -110,10 +111,10 @@ impl Server {
         limits: &Limits,
         new_token: bool,
     ) -> Result<(AsyncSmtpConnection, Facts, Option<StepError>), Failure> {
-        let mut connection = self.open(limits).await?;
-        let mut facts = Facts { encrypted: connection.is_encrypted(), login: None };
+        let (mut connection, encrypted) = self.open(limits).await?;
+        let mut facts = Facts { encrypted, login: None };
         let Some(auth) = &self.settings.auth else { return Ok((connection, facts, None)) };
-        let mechanism = match self.mechanism(auth, &connection) {
+        let mechanism = match self.mechanism(auth, &connection, encrypted) {
             Ok(mechanism) => mechanism,
             Err(text) => {
                 let _ = limits.step(1, connection.quit()).await;
@@ -144,8 +145,8 @@ impl Server {
         Ok((connection, facts, error))
     }
 
-    /// A connection, encrypted as the settings say.
-    async fn open(&self, limits: &Limits) -> Result<AsyncSmtpConnection, Failure> {
+    /// A connection, encrypted as the settings say, and whether it is.
+    async fn open(&self, limits: &Limits) -> Result<(AsyncSmtpConnection, bool), Failure> {
         let smtp = &self.settings;
         let tls = match smtp.tls {
             TlsMode::None => None,
@@ -154,26 +155,29 @@ impl Server {
         let wrapped = tls.clone().filter(|_| smtp.tls == TlsMode::Implicit);
         let address = (smtp.host.as_str(), smtp.port);
         // A name may have several addresses: the first one must not use up the time. Greeting and EHLO are part of the step.
-        let each = Some(limits.step / 2);
-        let connect = AsyncSmtpConnection::connect_tokio1(address, each, &self.name, wrapped, None);
-        let mut connection = limits.step(1, connect).await.map_err(|error| self.no_connection(&error))?;
+        let connect = async {
+            let wire = Wire::connect(address, limits.step / 2, wrapped).await?;
+            let connection = wire.greet(&self.name).await?;
+            Ok((wire, connection))
+        };
+        let (wire, mut connection) = limits.step(1, connect).await.map_err(|error| self.no_connection(&error))?;
         self.host.metrics().count("connections_total", &[], 1);
         match (smtp.tls, tls) {
             (TlsMode::Starttls | TlsMode::StarttlsIfOffered, Some(tls)) if connection.can_starttls() => {
-                let encrypt = connection.starttls(tls, &self.name);
-                limits.step(1, encrypt).await.map_err(|error| self.no_connection(&error))?;
+                let encrypt = wire.starttls(connection, tls, &self.name);
+                connection = limits.step(1, encrypt).await.map_err(|error| self.no_connection(&error))?;
+                Ok((connection, true))
             }
             (TlsMode::Starttls, _) => {
                 let _ = limits.step(1, connection.quit()).await;
-                return Err(Failure::NoConnection(format!(
+                Err(Failure::NoConnection(format!(
                     "{} does not offer STARTTLS, which `smtp.tls: starttls` needs: correct host and port, or say \
                      `implicit`, `starttlsIfOffered` or `none`",
                     self.shown()
-                )));
+                )))
             }
-            _ => {}
+            (mode, _) => Ok((connection, mode == TlsMode::Implicit)),
         }
-        Ok(connection)
     }
 
     fn no_connection(&self, error: &StepError) -> Failure {
@@ -192,8 +196,8 @@ impl Server {
         Failure::NoConnection(format!("{} cannot be reached: {error}{hint}", self.shown()))
     }
 
-    fn mechanism(&self, auth: &Auth, connection: &AsyncSmtpConnection) -> Result<Mechanism, String> {
-        if !connection.is_encrypted() && !auth.allow_plain_text {
+    fn mechanism(&self, auth: &Auth, connection: &AsyncSmtpConnection, encrypted: bool) -> Result<Mechanism, String> {
+        if !encrypted && !auth.allow_plain_text {
             return Err(format!(
                 "the connection to {} is not encrypted, so there is no login: `smtp.tls: starttls` insists on encryption, \
                  `smtp.auth.allowPlainText: true` goes without",

@@ -300,6 +300,25 @@ fn whom_an_attempt_before_a_crash_was_refused_for_does_not_look_delivered() {
 }
 
 #[test]
+fn answers_in_latin_1_are_answers() {
+    let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+    server.script(|command| match command {
+        "GREETING" => Some(Say::Bytes(b"220 M\xfcnchen\r\n")),
+        "RCPT TO:<a@x.io>" => Some(Say::Bytes(b"550 5.1.1 Empf\xe4nger unbekannt\r\n")),
+        _ => None,
+    });
+    block_on(async {
+        let email = start(&fake, &server, json!({})).await;
+        let error = email.deliver(&failure()).await.unwrap_err();
+        assert!(
+            matches!(&error, DeliveryError::Reject { message } if message.contains("550 5.1.1 Empf?nger unbekannt")),
+            "{error:?}"
+        );
+    });
+    assert_eq!(server.connections(), 1);
+}
+
+#[test]
 fn a_test_that_nobody_gets_is_no_success() {
     let (server, fake) = (MailServer::start(), FakeHost::new("email"));
     block_on(async {
