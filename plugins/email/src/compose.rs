@@ -30,8 +30,8 @@ impl Checked {
         let facts = Facts::gather(delivery, host, &self.presentation).await;
         let mut composed = self.compose_of(&facts, delivery, plan, html);
         let note = delivery.note();
-        if !note.is_empty() && !html.shows_notes() {
-            composed.content.html = composed.content.html.map(|html| with_note(&html, &note));
+        if let Some(shown) = composed.content.html.as_mut().filter(|_| !note.is_empty() && !html.shows_notes()) {
+            *shown = with_note(shown, &note);
         }
         if self.redirect_to.is_some() {
             let note = redirection(plan);
@@ -131,7 +131,7 @@ fn redirection(plan: &Plan) -> String {
     let mut whom = at_most(MOST_NAMED, &plan.to, ", ");
     if whom.is_empty() {
         let why: Vec<&str> = plan.unreachable.iter().chain(&plan.left_out).map(String::as_str).collect();
-        whom = format!("nobody ({})", why.join("; "));
+        whom = format!("nobody ({})", first(&why, "; "));
     }
     format!("For tries this mail goes here alone (setting redirectTo). It would have gone to: {whom}")
 }

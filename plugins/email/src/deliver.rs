@@ -70,7 +70,8 @@ impl Email {
         self.outcome(&claim, &tally, &progress).await
     }
 
-    /// Sends to all that the throttle lets through; `named` are all, for mails that name them. Who was told of held back mails gets another text than who was not.
+    /// Sends to all that the throttle lets through. Who was told of held back mails gets another text than who was not.
+    /// `named`: all recipients, for mails that name them.
     async fn send_all(
         &self,
         delivery: &Delivery,
@@ -193,7 +194,7 @@ impl Email {
         let owner = event.data.app.as_ref().and_then(|app| app.owner.as_ref());
         let hint = match owner {
             Some(owner) if is_test && owner.emails.is_empty() => {
-                "; samples have no owner's address: name a real task with `--task`, or say `redirectTo`"
+                "; samples have no owner's address: name with `--task` a task whose owner has one, or say `redirectTo`"
             }
             _ => "",
         };

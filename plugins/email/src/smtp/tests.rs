@@ -104,6 +104,14 @@ fn a_refused_login_is_not_tried_again_at_once() {
 }
 
 #[test]
+fn times_are_in_peoples_units() {
+    for (limit, text) in [(30_000, "within 30 s"), (1500, "within 1500 ms")] {
+        let error = crate::smtp::StepError::Slow(Duration::from_millis(limit)).to_string();
+        assert!(error.ends_with(text), "{error}");
+    }
+}
+
+#[test]
 fn a_token_is_fetched_once_and_used_for_all_connections() {
     let (server, fake) = (MailServer::start(), FakeHost::new("email"));
     let fake = fake.answer(200, r#"{ "access_token": "tok1", "expires_in": 3600 }"#);
