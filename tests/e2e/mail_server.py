@@ -119,6 +119,10 @@ class Server(SMTP):
             say(connected=True)
         super().connection_made(transport)
 
+    async def push(self, status):
+        # As servers do whose words are not English.
+        await super().push(status.encode("latin-1") if isinstance(status, str) else status)
+
 
 async def main():
     logging.disable(logging.CRITICAL)

@@ -20,6 +20,9 @@ pub(crate) fn recipient(text: &str) -> Result<Address, &'static str> {
     if !text.is_ascii() {
         return Err("only ASCII letters are possible");
     }
+    if text.matches('@').count() > 1 && text.contains([',', ';']) {
+        return Err("write one address per value");
+    }
     if text.contains(['<', '>', '"']) || text.contains(char::is_whitespace) {
         return Err("write the bare address, without a name");
     }
@@ -101,7 +104,8 @@ mod tests {
             ("  ", "empty"),
             ("Joe <joe@x.io>", "without a name"),
             ("\"joe\"@x.io", "without a name"),
-            ("joe@x.io, ann@x.io", "without a name"),
+            ("joe@x.io, ann@x.io", "one address per value"),
+            ("joe@x.io;ann@x.io", "one address per value"),
             ("joe@x.io\r\nBcc: eve@x.io", "without a name"),
             ("joe", "no @"),
             ("joe@localhost", "no dot"),

@@ -1,13 +1,12 @@
 //! What a mail says: facts, templates, size, and the plain form where that does not work out.
 
-use butler_plugin_api::message::{Cut, Facts, TemplateError, Templates, cut, shorten};
+use butler_plugin_api::message::{Cut, Facts, TemplateError, cut, shorten};
 use butler_plugin_api::{Delivery, Host};
-use lettre::Address;
 use serde_json::{Value, json};
 
 use crate::mail::Content;
 use crate::recipients::Plan;
-use crate::settings::Checked;
+use crate::settings::{Checked, Html};
 
 /// Largest HTML and text, in bytes each: servers take at least 10 MB, but nobody reads that.
 const LARGEST: usize = 1 << 20;
@@ -15,6 +14,8 @@ const LARGEST: usize = 1 << 20;
 const LONGEST_VALUE: usize = 500;
 /// Most recipients that a redirected mail names.
 const MOST_NAMED: usize = 50;
+/// And an error, which may become part of other alerts.
+const MOST_IN_ERRORS: usize = 3;
 
 /// A mail that is ready to be sent.
 pub(crate) struct Composed {
@@ -25,9 +26,13 @@ pub(crate) struct Composed {
 
 impl Checked {
     /// Always makes a mail, whatever templates and facts are like.
-    pub(crate) async fn compose(&self, delivery: &Delivery, plan: &Plan, host: &Host, html: &Templates) -> Composed {
+    pub(crate) async fn compose(&self, delivery: &Delivery, plan: &Plan, host: &Host, html: &Html) -> Composed {
         let facts = Facts::gather(delivery, host, &self.presentation).await;
         let mut composed = self.compose_of(&facts, delivery, plan, html);
+        let note = delivery.note();
+        if let Some(shown) = composed.content.html.as_mut().filter(|_| !note.is_empty() && !html.shows_notes()) {
+            *shown = with_note(shown, &note);
+        }
         if self.redirect_to.is_some() {
             let note = redirection(plan);
             composed.content.text = format!("{note}\n\n{}", composed.content.text);
@@ -36,10 +41,10 @@ impl Checked {
         composed
     }
 
-    fn compose_of(&self, facts: &Facts, delivery: &Delivery, plan: &Plan, html: &Templates) -> Composed {
+    fn compose_of(&self, facts: &Facts, delivery: &Delivery, plan: &Plan, html: &Html) -> Composed {
         let kind = &delivery.event.kind;
-        let subject =
-            self.subject.of(kind).and_then(|template| template.text(&facts.context(Cut::last(facts.lines()))));
+        // It is cut to one line of its own length.
+        let subject = self.subject.of(kind).and_then(|template| template.text(&variables(facts, Cut::NONE, plan)));
         let bodies = self.bodies(facts, kind, plan, html);
         match (subject, bodies) {
             (Ok(subject), Ok(Some((html, text)))) => {
@@ -76,15 +81,11 @@ impl Checked {
         facts: &Facts,
         kind: &str,
         plan: &Plan,
-        html: &Templates,
+        html: &Html,
     ) -> Result<Option<(String, String)>, TemplateError> {
-        let (html, text) = (html.of(kind)?, self.text.of(kind)?);
+        let (html, text) = (html.templates.of(kind)?, self.text.of(kind)?);
         shorten(facts.lines(), |cut| {
-            let mut context = facts.context(cut);
-            if let Value::Object(variables) = &mut context {
-                let recipients = json!({ "taskSpecific": plan.of_task, "common": plan.common });
-                variables.insert("emailRecipients".to_owned(), recipients);
-            }
+            let context = variables(facts, cut, plan);
             let (html, text) = (html.text(&context)?, text.text(&context)?);
             Ok((html.len() <= LARGEST && text.len() <= LARGEST).then(|| (html.trim().to_owned(), text)))
         })
@@ -95,6 +96,16 @@ impl Checked {
         let facts = Facts::of(delivery, host.instance(), &self.presentation);
         self.compose_of(&facts, delivery, &Plan::default(), &self.html).trouble.map_or(Ok(()), Err)
     }
+}
+
+/// All that templates can show.
+fn variables(facts: &Facts, cut: Cut, plan: &Plan) -> Value {
+    let mut context = facts.context(cut);
+    if let Value::Object(variables) = &mut context {
+        let recipients = json!({ "taskSpecific": plan.of_task, "common": plan.common });
+        variables.insert("emailRecipients".to_owned(), recipients);
+    }
+    context
 }
 
 /// Made without a template, so it cannot fail.
@@ -117,20 +128,24 @@ fn plain(facts: &Facts, delivery: &Delivery, why: &str) -> String {
 
 /// What a redirected mail says first.
 fn redirection(plan: &Plan) -> String {
-    let mut whom = named(&plan.to);
+    let mut whom = at_most(MOST_NAMED, &plan.to, ", ");
     if whom.is_empty() {
         let why: Vec<&str> = plan.unreachable.iter().chain(&plan.left_out).map(String::as_str).collect();
-        whom = format!("nobody ({})", why.join("; "));
+        whom = format!("nobody ({})", first(&why, "; "));
     }
     format!("For tries this mail goes here alone (setting redirectTo). It would have gone to: {whom}")
 }
 
-/// Addresses in a row, not too many of them.
-pub(crate) fn named(addresses: &[Address]) -> String {
-    let shown: Vec<&str> = addresses.iter().take(MOST_NAMED).map(AsRef::as_ref).collect();
-    match addresses.len() - shown.len() {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
+/// The first of a list, as errors and the log name them.
+pub(crate) fn first<T: AsRef<str>>(list: &[T], between: &str) -> String {
+    at_most(MOST_IN_ERRORS, list, between)
+}
+
+fn at_most<T: AsRef<str>>(most: usize, list: &[T], between: &str) -> String {
+    let shown: Vec<&str> = list.iter().take(most).map(AsRef::as_ref).collect();
+    match list.len() - shown.len() {
+        0 => shown.join(between),
+        more => format!("{} and {more} more", shown.join(between)),
     }
 }
 

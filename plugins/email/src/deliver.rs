@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use butler_plugin_api::{Delivery, DeliveryError};
+use butler_plugin_api::{Delivery, DeliveryError, Event};
 use lettre::Address;
 
 use crate::Email;
-use crate::compose::named;
+use crate::compose::first;
 use crate::mail::Draft;
 use crate::progress::Progress;
 use crate::recipients::Plan;
@@ -24,6 +24,12 @@ const PER_TRANSACTION: usize = 100;
 const MOST_BROKEN: usize = 3;
 /// Most refused recipients of a delivery that are logged one by one.
 const MOST_LOGGED: usize = 20;
+
+/// Recipients in one transaction: fewer with each attempt, since one whose address ends the connection keeps all others in
+/// the same transaction from the mail.
+fn per_transaction(attempt: u32) -> usize {
+    if attempt >= 3 { 1 } else { PER_TRANSACTION >> attempt.saturating_sub(1) }
+}
 
 /// What became of the recipients in this attempt.
 #[derive(Default)]
@@ -46,14 +52,15 @@ impl Email {
             return self.nobody(delivery, &plan);
         }
         let mut progress = Progress::of(delivery, &self.host).await;
-        let open: Vec<Address> = to.into_iter().filter(|address| !progress.is_settled(address)).collect();
+        let open: Vec<Address> = to.iter().cloned().filter(|address| !progress.is_settled(address)).collect();
         let claim = match &self.throttle {
             Some(throttle) => throttle.claim(&delivery.event, &delivery.delivery_id, open).await,
             None => Claim::all(open),
         };
-        self.count("throttled", claim.held);
+        self.tell_held(delivery, &claim);
+        claim.held.iter().for_each(|address| progress.held(address));
         let mut session = self.server.session(until);
-        let tally = self.send_all(delivery, &plan, &claim, &mut session, &mut progress).await;
+        let tally = self.send_all(delivery, &plan, &to, &claim, &mut session, &mut progress).await;
         session.end();
         if let Some(throttle) = &self.throttle {
             let refused = tally.refused.iter().map(|(address, _)| address.clone());
@@ -64,10 +71,12 @@ impl Email {
     }
 
     /// Sends to all that the throttle lets through. Who was told of held back mails gets another text than who was not.
+    /// `named`: all recipients, for mails that name them.
     async fn send_all(
         &self,
         delivery: &Delivery,
         plan: &Plan,
+        named: &[Address],
         claim: &Claim,
         session: &mut Session<'_>,
         progress: &mut Progress,
@@ -87,13 +96,13 @@ impl Email {
             // One that breaks connections must not keep the same others from their mail in each attempt.
             let first = delivery.attempt.saturating_sub(1) as usize % group.len().max(1);
             group.rotate_left(first);
-            let size = if mode == Mode::PerRecipient { 1 } else { PER_TRANSACTION };
+            let size = if mode == Mode::PerRecipient { 1 } else { per_transaction(delivery.attempt) };
             for to in group.chunks(size) {
                 if stop {
                     tally.later.extend_from_slice(to);
                     continue;
                 }
-                let mail = match draft.to(to, mode, &plan.to) {
+                let mail = match draft.to(to, mode, named) {
                     // What the library makes is ASCII.
                     Ok(mail) => String::from_utf8_lossy(&mail.formatted()).into_owned(),
                     Err(error) => {
@@ -140,7 +149,11 @@ impl Email {
             let message = if tally.later.len() == all && !progress.has_sent() {
                 why.to_owned()
             } else {
-                format!("{} of {all} recipients lack the mail ({}): {why}", tally.later.len(), named(&tally.later))
+                format!(
+                    "{} of {all} recipients lack the mail ({}): {why}",
+                    tally.later.len(),
+                    first(&tally.later, ", ")
+                )
             };
             let retry = DeliveryError::retry(message);
             return Err(match progress.for_host() {
@@ -150,23 +163,55 @@ impl Email {
         }
         progress.done().await;
         match tally.refused.first() {
-            Some((address, words)) if !progress.has_sent() => Err(DeliveryError::reject(match tally.refused.len() {
+            Some((address, words)) if progress.is_refused() => Err(DeliveryError::reject(match tally.refused.len() {
                 1 => format!("the mail server refuses {address}: {words}"),
                 all => format!("the mail server refuses all {all} recipients, {address} first: {words}"),
             })),
+            // They were refused before a crash, and their outcome was lost with it.
+            None if progress.is_refused() => Err(DeliveryError::reject(
+                "the mail server refuses all recipients; its words are in the log of an earlier attempt",
+            )),
             _ => Ok(()),
         }
     }
 
-    /// See [`recipients`](crate::recipients) for the two cases.
+    /// See [`recipients`](crate::recipients) for the two cases. Whoever tries it out wants to see a mail: then it is a
+    /// failure either way.
     fn nobody(&self, delivery: &Delivery, plan: &Plan) -> Result<(), DeliveryError> {
+        let event = &delivery.event;
+        let is_test = event.source == Event::TEST;
         if plan.unreachable.is_empty() {
             self.count("none", 1);
-            let why = plan.left_out.join("; ");
-            tracing::info!(event.id = %delivery.event.id, "nobody is to get a mail about this event: {why}");
+            let why = first(&plan.left_out, "; ");
+            if is_test {
+                return Err(DeliveryError::reject(format!(
+                    "nobody is to get a mail about this event: {why}; say `redirectTo`, or try a task that has recipients"
+                )));
+            }
+            tracing::info!(event.id = %event.id, "nobody is to get a mail about this event: {why}");
             return Ok(());
         }
-        Err(DeliveryError::reject(format!("nobody can be reached by mail: {}", plan.unreachable.join("; "))))
+        let owner = event.data.app.as_ref().and_then(|app| app.owner.as_ref());
+        let hint = match owner {
+            Some(owner) if is_test && owner.emails.is_empty() => {
+                "; samples have no owner's address: name with `--task` a task whose owner has one, or say `redirectTo`"
+            }
+            _ => "",
+        };
+        Err(DeliveryError::reject(format!("nobody can be reached by mail: {}{hint}", first(&plan.unreachable, "; "))))
+    }
+
+    fn tell_held(&self, delivery: &Delivery, claim: &Claim) {
+        self.count("throttled", claim.held.len());
+        if !claim.held.is_empty() {
+            tracing::info!(
+                event.id = %delivery.event.id,
+                "the throttle keeps this mail from {} recipients for another {} s: {}",
+                claim.held.len(),
+                claim.lasts.as_millis().div_ceil(1000),
+                first(&claim.held, ", ")
+            );
+        }
     }
 
     fn tell_unreachable(&self, delivery: &Delivery, plan: &Plan) {

@@ -18,14 +18,14 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use butler_plugin_api::message::{Format, Templates, Trouble};
+use butler_plugin_api::message::Trouble;
 use butler_plugin_api::{
     Delivery, DeliveryError, Health, Host, Manifest, OperationError, Plugin, StartError, sample_delivery,
 };
 use serde_json::{Value, json};
 
 use mail::Draft;
-use settings::{Checked, Settings, TlsMode};
+use settings::{Checked, Html, Settings, TlsMode};
 use smtp::Server;
 use throttle::Throttle;
 
@@ -148,7 +148,7 @@ impl Email {
             .as_ref()
             .and_then(Value::as_str)
             .filter(|path| !path.is_empty())
-            .map(|path| Templates::file(path, Path::new(&self.settings.config_dir).join(path), Format::Html));
+            .map(|path| Html::file(Path::new(path), &self.settings.config_dir));
         let plan = self.settings.who.of(&delivery.event);
         let html = other.as_ref().unwrap_or(&self.settings.html);
         let composed = self.settings.compose(&delivery, &plan, &self.host, html).await;

@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use lettre::Address;
 use lettre::address::Envelope;
-use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Mailbox, Message, MultiPart, SinglePart};
+use lettre::message::header::{HeaderName, HeaderValue, To};
+use lettre::message::{Mailbox, Mailboxes, Message, MultiPart, SinglePart};
 use sha2::{Digest, Sha256};
 
 use crate::settings::{Mode, Priority};
@@ -62,8 +62,8 @@ impl Draft {
             }
             (Mode::Hidden, _) => (builder.raw_header(header("To", "undisclosed-recipients:;")), None),
             (Mode::Visible, _) => {
-                let builder = named.iter().fold(builder, |builder, to| builder.to(Mailbox::new(None, to.clone())));
-                (builder, None)
+                let all: Mailboxes = named.iter().map(|to| Mailbox::new(None, to.clone())).collect();
+                (builder.mailbox(To::from(all)), None)
             }
         };
         let mut builder = builder

@@ -27,6 +27,8 @@ pub(crate) struct Progress {
     key: String,
     sent: BTreeSet<String>,
     refused: BTreeSet<String>,
+    /// Held back by the throttle.
+    held: BTreeSet<String>,
     noted: Instant,
     /// There is a note in the storage.
     kept: bool,
@@ -37,18 +39,24 @@ impl Progress {
     pub(crate) async fn of(delivery: &Delivery, host: &Host) -> Self {
         let key = format!("progress/{}", delivery.delivery_id);
         let note = if delivery.attempt > 1 { host.storage().get(&key).await.unwrap_or_default() } else { None };
-        let (mut sent, mut refused) = (BTreeSet::new(), BTreeSet::new());
+        let (mut sent, mut refused, mut held) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for value in delivery.progress.iter().chain(&note) {
             sent.extend(names(&value["sent"]));
             refused.extend(names(&value["refused"]));
+            held.extend(names(&value["held"]));
         }
-        Self { host: host.clone(), key, sent, refused, noted: Instant::now(), kept: note.is_some() }
+        Self { host: host.clone(), key, sent, refused, held, noted: Instant::now(), kept: note.is_some() }
     }
 
-    /// Whether a recipient has the mail, or was refused for good.
+    /// Whether a recipient has the mail, was refused for good, or is held back by the throttle.
     pub(crate) fn is_settled(&self, address: &Address) -> bool {
         let name = hash(address);
-        self.sent.contains(&name) || self.refused.contains(&name)
+        [&self.sent, &self.refused, &self.held].into_iter().any(|names| names.contains(&name))
+    }
+
+    /// Everybody was refused.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.sent.is_empty() && self.held.is_empty() && !self.refused.is_empty()
     }
 
     /// Somebody has it.
@@ -58,6 +66,10 @@ impl Progress {
 
     pub(crate) fn sent(&mut self, address: &Address) {
         self.sent.insert(hash(address));
+    }
+
+    pub(crate) fn held(&mut self, address: &Address) {
+        self.held.insert(hash(address));
     }
 
     pub(crate) fn refused(&mut self, address: &Address) {
@@ -78,7 +90,7 @@ impl Progress {
 
     /// For the host, or none where nothing was achieved.
     pub(crate) fn for_host(&self) -> Option<Value> {
-        (!self.sent.is_empty() || !self.refused.is_empty()).then(|| self.value())
+        [&self.sent, &self.refused, &self.held].into_iter().any(|names| !names.is_empty()).then(|| self.value())
     }
 
     /// The delivery has its outcome: the host has what is in the note, or nobody needs it any more.
@@ -89,10 +101,13 @@ impl Progress {
     }
 
     fn value(&self) -> Value {
-        let sent: String = self.sent.iter().take(MOST).map(String::as_str).collect();
-        let refused: String =
-            self.refused.iter().take(MOST.saturating_sub(self.sent.len())).map(String::as_str).collect();
-        json!({ "sent": sent, "refused": refused })
+        let mut left = MOST;
+        let [sent, refused, held] = [&self.sent, &self.refused, &self.held].map(|names| {
+            let shown: Vec<&str> = names.iter().take(left).map(String::as_str).collect();
+            left -= shown.len();
+            shown.concat()
+        });
+        json!({ "sent": sent, "refused": refused, "held": held })
     }
 }
 

@@ -131,7 +131,7 @@ struct OwnerSettings {
     include: Include,
     /// Users that get no mails as owners; goes before `include`.
     #[serde(default)]
-    exclude: Vec<Who>,
+    exclude: Vec<Owner>,
 }
 
 /// Which owners.
@@ -141,7 +141,17 @@ enum Include {
     /// All of them.
     All(All),
     /// These.
-    These(Vec<Who>),
+    These(Vec<Owner>),
+}
+
+/// A user, or the address of one.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum Owner {
+    /// The address.
+    Email(String),
+    /// The user.
+    User(Who),
 }
 
 /// All of them.
@@ -211,13 +221,39 @@ pub(crate) struct Checked {
     pub(crate) mode: Mode,
     pub(crate) priority: Priority,
     pub(crate) subject: Templates,
-    pub(crate) html: Templates,
+    pub(crate) html: Html,
     pub(crate) text: Templates,
     pub(crate) presentation: Presentation,
     pub(crate) throttle: Option<Duration>,
     pub(crate) redirect_to: Option<Address>,
     /// Where relative paths start.
     pub(crate) config_dir: PathBuf,
+}
+
+/// The templates of the HTML form.
+pub(crate) struct Html {
+    pub(crate) templates: Templates,
+    /// The user's own.
+    file: Option<PathBuf>,
+}
+
+impl Html {
+    fn built_in() -> Self {
+        Self { templates: Templates::built_in(HTML, Format::Html), file: None }
+    }
+
+    /// A file of the user; relative to the folder of the config.
+    pub(crate) fn file(path: &Path, config_dir: &Path) -> Self {
+        let file = config_dir.join(path);
+        let templates = Templates::file(&path.display().to_string(), file.clone(), Format::Html);
+        Self { templates, file: Some(file) }
+    }
+
+    /// Whether they show what a reader should know beyond the event. Those for Butler 16 cannot.
+    pub(crate) fn shows_notes(&self) -> bool {
+        let Some(file) = &self.file else { return true };
+        std::fs::read_to_string(file).is_ok_and(|text| text.contains("note"))
+    }
 }
 
 /// Who is to get mails.
@@ -271,10 +307,7 @@ impl Settings {
             mode: self.mode,
             priority: self.priority,
             subject: Templates::inline("subject", self.subject.as_deref().unwrap_or(SUBJECT), Format::Text),
-            html: self.template_file.map_or_else(
-                || Templates::built_in(HTML, Format::Html),
-                |path| Templates::file(&path.display().to_string(), config_dir.join(path), Format::Html),
-            ),
+            html: self.template_file.map_or_else(Html::built_in, |path| Html::file(&path, config_dir)),
             text: Templates::built_in(TEXT, Format::Text),
             presentation: Presentation::new(
                 self.time_zone.as_deref(),
@@ -305,20 +338,29 @@ impl OwnerSettings {
     fn check(self) -> Result<Owners, String> {
         let include = match self.include {
             Include::All(All::All) => None,
-            Include::These(these) => Some(these),
+            Include::These(these) => Some(users("include", these)?),
         };
-        for (name, list) in [("include", include.as_deref().unwrap_or_default()), ("exclude", &self.exclude)] {
-            for who in list {
-                if !matches!(
-                    (&who.directory, &who.user_id, &who.email),
-                    (Some(_), Some(_), None) | (None, None, Some(_))
-                ) {
-                    return Err(format!("`owner.{name}`: each entry has `directory` and `userId`, or `email`"));
-                }
-            }
-        }
-        Ok(Owners { include, exclude: self.exclude })
+        Ok(Owners { include, exclude: users("exclude", self.exclude)? })
     }
+}
+
+/// Users of a list of owners, checked; the list's name is for errors.
+fn users(list: &str, owners: Vec<Owner>) -> Result<Vec<Who>, String> {
+    let user = |owner: Owner| {
+        let who = match owner {
+            Owner::Email(email) => Who { directory: None, user_id: None, email: Some(email) },
+            Owner::User(who) => who,
+        };
+        match (&who.directory, &who.user_id, &who.email) {
+            (Some(_), Some(_), None) => Ok(who),
+            (None, None, Some(email)) => match address::recipient(email) {
+                Ok(_) => Ok(who),
+                Err(why) => Err(format!("`owner.{list}`: `{email}`: {why}")),
+            },
+            _ => Err(format!("`owner.{list}`: each entry is an address, or has `directory` and `userId`, or `email`")),
+        }
+    };
+    owners.into_iter().map(user).collect()
 }
 
 /// A time such as `10m`.

@@ -8,6 +8,7 @@ mod pool;
 mod probe;
 mod token;
 mod transaction;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,8 @@ pub(crate) struct Limits {
 pub(crate) enum StepError {
     /// The server said so, or the connection broke.
     Smtp(smtp::Error),
+    /// A good answer, but not one to what was asked.
+    OutOfStep(String),
     /// No answer in time.
     Slow(Duration),
     /// No time is left.
@@ -77,7 +80,7 @@ impl StepError {
     pub(crate) fn code(&self) -> Option<u16> {
         match self {
             Self::Smtp(error) => error.status().map(u16::from),
-            Self::Slow(_) | Self::OutOfTime => None,
+            Self::OutOfStep(_) | Self::Slow(_) | Self::OutOfTime => None,
         }
     }
 
@@ -91,6 +94,8 @@ impl std::fmt::Display for StepError {
     /// The server's words with its code, or what is wrong with the connection.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::OutOfStep(answer) => write!(f, "its answer makes no sense here: {answer}"),
+            Self::Slow(limit) if limit.subsec_millis() == 0 => write!(f, "no answer within {} s", limit.as_secs()),
             Self::Slow(limit) => write!(f, "no answer within {} ms", limit.as_millis()),
             Self::OutOfTime => f.write_str("the time for one attempt is over"),
             Self::Smtp(error) => {

@@ -5,9 +5,10 @@
 //! that is repeated finds its own claim and is let through.
 //!
 //! One record for each thing (task, service, app) and kind of event; it counts for each recipient what was held back. The
-//! count is kept for a week after the window: the next mail tells it.
+//! count, if there is one, is kept for a week after the window: the next mail tells it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use butler_plugin_api::{Event, Host, ServiceError};
@@ -25,6 +26,8 @@ pub(crate) struct Throttle {
     host: Host,
     /// Records are read, changed and written by one at a time.
     turn: Mutex<()>,
+    /// The storage does not work, and that was said.
+    fails: AtomicBool,
 }
 
 /// What is let through.
@@ -33,7 +36,9 @@ pub(crate) struct Claim {
     /// Recipients that get a mail, with the number of mails that were held back from them.
     pub(crate) granted: Vec<(Address, u64)>,
     /// Recipients that get none now.
-    pub(crate) held: usize,
+    pub(crate) held: Vec<Address>,
+    /// How long that lasts for the last of them.
+    pub(crate) lasts: Duration,
     /// The key of the record; none if nothing was claimed.
     key: Option<String>,
 }
@@ -58,7 +63,7 @@ struct Window {
 
 impl Throttle {
     pub(crate) fn new(every: Duration, host: Host) -> Self {
-        Self { every, host, turn: Mutex::new(()) }
+        Self { every, host, turn: Mutex::new(()), fails: AtomicBool::new(false) }
     }
 
     /// Claims a window for each recipient that is not in one. A storage that does not work lets all through.
@@ -72,9 +77,14 @@ impl Throttle {
             Ok::<_, ServiceError>(claim)
         };
         match claimed.await {
-            Ok(claim) => Claim { key: Some(key), ..claim },
+            Ok(claim) => {
+                self.fails.store(false, Ordering::Relaxed);
+                Claim { key: Some(key), ..claim }
+            }
             Err(error) => {
-                tracing::warn!("mails are not throttled, since the storage does not work: {error}");
+                if !self.fails.swap(true, Ordering::Relaxed) {
+                    tracing::warn!("mails are not throttled until the storage works again: {error}");
+                }
                 Claim::all(to)
             }
         }
@@ -104,14 +114,16 @@ impl Throttle {
 
     async fn write(&self, key: &str, record: &Record) -> Result<(), ServiceError> {
         let value = serde_json::to_value(record).map_err(|error| ServiceError::Failed(error.to_string()))?;
-        self.host.storage().set(key, &value, Some(self.every.saturating_add(MEMORY))).await
+        let untold = record.values().any(|window| window.held > 0);
+        let memory = if untold { self.every.saturating_add(MEMORY) } else { self.every };
+        self.host.storage().set(key, &value, Some(memory)).await
     }
 }
 
 impl Claim {
     /// Without a throttle.
     pub(crate) fn all(to: Vec<Address>) -> Self {
-        Self { granted: to.into_iter().map(|to| (to, 0)).collect(), held: 0, key: None }
+        Self { granted: to.into_iter().map(|to| (to, 0)).collect(), ..Self::default() }
     }
 }
 
@@ -157,7 +169,8 @@ fn claim(record: &mut Record, to: &[Address], delivery: &str, now: u64, every: D
         let own = window.delivery.as_deref() == Some(delivery);
         if open(window) && !own {
             window.held += 1;
-            claim.held += 1;
+            claim.held.push(address.clone());
+            claim.lasts = claim.lasts.max(Duration::from_millis(window.until - now));
             continue;
         }
         if !own {

@@ -219,6 +219,18 @@ async fn starttls_with_an_own_authority_and_a_login() {
 }
 
 #[tokio::test]
+async fn words_in_latin_1_are_understood_over_tls() {
+    for tls in ["starttls", "implicit"] {
+        let (folder, mut server) = encrypted(json!({ "tls": tls })).await;
+        server.rules(json!({ "rcpt": { "ann@x.io": "550 5.1.1 Empfänger unbekannt" } })).await;
+        let butler = Butler::start_in(folder, &config(&server, &format!("tls: {tls}, ca: ca.pem"), ANN), &[]).await;
+        butler.send(&[failure(&fields())]);
+        let dead = butler.wait_delivery("dead", "email").await;
+        assert!(text(&dead["error"]).contains("ann@x.io: 550 5.1.1 Empf?nger unbekannt"), "{tls}: {dead}");
+    }
+}
+
+#[tokio::test]
 async fn implicit_tls_names_and_certificates() {
     let (folder, server) = encrypted(json!({ "tls": "implicit" })).await;
     let other = TempDir::new().unwrap();

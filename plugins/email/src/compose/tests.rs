@@ -47,10 +47,42 @@ fn a_log_of_megabytes_is_shortened() {
     assert!(html.len() <= LARGEST && content.text.len() <= LARGEST);
     assert!(html.contains("&lt;&lt;") && html.contains("xxx"), "lines are cut, not left out");
 
-    // Not even that helps: the plain form.
-    delivery.event.data.task.as_mut().unwrap().tags = vec!["y".to_owned(); 100_000];
-    let composed = compose(&delivery, json!({ "subject": "{{#each task.tags}}{{this}}{{/each}}" }));
-    assert!(composed.content.text.len() < LARGEST);
+    // Where not even that helps: the plain form.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.handlebars");
+    std::fs::write(&path, format!("{{{{#each task.tags}}}}{}{{{{/each}}}}", "y".repeat(LARGEST / 2 + 100))).unwrap();
+    let composed = compose(&delivery, json!({ "templateFile": path }));
+    assert_eq!((composed.content.html, composed.trouble), (None, None));
+    let text = composed.content.text;
+    assert!(text.len() < 10_000 && text.contains("larger than 1 MB, even when shortened"), "{text}");
+    assert!(text.contains("Happened at: ") && text.contains("Sales nightly"), "{text}");
+}
+
+#[test]
+fn subjects_have_all_that_bodies_have() {
+    let subject = json!({ "subject": "{{emailRecipients.common.[0]}} {{scriptLogTail}}" });
+    let composed = compose(&sample_delivery("reload-task.failed"), subject);
+    assert!(composed.content.subject.starts_with("a@x.io 2026-"), "{}", composed.content.subject);
+}
+
+#[test]
+fn templates_without_a_place_for_notes_get_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.handlebars");
+    let html = |template: &str, suppressed: u64| {
+        std::fs::write(&path, template).unwrap();
+        let mut delivery = sample_delivery("reload-task.failed");
+        delivery.suppressed = suppressed;
+        compose(&delivery, json!({ "templateFile": path })).content.html.unwrap()
+    };
+    let shown = html("<body><b>{{taskName}}</b></body>", 3);
+    assert!(shown.starts_with("<body><p style") && shown.contains("3 more suppressed"), "{shown}");
+    assert_eq!(html("<body>{{taskName}}</body>", 0), "<body>Sales nightly</body>", "nothing to say");
+    assert_eq!(html("<body>{{note}}</body>", 3).matches("3 more suppressed").count(), 1, "it is there already");
+    let mut delivery = sample_delivery("reload-task.failed");
+    delivery.suppressed = 3;
+    let built_in = compose(&delivery, json!({})).content.html.unwrap();
+    assert_eq!(built_in.matches("3 more suppressed").count(), 1);
 }
 
 #[test]

@@ -98,5 +98,8 @@ fn who_is_named_in_the_mail() {
     assert_eq!(shown(&to[..1], Mode::PerRecipient), ["To: user0@x.io"]);
     assert_eq!(shown(&to, Mode::Hidden), ["To: undisclosed-recipients:;"]);
     let all = shown(&to[..100], Mode::Visible);
+    // The list is made once: it is not read and written anew for each of them.
+    let many = addresses(20_000);
+    draft.to(&many[..1], Mode::Visible, &many).unwrap();
     assert!(all.len() == 1 && all[0].matches('@').count() == 300 && all[0].contains("user299@x.io"), "{all:?}");
 }

@@ -108,6 +108,8 @@ fn owners_by_directory_and_id_or_by_address() {
     assert!(!get(json!({ "include": [other] })) && !get(json!({ "include": [] })));
     assert!(!get(json!({ "include": [ann], "exclude": [ann] })), "exclude goes before include");
     assert!(!get(json!({ "exclude": [{ "email": "ANN@lab.test" }] })));
+    assert!(get(json!({ "include": [other, "Ann@lab.test"] })) && !get(json!({ "exclude": ["ann@LAB.test"] })));
+    assert!(!get(json!({ "include": ["bo@lab.test"] })));
 }
 
 #[test]

@@ -166,7 +166,9 @@ pub(crate) struct Oauth {
 impl SmtpSettings {
     /// An error says for people which setting is wrong, and what would be right. It never quotes a secret.
     pub(super) fn check(self, config_dir: &Path) -> Result<Smtp, String> {
-        let host = self.host.trim().to_owned();
+        let host = self.host.trim();
+        // As URLs write IPv6 addresses.
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
         if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c == '/') {
             return Err(format!("`smtp.host` is `{host}`: write the name or IP address of the server alone"));
         }

@@ -15,7 +15,7 @@ fn server_sender_and_a_recipient_are_enough_and_safe() {
     assert_eq!((smtp.port, smtp.tls, smtp.verify, smtp.auth.is_none()), (587, TlsMode::Starttls, true, true));
     assert_eq!((smtp.server_name.as_str(), smtp.timeout), ("mail.test", Duration::from_secs(30)));
     assert_eq!((checked.mode, checked.priority, checked.throttle), (Mode::PerRecipient, Priority::Normal, None));
-    assert!(checked.html.is_built_in());
+    assert!(checked.html.templates.is_built_in());
 }
 
 #[test]
@@ -24,6 +24,9 @@ fn ports_go_by_encryption() {
         assert_eq!(check(|settings| settings["smtp"]["tls"] = tls.into()).unwrap().1.port, port, "{tls}");
     }
     assert_eq!(check(|settings| settings["smtp"]["port"] = 2525.into()).unwrap().1.port, 2525);
+    for host in ["::1", "[::1]"] {
+        assert_eq!(check(|settings| settings["smtp"]["host"] = host.into()).unwrap().1.host, "::1");
+    }
 }
 
 #[test]
@@ -34,7 +37,7 @@ fn files_are_relative_to_the_config() {
     })
     .unwrap();
     assert_eq!(smtp.ca.unwrap(), Path::new("/etc/butler/certs/ca.pem"));
-    let error = checked.html.of("reload-task.failed").unwrap_err().to_string();
+    let error = checked.html.templates.of("reload-task.failed").unwrap_err().to_string();
     assert!(error.contains("/etc/butler/mail/mine.handlebars"), "{error}");
 }
 
@@ -71,6 +74,10 @@ fn what_cannot_work_is_refused_with_the_name_of_the_setting() {
         ("/recipientsIf", json!({}), "or `tag`"),
         ("/owner", json!({ "exclude": [{ "userId": "ann" }] }), "`owner.exclude`"),
         ("/owner", json!({ "include": [{ "email": "a@x.io", "userId": "ann", "directory": "D" }] }), "`owner.include`"),
+        ("/owner", json!({ "exclude": ["LAB\\ann"] }), "`owner.exclude`: `LAB\\ann`: it has no @"),
+        ("/owner", json!({ "include": [{ "email": "ann" }] }), "`owner.include`: `ann`: it has no @"),
+        ("/recipients", json!(["a@x.io, b@x.io"]), "one address per value"),
+        ("/smtp/host", json!("[::1]:25"), "`smtp.port`"),
         ("/throttle", json!({ "every": "8d" }), "`throttle.every` is `8d`"),
         ("/throttle", json!({ "every": "0s" }), "more than nothing"),
         ("/redirectTo", json!("me"), "`redirectTo` is `me`"),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use butler_plugin_api::Host;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
@@ -10,8 +11,12 @@ use lettre::transport::smtp::extension::ClientId;
 
 use super::pool::Idle;
 use super::token::Tokens;
+use super::wire::Wire;
 use super::{Failure, Limits, StepError};
 use crate::settings::{Auth, Method, Secret, Smtp, TlsMode};
+
+/// How long a refused login is not tried again: with each event and each attempt it would lock the account.
+const AFTER_REFUSAL: Duration = Duration::from_mins(1);
 
 /// The mail server of an instance.
 pub(crate) struct Server {
@@ -22,6 +27,8 @@ pub(crate) struct Server {
     /// The system's authorities are read once: there are many of them.
     system: Mutex<Option<TlsParameters>>,
     tokens: Option<Tokens>,
+    /// When and with which words the login was refused for good.
+    refused: Mutex<Option<(Instant, String)>>,
     pub(super) name: ClientId,
 }
 
@@ -39,7 +46,16 @@ impl Server {
             Some(Secret::Oauth(oauth)) => Some(Tokens::new(oauth.clone(), host.clone())),
             _ => None,
         };
-        Self { settings, host, idle: Mutex::default(), system: Mutex::default(), tokens, name: client_name() }
+        let name = client_name(ClientId::default());
+        Self {
+            settings,
+            host,
+            idle: Mutex::default(),
+            system: Mutex::default(),
+            tokens,
+            refused: Mutex::default(),
+            name,
+        }
     }
 
     /// Its name for people.
@@ -47,8 +63,18 @@ impl Server {
         format!("{}:{}", self.settings.host, self.settings.port)
     }
 
-    /// Connects, encrypts and logs in, as the settings say.
-    pub(crate) async fn connect(&self, limits: &Limits) -> Result<(AsyncSmtpConnection, Facts), Failure> {
+    /// Connects, encrypts and logs in, as the settings say; not soon after a login that was refused.
+    pub(super) async fn connect(&self, limits: &Limits) -> Result<(AsyncSmtpConnection, Facts), Failure> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, words)) = refused.filter(|(at, _)| at.elapsed() < AFTER_REFUSAL) {
+            return Err(Failure::NoConnection(words));
+        }
+        self.connect_anyway(limits).await
+    }
+
+    /// Connects even where the login was refused just now.
+    pub(super) async fn connect_anyway(&self, limits: &Limits) -> Result<(AsyncSmtpConnection, Facts), Failure> {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let (mut connection, error) = match self.log_in_once(limits, false).await? {
             (connection, facts, None) => return Ok((connection, facts)),
             (connection, _, Some(error)) => (connection, error),
@@ -71,7 +97,12 @@ impl Server {
         if matches!(error, StepError::OutOfTime) {
             return Err(Failure::OutOfTime);
         }
-        Err(Failure::NoConnection(format!("{} refuses the login: {error}{}", self.shown(), self.hint(&error))))
+        let words = format!("{} refuses the login: {error}{}", self.shown(), self.hint(&error));
+        if error.code().is_some_and(|code| code >= 500) {
+            let refused = (Instant::now(), words.clone());
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refused);
+        }
+        Err(Failure::NoConnection(words))
     }
 
     /// The error is that of the login, with the connection that it failed on.
@@ -80,10 +111,10 @@ impl Server {
         limits: &Limits,
         new_token: bool,
     ) -> Result<(AsyncSmtpConnection, Facts, Option<StepError>), Failure> {
-        let mut connection = self.open(limits).await?;
-        let mut facts = Facts { encrypted: connection.is_encrypted(), login: None };
+        let (mut connection, encrypted) = self.open(limits).await?;
+        let mut facts = Facts { encrypted, login: None };
         let Some(auth) = &self.settings.auth else { return Ok((connection, facts, None)) };
-        let mechanism = match self.mechanism(auth, &connection) {
+        let mechanism = match self.mechanism(auth, &connection, encrypted) {
             Ok(mechanism) => mechanism,
             Err(text) => {
                 let _ = limits.step(1, connection.quit()).await;
@@ -114,8 +145,8 @@ impl Server {
         Ok((connection, facts, error))
     }
 
-    /// A connection, encrypted as the settings say.
-    async fn open(&self, limits: &Limits) -> Result<AsyncSmtpConnection, Failure> {
+    /// A connection, encrypted as the settings say, and whether it is.
+    async fn open(&self, limits: &Limits) -> Result<(AsyncSmtpConnection, bool), Failure> {
         let smtp = &self.settings;
         let tls = match smtp.tls {
             TlsMode::None => None,
@@ -124,26 +155,29 @@ impl Server {
         let wrapped = tls.clone().filter(|_| smtp.tls == TlsMode::Implicit);
         let address = (smtp.host.as_str(), smtp.port);
         // A name may have several addresses: the first one must not use up the time. Greeting and EHLO are part of the step.
-        let each = Some(limits.step / 2);
-        let connect = AsyncSmtpConnection::connect_tokio1(address, each, &self.name, wrapped, None);
-        let mut connection = limits.step(1, connect).await.map_err(|error| self.no_connection(&error))?;
+        let connect = async {
+            let wire = Wire::connect(address, limits.step / 2, wrapped).await?;
+            let connection = wire.greet(&self.name).await?;
+            Ok((wire, connection))
+        };
+        let (wire, mut connection) = limits.step(1, connect).await.map_err(|error| self.no_connection(&error))?;
         self.host.metrics().count("connections_total", &[], 1);
         match (smtp.tls, tls) {
             (TlsMode::Starttls | TlsMode::StarttlsIfOffered, Some(tls)) if connection.can_starttls() => {
-                let encrypt = connection.starttls(tls, &self.name);
-                limits.step(1, encrypt).await.map_err(|error| self.no_connection(&error))?;
+                let encrypt = wire.starttls(connection, tls, &self.name);
+                connection = limits.step(1, encrypt).await.map_err(|error| self.no_connection(&error))?;
+                Ok((connection, true))
             }
             (TlsMode::Starttls, _) => {
                 let _ = limits.step(1, connection.quit()).await;
-                return Err(Failure::NoConnection(format!(
+                Err(Failure::NoConnection(format!(
                     "{} does not offer STARTTLS, which `smtp.tls: starttls` needs: correct host and port, or say \
                      `implicit`, `starttlsIfOffered` or `none`",
                     self.shown()
-                )));
+                )))
             }
-            _ => {}
+            (mode, _) => Ok((connection, mode == TlsMode::Implicit)),
         }
-        Ok(connection)
     }
 
     fn no_connection(&self, error: &StepError) -> Failure {
@@ -162,8 +196,8 @@ impl Server {
         Failure::NoConnection(format!("{} cannot be reached: {error}{hint}", self.shown()))
     }
 
-    fn mechanism(&self, auth: &Auth, connection: &AsyncSmtpConnection) -> Result<Mechanism, String> {
-        if !connection.is_encrypted() && !auth.allow_plain_text {
+    fn mechanism(&self, auth: &Auth, connection: &AsyncSmtpConnection, encrypted: bool) -> Result<Mechanism, String> {
+        if !encrypted && !auth.allow_plain_text {
             return Err(format!(
                 "the connection to {} is not encrypted, so there is no login: `smtp.tls: starttls` insists on encryption, \
                  `smtp.auth.allowPlainText: true` goes without",
@@ -238,8 +272,10 @@ impl Server {
 pub(crate) fn own_authority(file: &Path, server_name: &str) -> Result<TlsParameters, String> {
     let fail = |why: String| format!("`smtp.ca`: {}: {why}", file.display());
     let pem = std::fs::read(file).map_err(|error| fail(error.to_string()))?;
-    if !pem.windows(10).any(|text| text == b"-----BEGIN") {
-        return Err(fail("there is no certificate in PEM form in it".to_owned()));
+    // What else a PEM file may hold is skipped without a word. `TRUSTED CERTIFICATE` is a form of OpenSSL alone.
+    let begin = b"-----BEGIN CERTIFICATE-----";
+    if !pem.windows(begin.len()).any(|text| text == begin) {
+        return Err(fail("there is no certificate in PEM form in it (`-----BEGIN CERTIFICATE-----`)".to_owned()));
     }
     let certificate = Certificate::from_pem(&pem).map_err(|error| fail(error.to_string()))?;
     let builder = TlsParameters::builder(server_name.to_owned()).certificate_store(CertificateStore::None);
@@ -254,14 +290,44 @@ fn shown(mechanism: Mechanism) -> &'static str {
     }
 }
 
-/// What we call ourselves. Servers refuse names that are none by the rules, such as those of some Windows computers.
-fn client_name() -> ClientId {
-    match ClientId::default() {
-        ClientId::Domain(name)
-            if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c)) =>
-        {
-            ClientId::Ipv4(std::net::Ipv4Addr::LOCALHOST)
+/// What we call ourselves. Servers refuse names that are none by the rules, such as those of some Windows computers, and
+/// many of them a name without a domain.
+fn client_name(host: ClientId) -> ClientId {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+    match host {
+        ClientId::Domain(name) if name.trim_matches('.').contains('.') && name.chars().all(allowed) => {
+            ClientId::Domain(name)
         }
+        ClientId::Domain(_) => ClientId::Ipv4(std::net::Ipv4Addr::LOCALHOST),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_certificate_is_a_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        for kind in ["PRIVATE KEY", "TRUSTED CERTIFICATE", "CERTIFICATE REQUEST"] {
+            std::fs::write(&file, format!("-----BEGIN {kind}-----\nAAAA\n-----END {kind}-----\n")).unwrap();
+            let error = own_authority(&file, "mail.test").err().unwrap_or_else(|| panic!("{kind} is taken"));
+            assert!(error.contains("`smtp.ca`") && error.contains("no certificate in PEM form"), "{error}");
+        }
+    }
+
+    #[test]
+    fn we_are_a_whole_name_or_an_address() {
+        for (host, said) in [
+            ("sense1.acme.test", "sense1.acme.test"),
+            ("SENSE1", "[127.0.0.1]"),
+            ("sense1.", "[127.0.0.1]"),
+            ("sense_1.acme.test", "[127.0.0.1]"),
+            ("", "[127.0.0.1]"),
+        ] {
+            assert_eq!(client_name(ClientId::Domain(host.to_owned())).to_string(), said, "{host}");
+        }
     }
 }

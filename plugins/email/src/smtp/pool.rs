@@ -11,7 +11,7 @@ use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::Noop;
 
 use super::connect::Server;
-use super::transaction::{Broken, Verdict, transact};
+use super::transaction::{Broken, Done, Verdict, transact};
 use super::{Failure, Limits};
 
 /// From when on a kept connection is asked before it is used.
@@ -69,8 +69,10 @@ impl Session<'_> {
         loop {
             let (mut connection, used) = self.take().await?;
             match transact(&mut connection, &self.limits, from, to, mail).await {
-                Ok(verdicts) => {
-                    self.keep(connection);
+                Ok(Done { verdicts, connection_lost }) => {
+                    if !connection_lost {
+                        self.keep(connection);
+                    }
                     return Ok(verdicts);
                 }
                 Err(Broken { failure: Failure::Broken(_), before_content: true, .. }) if used => {

@@ -12,7 +12,7 @@ impl Server {
     /// Connects, encrypts and logs in as for a mail, and says what the server offers.
     pub(crate) async fn probe(&self, until: Instant) -> Result<String, Failure> {
         let limits = Limits { step: self.settings.timeout, until };
-        let (mut connection, facts) = self.connect(&limits).await?;
+        let (mut connection, facts) = self.connect_anyway(&limits).await?;
         let broken = |error| Failure::Broken(format!("{} does not go on: {error}", self.shown()));
         let offers = limits.step(1, connection.command(Ehlo::new(self.name.clone()))).await.map_err(broken)?;
         limits.step(1, connection.command(Noop)).await.map_err(broken)?;

@@ -80,6 +80,38 @@ fn a_wrong_password_is_tried_again_and_its_words_are_told() {
 }
 
 #[test]
+fn a_refused_login_is_not_tried_again_at_once() {
+    let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+    server.script(|command| command.starts_with("AUTH").then_some(Say::Line("535 5.7.8 wrong")));
+    block_on(async {
+        let email = start(&fake, &server, auth("auto")).await;
+        for _ in 0..3 {
+            let error = deliver(&email).await.unwrap_err();
+            assert!(matches!(&error, DeliveryError::Retry { message, .. } if message.contains("535 5.7.8 wrong")));
+        }
+        assert_eq!(server.connections(), 1, "accounts get locked");
+        server.script(|_| None);
+        // Whoever asks wants to know it now.
+        email.invoke("check", Value::Null).await.unwrap();
+        deliver(&email).await.unwrap();
+        server.script(|command| command.starts_with("AUTH").then_some(Say::Line("454 busy")));
+        email.stop().await;
+        for _ in 0..2 {
+            deliver(&email).await.unwrap_err();
+        }
+    });
+    assert_eq!(server.connections(), 5, "what passes is tried again");
+}
+
+#[test]
+fn times_are_in_peoples_units() {
+    for (limit, text) in [(30_000, "within 30 s"), (1500, "within 1500 ms")] {
+        let error = crate::smtp::StepError::Slow(Duration::from_millis(limit)).to_string();
+        assert!(error.ends_with(text), "{error}");
+    }
+}
+
+#[test]
 fn a_token_is_fetched_once_and_used_for_all_connections() {
     let (server, fake) = (MailServer::start(), FakeHost::new("email"));
     let fake = fake.answer(200, r#"{ "access_token": "tok1", "expires_in": 3600 }"#);

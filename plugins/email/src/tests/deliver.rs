@@ -208,3 +208,158 @@ fn nobody_to_tell_is_done_and_nobody_to_reach_is_dead() {
     });
     assert_eq!(server.connections(), 0);
 }
+
+#[test]
+fn one_that_breaks_each_transaction_is_left_alone_in_the_end() {
+    for mode in ["oneForAll", "oneForAllVisible"] {
+        let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+        server.script(|command| command.contains("c@x.io").then_some(Say::Line("421 4.7.0 go away")));
+        let mut more = five();
+        more["mode"] = mode.into();
+        block_on(async {
+            let email = start(&fake, &server, more).await;
+            let mut delivery = failure();
+            for _ in 1..=3 {
+                let (_, progress) = retry(email.deliver(&delivery).await.unwrap_err());
+                delivery = again(&delivery, progress);
+            }
+        });
+        let mut got = server.recipients();
+        got.sort();
+        assert_eq!(got, ["a@x.io", "b@x.io", "d@x.io", "e@x.io"], "{mode}");
+    }
+}
+
+#[test]
+fn a_connection_that_is_an_answer_behind_is_not_kept() {
+    let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+    server.script(|command| match command {
+        "RCPT TO:<a@x.io>" => Some(Say::Line("550 no")),
+        "RSET" => Some(Say::Late(300)),
+        "." => Some(Say::Line("554 spam")),
+        _ => None,
+    });
+    block_on(async {
+        let mut settings = settings(&server, json!({ "recipients": ["a@x.io", "b@x.io"] }));
+        settings["smtp"]["timeout"] = "200ms".into();
+        let email: Email = fake.start(settings).await.unwrap();
+        let error = email.deliver(&failure()).await.unwrap_err();
+        assert!(matches!(&error, DeliveryError::Reject { message } if message.contains("all 2")), "{error:?}");
+    });
+    let commands = server.commands();
+    let reset = commands.iter().position(|command| command == "RSET").unwrap();
+    assert_eq!(commands[reset + 1], "GREETING", "{commands:?}");
+}
+
+#[test]
+fn only_the_right_answers_count() {
+    for (at, line) in [("DATA", "250 what?"), (".", "354 go on"), ("RCPT", "354 go on"), ("MAIL", "354 go on")] {
+        let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+        server.script(move |command| command.starts_with(at).then_some(Say::Line(line)));
+        block_on(async {
+            let email = start(&fake, &server, json!({})).await;
+            let (message, _) = retry(email.deliver(&failure()).await.unwrap_err());
+            assert!(message.contains(line), "{at}: {message}");
+            // That connection is not used again.
+            server.script(|_| None);
+            let before = server.connections();
+            email.deliver(&failure()).await.unwrap();
+            assert_eq!(server.connections(), before + 1, "{at}");
+        });
+    }
+}
+
+#[test]
+fn too_many_recipients_is_no_refusal() {
+    let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+    server.script(|command| command.contains("b@x.io").then_some(Say::Line("552 too many recipients")));
+    let mut more = five();
+    more["mode"] = "oneForAll".into();
+    block_on(async {
+        let email = start(&fake, &server, more).await;
+        let (message, progress) = retry(email.deliver(&failure()).await.unwrap_err());
+        assert!(message.contains("552 too many"), "{message}");
+        server.script(|_| None);
+        email.deliver(&again(&failure(), progress)).await.unwrap();
+    });
+    assert_eq!(server.recipients(), ["a@x.io", "c@x.io", "d@x.io", "e@x.io", "b@x.io"]);
+}
+
+#[test]
+fn whom_an_attempt_before_a_crash_was_refused_for_does_not_look_delivered() {
+    let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+    let refused = crate::throttle::hash(&"a@x.io".parse().unwrap());
+    let other = crate::throttle::hash(&"b@x.io".parse().unwrap());
+    block_on(async {
+        let email = start(&fake, &server, json!({ "recipients": ["a@x.io", "b@x.io"] })).await;
+        let both = json!({ "sent": "", "refused": format!("{refused}{other}") });
+        let error = email.deliver(&again(&failure(), Some(both))).await.unwrap_err();
+        assert!(matches!(&error, DeliveryError::Reject { message } if message.contains("refuses all")), "{error:?}");
+        let one = json!({ "sent": other, "refused": refused });
+        email.deliver(&again(&failure(), Some(one))).await.unwrap();
+    });
+    assert_eq!(server.connections(), 0);
+}
+
+#[test]
+fn answers_in_latin_1_are_answers() {
+    let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+    server.script(|command| match command {
+        "GREETING" => Some(Say::Bytes(b"220 M\xfcnchen\r\n")),
+        "RCPT TO:<a@x.io>" => Some(Say::Bytes(b"550 5.1.1 Empf\xe4nger unbekannt\r\n")),
+        _ => None,
+    });
+    block_on(async {
+        let email = start(&fake, &server, json!({})).await;
+        let error = email.deliver(&failure()).await.unwrap_err();
+        assert!(
+            matches!(&error, DeliveryError::Reject { message } if message.contains("550 5.1.1 Empf?nger unbekannt")),
+            "{error:?}"
+        );
+    });
+    assert_eq!(server.connections(), 1);
+}
+
+#[test]
+fn a_test_that_nobody_gets_is_no_success() {
+    let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+    block_on(async {
+        let by_property = json!({ "recipients": [], "recipientsFromProperty": "Mail" });
+        let email = start(&fake, &server, by_property).await;
+        let mut test = failure();
+        butler_plugin_api::Event::TEST.clone_into(&mut test.event.source);
+        let error = email.deliver(&test).await.unwrap_err();
+        assert!(
+            matches!(&error, DeliveryError::Reject { message } if message.contains("`Mail`") && message.contains("redirectTo")),
+            "{error:?}"
+        );
+        let email = start(&fake, &server, json!({ "recipients": [], "owner": {} })).await;
+        test.event.data.app.as_mut().unwrap().owner.as_mut().unwrap().emails.clear();
+        let error = email.deliver(&test).await.unwrap_err();
+        assert!(
+            matches!(&error, DeliveryError::Reject { message } if message.contains("samples") && message.contains("--task")),
+            "{error:?}"
+        );
+    });
+    assert_eq!(server.connections(), 0);
+}
+
+#[test]
+fn errors_name_three_and_a_number() {
+    let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+    server.script(|command| {
+        (command.starts_with("RCPT") && !command.contains("a@x.io")).then_some(Say::Line("450 later"))
+    });
+    block_on(async {
+        let email = start(&fake, &server, five()).await;
+        let (message, _) = retry(email.deliver(&failure()).await.unwrap_err());
+        assert!(message.contains("b@x.io, c@x.io, d@x.io and 1 more"), "{message}");
+        let by_property = json!({ "recipients": [], "recipientsFromProperty": "Mail" });
+        let email = start(&fake, &server, by_property).await;
+        let mut delivery = failure();
+        let properties = &mut delivery.event.data.task.as_mut().unwrap().custom_properties;
+        properties.insert("Mail".to_owned(), (0..5).map(|number| format!("user{number}@localhost")).collect());
+        let error = email.deliver(&delivery).await.unwrap_err().to_string();
+        assert!(error.contains("user2@") && !error.contains("user3@") && error.ends_with("and 2 more"), "{error}");
+    });
+}

@@ -19,6 +19,10 @@ pub(crate) enum Say {
     Line(&'static str),
     /// Ends the connection without an answer.
     Close,
+    /// Bytes that need not be UTF-8.
+    Bytes(&'static [u8]),
+    /// The usual answer after so many milliseconds.
+    Late(u64),
     /// Does not answer for 5 s, then ends the connection.
     Nothing,
 }
@@ -98,6 +102,14 @@ fn converse(stream: TcpStream, state: &Mutex<State>) {
             Some(Say::Line(line)) => {
                 let _ = writer.write_all(format!("{line}\r\n").as_bytes());
                 line.starts_with(['2', '3'])
+            }
+            Some(Say::Bytes(bytes)) => {
+                let _ = writer.write_all(bytes);
+                bytes.starts_with(b"2")
+            }
+            Some(Say::Late(millis)) => {
+                thread::sleep(std::time::Duration::from_millis(millis));
+                writer.write_all(format!("{usual}\r\n").as_bytes()).is_ok()
             }
             Some(Say::Close) => {
                 let _ = writer.shutdown(std::net::Shutdown::Both);

@@ -90,3 +90,43 @@ fn everything_goes_to_one_address_for_tries_and_says_so() {
     assert_eq!(flat(&first.data).matches("user49@x.io and 250 more").count(), 2, "text and HTML say it");
     assert!(flat(&second.data).contains("gone to: nobody (`recipients` are for tasks with"), "{}", second.data);
 }
+
+#[test]
+fn who_was_held_back_is_held_back_for_this_delivery() {
+    let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+    let named = |number: u32| Delivery { delivery_id: format!("d{number}"), ..failure() };
+    block_on(async {
+        let more = json!({ "recipients": ["a@x.io", "b@x.io"], "throttle": { "every": "1s" } });
+        let email = start(&fake, &server, more).await;
+        server.script(|command| command.contains("b@x.io").then_some(Say::Line("450 later")));
+        let _ = retry(email.deliver(&named(1)).await.unwrap_err());
+        let mut second = named(2);
+        for _ in 1..=2 {
+            let (_, progress) = retry(email.deliver(&second).await.unwrap_err());
+            second = again(&second, progress);
+        }
+        let held = fake.records().into_iter().filter(|record| record.level == 3 && record.message.contains("a@x.io"));
+        assert_eq!(held.count(), 1, "it is told once");
+        // Its window is over: it is not mailed after all.
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        server.script(|_| None);
+        email.deliver(&second).await.unwrap();
+        assert_eq!(server.recipients(), ["a@x.io", "b@x.io"]);
+        email.deliver(&named(3)).await.unwrap();
+    });
+    assert!(server.mails()[2].data.contains("1 more suppressed"), "{}", server.mails()[2].data);
+    // Only d3 may have held back b.
+    let throttled = fake.metric(r#"recipients_total{outcome="throttled"}"#).unwrap();
+    assert!(throttled <= 2.0, "{throttled}");
+}
+
+#[test]
+fn a_redirected_mail_names_nobody_who_does_not_get_it() {
+    let (server, fake) = (MailServer::start(), FakeHost::new("email"));
+    let mut more = five();
+    (more["redirectTo"], more["mode"]) = ("me@x.io".into(), "oneForAllVisible".into());
+    block_on(async { start(&fake, &server, more).await.deliver(&failure()).await.unwrap() });
+    let data = &server.mails()[0].data;
+    let to: Vec<_> = data.split("\r\n\r\n").next().unwrap().lines().filter(|line| line.contains("@x.io")).collect();
+    assert_eq!(to, ["To: me@x.io"]);
+}
