@@ -231,6 +231,9 @@ mod tests {
             card["msteams"]["entities"],
             json!([{ "type": "mention", "text": "<at>Ann Berg</at>", "mentioned": { "id": "ann@lab.test", "name": "Ann Berg" } }])
         );
+        let mut twice = card.clone();
+        mention(&mut twice, "Bo Lund", "bo@lab.test");
+        assert_eq!(twice["msteams"]["entities"].as_array().map(Vec::len), Some(2), "others' mentions stay");
         for odd in [json!([1]), json!("Full"), Value::Null, json!({ "entities": "none" })] {
             let mut other = bare.clone();
             other["msteams"] = odd;
