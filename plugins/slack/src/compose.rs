@@ -100,8 +100,8 @@ impl Chat {
         let in_vain = mended(&template, &bare).map_or(0, |mended| mended.cuts);
         let lines = facts.lines();
         let fitting = shorten(lines, |cut| {
-            // The last step gives up all lines and more for the sake of a text that may be no line at all.
-            if cut == Cut::last(lines) {
+            // The last steps give up all lines and more for the sake of a text that may be no line at all.
+            if cut.is_beyond_lines() {
                 return Ok(None);
             }
             for longest in LONGEST {
