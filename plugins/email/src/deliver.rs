@@ -52,7 +52,7 @@ impl Email {
             return self.nobody(delivery, &plan);
         }
         let mut progress = Progress::of(delivery, &self.host).await;
-        let open: Vec<Address> = to.iter().cloned().filter(|address| !progress.is_settled(address)).collect();
+        let open: Vec<Address> = to.iter().filter(|address| !progress.is_settled(address)).cloned().collect();
         let claim = match &self.throttle {
             Some(throttle) => throttle.claim(&delivery.event, &delivery.delivery_id, open).await,
             None => Claim::all(open),

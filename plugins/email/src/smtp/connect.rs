@@ -111,7 +111,7 @@ impl Server {
         limits: &Limits,
         new_token: bool,
     ) -> Result<(AsyncSmtpConnection, Facts, Option<StepError>), Failure> {
-        let (mut connection, encrypted) = self.open(limits).await?;
+        let (mut connection, encrypted) = Box::pin(self.open(limits)).await?;
         let mut facts = Facts { encrypted, login: None };
         let Some(auth) = &self.settings.auth else { return Ok((connection, facts, None)) };
         let mechanism = match self.mechanism(auth, &connection, encrypted) {
