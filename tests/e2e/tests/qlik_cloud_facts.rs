@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use e2e::qlik::{CloudCall, CloudFault, CloudSimulator, Site};
-use e2e::{Butler, Sense, Sink, Tenants, cloud_failure, failure, run_with, wait_for, webhook};
+use e2e::{
+    Butler, MailServer, Sense, Sink, Slack, TeamsChannel, Tenants, cloud_failure, failure, run_with, wait_for, webhook,
+};
 use serde_json::{Value, json};
 
 const ALL: [&str; 5] = ["execution", "app", "tags", "owner", "user"];
@@ -193,6 +195,31 @@ async fn the_token_does_not_follow_a_redirection() {
     assert_eq!(alert(&sink, &reload.app_id).await["data"]["missing"], json!(ALL));
     assert!(elsewhere.received().is_empty());
     assert!(butler.log().contains("it redirects, which is not followed"), "{}", butler.log());
+}
+
+#[tokio::test]
+async fn a_script_log_that_cannot_be_had_costs_no_destination_its_message() {
+    let (tenants, mails) = (Tenants::start(&["acme-id"]).await, MailServer::start().await);
+    let (slack, teams) = (Slack::start().await, TeamsChannel::start().await);
+    let butler = tenants
+        .butler(&format!(
+            "enrich: {{ giveUpAfter: 2s }}\nplugins:\n  - use: teams\n    settings: {{ webhookUrl: \"{}\" }}\n  - use: slack\n    \
+             settings: {{ webhookUrl: \"{}\" }}\n  - use: email\n    settings: {{ smtp: {{ host: 127.0.0.1, port: {}, tls: none }}, \
+             from: q@acme.test, recipients: [ann@x.io] }}\n",
+            teams.webhook(),
+            slack.webhook(),
+            mails.port()
+        ))
+        .await;
+    tenants[0].add_fault(CloudFault::status(500).on(CloudCall::ScriptLog));
+    tenants.fail(&butler, "Orders").await;
+    let card = teams.wait(1).await[0].to_string();
+    let message = slack.wait(1).await[0].body.to_string();
+    let mail = mails.wait(1).await[0].to_string();
+    for text in [card, message, mail] {
+        assert!(text.contains("Orders") && text.contains("scriptLog"), "{text}");
+    }
+    assert!(tenants[0].requests_to(CloudCall::ScriptLog) > 0);
 }
 
 #[tokio::test]
