@@ -66,6 +66,8 @@
 //!
 //! # Features
 //!
+//! * `butler16`: the module `butler16`, for machines that read what Butler 16 sent: users, times, durations, lines of the
+//!   script log in its forms.
 //! * `message`: the module `message`, for plugins whose alerts are read by people: templates and all that they can show.
 //! * `runtime`: a tokio runtime of the plugin's own, on a thread of its own.
 //! * `testing`: the module `testing` with a fake host, to unit-test a plugin without a daemon.
@@ -80,6 +82,8 @@ mod plugin;
 mod request;
 mod services;
 
+#[cfg(feature = "butler16")]
+pub mod butler16;
 #[cfg(feature = "message")]
 pub mod message;
 mod samples;

@@ -26,7 +26,6 @@ mod numbers;
 mod presentation;
 mod template;
 mod templates;
-mod time;
 mod trouble;
 
 pub use facts::Facts;

@@ -298,7 +298,9 @@ fn ingest() -> Value {
         "ingest": {
             "received": 1200, "queued": 1197, "queuedBytes": 290_000, "processed": 1190, "duplicates": 5,
             "receiveErrors": 0, "dropped": { "source": 0, "size": 1, "rate-limit": 0, "buffer-full": 2 },
-            "rejected": { "empty": 2 }, "buffered": 7, "bufferedBytes": 2048, "kernelDrops": 0
+            "rejected": { "empty": 2 }, "buffered": 7, "bufferedBytes": 2048, "kernelDrops": 0,
+            "intervalMs": 20_000, "capacityBytes": 16_777_216, "pending": 3, "processingAverageUs": 1500,
+            "processingP95Us": 4200, "processingMaxUs": 61_000, "perMinute": 3600
         }
     })
 }

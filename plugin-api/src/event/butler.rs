@@ -33,10 +33,13 @@ section! {
     }
 }
 
-/// Counters of the UDP ingestion since Butler started, and the state of its buffer now.
+/// Counters of the UDP ingestion, and the state of its buffer now.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ingest {
+    /// For how long the counters count, in milliseconds; absent: since Butler started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_ms: Option<u64>,
     /// Datagrams that passed the source check.
     #[serde(default)]
     pub received: u64,
@@ -67,6 +70,24 @@ pub struct Ingest {
     /// Bytes of the buffer in use.
     #[serde(default)]
     pub buffered_bytes: u64,
+    /// Bytes that the buffer can hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_bytes: Option<u64>,
+    /// Messages that are being handled now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<u64>,
+    /// From receipt to store, in microseconds: the average of the interval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processing_average_us: Option<u64>,
+    /// Likewise, what 95 of 100 messages do not exceed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processing_p95_us: Option<u64>,
+    /// Likewise, the longest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processing_max_us: Option<u64>,
+    /// Messages of the last minute, where `udp.maxPerMinute` limits them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_minute: Option<u64>,
     /// Datagrams dropped by the kernel; absent where the system does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel_drops: Option<u64>,

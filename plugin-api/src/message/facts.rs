@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use super::fit::{self, Cut};
 use super::numbers;
 use super::presentation::Presentation;
-use super::time;
+use crate::butler16::{self, time};
 use crate::{Delivery, Host, Instance, ScriptLog};
 
 /// Longest line of a script log in characters, as in events.
@@ -55,14 +55,10 @@ impl Facts {
     /// whole log is fetched. Without it the message has fewer lines.
     pub async fn gather(delivery: &Delivery, host: &Host, presentation: &Presentation) -> Self {
         let log = match &delivery.event.data.script_log {
-            Some(log) if !is_enough(log, presentation) => match host.qlik().script_log(&log.reference).await {
-                Ok(text) => LogLines::of_text(&text, presentation),
-                Err(error) => {
-                    tracing::debug!("the message has fewer lines of the script log than it could: {error}");
-                    LogLines::of_event(log, presentation)
-                }
+            Some(log) => match butler16::whole(log, host, presentation.head_lines, presentation.tail_lines).await {
+                Some(text) => LogLines::of_text(&text, presentation),
+                None => LogLines::of_event(log, presentation),
             },
-            Some(log) => LogLines::of_event(log, presentation),
             None => LogLines::default(),
         };
         Self::new(delivery, host.instance(), presentation, log)
@@ -173,27 +169,21 @@ fn shorten(value: &mut Value, max: usize) {
     }
 }
 
-/// Whether the event has all lines that the settings ask for.
-fn is_enough(log: &ScriptLog, presentation: &Presentation) -> bool {
-    let enough = |have: usize, want: usize| have >= want || u64::try_from(have).is_ok_and(|have| have >= log.rows);
-    enough(log.head.len(), presentation.head_lines) && enough(log.tail.len(), presentation.tail_lines)
-}
-
 impl LogLines {
     fn of_event(log: &ScriptLog, presentation: &Presentation) -> Self {
-        let head = log.head.iter().take(presentation.head_lines).cloned().collect();
-        let tail = log.tail[log.tail.len().saturating_sub(presentation.tail_lines)..].to_vec();
+        let lines = butler16::LogLines::of_event(log, presentation.head_lines, presentation.tail_lines);
         // The first lines tell of a failure only where they are the last as well.
         let errors = errors::among(log.tail.iter().map(String::as_str));
-        Self { head, tail, errors, characters: None }
+        Self { head: lines.head, tail: lines.tail, errors, characters: None }
     }
 
     fn of_text(text: &str, presentation: &Presentation) -> Self {
         let lines: Vec<&str> = text.lines().collect();
-        let owned = |lines: &[&str]| lines.iter().map(|line| fit::cut(line, LONGEST_LINE)).collect();
+        let wanted = butler16::LogLines::of_text(text, presentation.head_lines, presentation.tail_lines);
+        let short = |lines: Vec<String>| lines.iter().map(|line| fit::cut(line, LONGEST_LINE)).collect();
         Self {
-            head: owned(&lines[..lines.len().min(presentation.head_lines)]),
-            tail: owned(&lines[lines.len().saturating_sub(presentation.tail_lines)..]),
+            head: short(wanted.head),
+            tail: short(wanted.tail),
             errors: errors::among(lines.iter().copied()).iter().map(|line| fit::cut(line, LONGEST_LINE)).collect(),
             characters: Some(lines.iter().map(|line| line.chars().count()).sum()),
         }

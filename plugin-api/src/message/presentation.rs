@@ -2,6 +2,8 @@
 
 use jiff::tz::TimeZone;
 
+use crate::butler16::{self, Zone};
+
 /// More lines than that fit no message.
 const MOST_LINES: usize = 1000;
 
@@ -26,12 +28,7 @@ impl Presentation {
                 return Err(format!("`{name}` is {lines}, but at most {MOST_LINES} lines are possible"));
             }
         }
-        let zone = match time_zone {
-            None => TimeZone::system(),
-            Some(name) => TimeZone::get(name).map_err(|_| {
-                format!("`timeZone` is `{name}`, which is no time zone known here: write an IANA name such as `Europe/Berlin`")
-            })?,
-        };
+        let zone = Zone::new(time_zone)?.0;
         Ok(Self { zone, head_lines, tail_lines, slashed_users: false })
     }
 
@@ -45,8 +42,8 @@ impl Presentation {
 
     /// A user, with one separator, however many backslashes the log line had.
     pub(super) fn user(&self, user: &str) -> String {
-        let user = user.replace("\\\\", "\\");
-        if self.slashed_users { user.replace('\\', "/") } else { user }
+        let user = butler16::plain_user(user);
+        if self.slashed_users { butler16::slashed_user(&user) } else { user }
     }
 }
 

@@ -1,13 +1,11 @@
 //! The variables by the names of Butler 16.
 
-use std::collections::BTreeMap;
-
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
+use crate::butler16::{properties, time};
 use crate::message::numbers::grouped;
 use crate::message::presentation::Presentation;
-use crate::message::time;
 use crate::{App, CloudReload, Data, Delivery, Execution, Instance, Service, Task};
 
 /// Variables to be; what is not known is not put in.
@@ -172,12 +170,6 @@ fn add_app(variables: &mut Variables<'_>, app: &App) {
         variables.text("appOwnerUserDirectory", &owner.user_directory);
         variables.put("appOwnerEmail", Some(owner.emails.first().cloned().unwrap_or_default()));
     }
-}
-
-/// One object for each value of each custom property.
-fn properties(properties: &BTreeMap<String, Vec<String>>) -> Value {
-    let pairs = properties.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
-    pairs.map(|(name, value)| json!({ "name": name, "value": value })).collect()
 }
 
 fn add_execution(variables: &mut Variables<'_>, execution: &Execution, zone: &TimeZone) {

@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::butler16::time;
+use crate::message::numbers;
 use crate::message::presentation::Presentation;
-use crate::message::{numbers, time};
 use crate::{App, CloudReload, Event, Execution, Task};
 
 /// How many rows there are at most.

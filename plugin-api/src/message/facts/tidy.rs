@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::{heading, rows};
 use crate::Delivery;
+use crate::butler16::time;
 use crate::message::presentation::Presentation;
-use crate::message::time;
 
 pub(super) fn add(base: &mut Map<String, Value>, delivery: &Delivery, presentation: &Presentation) {
     let zone = &presentation.zone;

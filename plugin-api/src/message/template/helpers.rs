@@ -16,8 +16,9 @@ use handlebars::{
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
+use crate::butler16::time;
+use crate::message::fit;
 use crate::message::numbers::{grouped, size_text};
-use crate::message::{fit, time};
 
 /// Names of the helpers that print values and look into them; no template can call them by itself.
 pub(super) const PRINT: &str = "(print)";

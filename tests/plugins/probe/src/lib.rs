@@ -75,10 +75,19 @@ impl Plugin for Probe {
             .default_events(&["reload-task.*", "delivery.dead"])
             .operation("check")
             .operation("render")
-            .emits(&["node.silent"])
+            .emits(&[
+                "node.silent",
+                "service.*",
+                "*-license.*",
+                "qlik-version.checked",
+                "butler.*",
+                "udp.*",
+                "certificate.*",
+            ])
             .qlik_writes(&["tag", "tag/*", "stream/*", "task/*"])
             .start_task_item("probeitem", item_schema())
             .endpoint(Endpoint::new("POST", "/v5/probe/{topic}", Scope::Messages, "Echoes a request"))
+            .endpoint(Endpoint::new("POST", "/v5/probe/emit", Scope::Messages, "Emits an event: {kind, data}"))
             .endpoint(Endpoint::new("GET", "/v5/probe/panic", Scope::Read, "Panics"))
             .endpoint(Endpoint::new("POST", "/v5/probe/qlik/{call}", Scope::Admin, "Calls the service qlik"));
         manifest.deadline_seconds = 2;
@@ -132,6 +141,13 @@ impl Plugin for Probe {
             return self.qlik(&request).await;
         }
         let body = request.json().unwrap_or(Value::Null);
+        if request.route == "/v5/probe/emit" {
+            let emitted = self.host.emit(body["kind"].as_str().unwrap_or_default(), body["data"].clone()).await;
+            return match emitted {
+                Ok(emitted) => Response::json(201, &json!(emitted)),
+                Err(error) => Response::error(400, &error.to_string()),
+            };
+        }
         Response::json(
             201,
             &json!({ "topic": request.params.get("topic"), "query": request.query, "body": body, "caller": request.caller }),

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::Rows;
-use crate::message::{numbers, time};
+use crate::butler16::time;
+use crate::message::numbers;
 
 pub(super) fn add(rows: &mut Rows<'_>, facts: &Map<String, Value>) {
     for (name, value) in facts {

@@ -162,6 +162,7 @@ fn add_ingest(rows: &mut Rows<'_>, ingest: &Ingest) {
     rows.number("Dropped by the system", ingest.kernel_drops);
     rows.number("Errors while receiving", Some(ingest.receive_errors));
     rows.number("Waiting", Some(ingest.buffered));
+    rows.duration("Counted for", ingest.interval_ms.and_then(|millis| i64::try_from(millis).ok()));
 }
 
 /// `2 buffer-full, 1 size`; `0` without any.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 const NEVER: &str = "1753-";
 
 /// `{<prefix>UTC, <prefix>Local1 … <prefix>Local5}`; all `-` for "never". A text that is no time stays what it is.
-pub(super) fn forms(prefix: &str, text: &str, zone: &TimeZone) -> Map<String, Value> {
+pub(crate) fn forms(prefix: &str, text: &str, zone: &TimeZone) -> Map<String, Value> {
     let mut forms = Map::new();
     let mut put = |suffix: &str, text: &str| forms.insert(format!("{prefix}{suffix}"), Value::from(text));
     let locals = if is_never(text) { None } else { local(text, zone) };
@@ -22,7 +22,7 @@ pub(super) fn forms(prefix: &str, text: &str, zone: &TimeZone) -> Map<String, Va
 }
 
 /// `{year, month, day, hour, minute, second, millisecond}` in UTC; empty for what is no time.
-pub(super) fn parts(text: &str) -> Map<String, Value> {
+pub(crate) fn parts(text: &str) -> Map<String, Value> {
     let Ok(time) = text.parse::<Timestamp>() else { return Map::new() };
     let time = time.to_zoned(TimeZone::UTC);
     let mut parts = Map::new();
@@ -40,12 +40,12 @@ pub(super) fn parts(text: &str) -> Map<String, Value> {
 }
 
 /// Whether a time of Qlik Sense means that there is none.
-pub(super) fn is_never(text: &str) -> bool {
+pub(crate) fn is_never(text: &str) -> bool {
     text.starts_with(NEVER)
 }
 
 /// `2026-03-04 06:06:07`, or the text itself if it is no time.
-pub(super) fn short(text: &str, zone: &TimeZone) -> String {
+pub(crate) fn short(text: &str, zone: &TimeZone) -> String {
     local(text, zone).map_or_else(|| text.to_owned(), |[first, ..]| first)
 }
 
@@ -87,13 +87,13 @@ fn offset_name(offset: Offset) -> String {
 }
 
 /// Milliseconds as `{hours, minutes, seconds}`, seconds rounded down.
-pub(super) fn duration(millis: i64) -> Value {
+pub(crate) fn duration(millis: i64) -> Value {
     let seconds = millis.max(0) / 1000;
     json!({ "hours": seconds / 3600, "minutes": seconds / 60 % 60, "seconds": seconds % 60 })
 }
 
 /// Milliseconds as `1 h 2 min 3 s`, from the first unit that is not zero.
-pub(super) fn duration_text(millis: i64) -> String {
+pub(crate) fn duration_text(millis: i64) -> String {
     let seconds = millis.max(0) / 1000;
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, seconds) => format!("{seconds} s"),
@@ -103,7 +103,7 @@ pub(super) fn duration_text(millis: i64) -> String {
 }
 
 /// A time in a zone by a pattern of strftime; none for what is no time, an error for what is no pattern.
-pub(super) fn by_pattern(text: &str, pattern: &str, zone: &TimeZone) -> Result<Option<String>, jiff::Error> {
+pub(crate) fn by_pattern(text: &str, pattern: &str, zone: &TimeZone) -> Result<Option<String>, jiff::Error> {
     let Ok(time) = text.parse::<Timestamp>() else { return Ok(None) };
     jiff::fmt::strtime::format(pattern, &time.to_zoned(zone.clone())).map(Some)
 }
