@@ -12,6 +12,7 @@ mod reload;
 mod running;
 mod setup;
 mod signals;
+mod told;
 mod upkeep;
 
 use std::fmt;

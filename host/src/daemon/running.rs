@@ -5,20 +5,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use butler_plugin_api::{Butler, Data, Udp, kind};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::member::{Member, Refusal, made_of};
 use super::parts::{Core, Parts};
 use super::reload::Asked;
-use super::{Setup, certificates, upkeep};
+use super::{Setup, certificates, told, upkeep};
 use crate::config::{Config, PluginEntry};
 use crate::ingest;
 use crate::pipeline::accept_datagrams;
 use crate::rest;
-use crate::store::{NewEvent, Released, Store, now_ms};
+use crate::store::Released;
 
 /// What is under way at a stop gets at most this time, before it is left for the next start.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -119,7 +118,7 @@ impl Running {
             core.queues.clone(),
             core.roads.clone(),
             released,
-            stopping,
+            stopping.clone(),
         ));
         let accepting = udp.clone().zip(setup.loaded.config.udp.as_ref()).map(|(udp, config)| {
             let roads = core.roads.clone();
@@ -129,8 +128,7 @@ impl Running {
         let remount = server.remount();
         let serving = tokio::spawn(server.run(input_stopping));
         // Told beside the rest: whoever waits for a store in trouble hears no signal.
-        let listening = udp.iter().flat_map(|udp| [Some(udp.local_addr()), udp.sessions_addr()]).flatten().collect();
-        work.spawn(tell_start(store, accepted, listening));
+        work.spawn(told::begun(store, accepted, udp.clone(), stopping));
         Self {
             begun_with: setup.loaded.config.clone(),
             core,
@@ -195,9 +193,7 @@ impl Running {
 
     async fn stop_parts(mut self, drain: bool, deadline: Instant) -> bool {
         if self.core.store.trouble().is_none() {
-            let stopping = about_butler("Butler is stopping".to_owned());
-            let stopping = tell(&self.core.store, &self.core.accepted, kind::BUTLER_STOPPING, stopping);
-            let _ = tokio::time::timeout(DRAIN, stopping).await;
+            let _ = tokio::time::timeout(DRAIN, told::stopping(&self.core.store, &self.core.accepted)).await;
         }
         self.stop_input.send_replace(true);
         if let Some(udp) = &self.udp {
@@ -241,35 +237,6 @@ impl Running {
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
-    }
-}
-
-async fn tell_start(store: Store, accepted: Arc<Notify>, udp: Vec<SocketAddr>) {
-    let data = about_butler(format!("Butler {} has started", env!("CARGO_PKG_VERSION")));
-    tell(&store, &accepted, kind::BUTLER_STARTED, data).await;
-    for address in udp {
-        let data = Data {
-            message: Some(format!("receives events at {address}")),
-            udp: Some(Box::new(Udp { address: Some(address.to_string()), ..Udp::default() })),
-            ..Data::default()
-        };
-        tell(&store, &accepted, kind::UDP_LISTENING, data).await;
-    }
-}
-
-fn about_butler(message: String) -> Data {
-    let butler = Butler { version: Some(env!("CARGO_PKG_VERSION").to_owned()), ..Butler::default() };
-    Data { message: Some(message), butler: Some(Box::new(butler)), ..Data::default() }
-}
-
-/// Accepts an event about Butler itself.
-async fn tell(store: &Store, accepted: &Notify, kind: &str, data: Data) {
-    let now = now_ms();
-    let source = "butler".to_owned();
-    let event = NewEvent { kind: kind.to_owned(), time: now, received: now, source, keys: Vec::new(), data };
-    match store.accept(vec![event]).await {
-        Ok(_) => accepted.notify_one(),
-        Err(error) => tracing::error!(kind, %error, "an event of Butler itself cannot be stored"),
     }
 }
 

@@ -3,11 +3,13 @@
 //! The server has a socket or two (`server`, `socket`). A thread named `udp` for each does nothing but receive (`reader`,
 //! `receive`): it checks source and rate (`guard`) and copies datagrams into a buffer bounded by bytes (`buffer`).
 //! Everything slower happens behind the buffer: the pipeline takes batches, parses them (`wire`) and claims their keys
-//! (`keys`). What is lost on the way is counted by reason (`counters`). [`sample`] writes messages as Qlik Sense would,
+//! (`keys`). What is lost on the way is counted by reason (`counters`), and a socket that cannot be
+//! read is told (`faults`). [`sample`] writes messages as Qlik Sense would,
 //! for tests and for `butler udp-send`.
 
 mod buffer;
 mod counters;
+mod faults;
 mod guard;
 mod keys;
 mod reader;
@@ -19,6 +21,7 @@ mod wire;
 
 pub use buffer::{Buffer, CAPACITY, Datagram, Usage};
 pub use counters::{Counter, Counters, DropReason, LogLimiter, Snapshot};
+pub use faults::Faults;
 pub use guard::{AllowFromError, Guard, RateLimit};
 pub use keys::{KeyBase, Outcome, Subject, keys};
 pub use server::{Running, UdpServer};

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::buffer::{Buffer, Datagram};
 use super::counters::{Counters, DropReason, LogLimiter};
+use super::faults::Fault;
 use super::guard::{Guard, RateLimit, Resolving};
 use super::receive::{Packet, Receiver};
 
@@ -44,12 +45,13 @@ pub(super) struct Shared {
 pub(super) struct Reader {
     shared: Shared,
     rate_limit: Option<RateLimit>,
+    fault: Fault,
     batch: Vec<Datagram>,
 }
 
 impl Reader {
-    pub(super) fn new(shared: Shared, rate_limit: Option<RateLimit>) -> Self {
-        Self { shared, rate_limit, batch: Vec::new() }
+    pub(super) fn new(shared: Shared, rate_limit: Option<RateLimit>, fault: Fault) -> Self {
+        Self { shared, rate_limit, fault, batch: Vec::new() }
     }
 
     /// Reads until it is told to stop. `longest`: of a datagram, in bytes.
@@ -61,7 +63,12 @@ impl Reader {
             while !names.wait_first(READ_TIMEOUT) && begun.elapsed() < FIRST_NAMES && !self.stopping() {}
         }
         while !self.stopping() {
-            if let Err(error) = self.read(&mut receiver) {
+            let read = self.read(&mut receiver);
+            if read.is_ok() {
+                self.fault.is_well();
+            }
+            if let Err(error) = read {
+                self.fault.failed(&error);
                 self.shared.counters.receive_errors.add(1);
                 if let Some(suppressed) = self.shared.logs.admit("receive") {
                     tracing::error!(%error, suppressed, "receiving UDP messages fails, it is tried again");

@@ -10,8 +10,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::watch;
+
 use super::buffer::{Buffer, CAPACITY, Datagram};
 use super::counters::{Counters, Snapshot};
+use super::faults::{Fault, Faults};
 use super::guard::{Guard, RateLimit};
 use super::reader::{CloseOnDrop, READ_TIMEOUT, Reader, Shared};
 use super::socket::{BindError, Bound, kernel_drops};
@@ -63,6 +66,7 @@ impl UdpServer {
             inodes: sockets.iter().map(Bound::inode).collect(),
             buffer: Arc::new(Buffer::new(self.capacity)),
             counters: Arc::default(),
+            faults: Arc::default(),
             stop: Arc::default(),
         };
         let guard = Arc::new(self.guard);
@@ -78,7 +82,8 @@ impl UdpServer {
             bound.log_start(shared.guard.allows_everybody());
             bound.socket.set_read_timeout(Some(READ_TIMEOUT))?;
             // Each socket has a limit of its own: a flood of sessions must not use up what failed tasks need.
-            let reader = Reader::new(shared.clone(), self.max_per_minute.map(RateLimit::new));
+            let fault = Fault::new(bound.local_addr, Arc::clone(&running.faults));
+            let reader = Reader::new(shared.clone(), self.max_per_minute.map(RateLimit::new), fault);
             let longest = self.longest;
             std::thread::Builder::new().name("udp".into()).spawn(move || reader.run(bound.socket, longest))?;
         }
@@ -95,6 +100,7 @@ pub struct Running {
     inodes: Vec<Option<u64>>,
     buffer: Arc<Buffer>,
     counters: Arc<Counters>,
+    faults: Arc<watch::Sender<Faults>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -117,6 +123,11 @@ impl Running {
     /// The counters.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
+    }
+
+    /// Sockets that cannot be read, as it changes.
+    pub fn faults(&self) -> watch::Receiver<Faults> {
+        self.faults.subscribe()
     }
 
     /// Waits for datagrams; see [`Buffer::next_batch`]. `None` after [`stop`](Self::stop), when all are handed out.

@@ -199,3 +199,22 @@ async fn drops_of_the_kernel_are_told() {
     let running = server.start().unwrap();
     assert!(running.snapshot().kernel_drops.unwrap() > 0);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_socket_that_cannot_be_read_is_told_and_so_is_that_it_can() {
+    use std::os::fd::OwnedFd;
+
+    // Not a UDP socket: reading it is an error until it is connected.
+    let tcp = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let mut server = UdpServer::bind(&config()).unwrap();
+    let address = server.local_addr();
+    server.main.socket = UdpSocket::from(OwnedFd::from(tcp.try_clone().unwrap()));
+    let running = server.start().unwrap();
+    let faults = running.faults();
+    until("the fault is told", || faults.borrow().contains_key(&address));
+    assert!(running.counters().receive_errors.get() > 5, "not at the first error");
+    let peer = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    tcp.connect(&peer.local_addr().unwrap().into()).unwrap();
+    until("it is told that it is over", || faults.borrow().is_empty());
+}

@@ -1,0 +1,45 @@
+//! Which sockets cannot be read: known as soon as it has lasted for a while.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+/// So long nothing but errors: then the socket counts as failed. Single errors come and go.
+const LASTING: Duration = Duration::from_secs(2);
+
+/// Sockets that cannot be read, with what the system says.
+pub type Faults = BTreeMap<SocketAddr, String>;
+
+/// One socket's part of [`Faults`].
+#[derive(Debug)]
+pub(super) struct Fault {
+    address: SocketAddr,
+    faults: Arc<watch::Sender<Faults>>,
+    since: Option<Instant>,
+}
+
+impl Fault {
+    pub(super) fn new(address: SocketAddr, faults: Arc<watch::Sender<Faults>>) -> Self {
+        Self { address, faults, since: None }
+    }
+
+    /// A read failed.
+    pub(super) fn failed(&mut self, error: &std::io::Error) {
+        if self.since.get_or_insert_with(Instant::now).elapsed() >= LASTING {
+            self.faults.send_if_modified(|faults| match faults.contains_key(&self.address) {
+                true => false,
+                false => faults.insert(self.address, error.to_string()).is_none(),
+            });
+        }
+    }
+
+    /// A read did not fail.
+    pub(super) fn is_well(&mut self) {
+        if self.since.take().is_some() {
+            self.faults.send_if_modified(|faults| faults.remove(&self.address).is_some());
+        }
+    }
+}
