@@ -14,6 +14,8 @@ section! {
         version: String,
         /// For how long it has been running, in milliseconds.
         uptime_ms: u64,
+        /// For `butler.uptime`: the time between two such events, in milliseconds.
+        interval_ms: u64,
         /// Its memory.
         memory: Memory,
     }

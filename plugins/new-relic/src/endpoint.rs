@@ -1,0 +1,208 @@
+//! `POST /v4/newrelic/event` and `POST /v4/newrelic/metric`: load scripts send figures of their own, as with Butler 16.
+
+use std::time::Duration;
+
+use butler_plugin_api::{DeliveryError, Endpoint, Request, Response, Scope};
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::api::{self, Api, Body};
+use crate::settings::Post;
+use crate::{NewRelic, event, metric};
+
+pub(crate) const EVENT: &str = "/v4/newrelic/event";
+pub(crate) const METRIC: &str = "/v4/newrelic/metric";
+/// A load script waits.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An event.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PostedEvent {
+    /// Type of the event, the name of its table: letters, digits, `_`, `:` and blanks.
+    #[schemars(length(max = 254))]
+    event_type: String,
+    /// When it happened, milliseconds since 1970. Absent, 0 or less: now.
+    #[serde(default)]
+    timestamp: f64,
+    /// Attributes; of those with the same name the last one counts.
+    #[serde(default)]
+    attributes: Vec<EventAttribute>,
+}
+
+/// An attribute of an event.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct EventAttribute {
+    /// Name.
+    #[schemars(length(max = 254))]
+    name: String,
+    /// Value.
+    #[schemars(length(max = 4096))]
+    value: String,
+}
+
+/// A metric.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct PostedMetric {
+    /// Name.
+    #[schemars(length(max = 254))]
+    name: String,
+    /// Type of the metric.
+    #[serde(rename = "type")]
+    #[allow(dead_code, reason = "there is one")]
+    metric_type: MetricType,
+    /// Value.
+    value: f64,
+    /// When it was measured, milliseconds since 1970. Absent, 0 or less: now.
+    #[serde(default)]
+    timestamp: f64,
+    /// Milliseconds that it covers. Not used, since gauges cover none.
+    #[serde(default)]
+    #[allow(dead_code, reason = "load scripts may send it")]
+    interval: f64,
+    /// Attributes; of those with the same name the last one counts.
+    #[serde(default)]
+    attributes: Vec<MetricAttribute>,
+}
+
+/// Types of metrics.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum MetricType {
+    /// A value at a time.
+    Gauge,
+}
+
+/// An attribute of a metric.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct MetricAttribute {
+    /// Name.
+    #[schemars(length(max = 254))]
+    name: String,
+    /// Value.
+    value: String,
+}
+
+/// What became of it at an account.
+#[derive(Debug, Serialize)]
+struct AccountResult<'a> {
+    account: &'a str,
+    sent: bool,
+    /// HTTP status of New Relic's answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// The error form of the REST API with the accounts at its end.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Failed<'a> {
+    status_code: u16,
+    error: &'static str,
+    message: String,
+    accounts: Vec<AccountResult<'a>>,
+}
+
+/// Several instances may be there: the first one of the config serves them.
+pub(crate) fn endpoints() -> [Endpoint; 2] {
+    let mut event = Endpoint::new("POST", EVENT, Scope::Messages, "Sends an event to New Relic").shared();
+    event.body = schemars::schema_for!(PostedEvent).to_value();
+    let mut metric = Endpoint::new("POST", METRIC, Scope::Messages, "Sends a metric to New Relic").shared();
+    metric.body = schemars::schema_for!(PostedMetric).to_value();
+    [event, metric]
+}
+
+impl NewRelic {
+    pub(crate) async fn post_event(&self, request: &Request) -> Response {
+        let posted: PostedEvent = match read(request) {
+            Ok(posted) => posted,
+            Err(response) => return response,
+        };
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | ' ');
+        if posted.event_type.trim().is_empty() || !posted.event_type.chars().all(fits) {
+            let message = "`eventType` may hold letters, digits, `_`, `:` and blanks only: New Relic drops others";
+            return Response::error(400, message);
+        }
+        let own: Vec<_> = posted.attributes.into_iter().map(|own| (own.name, own.value)).collect();
+        let post = &self.relic.rest_event;
+        let body = event::posted(time(posted.timestamp), &posted.event_type, &post.attributes, &own);
+        self.post(Api::Event, post, body, &request.caller).await
+    }
+
+    pub(crate) async fn post_metric(&self, request: &Request) -> Response {
+        let posted: PostedMetric = match read(request) {
+            Ok(posted) => posted,
+            Err(response) => return response,
+        };
+        if posted.name.trim().is_empty() {
+            return Response::error(400, "`name` is empty: a metric needs one");
+        }
+        let own: Vec<_> = posted.attributes.into_iter().map(|own| (own.name, own.value)).collect();
+        let post = &self.relic.rest_metric;
+        let body = metric::posted(time(posted.timestamp), &posted.name, posted.value, &post.attributes, &own);
+        self.post(Api::Metric, post, body, &request.caller).await
+    }
+
+    /// Sends a body to all accounts of an endpoint. The answer is a success if each has it.
+    async fn post(&self, api: Api, post: &Post, body: String, caller: &str) -> Response {
+        let body = Body::from(body);
+        let accounts = post.accounts.iter().map(|index| &self.relic.accounts[*index]);
+        let sent = join_all(accounts.clone().map(|account| {
+            api::send(&self.host, &self.relic, (api, account), &post.headers, &body, TIMEOUT)
+        }))
+        .await;
+        let mut first = None;
+        let mut after: Option<Duration> = None;
+        let mut results = Vec::new();
+        for (account, sent) in accounts.zip(sent) {
+            let account = account.name.as_str();
+            results.push(match sent {
+                Ok(status) => {
+                    first = first.or(Some(status));
+                    AccountResult { account, sent: true, status: Some(status), error: None }
+                }
+                Err(refusal) => {
+                    if let DeliveryError::Retry { after: Some(time), .. } = &refusal.error {
+                        after = after.max(Some(*time));
+                    }
+                    let error = Some(refusal.error.to_string());
+                    AccountResult { account, sent: false, status: refusal.status, error }
+                }
+            });
+        }
+        let failed = results.iter().find(|result| !result.sent);
+        let Some(failed) = failed else {
+            let reason = if first == Some(202) { "Accepted" } else { "OK" };
+            return Response::status(202).header("content-type", "text/plain; charset=utf-8").body(reason);
+        };
+        let message = format!(
+            "Failed posting {} to New Relic: account `{}`: {}",
+            api.name(),
+            failed.account,
+            failed.error.as_deref().unwrap_or_default()
+        );
+        tracing::warn!(caller, "by REST: {message}");
+        let response =
+            Response::json(502, &Failed { status_code: 502, error: "Bad Gateway", message, accounts: results });
+        match after {
+            Some(after) => response.header("retry-after", after.as_secs().max(1).to_string()),
+            None => response,
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(request: &Request) -> Result<T, Response> {
+    serde_json::from_slice(&request.body)
+        .map_err(|error| Response::error(400, &format!("the body is not as it should be: {error}")))
+}
+
+/// Milliseconds; now for what is no time.
+#[allow(clippy::cast_possible_truncation, reason = "a cast of floats saturates")]
+fn time(given: f64) -> i64 {
+    if given >= 1.0 { given.round() as i64 } else { Timestamp::now().as_millisecond() }
+}

@@ -1,0 +1,92 @@
+//! `POST /v4/newrelic/event` and `/v4/newrelic/metric`.
+
+use butler_plugin_api::testing::{FakeHost, block_on};
+use butler_plugin_api::{Plugin, Request, Response};
+use serde_json::{Value, json};
+
+use super::{sent, start};
+use crate::endpoint::{EVENT, METRIC};
+
+fn request(path: &str, body: &Value) -> Request {
+    let mut request = Request::new("POST", path);
+    request.body = body.to_string().into_bytes();
+    request
+}
+
+fn call(fake: &FakeHost, more: &Value, path: &str, body: &Value) -> Response {
+    block_on(async { start(fake, more).await.call(request(path, body)).await })
+}
+
+fn text(response: &Response) -> String {
+    String::from_utf8(response.body.clone()).unwrap()
+}
+
+fn event() -> Value {
+    json!({ "eventType": "Stage done", "timestamp": 1_700_000_000_000_i64,
+            "attributes": [{ "name": "rows", "value": "12" }, { "name": "team", "value": "own" }] })
+}
+
+#[test]
+fn an_event_is_an_object_and_the_answer_the_reason_of_the_first() {
+    let rest = json!({ "rest": { "event": { "headers": { "X-A": "1" }, "attributes": { "team": "static", "n": 1 } } } });
+    let fake = FakeHost::new("relic").answer(200, r#"{"success":true,"uuid":"u"}"#).answer(202, "");
+    let response = call(&fake, &rest, EVENT, &event());
+    assert_eq!((response.status, text(&response).as_str()), (202, "OK"));
+    assert_eq!(response.headers, [("content-type".to_owned(), "text/plain; charset=utf-8".to_owned())]);
+    let sent = sent(&fake);
+    assert_eq!(sent.len(), 2);
+    assert_eq!(sent[0].url, "https://insights-collector.eu01.nr-data.net/v1/accounts/123/events");
+    assert_eq!((sent[1].key.as_str(), sent[1].header("x-a")), ("key-of-b", Some("1")));
+    assert_eq!(
+        sent[0].body,
+        r#"{"timestamp":1700000000000,"eventType":"Stage done","n":1,"team":"own","rows":"12"}"#
+    );
+}
+
+#[test]
+fn a_metric_goes_to_the_accounts_of_the_settings() {
+    let rest = json!({ "rest": { "metric": { "accounts": ["B"] } } });
+    let fake = FakeHost::new("relic").answer(202, r#"{"requestId":"r"}"#);
+    let metric = json!({ "name": "rows", "type": "gauge", "value": 2.5, "timestamp": -1, "interval": 10 });
+    let response = call(&fake, &rest, METRIC, &metric);
+    assert_eq!((response.status, text(&response).as_str()), (202, "Accepted"));
+    let sent = sent(&fake);
+    assert_eq!((sent.len(), sent[0].key.as_str()), (1, "key-of-b"));
+    let body = sent[0].json();
+    assert_eq!(body[0]["metrics"], json!([{ "name": "rows", "type": "gauge", "value": 2.5 }]));
+    assert!(body[0]["common"]["timestamp"].as_i64().unwrap() > 1_700_000_000_000, "now: {body}");
+    assert_eq!(body[0]["common"].get("interval.ms"), None);
+}
+
+#[test]
+fn all_accounts_are_tried_and_each_is_told_of() {
+    let fake = FakeHost::new("relic").answer_with(429, &[("Retry-After", "9")], "slow").answer(202, "");
+    let response = call(&fake, &json!({}), EVENT, &event());
+    assert_eq!(response.status, 502);
+    assert!(response.headers.contains(&("retry-after".to_owned(), "9".to_owned())), "{:?}", response.headers);
+    assert_eq!(
+        text(&response),
+        "{\"statusCode\":502,\"error\":\"Bad Gateway\",\"message\":\"Failed posting event to New Relic: account `A`: the \
+         destination answered 429: slow\",\"accounts\":[{\"account\":\"A\",\"sent\":false,\"status\":429,\"error\":\"the \
+         destination answered 429: slow\"},{\"account\":\"B\",\"sent\":true,\"status\":202}]}"
+    );
+    assert_eq!(fake.requests().len(), 2);
+}
+
+#[test]
+fn what_cannot_be_sent_is_a_400() {
+    let fake = FakeHost::new("relic");
+    for (path, body, part) in [
+        (EVENT, json!({ "eventType": "a-b" }), "`eventType` may hold"),
+        (EVENT, json!({ "eventType": " " }), "`eventType` may hold"),
+        (EVENT, json!({ "attributes": [] }), "eventType"),
+        (METRIC, json!({ "name": "", "type": "gauge", "value": 1 }), "`name` is empty"),
+        (METRIC, json!({ "name": "n", "type": "count", "value": 1 }), "count"),
+        ("/v4/newrelic/other", json!({}), "does not serve"),
+    ] {
+        let response = call(&fake, &json!({}), path, &body);
+        let status = if path.ends_with("other") { 404 } else { 400 };
+        assert!(response.status == status && text(&response).contains(part), "{} {}", response.status, text(&response));
+    }
+    assert!(fake.requests().is_empty());
+}
