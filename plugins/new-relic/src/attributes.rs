@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn later_ones_replace_earlier_ones_in_their_place() {
-        let mut attributes = Attributes::new(&[("a".into(), json!(1)), ("b".into(), json!("x")), ("a".into(), json!(2))]);
+        let mut attributes =
+            Attributes::new(&[("a".into(), json!(1)), ("b".into(), json!("x")), ("a".into(), json!(2))]);
         attributes.set("b", true);
         attributes.set("c", json!([1]));
         attributes.set("d", Value::Null);

@@ -197,7 +197,8 @@ impl NewRelic {
                     error = Some(DeliveryError::retry("not tried, since other requests took too long"));
                     break;
                 }
-                let sent = api::send(&self.host, &self.relic, (job.api, account), &self.relic.headers, body, api::TIMEOUT);
+                let sent =
+                    api::send(&self.host, &self.relic, (job.api, account), &self.relic.headers, body, api::TIMEOUT);
                 match sent.await {
                     Ok(_) => done += 1,
                     Err(refusal) => {

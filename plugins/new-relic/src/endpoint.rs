@@ -72,7 +72,7 @@ pub(crate) struct PostedMetric {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum MetricType {
-    /// A value at a time.
+    // Documented, it would be a constant in the schema, and the message about a wrong one another than that of Butler 16.
     Gauge,
 }
 
@@ -152,9 +152,11 @@ impl NewRelic {
     async fn post(&self, api: Api, post: &Post, body: String, caller: &str) -> Response {
         let body = Body::from(body);
         let accounts = post.accounts.iter().map(|index| &self.relic.accounts[*index]);
-        let sent = join_all(accounts.clone().map(|account| {
-            api::send(&self.host, &self.relic, (api, account), &post.headers, &body, TIMEOUT)
-        }))
+        let sent = join_all(
+            accounts
+                .clone()
+                .map(|account| api::send(&self.host, &self.relic, (api, account), &post.headers, &body, TIMEOUT)),
+        )
         .await;
         let mut first = None;
         let mut after: Option<Duration> = None;

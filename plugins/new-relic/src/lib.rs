@@ -83,7 +83,9 @@ impl NewRelic {
     fn note_unknown(&self, name: String) {
         let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
         if unknown.len() < MOST_UNKNOWN && !unknown.contains(&name) {
-            tracing::warn!("a custom property names the account `{name}`, which is none of `accounts`: add or correct it");
+            tracing::warn!(
+                "a custom property names the account `{name}`, which is none of `accounts`: add or correct it"
+            );
             unknown.insert(name);
         }
     }

@@ -153,8 +153,8 @@ fn end_of_part(text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use butler_plugin_api::testing::{sample_delivery, sample_event, sample_events};
     use butler_plugin_api::kind;
+    use butler_plugin_api::testing::{sample_delivery, sample_event, sample_events};
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -185,7 +185,10 @@ mod tests {
     #[test]
     fn services_are_told_by_their_state() {
         let mut event = sample_event(kind::SERVICE_STOPPED);
-        assert_eq!(message(&event, None), "Windows service \"Qlik Sense Engine Service\" on host \"sense1\" is STOPPED.");
+        assert_eq!(
+            message(&event, None),
+            "Windows service \"Qlik Sense Engine Service\" on host \"sense1\" is STOPPED."
+        );
         event.data.service.as_mut().unwrap().state = Some("Paused".to_owned());
         assert!(message(&event, None).ends_with(" is in state \"PAUSED\"."));
         event.kind = kind::SERVICE_STATE.to_owned();

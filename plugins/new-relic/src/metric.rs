@@ -204,7 +204,10 @@ mod tests {
             }
             let rule = crate::tests::rule(&all());
             let body = body(&delivery, &rule, "17.0.0", NOW).unwrap();
-            insta::assert_snapshot!(*kind, body.replace("},{\"name\"", "},\n {\"name\"").replace("\"metrics\":[", "\n\"metrics\":[\n "));
+            insta::assert_snapshot!(
+                *kind,
+                body.replace("},{\"name\"", "},\n {\"name\"").replace("\"metrics\":[", "\n\"metrics\":[\n ")
+            );
         }
     }
 
@@ -224,7 +227,12 @@ mod tests {
         let rule = json!({ "kinds": ["*"], "leaveOut": ["qs_butlerHeap*", "qs_butlerExternalMem"] });
         let mut delivery = sample_delivery(kind::BUTLER_UPTIME);
         let names = |body: &Value| -> Vec<String> {
-            body[0]["metrics"].as_array().unwrap().iter().map(|metric| metric["name"].as_str().unwrap().to_owned()).collect()
+            body[0]["metrics"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|metric| metric["name"].as_str().unwrap().to_owned())
+                .collect()
         };
         let body = made(&delivery, &rule).unwrap();
         assert_eq!(names(&body), ["qs_butlerProcessMem", "qs_butlerUptimeMillisec"]);

@@ -4,9 +4,9 @@ use butler_plugin_api::{Delivery, OperationError};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 
+use crate::NewRelic;
 use crate::accounts::Account;
 use crate::api::{self, Api, Body};
-use crate::NewRelic;
 
 impl NewRelic {
     /// Sends a list of nothing to each API that is used, for each account: nothing appears, and the key is looked at.
@@ -17,10 +17,9 @@ impl NewRelic {
         let pairs: Vec<(Api, &Account)> =
             used.flat_map(|api| relic.accounts.iter().map(move |account| (api, account))).collect();
         let body = Body::from("[]".to_owned());
-        let sent = join_all(
-            pairs.iter().map(|pair| api::send(&self.host, relic, *pair, &relic.headers, &body, api::TIMEOUT)),
-        )
-        .await;
+        let sent =
+            join_all(pairs.iter().map(|pair| api::send(&self.host, relic, *pair, &relic.headers, &body, api::TIMEOUT)))
+                .await;
         let (mut fine, mut faults) = (Vec::new(), Vec::new());
         for ((api, account), sent) in pairs.iter().zip(sent) {
             let place = format!("account `{}`, {}", account.name, api.name());
@@ -50,7 +49,8 @@ impl NewRelic {
                     let headers: Map<String, Value> =
                         headers.into_iter().map(|(name, value)| (name, Value::from(value))).collect();
                     // As text, before it is compressed: as JSON it would lose the order of its attributes.
-                    requests.push(json!({ "method": "POST", "url": job.api.url(&self.relic, account), "headers": headers,
+                    requests
+                        .push(json!({ "method": "POST", "url": job.api.url(&self.relic, account), "headers": headers,
                                           "body": body.text }));
                 }
             }

@@ -267,9 +267,9 @@ pub(crate) struct Post {
 impl Rule {
     /// The first rule that takes a kind.
     pub(crate) fn of<'a>(rules: &'a [Self], kind: &str) -> Option<&'a Self> {
-        rules.iter().find(|rule| {
-            rule.kinds.iter().any(|pattern| kind::matches(pattern, kind)) && !rule.except.contains(&kind)
-        })
+        rules
+            .iter()
+            .find(|rule| rule.kinds.iter().any(|pattern| kind::matches(pattern, kind)) && !rule.except.contains(&kind))
     }
 
     /// To all accounts, with nothing left out.
@@ -335,7 +335,10 @@ impl TryFrom<Settings> for Relic {
 
 fn check_accounts(given: Vec<AccountSettings>) -> Result<Vec<Account>, String> {
     if given.is_empty() || given.len() > MOST_ACCOUNTS {
-        return Err(format!("`accounts` has {} entries: at least 1 and at most {MOST_ACCOUNTS} are needed", given.len()));
+        return Err(format!(
+            "`accounts` has {} entries: at least 1 and at most {MOST_ACCOUNTS} are needed",
+            given.len()
+        ));
     }
     let mut names = BTreeSet::new();
     given
@@ -381,7 +384,9 @@ fn check_addresses(region: Region, urls: &Urls) -> Result<Addresses, String> {
     let address = |name: &str, given: &Option<Url>, usual: &str| match given {
         None => Ok(usual.to_owned()),
         Some(url) if matches!(url.scheme(), "http" | "https") => Ok(url.as_str().to_owned()),
-        Some(url) => Err(format!("`urls.{name}` begins with `{}:`, but only http and https can be called", url.scheme())),
+        Some(url) => {
+            Err(format!("`urls.{name}` begins with `{}:`, but only http and https can be called", url.scheme()))
+        }
     };
     Ok(Addresses {
         event: address("event", &urls.event, event)?.trim_end_matches('/').to_owned(),

@@ -28,7 +28,8 @@ fn event() -> Value {
 
 #[test]
 fn an_event_is_an_object_and_the_answer_the_reason_of_the_first() {
-    let rest = json!({ "rest": { "event": { "headers": { "X-A": "1" }, "attributes": { "team": "static", "n": 1 } } } });
+    let rest =
+        json!({ "rest": { "event": { "headers": { "X-A": "1" }, "attributes": { "team": "static", "n": 1 } } } });
     let fake = FakeHost::new("relic").answer(200, r#"{"success":true,"uuid":"u"}"#).answer(202, "");
     let response = call(&fake, &rest, EVENT, &event());
     assert_eq!((response.status, text(&response).as_str()), (202, "OK"));
@@ -37,10 +38,7 @@ fn an_event_is_an_object_and_the_answer_the_reason_of_the_first() {
     assert_eq!(sent.len(), 2);
     assert_eq!(sent[0].url, "https://insights-collector.eu01.nr-data.net/v1/accounts/123/events");
     assert_eq!((sent[1].key.as_str(), sent[1].header("x-a")), ("key-of-b", Some("1")));
-    assert_eq!(
-        sent[0].body,
-        r#"{"timestamp":1700000000000,"eventType":"Stage done","n":1,"team":"own","rows":"12"}"#
-    );
+    assert_eq!(sent[0].body, r#"{"timestamp":1700000000000,"eventType":"Stage done","n":1,"team":"own","rows":"12"}"#);
 }
 
 #[test]

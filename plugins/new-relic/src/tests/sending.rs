@@ -159,7 +159,8 @@ fn figures_go_to_the_metric_api_and_as_events_where_a_rule_says_so() {
         places(&delivered(&both, &delivery)),
         [(METRIC, "key-of-a"), (EVENT_B, "key-of-b"), (METRIC, "key-of-b")]
     );
-    let times = |sent: &[Sent]| (sent[0].json()[0]["common"]["timestamp"].clone(), sent[1].json()[0]["timestamp"].clone());
+    let times =
+        |sent: &[Sent]| (sent[0].json()[0]["common"]["timestamp"].clone(), sent[1].json()[0]["timestamp"].clone());
     let (metric, event) = times(&delivered(&both, &delivery));
     assert!(metric.is_i64() && metric == event, "{metric} {event}");
 }
@@ -192,7 +193,8 @@ fn what_has_arrived_is_not_repeated() {
 
 #[test]
 fn what_an_account_will_never_take_ends_the_delivery_when_the_others_have_it() {
-    let fake = FakeHost::new("relic").answer(400, r#"{"success":false,"error":"bad"}"#).answer(403, "{}").answer(202, "");
+    let fake =
+        FakeHost::new("relic").answer(400, r#"{"success":false,"error":"bad"}"#).answer(403, "{}").answer(202, "");
     let more = json!({ "logs": [] });
     block_on(async {
         let plugin = start(&fake, &more).await;
@@ -201,7 +203,10 @@ fn what_an_account_will_never_take_ends_the_delivery_when_the_others_have_it() {
         assert!(matches!(&error, DeliveryError::Retry { .. }) && error.to_string().contains("`region`"), "{error}");
         let error = again(&plugin, &mut delivery).await.unwrap_err();
         let DeliveryError::Reject { message } = error else { panic!("{error:?}") };
-        assert!(message.contains("account `A`, event: the destination answered 400") && !message.contains("`B`"), "{message}");
+        assert!(
+            message.contains("account `A`, event: the destination answered 400") && !message.contains("`B`"),
+            "{message}"
+        );
     });
     assert_eq!(places(&sent(&fake)), [(EVENT_A, "key-of-a"), (EVENT_B, "key-of-b"), (EVENT_B, "key-of-b")]);
 }
@@ -212,7 +217,8 @@ fn parts_of_a_log_go_on_where_they_ended() {
     let log = delivery.event.data.script_log.as_mut().unwrap();
     log.tail = (0..200_000).map(|n| format!("line {n}")).collect();
     log.rows = 200_000;
-    let more = json!({ "events": [], "logs": [{ "kinds": ["*"], "tailScriptLogLines": 100_000, "sendTo": only("A") }] });
+    let more =
+        json!({ "events": [], "logs": [{ "kinds": ["*"], "tailScriptLogLines": 100_000, "sendTo": only("A") }] });
     let fake = FakeHost::new("relic").answer(202, "").fail(HttpError::Timeout("no answer within 10s".to_owned()));
     block_on(async {
         let plugin = start(&fake, &more).await;
@@ -261,14 +267,20 @@ fn headers_and_tls_of_the_settings_are_used() {
 
 #[test]
 fn a_check_sends_nothing_and_looks_at_each_key() {
-    let fake = FakeHost::new("relic")
-        .answer_to("POST", EVENT_A, 400, "empty")
-        .answer_to("POST", EVENT_B, 403, r#"{"success":false}"#);
+    let fake = FakeHost::new("relic").answer_to("POST", EVENT_A, 400, "empty").answer_to(
+        "POST",
+        EVENT_B,
+        403,
+        r#"{"success":false}"#,
+    );
     block_on(async {
         let plugin = start(&fake, &json!({ "metrics": [] })).await;
         let error = plugin.invoke("check", Value::Null).await.unwrap_err();
         let OperationError::Failed(text) = error else { panic!("{error:?}") };
-        assert!(text.starts_with("account `B`, event: the destination answered 403") && !text.contains("`A`"), "{text}");
+        assert!(
+            text.starts_with("account `B`, event: the destination answered 403") && !text.contains("`A`"),
+            "{text}"
+        );
         let more = json!({ "events": [], "metrics": [] });
         let text = start(&fake, &more).await.invoke("check", Value::Null).await.unwrap();
         assert!(text.as_str().unwrap().contains("account `A`, log; account `B`, log"), "{text}");
