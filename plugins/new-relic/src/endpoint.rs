@@ -17,6 +17,9 @@ pub(crate) const EVENT: &str = "/v4/newrelic/event";
 pub(crate) const METRIC: &str = "/v4/newrelic/metric";
 /// A load script waits.
 const TIMEOUT: Duration = Duration::from_secs(5);
+const HOUR_MS: i64 = 3_600_000;
+/// What is less is a time in seconds: in milliseconds it would be one of before 1974.
+const SECONDS: i64 = 100_000_000_000;
 
 /// An event.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -128,9 +131,13 @@ impl NewRelic {
             let message = "`eventType` may hold letters, digits, `_`, `:` and blanks only: New Relic drops others";
             return Response::error(400, message);
         }
+        let time = match time(posted.timestamp, 24) {
+            Ok(time) => time,
+            Err(response) => return response,
+        };
         let own: Vec<_> = posted.attributes.into_iter().map(|own| (own.name, own.value)).collect();
         let post = &self.relic.rest_event;
-        let body = event::posted(time(posted.timestamp), &posted.event_type, &post.attributes, &own);
+        let body = event::posted(time, &posted.event_type, &post.attributes, &own);
         self.post(Api::Event, post, body, &request.caller).await
     }
 
@@ -142,9 +149,13 @@ impl NewRelic {
         if posted.name.trim().is_empty() {
             return Response::error(400, "`name` is empty: a metric needs one");
         }
+        let time = match time(posted.timestamp, 48) {
+            Ok(time) => time,
+            Err(response) => return response,
+        };
         let own: Vec<_> = posted.attributes.into_iter().map(|own| (own.name, own.value)).collect();
         let post = &self.relic.rest_metric;
-        let body = metric::posted(time(posted.timestamp), &posted.name, posted.value, &post.attributes, &own);
+        let body = metric::posted(time, &posted.name, posted.value, &post.attributes, &own);
         self.post(Api::Metric, post, body, &request.caller).await
     }
 
@@ -203,8 +214,24 @@ fn read<T: DeserializeOwned>(request: &Request) -> Result<T, Response> {
         .map_err(|error| Response::error(400, &format!("the body is not as it should be: {error}")))
 }
 
-/// Milliseconds; now for what is no time.
+/// Milliseconds since 1970, now if none are given. What New Relic would take and drop is refused: it tells nobody.
 #[allow(clippy::cast_possible_truncation, reason = "a cast of floats saturates")]
-fn time(given: f64) -> i64 {
-    if given >= 1.0 { given.round() as i64 } else { Timestamp::now().as_millisecond() }
+fn time(given: f64, oldest_hours: i64) -> Result<i64, Response> {
+    let now = Timestamp::now().as_millisecond();
+    if given < 1.0 {
+        return Ok(now);
+    }
+    let given = given.round() as i64;
+    // New Relic takes seconds as well.
+    let millis = if given < SECONDS { given.saturating_mul(1000) } else { given };
+    if now.saturating_sub(millis) > oldest_hours * HOUR_MS || millis.saturating_sub(now) > 24 * HOUR_MS {
+        return Err(Response::error(
+            400,
+            &format!(
+                "`timestamp` is {given}, milliseconds since 1970: New Relic drops what is older than {oldest_hours} hours or \
+                 more than 24 hours ahead"
+            ),
+        ));
+    }
+    Ok(given)
 }

@@ -91,5 +91,9 @@ impl NewRelic {
     }
 }
 
+/// What New Relic drops, as the end-to-end tests have it.
+#[cfg(test)]
+#[path = "../../../tests/e2e/src/new_relic/rules.rs"]
+mod rules;
 #[cfg(test)]
 mod tests;

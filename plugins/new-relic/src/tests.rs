@@ -9,7 +9,7 @@ use butler_plugin_api::testing::{FakeHost, block_on, conformance, manifest_of};
 use butler_plugin_api::{Delivery, Plugin, StartError};
 use serde_json::{Value, json};
 
-use super::NewRelic;
+use super::{NewRelic, rules};
 use crate::settings::{Relic, Rule, Settings};
 
 /// A checked rule.
@@ -52,6 +52,7 @@ impl Sent {
     }
 }
 
+/// The requests so far, of which New Relic would drop nothing.
 fn sent(fake: &FakeHost) -> Vec<Sent> {
     let requests = fake.requests().into_iter().map(|request| {
         assert_eq!(request.method, "POST");
@@ -63,6 +64,13 @@ fn sent(fake: &FakeHost) -> Vec<Sent> {
             body = String::from_utf8(request.body.clone()).unwrap();
         }
         let key = value("Api-Key").unwrap();
+        let (json, now) = (serde_json::from_str(&body).unwrap(), jiff::Timestamp::now().as_millisecond());
+        let fault = match request.url.as_str() {
+            url if url.ends_with("/log/v1") => rules::log_fault(&json, now),
+            url if url.ends_with("/metric/v1") => rules::metric_fault(&json, now),
+            _ => rules::event_fault(&json, now),
+        };
+        assert_eq!(fault, None, "{body}");
         Sent { url: request.url.clone(), key, body, headers: request.headers.clone() }
     });
     requests.collect()

@@ -72,7 +72,8 @@ struct Cloud {
     /// Names, by number and key.
     accounts: Vec<(String, String, String)>,
     trouble: BTreeMap<(NewRelicApi, String), NewRelicTrouble>,
-    once: VecDeque<NewRelicTrouble>,
+    /// None: as usual.
+    once: VecDeque<Option<NewRelicTrouble>>,
     calls: Vec<NewRelicCall>,
     dropped: Vec<String>,
 }
@@ -131,8 +132,8 @@ impl NewRelic {
         };
     }
 
-    /// Answers the next requests so, one each.
-    pub fn next(&self, trouble: impl IntoIterator<Item = NewRelicTrouble>) {
+    /// Answers the next requests so, one each; none: as usual.
+    pub fn next(&self, trouble: impl IntoIterator<Item = Option<NewRelicTrouble>>) {
         self.lock().once.extend(trouble);
     }
 
@@ -209,7 +210,8 @@ async fn answer(
     let text = unpack(&body, gzip);
     let content = text.as_ref().ok().and_then(|text| serde_json::from_str::<Value>(text).ok());
     let is_json = header("content-type").is_some_and(|kind| kind.starts_with("application/json"));
-    let trouble = cloud.once.pop_front().or_else(|| cloud.trouble.get(&(api, account.clone())).cloned());
+    let lasting = cloud.trouble.get(&(api, account.clone())).cloned();
+    let trouble = cloud.once.pop_front().unwrap_or(lasting);
     let status = match &trouble {
         Some(trouble) => trouble.status,
         None if body.len() > MOST || matches!(text, Err(413)) => 413,

@@ -151,7 +151,7 @@ async fn limits_and_lies_delay_an_alert() {
     {
         let begun = std::time::Instant::now();
         let is_limit = trouble.status == 429;
-        relic.next([trouble]);
+        relic.next([Some(trouble)]);
         butler.send(&[failure(&fields())]);
         wait_error(&butler, part).await;
         wait_for("the delivery", || async {
@@ -177,12 +177,12 @@ async fn a_long_script_log_comes_in_parts_and_whole() {
     let run = Run::new(Status::FinishedFail).script_log(lines.join("\r\n") + "\r\n");
     sense.site().run_task(Site::SAMPLE_RELOAD_TASK, &fields.execution_id, run).unwrap();
     // The second request fails at first: what has arrived is not repeated.
-    relic.trouble(Log, "A", Some(NewRelicTrouble::status(500)));
+    relic.next([None, Some(NewRelicTrouble::status(500))]);
     butler.send(&[failure(&fields)]);
-    wait_error(&butler, "500").await;
-    relic.trouble(Log, "A", None);
-    butler.wait_delivery("delivered", "new-relic").await;
+    let delivery = butler.wait_delivery("delivered", "new-relic").await;
+    assert_eq!(delivery["attempt"], 2, "{delivery}");
     let calls = relic.taken(Log);
+    assert_eq!(relic.calls().len(), calls.len() + 1);
     assert!(calls.len() > 1 && calls.iter().all(|call| call.gzip), "{} requests", calls.len());
     let records: Vec<Value> = calls.iter().flat_map(|call| call.body[0]["logs"].as_array().unwrap().clone()).collect();
     let parts: Vec<_> = records.iter().map(|record| record["attributes"]["butler_part"].as_u64().unwrap()).collect();

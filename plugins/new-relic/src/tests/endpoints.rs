@@ -21,8 +21,12 @@ fn text(response: &Response) -> String {
     String::from_utf8(response.body.clone()).unwrap()
 }
 
-fn event() -> Value {
-    json!({ "eventType": "Stage done", "timestamp": 1_700_000_000_000_i64,
+fn now() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+fn event(timestamp: i64) -> Value {
+    json!({ "eventType": "Stage done", "timestamp": timestamp,
             "attributes": [{ "name": "rows", "value": "12" }, { "name": "team", "value": "own" }] })
 }
 
@@ -31,14 +35,18 @@ fn an_event_is_an_object_and_the_answer_the_reason_of_the_first() {
     let rest =
         json!({ "rest": { "event": { "headers": { "X-A": "1" }, "attributes": { "team": "static", "n": 1 } } } });
     let fake = FakeHost::new("relic").answer(200, r#"{"success":true,"uuid":"u"}"#).answer(202, "");
-    let response = call(&fake, &rest, EVENT, &event());
+    let time = now();
+    let response = call(&fake, &rest, EVENT, &event(time));
     assert_eq!((response.status, text(&response).as_str()), (202, "OK"));
     assert_eq!(response.headers, [("content-type".to_owned(), "text/plain; charset=utf-8".to_owned())]);
     let sent = sent(&fake);
     assert_eq!(sent.len(), 2);
     assert_eq!(sent[0].url, "https://insights-collector.eu01.nr-data.net/v1/accounts/123/events");
     assert_eq!((sent[1].key.as_str(), sent[1].header("x-a")), ("key-of-b", Some("1")));
-    assert_eq!(sent[0].body, r#"{"timestamp":1700000000000,"eventType":"Stage done","n":1,"team":"own","rows":"12"}"#);
+    assert_eq!(
+        sent[0].body,
+        format!(r#"{{"timestamp":{time},"eventType":"Stage done","n":1,"team":"own","rows":"12"}}"#)
+    );
 }
 
 #[test]
@@ -59,7 +67,7 @@ fn a_metric_goes_to_the_accounts_of_the_settings() {
 #[test]
 fn all_accounts_are_tried_and_each_is_told_of() {
     let fake = FakeHost::new("relic").answer_with(429, &[("Retry-After", "9")], "slow").answer(202, "");
-    let response = call(&fake, &json!({}), EVENT, &event());
+    let response = call(&fake, &json!({}), EVENT, &event(0));
     assert_eq!(response.status, 502);
     assert!(response.headers.contains(&("retry-after".to_owned(), "9".to_owned())), "{:?}", response.headers);
     assert_eq!(
@@ -69,6 +77,35 @@ fn all_accounts_are_tried_and_each_is_told_of() {
          destination answered 429: slow\"},{\"account\":\"B\",\"sent\":true,\"status\":202}]}"
     );
     assert_eq!(fake.requests().len(), 2);
+}
+
+#[test]
+fn times_that_new_relic_would_drop_are_refused() {
+    const HOUR: i64 = 3_600_000;
+    for (path, age, status) in [
+        (EVENT, 23 * HOUR, 202),
+        (EVENT, 25 * HOUR, 400),
+        (EVENT, -23 * HOUR, 202),
+        (EVENT, -25 * HOUR, 400),
+        (METRIC, 47 * HOUR, 202),
+        (METRIC, 49 * HOUR, 400),
+    ] {
+        let time = now() - age;
+        let body = if path == EVENT {
+            event(time)
+        } else {
+            json!({ "name": "n", "type": "gauge", "value": 1, "timestamp": time })
+        };
+        let fake = FakeHost::new("relic");
+        let response = call(&fake, &json!({}), path, &body);
+        assert_eq!(response.status, status, "{path} {age}: {}", text(&response));
+        assert_eq!(sent(&fake).is_empty(), status == 400);
+    }
+    let fake = FakeHost::new("relic");
+    let seconds = now() / 1000;
+    assert_eq!(call(&fake, &json!({}), EVENT, &event(seconds)).status, 202);
+    assert!(String::from_utf8_lossy(&fake.requests()[0].body).contains(&format!("\"timestamp\":{seconds},")));
+    assert_eq!(call(&fake, &json!({}), EVENT, &event(i64::MAX)).status, 400);
 }
 
 #[test]
