@@ -102,7 +102,9 @@ impl NewRelic {
             }
         }
         if !jobs.is_empty() {
-            reasons.iter().for_each(|why| tracing::debug!(event = event.id, "not sent as {why}"));
+            for why in reasons {
+                tracing::debug!(event = event.id, "not sent as {why}");
+            }
             return Ok(jobs);
         }
         if reasons.is_empty() {

@@ -25,7 +25,7 @@ const AHEAD_MS: i64 = 23 * 3_600_000;
 struct Metric {
     name: String,
     #[serde(rename = "type")]
-    metric_type: &'static str,
+    form: &'static str,
     value: Value,
     #[serde(skip_serializing_if = "Map::is_empty")]
     attributes: Map<String, Value>,
@@ -36,10 +36,10 @@ impl Metric {
         Self::new(name, "gauge", value.into())
     }
 
-    fn new(name: &str, metric_type: &'static str, value: Value) -> Self {
+    fn new(name: &str, form: &'static str, value: Value) -> Self {
         // New Relic drops whole numbers that are larger than 64 bits with a sign can hold.
         let value = if value.is_u64() && !value.is_i64() { json!(value.as_f64()) } else { value };
-        Self { name: name.to_owned(), metric_type, value, attributes: Map::new() }
+        Self { name: name.to_owned(), form, value, attributes: Map::new() }
     }
 
     fn with(mut self, name: &str, value: &str) -> Self {
@@ -137,8 +137,8 @@ fn gauges(named: impl IntoIterator<Item = (&'static str, Option<u64>)>) -> Vec<M
 
 /// Counters are counts of an interval, or, where they count since Butler started, gauges.
 fn counters(ingest: &Ingest, of_an_interval: bool) -> Vec<Metric> {
-    let metric_type = if of_an_interval { "count" } else { "gauge" };
-    let count = |name: &str, value: u64| Metric::new(name, metric_type, value.into());
+    let form = if of_an_interval { "count" } else { "gauge" };
+    let count = |name: &str, value: u64| Metric::new(name, form, value.into());
     let mut metrics = vec![
         count("qs_butlerUdpReceived", ingest.received),
         count("qs_butlerUdpQueued", ingest.queued),
