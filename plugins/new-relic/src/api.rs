@@ -13,7 +13,7 @@ use flate2::write::GzEncoder;
 use serde_json::Value;
 
 use crate::accounts::Account;
-use crate::settings::Relic;
+use crate::relic::Relic;
 
 /// Bodies beyond so many bytes are compressed.
 const COMPRESS: usize = 1000;

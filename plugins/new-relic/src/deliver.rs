@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::accounts::Account;
 use crate::api::{self, Api, Body};
 use crate::attributes::cut;
-use crate::settings::Rule;
+use crate::relic::Rule;
 use crate::{NewRelic, event, log, metric};
 
 /// After so long no further request of a delivery is begun: the host gives it 60 s, and what has arrived must be told before.

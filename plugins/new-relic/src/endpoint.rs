@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{self, Api, Body};
-use crate::settings::Post;
+use crate::relic::Post;
 use crate::{NewRelic, event, metric};
 
 pub(crate) const EVENT: &str = "/v4/newrelic/event";

@@ -4,7 +4,7 @@ use butler_plugin_api::Delivery;
 
 use crate::attributes::{Attributes, json};
 use crate::facts;
-use crate::settings::Rule;
+use crate::relic::Rule;
 
 /// Most attributes of an event, and those of them that are set at its end.
 const MOST: usize = 254;

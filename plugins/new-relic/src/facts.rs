@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::attributes::{Attributes, json};
-use crate::settings::Named;
+use crate::relic::Named;
 
 /// How many facts an event without a form of its own may bring, and how deep they may be nested.
 const MOST_FACTS: usize = 100;

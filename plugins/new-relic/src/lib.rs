@@ -1,6 +1,6 @@
 //! Sends events, logs and metrics to New Relic.
 //!
-//! [`settings`] has rules that say which kinds go to which API, and [`accounts`] to which accounts. [`facts`] makes
+//! [`settings`], checked as [`relic`], has rules that say which kinds go to which API, and [`accounts`] to which accounts. [`facts`] makes
 //! [`attributes`] of an event; [`event`], [`log`] and [`metric`] make the bodies of requests within New Relic's limits. [`api`]
 //! sends one, and [`deliver`] all of a delivery, each account for itself, so that what has arrived is not repeated.
 //! [`endpoint`] is what load scripts send by; [`operations`] what `butler check` and `butler render` ask.
@@ -15,6 +15,7 @@ mod facts;
 mod log;
 mod metric;
 mod operations;
+mod relic;
 mod settings;
 
 use std::collections::BTreeSet;
@@ -25,7 +26,8 @@ use butler_plugin_api::{
 };
 use serde_json::Value;
 
-use settings::{Relic, Settings};
+use relic::Relic;
+use settings::Settings;
 
 /// How many unknown names of accounts are remembered, so that each is told once.
 const MOST_UNKNOWN: usize = 1000;

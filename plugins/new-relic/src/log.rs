@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::attributes::json;
 use crate::facts;
-use crate::settings::Rule;
+use crate::relic::Rule;
 
 /// Most attributes of a record, and those of them that are set at its end: which event, type, text, time, part.
 const MOST: usize = 255;
@@ -234,6 +234,16 @@ mod tests {
             assert_eq!(body[0]["logs"][0]["attributes"]["butler_parts"], 21);
         }
         assert_eq!((count, text), (21, message(&delivery.event, Some(&lines))));
+    }
+
+    #[test]
+    fn what_json_writes_longer_makes_smaller_parts() {
+        for piece in ["\u{1}", "\"", "\n\u{1f}"] {
+            let text = piece.repeat(200_000 / piece.len());
+            let parts = split(&text);
+            assert_eq!(parts.concat(), text);
+            assert!(parts.iter().all(|part| part.len() <= PART && json(part).len() <= PART_AS_JSON + 2), "{piece:?}");
+        }
     }
 
     proptest! {

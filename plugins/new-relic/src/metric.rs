@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::attributes::{Attributes, json as text};
 use crate::facts;
-use crate::settings::Rule;
+use crate::relic::Rule;
 
 /// Kinds that metrics are made of.
 pub(crate) const KINDS: &[&str] =

@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod sending;
+mod settings;
 
 use std::io::Read;
 
@@ -10,7 +11,8 @@ use butler_plugin_api::{Delivery, Plugin, StartError};
 use serde_json::{Value, json};
 
 use super::{NewRelic, rules};
-use crate::settings::{Relic, Rule, Settings};
+use crate::relic::{Relic, Rule};
+use crate::settings::Settings;
 
 /// A checked rule.
 pub(crate) fn rule(given: &Value) -> Rule {

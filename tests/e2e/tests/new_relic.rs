@@ -41,6 +41,16 @@ async fn wait_error(butler: &Butler, part: &str) -> Value {
     .await
 }
 
+/// Waits until all instances run.
+async fn all_run(butler: &Butler) {
+    wait_for("the instances to run", || async {
+        let (_, answer) = butler.get("/v5/plugins").await;
+        let instances = answer["plugins"].as_array()?;
+        instances.iter().all(|instance| instance["condition"]["state"] == "running").then_some(())
+    })
+    .await;
+}
+
 async fn emit(butler: &Butler, kind: &str, data: Value) {
     let (status, answer) = butler.post("/v5/probe/emit", &json!({ "kind": kind, "data": data })).await;
     assert_eq!(status, 201, "{answer}");
@@ -232,6 +242,7 @@ async fn services_and_figures() {
         config(&relic, kinds, more)
     ))
     .await;
+    all_run(&butler).await;
     let service = |state: &str| {
         json!({ "node": "srv1", "service": { "host": "srv1", "name": "QlikSenseEngineService", "state": state,
                                              "displayName": "Qlik Sense Engine Service" } })
@@ -344,12 +355,7 @@ async fn load_scripts_send_events_and_metrics() {
         .replace("plugins:\n", "")
         .replace("new-relic\n", "new-relic\n    name: second\n");
     let butler = Butler::start(&(rest + &reloads(&relic, more) + &second)).await;
-    wait_for("the instances to run", || async {
-        let (_, answer) = butler.get("/v5/plugins").await;
-        let instances = answer["plugins"].as_array()?;
-        instances.iter().all(|instance| instance["condition"]["state"] == "running").then_some(())
-    })
-    .await;
+    all_run(&butler).await;
     let (event_path, metric_path) = ("/v4/newrelic/event", "/v4/newrelic/metric");
     let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
     let event = json!({ "eventType": "StageDone", "timestamp": now.to_string(),
