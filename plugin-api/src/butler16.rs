@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::Execution;
 
 pub use log::LogLines;
+#[cfg(feature = "message")]
 pub(crate) use log::whole;
 
 /// A time zone, in which local times are shown.

@@ -29,9 +29,12 @@ impl Fault {
     /// A read failed.
     pub(super) fn failed(&mut self, error: &std::io::Error) {
         if self.since.get_or_insert_with(Instant::now).elapsed() >= LASTING {
-            self.faults.send_if_modified(|faults| match faults.contains_key(&self.address) {
-                true => false,
-                false => faults.insert(self.address, error.to_string()).is_none(),
+            self.faults.send_if_modified(|faults| {
+                let known = faults.contains_key(&self.address);
+                if !known {
+                    faults.insert(self.address, error.to_string());
+                }
+                !known
             });
         }
     }

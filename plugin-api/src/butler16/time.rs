@@ -45,6 +45,7 @@ pub(crate) fn is_never(text: &str) -> bool {
 }
 
 /// `2026-03-04 06:06:07`, or the text itself if it is no time.
+#[cfg(feature = "message")]
 pub(crate) fn short(text: &str, zone: &TimeZone) -> String {
     local(text, zone).map_or_else(|| text.to_owned(), |[first, ..]| first)
 }
@@ -93,6 +94,7 @@ pub(crate) fn duration(millis: i64) -> Value {
 }
 
 /// Milliseconds as `1 h 2 min 3 s`, from the first unit that is not zero.
+#[cfg(feature = "message")]
 pub(crate) fn duration_text(millis: i64) -> String {
     let seconds = millis.max(0) / 1000;
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
@@ -103,6 +105,7 @@ pub(crate) fn duration_text(millis: i64) -> String {
 }
 
 /// A time in a zone by a pattern of strftime; none for what is no time, an error for what is no pattern.
+#[cfg(feature = "message")]
 pub(crate) fn by_pattern(text: &str, pattern: &str, zone: &TimeZone) -> Result<Option<String>, jiff::Error> {
     let Ok(time) = text.parse::<Timestamp>() else { return Ok(None) };
     jiff::fmt::strtime::format(pattern, &time.to_zoned(zone.clone())).map(Some)
