@@ -176,6 +176,7 @@ impl Qlik {
     }
 
     /// The whole script log that an event refers to ([`ScriptLog::reference`](crate::ScriptLog)).
+    /// [`ServiceError::Invalid`] if it is not kept, or no longer.
     pub async fn script_log(&self, reference: &str) -> Result<String, ServiceError> {
         let answer = self.0.invoke("qlik", &json!({ "op": "scriptLog", "reference": reference })).await?;
         answer["text"].as_str().map(str::to_owned).ok_or_else(|| ServiceError::Failed("no text".to_owned()))

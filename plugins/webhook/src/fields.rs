@@ -1,15 +1,19 @@
 //! Format `butler16`: one flat object, or the same fields as a query.
 //!
 //! The kinds that Butler 16 had webhooks for keep its fields, names and order, and carry `eventId` at the end. All other
-//! kinds get the same scheme: `event` is a text for people, then come the facts that are known, `eventId` and `kind`.
+//! kinds get the same scheme: `event` is a text for people, then come the facts that are known, `eventId` and `kind`. Where
+//! there is something to say beyond the facts (a test, late, suppressed, missing), `note` stands before `eventId`.
 
-use butler_plugin_api::{Event, kind};
+use butler_plugin_api::message::cut;
+use butler_plugin_api::{Delivery, Event, kind};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use url::Url;
 
-/// Longest value in a query, in characters: many servers refuse addresses of more than 8 kB.
-const LONGEST_QUERY_VALUE: usize = 500;
+/// Longest values in a query, in characters: the first with which the address is short enough.
+const QUERY_VALUES: [usize; 4] = [500, 200, 80, 20];
+/// Longest address in bytes: many servers refuse more than 8 kB, headers included.
+const LONGEST_ADDRESS: usize = 6000;
 /// How many further facts an event without a form of its own may bring.
 const MOST_FACTS: usize = 100;
 
@@ -42,9 +46,11 @@ impl Fields {
     }
 }
 
-/// The fields of an event.
-pub(crate) fn butler16(event: &Event, names: Names) -> Fields {
+/// The fields of a delivery.
+pub(crate) fn butler16(delivery: &Delivery, names: Names) -> Fields {
+    let event = &delivery.event;
     let mut fields = Fields::default();
+    let mut is_original = true;
     match event.kind.as_str() {
         kind::RELOAD_TASK_FAILED => {
             fields.put("event", Some("Qlik Sense reload failed"));
@@ -54,21 +60,28 @@ pub(crate) fn butler16(event: &Event, names: Names) -> Fields {
             fields.put("event", Some("Qlik Sense reload aborted"));
             task(&mut fields, event, event.data.user.clone());
         }
-        kind::SERVER_LICENSE_STATUS => license(&mut fields, event, "server license status"),
-        kind::SERVER_LICENSE_EXPIRED => license(&mut fields, event, "server license has expired alert"),
-        kind::SERVER_LICENSE_EXPIRING => license(&mut fields, event, "server license about to expire alert"),
-        kind::SERVICE_STOPPED => service(&mut fields, event, names, "STOPPED"),
-        kind::SERVICE_STARTED => service(&mut fields, event, names, "RUNNING"),
+        kind::SERVER_LICENSE_STATUS => license(&mut fields, event, names, "server license status"),
+        kind::SERVER_LICENSE_EXPIRED => license(&mut fields, event, names, "server license has expired alert"),
+        kind::SERVER_LICENSE_EXPIRING => license(&mut fields, event, names, "server license about to expire alert"),
+        kind::SERVICE_STOPPED => service(&mut fields, event, names, "STOPPED", true),
+        kind::SERVICE_STARTED => service(&mut fields, event, names, "RUNNING", true),
+        kind::SERVICE_STATE | kind::SERVICE_UNKNOWN => {
+            is_original = false;
+            service(&mut fields, event, names, "UNKNOWN", false);
+            fields.put("message", event.data.message.clone());
+        }
         _ => {
+            is_original = false;
             fields.put("event", Some(headline(&event.kind)));
             task(&mut fields, event, event.data.user.clone());
             further(&mut fields, event.data.further());
-            fields.put("eventId", Some(event.id.clone()));
-            fields.put("kind", Some(event.kind.clone()));
-            return fields;
         }
     }
+    fields.put("note", Some(delivery.note()).filter(|note| !note.is_empty()));
     fields.put("eventId", Some(event.id.clone()));
+    if !is_original {
+        fields.put("kind", Some(event.kind.clone()));
+    }
     fields
 }
 
@@ -96,12 +109,17 @@ fn task(fields: &mut Fields, event: &Event, user: Option<String>) {
     fields.put("logMessage", data.log.as_ref().map(|log| log.message.clone()).filter(known));
 }
 
-fn license(fields: &mut Fields, event: &Event, text: &str) {
+/// In JSON the original has null for what a licence does not tell, in a query nothing.
+fn license(fields: &mut Fields, event: &Event, names: Names, text: &str) {
     let license = event.data.server_license.as_deref();
-    fields.put("event", Some(text));
-    fields.put("licenseExpired", license.and_then(|license| license.expired).or_else(|| known_expiry(&event.kind)));
-    fields.put("expiryDateStr", license.and_then(|license| license.expiry_date.clone()));
-    fields.put("daysUntilExpiry", license.and_then(|license| license.days_until_expiry));
+    let mut put = |name: &str, value: Option<Value>| {
+        fields.put(name, value.or_else(|| (names == Names::Json).then_some(Value::Null)));
+    };
+    put("event", Some(text.into()));
+    let expired = license.and_then(|license| license.expired).or_else(|| known_expiry(&event.kind));
+    put("licenseExpired", expired.map(Value::from));
+    put("expiryDateStr", license.and_then(|license| license.expiry_date.clone()).map(Value::from));
+    put("daysUntilExpiry", license.and_then(|license| license.days_until_expiry).map(Value::from));
 }
 
 /// What the kind alone says about `licenseExpired`.
@@ -113,7 +131,7 @@ fn known_expiry(kind: &str) -> Option<bool> {
     }
 }
 
-fn service(fields: &mut Fields, event: &Event, names: Names, status: &str) {
+fn service(fields: &mut Fields, event: &Event, names: Names, status: &str, is_change: bool) {
     let mut put = |name: &str, value: Option<String>| {
         let lower = names == Names::Query;
         fields.put(&if lower { name.to_ascii_lowercase() } else { name.to_owned() }, value);
@@ -128,13 +146,13 @@ fn service(fields: &mut Fields, event: &Event, names: Names, status: &str) {
     put("serviceStartType", service.start_type);
     put("prevState", service.previous_state.map(|state| state.to_uppercase()));
     put("currState", Some(state));
-    fields.put(if names == Names::Query { "statechanged" } else { "stateChanged" }, Some(true));
+    fields.put(if names == Names::Query { "statechanged" } else { "stateChanged" }, Some(is_change));
 }
 
 /// The facts of kinds that have no form of their own. A fact whose name is taken is left out.
 fn further(fields: &mut Fields, facts: Map<String, Value>) {
     for (name, value) in facts.into_iter().take(MOST_FACTS) {
-        if !value.is_null() && !fields.has(&name) && name != "eventId" && name != "kind" {
+        if !value.is_null() && !fields.has(&name) && !matches!(name.as_str(), "note" | "eventId" | "kind") {
             fields.put(&name, Some(value));
         }
     }
@@ -150,83 +168,88 @@ fn headline(kind: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// Adds fields to the query of an address. Lists and objects go as JSON; very long values are cut.
+/// Adds fields to the query of an address. Lists and objects go as JSON; long values are cut.
 pub(crate) fn append_query(url: &mut Url, fields: &Fields) {
-    let mut query = url.query_pairs_mut();
-    for (name, value) in &fields.0 {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        match text.char_indices().nth(LONGEST_QUERY_VALUE) {
-            Some((end, _)) => query.append_pair(name, &format!("{}…", &text[..end])),
-            None => query.append_pair(name, &text),
-        };
+    for longest in QUERY_VALUES {
+        let mut tried = url.clone();
+        let mut query = tried.query_pairs_mut();
+        for (name, value) in &fields.0 {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            query.append_pair(name, &cut(&text, longest));
+        }
+        drop(query);
+        if tried.as_str().len() <= LONGEST_ADDRESS || longest == QUERY_VALUES[QUERY_VALUES.len() - 1] {
+            *url = tried;
+            return;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use butler_plugin_api::testing::sample_event;
+    use butler_plugin_api::testing::sample_delivery;
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
 
-    fn json_of(event: &Event) -> String {
-        serde_json::to_string_pretty(&butler16(event, Names::Json)).unwrap()
+    fn json_of(delivery: &Delivery) -> String {
+        serde_json::to_string_pretty(&butler16(delivery, Names::Json)).unwrap()
     }
 
     #[test]
     fn reloads_keep_the_fields_of_the_original() {
-        insta::assert_snapshot!("failed", json_of(&sample_event(kind::RELOAD_TASK_FAILED)));
-        insta::assert_snapshot!("aborted", json_of(&sample_event(kind::RELOAD_TASK_ABORTED)));
+        insta::assert_snapshot!("failed", json_of(&sample_delivery(kind::RELOAD_TASK_FAILED)));
+        insta::assert_snapshot!("aborted", json_of(&sample_delivery(kind::RELOAD_TASK_ABORTED)));
     }
 
     #[test]
     fn doubled_backslashes_of_the_user_become_single_only_for_failures() {
         for (kind, user) in [(kind::RELOAD_TASK_FAILED, r"LAB\ann"), (kind::RELOAD_TASK_ABORTED, r"LAB\\ann")] {
-            let mut event = sample_event(kind);
-            event.data.user = Some(r"LAB\\ann".to_owned());
-            let fields = butler16(&event, Names::Json);
+            let mut delivery = sample_delivery(kind);
+            delivery.event.data.user = Some(r"LAB\\ann".to_owned());
+            let fields = butler16(&delivery, Names::Json);
             assert!(fields.0.contains(&("user".to_owned(), user.into())), "{fields:?}");
         }
     }
 
     #[test]
     fn what_could_not_be_fetched_is_left_out() {
-        let mut event = sample_event(kind::RELOAD_TASK_FAILED);
-        event.data.app.as_mut().unwrap().owner = None;
-        event.data.execution = None;
-        event.data.missing = vec!["owner".to_owned(), "execution".to_owned()];
-        insta::assert_snapshot!("missing", json_of(&event));
+        let mut delivery = sample_delivery(kind::RELOAD_TASK_FAILED);
+        delivery.event.data.app.as_mut().unwrap().owner = None;
+        delivery.event.data.execution = None;
+        delivery.event.data.missing = vec!["owner".to_owned(), "execution".to_owned()];
+        insta::assert_snapshot!("missing", json_of(&delivery));
     }
 
     #[test]
     fn other_kinds_bring_what_is_known() {
-        insta::assert_snapshot!("preload", json_of(&sample_event(kind::PRELOAD_TASK_FAILED)));
-        let mut event = sample_event(kind::CERTIFICATE_EXPIRING);
-        event.data.other.insert("kind".to_owned(), json!("not ours"));
-        insta::assert_snapshot!("certificate", json_of(&event));
+        insta::assert_snapshot!("preload", json_of(&sample_delivery(kind::PRELOAD_TASK_FAILED)));
+        let mut delivery = sample_delivery(kind::CERTIFICATE_EXPIRING);
+        delivery.event.data.other.insert("kind".to_owned(), json!("not ours"));
+        insta::assert_snapshot!("certificate", json_of(&delivery));
     }
 
     #[test]
     fn licenses_and_services_keep_the_fields_of_the_original() {
-        insta::assert_snapshot!("license", json_of(&sample_event(kind::SERVER_LICENSE_EXPIRING)));
+        insta::assert_snapshot!("license", json_of(&sample_delivery(kind::SERVER_LICENSE_EXPIRING)));
 
-        let event = sample_event(kind::SERVICE_STOPPED);
-        insta::assert_snapshot!("service", json_of(&event));
+        let delivery = sample_delivery(kind::SERVICE_STOPPED);
+        insta::assert_snapshot!("service", json_of(&delivery));
         let mut url = Url::parse("https://a.test/hook?token=x").unwrap();
-        append_query(&mut url, &butler16(&event, Names::Query));
+        append_query(&mut url, &butler16(&delivery, Names::Query));
         insta::assert_snapshot!("service-query", url.as_str().replace('&', "\n&"));
     }
 
     proptest! {
         #[test]
         fn any_text_survives_body_and_query(text in "\\PC{0,60}[\"\\\\;&=\r\n\u{1F600}]\\PC{0,60}") {
-            let mut event = sample_event(kind::RELOAD_TASK_FAILED);
-            event.data.log.as_mut().unwrap().message.clone_from(&text);
-            let body: Value = serde_json::from_str(&json_of(&event)).unwrap();
+            let mut delivery = sample_delivery(kind::RELOAD_TASK_FAILED);
+            delivery.event.data.log.as_mut().unwrap().message.clone_from(&text);
+            let body: Value = serde_json::from_str(&json_of(&delivery)).unwrap();
             prop_assert_eq!(body["logMessage"].as_str().unwrap(), text.as_str());
             let mut url = Url::parse("https://a.test/hook").unwrap();
-            append_query(&mut url, &butler16(&event, Names::Query));
+            append_query(&mut url, &butler16(&delivery, Names::Query));
             let back = url.query_pairs().find(|(name, _)| name == "logMessage").unwrap().1.into_owned();
             prop_assert_eq!(back, text);
         }
@@ -234,11 +257,45 @@ mod tests {
 
     #[test]
     fn long_values_of_a_query_are_cut_at_a_character() {
-        let mut event = sample_event(kind::RELOAD_TASK_FAILED);
-        event.data.log.as_mut().unwrap().message = "ä".repeat(3000);
+        let mut delivery = sample_delivery(kind::RELOAD_TASK_FAILED);
+        delivery.event.data.log.as_mut().unwrap().message = "ä".repeat(3000);
         let mut url = Url::parse("https://a.test/hook").unwrap();
-        append_query(&mut url, &butler16(&event, Names::Query));
+        append_query(&mut url, &butler16(&delivery, Names::Query));
         let cut = url.query_pairs().find(|(name, _)| name == "logMessage").unwrap().1.into_owned();
-        assert_eq!(cut, format!("{}…", "ä".repeat(LONGEST_QUERY_VALUE)));
+        assert_eq!(cut, format!("{}…", "ä".repeat(QUERY_VALUES[0])));
+    }
+
+    #[test]
+    fn an_address_stays_short_however_much_there_is_to_say() {
+        let mut delivery = sample_delivery("moon.risen");
+        for number in 0..90 {
+            delivery.event.data.other.insert(format!("fact{number}"), "x".repeat(1 << 14).into());
+        }
+        let mut url = Url::parse("https://a.test/hook?token=x").unwrap();
+        append_query(&mut url, &butler16(&delivery, Names::Query));
+        assert!(url.as_str().len() < LONGEST_ADDRESS, "{}", url.as_str().len());
+        assert!(url.as_str().ends_with("&eventId=sample-1&kind=moon.risen"), "{url}");
+    }
+
+    #[test]
+    fn a_licence_whose_end_nobody_knows_has_null_in_json_and_nothing_in_a_query() {
+        let mut delivery = sample_delivery(kind::SERVER_LICENSE_STATUS);
+        delivery.event.data.server_license = None;
+        let body: Value = serde_json::from_str(&json_of(&delivery)).unwrap();
+        let expected = json!({ "event": "server license status", "licenseExpired": null, "expiryDateStr": null,
+                               "daysUntilExpiry": null, "eventId": "sample-1" });
+        assert_eq!(body, expected);
+        let mut url = Url::parse("https://a.test/").unwrap();
+        append_query(&mut url, &butler16(&delivery, Names::Query));
+        assert_eq!(url.query(), Some("event=server+license+status&eventId=sample-1"));
+        delivery.event.kind = kind::SERVER_LICENSE_EXPIRED.to_owned();
+        assert!(json_of(&delivery).contains("\"licenseExpired\": true"));
+    }
+
+    #[test]
+    fn what_is_beyond_the_facts_is_said_in_a_note() {
+        let mut delivery = sample_delivery(kind::SERVICE_STATE);
+        delivery.event.source = Event::TEST.to_owned();
+        insta::assert_snapshot!("service-state", json_of(&delivery));
     }
 }

@@ -1,16 +1,25 @@
 //! The settings, and the hook that they describe once they are checked.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use butler_plugin_api::message::{Format as Escapes, Presentation, Templates};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
+
+use crate::signature::{SignatureSettings, Signer};
 
 /// Header with the delivery's id: the same when a delivery is repeated.
 pub(crate) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 /// Header with the event's id.
 pub(crate) const EVENT_ID: &str = "X-Butler-Event-Id";
+
+/// Header with the type of the body.
+pub(crate) const CONTENT_TYPE: &str = "Content-Type";
+/// Most lines of head and tail of a script log in templates.
+const LOG_LINES: usize = 15;
 
 /// The longest time limit: the host gives a delivery 60 s in all.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(50);
@@ -24,16 +33,33 @@ pub(crate) struct Settings {
     /// HTTP method. With `GET` the fields go into the query, else into the body.
     #[serde(default)]
     method: Method,
-    /// Further headers: name to value. Secrets belong here as `${env:NAME}` or `${file:path}`.
+    /// Further headers: name to value. A value may be a Handlebars text: `{{taskName}}`. Secrets belong here as `${env:NAME}` or
+    /// `${file:path}`.
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// Further query parameters, added to those of `url`.
+    /// Further query parameters, added to those of `url`. A value may be a Handlebars text.
     #[serde(default)]
     query: BTreeMap<String, String>,
-    /// `butler16`: one flat object with the fields of Butler 16. `cloudevents`: CloudEvents 1.0 in structured mode.
-    /// `event`: the whole event as Butler has it. The last two need `POST` or `PUT`.
+    /// `butler16`: one flat object with the fields of Butler 16. `cloudevents`: CloudEvents 1.0. `event`: the whole event as
+    /// Butler has it. These two need `POST` or `PUT`. `none`: neither body nor fields, only what `url`, `query` and `headers` say.
     #[serde(default)]
     format: Format,
+    /// Of `format: cloudevents`: `structured`, all in the body; `binary`, the facts in the body and all else in headers `ce-…`.
+    #[serde(default)]
+    mode: Mode,
+    /// Handlebars text for the body. Values are escaped as the header `Content-Type` asks for: JSON (also without that header),
+    /// XML and HTML, forms; in other types nothing is escaped. If it fails, the request goes out in the `format`.
+    #[serde(default)]
+    template: Option<String>,
+    /// The same in a file; relative to the config file, and read for each request.
+    #[serde(default)]
+    template_file: Option<PathBuf>,
+    /// Signs the requests, so that the other side can tell that they are Butler's. Needs a body.
+    #[serde(default)]
+    signature: Option<SignatureSettings>,
+    /// Time zone of the times in templates, by its IANA name (`Europe/Stockholm`). Absent: that of the system.
+    #[serde(default)]
+    time_zone: Option<String>,
     /// How long the other side may take: a whole number and `ms`, `s` or `m`; at most 50 s.
     #[serde(default = "default_timeout")]
     #[schemars(regex(pattern = r"^\s*[0-9]+\s*(ms|s|m)\s*$"))]
@@ -75,41 +101,145 @@ pub(crate) enum Format {
     Butler16,
     Cloudevents,
     Event,
+    None,
+}
+
+/// Modes of CloudEvents.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Mode {
+    #[default]
+    Structured,
+    Binary,
 }
 
 /// Checked settings.
 #[derive(Debug)]
 pub(crate) struct Hook {
-    /// With the query parameters of the settings.
+    /// With the query parameters of the settings that are no templates.
     pub(crate) url: Url,
     pub(crate) method: Method,
+    /// Without those that are templates.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) format: Format,
+    pub(crate) mode: Mode,
+    pub(crate) templates: BodyAndValues,
+    pub(crate) presentation: Presentation,
+    pub(crate) signer: Option<Signer>,
     pub(crate) timeout: Duration,
     pub(crate) tls: Option<String>,
 }
 
-impl TryFrom<Settings> for Hook {
-    /// For people: which setting is wrong, and what would be right.
-    type Error = String;
+/// What is made by templates, each with its name.
+#[derive(Debug, Default)]
+pub(crate) struct BodyAndValues {
+    pub(crate) body: Option<Templates>,
+    /// How values are escaped in a body.
+    pub(crate) escapes: Option<Escapes>,
+    pub(crate) headers: Vec<(String, Templates)>,
+    pub(crate) query: Vec<(String, Templates)>,
+}
 
-    fn try_from(settings: Settings) -> Result<Self, String> {
-        let mut url = settings.url;
+impl Settings {
+    /// An error says for people which setting is wrong, and what would be right.
+    pub(crate) fn check(self, config_dir: &str) -> Result<Hook, String> {
+        let mut url = self.url;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(format!("`url` begins with `{}:`, but only http and https can be called", url.scheme()));
         }
-        if !settings.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(&settings.query);
-        }
-        if settings.method == Method::Get && settings.format != Format::Butler16 {
-            return Err("`method: GET` has no body: it goes with `format: butler16` only; use POST or PUT".to_owned());
-        }
-        for (name, value) in &settings.headers {
+        for (name, value) in &self.headers {
             check_header(name, value)?;
         }
-        let timeout = parse_timeout(&settings.timeout)?;
-        let headers = settings.headers.into_iter().collect();
-        Ok(Self { url, method: settings.method, headers, format: settings.format, timeout, tls: settings.tls })
+        let has_template = self.template.is_some() || self.template_file.is_some();
+        if self.method == Method::Get {
+            let fault = |what: &str| Err(format!("`method: GET` has no body: {what}; use POST or PUT"));
+            match self.format {
+                _ if has_template => return fault("a template has no place, but in `query` and `headers`"),
+                _ if self.signature.is_some() => return fault("there is nothing to sign"),
+                Format::Butler16 | Format::None => {}
+                _ => return fault("it goes with `format: butler16` and `none` only"),
+            }
+        }
+        if self.mode == Mode::Binary && self.format != Format::Cloudevents {
+            return Err("`mode: binary` goes with `format: cloudevents` only".to_owned());
+        }
+        if self.format == Format::None && self.signature.is_some() && !has_template {
+            return Err("`format: none` has no body, so there is nothing to sign: take `signature` out".to_owned());
+        }
+        let signer = self.signature.map(Signer::try_from).transpose()?;
+        if let Some(name) = signer.iter().flat_map(Signer::headers).find(|name| check_header(name, "").is_err()) {
+            return Err(format!("`signature.header`: `{name}` is no name of a header, or one that Butler sets"));
+        }
+        for name in self.headers.keys() {
+            let is_cloud_event = self.format == Format::Cloudevents;
+            let is_ours = is_cloud_event
+                && (name.get(..3).is_some_and(|start| is(start, "ce-")) || (is(name, CONTENT_TYPE) && !has_template));
+            if is_ours || signer.iter().flat_map(Signer::headers).any(|header| is(header, name)) {
+                return Err(format!("`headers`: `{name}` is set by the format or the signature; remove it"));
+            }
+        }
+        let (query, values): (Vec<_>, Vec<_>) = self.query.into_iter().partition(|(_, value)| is_template(value));
+        if !values.is_empty() {
+            url.query_pairs_mut().extend_pairs(&values);
+        }
+        let (headers, values): (Vec<_>, Vec<_>) = self.headers.into_iter().partition(|(_, value)| is_template(value));
+        if headers.iter().any(|(name, _)| is(name, CONTENT_TYPE)) {
+            return Err("`headers`: `Content-Type` can be no template: values are escaped by it".to_owned());
+        }
+        let text = |section: &str, (name, value): (String, String)| {
+            let templates = Templates::inline(&format!("{section}.{name}"), &value, Escapes::Text);
+            (name, templates)
+        };
+        let escapes = escapes(values.iter().find(|(name, _)| is(name, CONTENT_TYPE)).map(|(_, value)| value.as_str()));
+        let body = match (self.template, self.template_file) {
+            (Some(_), Some(_)) => {
+                return Err("`template` and `templateFile` are both there: take one of them out".to_owned());
+            }
+            (Some(source), None) => Some(Templates::inline("template", &source, escapes)),
+            (None, Some(file)) => {
+                let shown = file.display().to_string();
+                Some(Templates::file(&shown, Path::new(config_dir).join(file), escapes))
+            }
+            (None, None) => None,
+        };
+        let templates = BodyAndValues {
+            body,
+            escapes: (self.method != Method::Get).then_some(escapes),
+            headers: headers.into_iter().map(|header| text("headers", header)).collect(),
+            query: query.into_iter().map(|parameter| text("query", parameter)).collect(),
+        };
+        Ok(Hook {
+            url,
+            method: self.method,
+            headers: values,
+            format: self.format,
+            mode: self.mode,
+            templates,
+            presentation: Presentation::new(self.time_zone.as_deref(), LOG_LINES, LOG_LINES)?,
+            signer,
+            timeout: parse_timeout(&self.timeout)?,
+            tls: self.tls,
+        })
+    }
+}
+
+fn is(name: &str, other: &str) -> bool {
+    name.eq_ignore_ascii_case(other)
+}
+
+fn is_template(value: &str) -> bool {
+    value.contains("{{")
+}
+
+/// How values are escaped in a body of a type; without one it is JSON.
+fn escapes(content_type: Option<&str>) -> Escapes {
+    let essence = content_type.unwrap_or("application/json").split(';').next().unwrap_or_default();
+    let essence = essence.trim().to_ascii_lowercase();
+    match essence.rsplit(['/', '+']).next().unwrap_or_default() {
+        "json" => Escapes::Json,
+        "xml" | "html" | "xhtml" => Escapes::Html,
+        "x-www-form-urlencoded" => Escapes::Url,
+        _ => Escapes::Text,
     }
 }
 
@@ -123,7 +253,7 @@ fn check_header(name: &str, value: &str) -> Result<(), String> {
         return Err(format!("`headers`: the value of `{name}` holds a line break or another control character"));
     }
     for ours in [IDEMPOTENCY_KEY, EVENT_ID, "Content-Length", "Transfer-Encoding", "Connection"] {
-        if name.eq_ignore_ascii_case(ours) {
+        if is(name, ours) {
             return Err(format!("`headers`: `{ours}` is set by Butler; remove it"));
         }
     }
@@ -157,7 +287,8 @@ mod tests {
     use super::*;
 
     fn hook(settings: Value) -> Result<Hook, String> {
-        serde_json::from_value::<Settings>(settings).map_err(|error| error.to_string()).and_then(Hook::try_from)
+        let settings = serde_json::from_value::<Settings>(settings).map_err(|error| error.to_string())?;
+        settings.check("/etc/butler")
     }
 
     #[test]
@@ -187,11 +318,66 @@ mod tests {
             (json!({ "url": "http://a.test", "timeout": "2m" }), "at most 50s"),
             (json!({ "url": "http://a.test", "timeout": "99999999999999999999m" }), "a whole number"),
             (json!({ "url": "http://a.test", "verb": "GET" }), "unknown field"),
+            (json!({ "url": "http://a.test", "method": "GET", "format": "event" }), "`format: butler16` and `none`"),
+            (json!({ "url": "http://a.test", "method": "GET", "template": "x" }), "but in `query` and `headers`"),
+            (
+                json!({ "url": "http://a.test", "method": "GET", "signature": { "secret": "geheim" } }),
+                "nothing to sign",
+            ),
+            (
+                json!({ "url": "http://a.test", "format": "none", "signature": { "secret": "geheim" } }),
+                "nothing to sign",
+            ),
+            (json!({ "url": "http://a.test", "mode": "binary" }), "`mode: binary` goes with"),
+            (json!({ "url": "http://a.test", "template": "x", "templateFile": "y" }), "both there"),
+            (json!({ "url": "http://a.test", "headers": { "content-type": "{{kind}}" } }), "can be no template"),
+            (
+                json!({ "url": "http://a.test", "format": "cloudevents", "headers": { "Content-Type": "text/plain" } }),
+                "`Content-Type` is set by the format",
+            ),
+            (
+                json!({ "url": "http://a.test", "format": "cloudevents", "headers": { "CE-ID": "1" } }),
+                "`CE-ID` is set by the format",
+            ),
+            (
+                json!({ "url": "http://a.test", "signature": { "secret": "geheim" }, "headers": { "Webhook-Id": "1" } }),
+                "`Webhook-Id` is set by the format or the signature",
+            ),
+            (
+                json!({ "url": "http://a.test", "signature": { "secret": "geheim", "scheme": "body", "header": "a b" } }),
+                "`signature.header`: `a b`",
+            ),
+            (json!({ "url": "http://a.test", "timeZone": "Mars/Olympus" }), "`timeZone`"),
         ] {
             let error = hook(settings).unwrap_err();
             assert!(error.contains(part), "{error}");
             assert!(!error.contains("geheim"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_type_of_the_body_says_how_values_are_escaped() {
+        for (content_type, expected) in [
+            (None, Escapes::Json),
+            (Some("application/json; charset=utf-8"), Escapes::Json),
+            (Some("application/vnd.acme+JSON"), Escapes::Json),
+            (Some("text/xml"), Escapes::Html),
+            (Some("application/soap+xml"), Escapes::Html),
+            (Some("application/x-www-form-urlencoded"), Escapes::Url),
+            (Some("text/plain"), Escapes::Text),
+            (Some("jsonish"), Escapes::Text),
+        ] {
+            assert_eq!(escapes(content_type), expected, "{content_type:?}");
+        }
+    }
+
+    #[test]
+    fn values_with_braces_are_templates_and_the_others_are_not() {
+        let hook = hook(json!({ "url": "https://a.test/", "query": { "a": "1", "t": "{{taskName}}" },
+                                "headers": { "X-A": "1", "X-T": "{{taskName}}" } }));
+        let hook = hook.unwrap();
+        assert_eq!((hook.url.as_str(), hook.headers.len()), ("https://a.test/?a=1", 1));
+        assert_eq!((hook.templates.query[0].0.as_str(), hook.templates.headers[0].0.as_str()), ("t", "X-T"));
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! The plugin as the host sees it.
 
+use std::time::SystemTime;
+
 use butler_plugin_api::testing::{FakeHost, block_on, conformance, manifest_of, sample_delivery};
-use butler_plugin_api::{DeliveryError, HttpError, OperationError, Plugin, StartError};
+use butler_plugin_api::{DeliveryError, Health, HttpError, OperationError, Plugin, StartError, kind};
 use serde_json::{Value, json};
 
 use super::Webhook;
+use super::signature::{SignatureSettings, Signer};
 
 async fn start(fake: &FakeHost, settings: Value) -> Webhook {
     fake.start(settings).await.unwrap()
@@ -71,6 +74,153 @@ fn cloud_events_and_whole_events() {
 }
 
 #[test]
+fn cloud_events_in_binary_mode_have_all_but_the_facts_in_headers() {
+    let fake = FakeHost::new("hook one");
+    let mut delivery = sample_delivery("reload-task.failed");
+    delivery.event.source = "test".to_owned();
+    block_on(async {
+        let settings = json!({ "url": "https://a.test/", "format": "cloudevents", "mode": "binary" });
+        start(&fake, settings).await.deliver(&delivery).await.unwrap();
+    });
+    let request = &fake.requests()[0];
+    let body: Value = serde_json::from_slice(&request.body).unwrap();
+    assert_eq!(body, serde_json::to_value(&delivery.event.data).unwrap());
+    let headers = request.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>();
+    insta::assert_snapshot!("binary", headers);
+}
+
+#[test]
+fn templates_make_body_query_and_headers_and_values_break_nothing() {
+    let fake = FakeHost::new("hook");
+    let mut delivery = sample_delivery("reload-task.failed");
+    delivery.event.data.task.as_mut().unwrap().name = "A \"b\" & c\r\nX-Evil: 1\u{1}<d>".to_owned();
+    let settings = |content_type: &str, template: &str| {
+        json!({ "url": "https://a.test/?k=1", "query": { "t": "{{taskName}}" },
+                "headers": { "Content-Type": content_type, "X-Task": " {{taskName}} ", "X-None": "{{nothing}}" },
+                "template": template })
+    };
+    block_on(async {
+        for (content_type, template) in [
+            ("application/json", r#"[{ "z": "{{taskName}}", "a": {{scriptLogSizeRows}} }]"#),
+            ("application/json", r#"{ "z": "{{taskName}}", }"#),
+            ("text/xml", "<t>{{taskName}}</t>"),
+            ("application/x-www-form-urlencoded", "t={{taskName}}"),
+            ("text/plain", "{{taskName}}"),
+        ] {
+            let hook = start(&fake, settings(content_type, template)).await;
+            hook.deliver(&delivery).await.unwrap();
+            assert_eq!(hook.health().await, Health::Good);
+        }
+    });
+    let requests = fake.requests();
+    let bodies = requests.iter().map(|request| String::from_utf8(request.body.clone()).unwrap() + "\n");
+    insta::assert_snapshot!("templated", bodies.collect::<String>());
+    for request in &requests {
+        assert_eq!(header(&request.headers, "x-task"), [r#"A "b" & c  X-Evil: 1 <d>"#]);
+        assert!(header(&request.headers, "x-none").is_empty() && header(&request.headers, "x-evil").is_empty());
+        let expected = "https://a.test/?k=1&t=A+%22b%22+%26+c%0D%0AX-Evil%3A+1%01%3Cd%3E";
+        assert_eq!(request.url, expected);
+        assert_eq!(header(&request.headers, "content-type").len(), 1);
+    }
+}
+
+#[test]
+fn a_template_that_fails_costs_no_alert() {
+    let fake = FakeHost::new("hook");
+    let delivery = sample_delivery("reload-task.failed");
+    block_on(async {
+        for (more, part) in [
+            (json!({ "template": "{{#if x}}" }), "template `template`"),
+            (json!({ "template": "{ \"a\": {{nothing}} }" }), "not JSON"),
+            (json!({ "templateFile": "missing.json" }), "missing.json cannot be read"),
+            (json!({ "template": "{{#if x}}", "headers": { "Content-Type": "text/plain" } }), "template `template`"),
+            (json!({ "headers": { "X-A": "{{nope x}}", "X-B": "b" } }), "`headers.X-A`"),
+            (json!({ "query": { "q": "{{/if}}" } }), "`query.q`"),
+            (json!({ "query": { "q": "{{/if}}" }, "format": "none" }), "`query.q`"),
+        ] {
+            let mut settings = json!({ "url": "https://a.test/" });
+            settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let hook = start(&fake, settings).await;
+            hook.deliver(&delivery).await.unwrap();
+            let health = hook.health().await;
+            assert!(matches!(&health, Health::Degraded(text) if text.contains(part)), "{health:?}");
+            let error = hook.invoke("check", Value::Null).await.unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+            let error = hook.invoke("render", serde_json::to_value(&delivery).unwrap()).await.unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    });
+    assert_eq!(fake.requests().len(), 7);
+    for request in fake.requests() {
+        assert!(request.body.starts_with(br#"{"event":"Qlik Sense reload failed","#), "{request:?}");
+        assert_eq!(header(&request.headers, "content-type"), ["application/json"]);
+    }
+}
+
+#[test]
+fn a_template_for_some_kinds_is_no_trouble_at_the_start() {
+    let fake = FakeHost::new("hook");
+    block_on(async {
+        let settings = json!({ "url": "https://a.test/", "template": "{ \"days\": {{daysUntilExpiry}}{{serverLicense.daysUntilExpiry}} }" });
+        let hook = start(&fake, settings).await;
+        assert_eq!(hook.health().await, Health::Good);
+        hook.deliver(&sample_delivery(kind::SERVER_LICENSE_EXPIRING)).await.unwrap();
+        assert_eq!(hook.health().await, Health::Good);
+    });
+    assert_eq!(fake.requests()[0].body, br#"{ "days": 28 }"#);
+}
+
+#[test]
+fn a_get_without_a_format_says_only_what_the_settings_say() {
+    let fake = FakeHost::new("hook");
+    block_on(async {
+        let settings = json!({ "url": "https://a.test/send?k=1", "method": "GET", "format": "none",
+                               "query": { "text": "{{heading}}", "to": "47" } });
+        start(&fake, settings).await.deliver(&sample_delivery("reload-task.failed")).await.unwrap();
+    });
+    let request = &fake.requests()[0];
+    assert_eq!(request.url, "https://a.test/send?k=1&to=47&text=Reload+task+failed%3A+Sales+nightly");
+    assert!(request.body.is_empty());
+}
+
+#[test]
+fn requests_are_signed_over_the_body_that_is_sent() {
+    let fake = FakeHost::new("hook");
+    let delivery = sample_delivery("reload-task.failed");
+    block_on(async {
+        let settings = json!({ "url": "https://a.test/", "template": "{ \"t\": \"{{taskName}}\" }",
+                               "signature": { "secret": "whsec_c2VjcmV0LWtleQ==" } });
+        start(&fake, settings).await.deliver(&delivery).await.unwrap();
+    });
+    let request = &fake.requests()[0];
+    let time = header(&request.headers, "webhook-timestamp")[0];
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    assert!(now.abs_diff(time.parse().unwrap()) < 60, "{time}");
+    assert_eq!(header(&request.headers, "webhook-id"), ["sample-d1"]);
+    let settings = serde_json::from_value::<SignatureSettings>(json!({ "secret": "secret-key" })).unwrap();
+    let expected = Signer::try_from(settings).unwrap().sign("sample-d1", time.parse().unwrap(), &request.body);
+    assert_eq!(header(&request.headers, "webhook-signature"), [expected[2].1.as_str()]);
+}
+
+#[test]
+fn render_tries_a_template_file() {
+    let fake = FakeHost::new("hook");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("body.txt");
+    std::fs::write(&file, "{ \"t\": \"{{taskName}}\" }").unwrap();
+    block_on(async {
+        let mut input = serde_json::to_value(sample_delivery("reload-task.failed")).unwrap();
+        input["templateFile"] = file.to_str().unwrap().into();
+        let hook = start(&fake, json!({ "url": "https://a.test/", "format": "event" })).await;
+        let shown = hook.invoke("render", input.clone()).await.unwrap();
+        assert_eq!(shown["body"], "{ \"t\": \"Sales nightly\" }");
+        let hook = start(&fake, json!({ "url": "https://a.test/", "method": "GET" })).await;
+        let error = hook.invoke("render", input).await.unwrap_err();
+        assert!(error.to_string().contains("a GET has no body"), "{error}");
+    });
+}
+
+#[test]
 fn answers_follow_the_shared_rule() {
     let fake = FakeHost::new("hook").answer_with(429, &[("Retry-After", "7")], "slow down").answer(400, "what?");
     let fake = fake.fail(HttpError::Timeout("no answer within 10s".to_owned()));
@@ -126,7 +276,21 @@ fn start_refuses_other_schemes_and_the_manifest_says_what_it_can() {
     let manifest = manifest_of::<Webhook>();
     assert_eq!(manifest.operations, ["check", "render"]);
     let properties = manifest.settings_schema["properties"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(properties, ["format", "headers", "method", "query", "timeout", "tls", "url"]);
+    let expected = [
+        "format",
+        "headers",
+        "method",
+        "mode",
+        "query",
+        "signature",
+        "template",
+        "templateFile",
+        "timeZone",
+        "timeout",
+        "tls",
+        "url",
+    ];
+    assert_eq!(properties, expected);
     assert_eq!(manifest.settings_schema["additionalProperties"], false);
 }
 

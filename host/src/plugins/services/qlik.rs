@@ -69,7 +69,9 @@ pub(super) async fn answer(
         Call::ScriptLog { reference } => {
             let text = shared.store.script_log(&reference).await.map_err(|error| store_error(&error))?;
             let text = text.ok_or_else(|| {
-                ServiceError::Failed(format!("the script log {reference} is not kept, or no longer (`scriptLog.keep`)"))
+                ServiceError::Invalid(format!(
+                    "the script log {reference} is not kept, or no longer (`scriptLog.keep`)"
+                ))
             })?;
             Ok(json!({ "text": text }))
         }

@@ -22,7 +22,7 @@ pub(super) fn answer(state: &mut State, input: &Value) -> Result<Value, ServiceE
         Some("scriptLog") => {
             let log = state.qlik.get(&format!("scriptLog/{}", text(input, "reference")));
             let log = log.and_then(Value::as_str).map(str::to_owned);
-            log.map(|text| json!({ "text": text })).ok_or(ServiceError::Failed("no such script log".to_owned()))
+            log.map(|text| json!({ "text": text })).ok_or(ServiceError::Invalid("no such script log".to_owned()))
         }
         Some("cloudEvent") => cloud_event(state, &text(input, "message")),
         _ => Err(ServiceError::Unsupported("the service `qlik` has no such operation".to_owned())),
