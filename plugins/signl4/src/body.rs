@@ -109,6 +109,9 @@ impl Details {
         let cloud = data.cloud.as_ref();
         let error = cloud.and_then(|cloud| cloud.error_message.as_ref());
         let error = error.or(data.log.as_ref().map(|log| &log.message)).or(data.message.as_ref());
+        // The message may say it already.
+        let is_bad = matches!(event.severity(), "failure" | "warning");
+        let error = error.filter(|error| is_bad && **error != subject(event));
         let link = cloud.and_then(|cloud| cloud.app_url.clone());
         let link = link.or_else(|| links.app(&app.filter(|app| !app.id.is_empty())?.id));
         Self {

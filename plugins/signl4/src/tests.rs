@@ -1,5 +1,6 @@
 //! The plugin as the host sees it.
 
+use butler_plugin_api::incidents::{Incident, Role};
 use butler_plugin_api::testing::{FakeHost, block_on, conformance, manifest_of, sample_events};
 use butler_plugin_api::{
     Delivery, DeliveryError, Event, HttpError, Links, OperationError, Plugin, ServiceError, StartError,
@@ -83,8 +84,7 @@ fn alerts_of_all_kinds() {
     block_on(async {
         let team = start(&fake, settings).await;
         for mut event in sample_events() {
-            // Each by itself: nothing is open.
-            if !matches!(event.outcome(), "succeeded" | "started") || event.subject() == "task-start" {
+            if Incident::of(&event).is_none_or(|incident| incident.role == Role::Opens) {
                 event.id.clone_from(&event.kind);
                 team.deliver(&Delivery { event, ..sample_delivery("x.y") }).await.unwrap();
             }
