@@ -34,14 +34,15 @@ pub enum Role {
 /// The incident of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incident {
-    /// The subject: `task/<id>`, `app/<id>`, or `service/<host>/<name>`. At most 408 bytes where ids are plain.
+    /// The subject: `task/<id>` or `service/<host>/<name>`. At most 408 bytes where ids are plain.
     pub key: String,
     /// What the event does to it.
     pub role: Role,
 }
 
 impl Incident {
-    /// None for events that open or close nothing, and for tests: nothing has happened.
+    /// None for events that open or close nothing, and for tests: nothing has happened. None for reloads of apps, too: no
+    /// event tells that one has succeeded.
     ///
     /// The key says nothing of the type of a task: its id is enough, and the type may be a guess at first
     /// ([`Data::kind_assumed`](crate::Data::kind_assumed)).
@@ -60,7 +61,6 @@ impl Incident {
         let short = |id: &str| Some(id.chars().take(LONGEST_ID).collect::<String>()).filter(|id| !id.is_empty());
         let key = match event.subject() {
             subject if subject.ends_with("-task") => format!("task/{}", short(&data.task.as_ref()?.id)?),
-            "app-reload" | "cloud-app-reload" => format!("app/{}", short(&data.app.as_ref()?.id)?),
             "service" => {
                 let service = data.service.as_ref()?;
                 let host = service.host.as_deref().unwrap_or_default();
@@ -94,6 +94,12 @@ impl Incidents {
         self.storage.get(&stored(key)).await
     }
 
+    /// The keys of all that are open, at most 10,000.
+    pub async fn keys(&self) -> Result<Vec<String>, ServiceError> {
+        let keys = self.storage.list(PREFIX).await?;
+        Ok(keys.iter().filter_map(|key| key.strip_prefix(PREFIX)).map(str::to_owned).collect())
+    }
+
     /// Forgets an incident that is resolved. If that fails it is resolved once more with the next success: no harm.
     pub async fn close(&self, key: &str) {
         if let Err(error) = self.storage.delete(&stored(key)).await {
@@ -121,12 +127,12 @@ mod tests {
         assert_eq!(of("reload-task.failed"), Some((task.clone(), Role::Opens)));
         assert_eq!(of("preload-task.aborted"), Some((task.clone(), Role::Opens)));
         assert_eq!(of("external-program-task.succeeded"), Some((task, Role::Closes)), "the type may be a guess");
-        let app = "app/aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee".to_owned();
-        assert_eq!(of("app-reload.failed"), Some((app, Role::Opens)));
         let service = "service/sense1/QlikSenseEngineService".to_owned();
         assert_eq!(of("service.stopped"), Some((service.clone(), Role::Opens)));
         assert_eq!(of("service.started"), Some((service, Role::Closes)));
         for kind in [
+            "app-reload.failed",
+            "cloud-app-reload.failed",
             "service.state",
             "certificate.expiring",
             "task-start.failed",
@@ -167,6 +173,7 @@ mod tests {
             incidents.open("task/1", &json!({ "a": 1 }), Duration::from_secs(60)).await.unwrap();
             assert_eq!(incidents.find("task/1").await, Ok(Some(json!({ "a": 1 }))));
             assert_eq!(incidents.find("task/2").await, Ok(None));
+            assert_eq!(incidents.keys().await, Ok(vec!["task/1".to_owned()]));
             incidents.close("task/1").await;
             assert_eq!(incidents.find("task/1").await, Ok(None));
             incidents.open("task/1", &json!(2), Duration::from_secs(60)).await.unwrap();

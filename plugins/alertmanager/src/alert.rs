@@ -48,6 +48,11 @@ impl Alert {
         Self { starts_at: self.starts_at.min(now), ends_at: later(now, lasting), ..self.clone() }
     }
 
+    /// How long it still lasts.
+    pub(crate) fn left(&self, now: Timestamp) -> Duration {
+        Duration::try_from(self.ends_at.duration_since(now)).unwrap_or_default()
+    }
+
     /// The same, resolved at a time. What ends in the future is not resolved for Alertmanager, so it is no later than now;
     /// and what ends before it starts is refused. In whole seconds, as the clock of the other side is known.
     pub(crate) fn resolved(&self, at: Timestamp, now: Timestamp) -> Self {

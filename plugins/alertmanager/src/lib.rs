@@ -1,10 +1,12 @@
 //! Posts alerts to Prometheus Alertmanager, and resolves them when all is well again.
 //!
-//! [`settings`] turns the settings into a checked [`Site`]; [`alert`] makes alerts; [`post`] brings them to each Alertmanager.
+//! [`settings`] turns the settings into a checked [`Site`]; [`alert`] makes alerts; [`post`] brings them to each Alertmanager,
+//! and [`resend`] does so again while they are open.
 //! What is open is remembered before it is posted, since it is resolved by its labels, and those may be others by then.
 
 mod alert;
 mod post;
+mod resend;
 mod settings;
 
 use butler_plugin_api::incidents::{Incident, Incidents, Role};
@@ -16,6 +18,7 @@ use serde_json::{Value, json};
 
 use alert::{Alert, lasting};
 use post::{State, progress_of, wire};
+use resend::Resolving;
 use settings::{Settings, Site};
 
 /// Most alerts of one task: they differ by outcome, node, and what has been renamed. The oldest give way; they end by
@@ -26,6 +29,7 @@ struct Alertmanager {
     site: Site,
     host: Host,
     incidents: Incidents,
+    resolving: Resolving,
 }
 
 impl Plugin for Alertmanager {
@@ -46,7 +50,11 @@ impl Plugin for Alertmanager {
     async fn start(settings: Settings, host: Host) -> Result<Self, StartError> {
         let site = Site::try_from(settings).map_err(StartError::Config)?;
         let incidents = Incidents::new(&host);
-        Ok(Self { site, host, incidents })
+        Ok(Self { site, host, incidents, resolving: Resolving::default() })
+    }
+
+    async fn run(&self) {
+        self.keep_sending().await;
     }
 
     async fn deliver(&self, delivery: &Delivery) -> Result<(), DeliveryError> {
@@ -129,6 +137,7 @@ impl Alertmanager {
     }
 
     async fn resolve(&self, delivery: &Delivery, key: &str) -> Result<(), DeliveryError> {
+        let _underway = self.resolving.begin();
         let alerts = if self.site.resolve { self.remembered(key).await? } else { Vec::new() };
         if alerts.is_empty() {
             tracing::debug!(event.id = %delivery.event.id, "nothing is sent: no alert is open that it would resolve");

@@ -16,6 +16,8 @@ use crate::settings::Member;
 pub(crate) enum State {
     /// They last for so long from now on.
     Firing(std::time::Duration),
+    /// They last for as long as they did at this time of ours.
+    Open(Timestamp),
     /// They ended then.
     Resolved(Timestamp),
 }
@@ -24,6 +26,7 @@ pub(crate) enum State {
 pub(crate) fn wire(alerts: &[Alert], state: State, now: Timestamp) -> Vec<Alert> {
     let one = |alert: &Alert| match state {
         State::Firing(lasting) => alert.at(now, lasting),
+        State::Open(ours) => alert.at(now, alert.left(ours)),
         State::Resolved(at) => alert.resolved(at, now),
     };
     alerts.iter().map(one).collect()
@@ -72,7 +75,7 @@ impl Alertmanager {
         Err(error.with_progress(progress_of(&have)))
     }
 
-    async fn post(&self, member: &Member, alerts: &[Alert], state: State) -> Result<(), DeliveryError> {
+    pub(crate) async fn post(&self, member: &Member, alerts: &[Alert], state: State) -> Result<(), DeliveryError> {
         let mut now = Timestamp::now();
         // Twice: by our clock, and if need be by theirs.
         for _ in 0..2 {
@@ -81,7 +84,7 @@ impl Alertmanager {
             let reply = answer_of_alertmanager(reply.error_for_status()?)?;
             let Some(theirs) = clock(&reply) else { return Ok(()) };
             let is_right = |alert: &Alert| match state {
-                State::Firing(_) => alert.ends_at > theirs,
+                State::Firing(_) | State::Open(_) => alert.ends_at > theirs,
                 State::Resolved(_) => alert.ends_at <= theirs,
             };
             if alerts.iter().all(is_right) {

@@ -11,6 +11,7 @@ use url::Url;
 /// The host gives a delivery 60 s in all, and the Alertmanagers are asked one after the other.
 const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(50);
 const LASTING: std::ops::RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_hours(365 * 24);
+const RESENDS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 /// Most lines of the script log in an annotation.
 const MOST_LINES: usize = 100;
 /// Labels that Butler sets by itself.
@@ -59,6 +60,10 @@ pub(crate) struct Settings {
     #[serde(default = "default_open_for")]
     #[schemars(regex(pattern = r"^\s*[0-9]+\s*(ms|s|m|h|d)\s*$"))]
     open_for: String,
+    /// How often alerts that a success would resolve are sent again, since an Alertmanager that is restarted forgets them.
+    #[serde(default = "default_resend_every")]
+    #[schemars(regex(pattern = r"^\s*[0-9]+\s*(ms|s|m|h|d)\s*$"))]
+    resend_every: String,
     /// When all other alerts end, such as those of licences and certificates.
     #[serde(default = "default_expire_after")]
     #[schemars(regex(pattern = r"^\s*[0-9]+\s*(ms|s|m|h|d)\s*$"))]
@@ -85,6 +90,10 @@ fn default_resolve() -> bool {
 
 fn default_open_for() -> String {
     "14d".to_owned()
+}
+
+fn default_resend_every() -> String {
+    "5m".to_owned()
 }
 
 fn default_expire_after() -> String {
@@ -118,6 +127,7 @@ pub(crate) struct Site {
     severities: Vec<(String, String)>,
     pub(crate) resolve: bool,
     pub(crate) open_for: Duration,
+    pub(crate) resend_every: Duration,
     pub(crate) expire_after: Duration,
     pub(crate) script_log_lines: usize,
     pub(crate) headers: BTreeMap<String, String>,
@@ -205,6 +215,7 @@ impl TryFrom<Settings> for Site {
             custom_property_labels: given.custom_property_labels,
             severities,
             resolve: given.resolve,
+            resend_every: settings::duration("resendEvery", &given.resend_every, &RESENDS)?,
             open_for: settings::duration("openFor", &given.open_for, &LASTING)?,
             expire_after: settings::duration("expireAfter", &given.expire_after, &LASTING)?,
             script_log_lines: given.script_log_lines,
@@ -297,6 +308,7 @@ mod tests {
             (json!({ "labels": { "t": "x" }, "customPropertyLabels": { "t": "X" } }), "both set `t`"),
             (json!({ "severities": [{ "events": ["moon"], "severity": "x" }] }), "`severities`: `moon`"),
             (json!({ "expireAfter": "5s" }), "`expireAfter` is `5s`, but must be between 1m and 365d"),
+            (json!({ "resendEvery": "0s" }), "`resendEvery` is `0s`, but must be between 1s and 1d"),
             (json!({ "openFor": "forever" }), "`openFor` is `forever`"),
             (json!({ "timeout": "30s", "urls": ["http://a.test", "http://b.test"] }), "for 2 `urls`"),
             (json!({ "headers": { "a b": "x" } }), "no name of a header"),

@@ -1,5 +1,7 @@
 //! The plugin as the host sees it.
 
+use std::time::Duration;
+
 use butler_plugin_api::testing::{FakeHost, block_on, conformance, manifest_of, sample_events};
 use butler_plugin_api::{
     Data, Delivery, DeliveryError, Event, HttpError, Links, OperationError, Plugin, ServiceError, StartError,
@@ -387,6 +389,52 @@ fn check_and_render_post_nothing() {
     });
     assert!(fake.requests().iter().all(|request| request.method == "GET"));
     assert_eq!(fake.requests()[0].url, "http://am1.test:9093/api/v2/status");
+}
+
+#[test]
+fn open_alerts_are_sent_again_until_they_are_resolved() {
+    let fake = fake().manual_time();
+    let pass = |count: usize| {
+        fake.wait_until("it to sleep", |fake| fake.sleeping() > 0);
+        fake.advance(Duration::from_secs(61));
+        fake.wait_until("alerts to be sent", |fake| fake.requests().len() >= count);
+    };
+    let settings = json!({ "urls": ["http://am1.test:9093"], "resendEvery": "60s" });
+    let site = block_on(fake.run::<Alertmanager>(settings)).unwrap();
+    block_on(async {
+        site.deliver(&sample_delivery("reload-task.failed")).await.unwrap();
+        site.deliver(&sample_delivery("service.stopped")).await.unwrap();
+    });
+    pass(3);
+    block_on(site.deliver(&sample_delivery("reload-task.succeeded"))).unwrap();
+    pass(5);
+    fake.wait_until("it to sleep", |fake| fake.sleeping() > 0);
+    let posted = posted(&fake);
+    assert_eq!(names(&posted[2].1), ["QlikServiceStopped", "QlikReloadTaskFailed"]);
+    assert!(posted[2].1.iter().all(is_firing));
+    assert_eq!((posted[2].1[1]["endsAt"].as_str(), posted.len()), (posted[0].1[0]["endsAt"].as_str(), 5));
+    assert_eq!(names(&posted[4].1), ["QlikServiceStopped"], "what is resolved is not sent again");
+}
+
+#[test]
+fn what_is_resolved_while_it_is_sent_again_is_resolved_once_more() {
+    let fake = fake().manual_time();
+    let settings = json!({ "urls": ["http://am1.test:9093"], "resendEvery": "60s" });
+    let site = block_on(fake.run::<Alertmanager>(settings)).unwrap();
+    block_on(site.deliver(&sample_delivery("reload-task.failed"))).unwrap();
+    // A resolution is under way: whether its alert is open is not known yet.
+    let underway = site.resolving.begin();
+    fake.wait_until("it to sleep", |fake| fake.sleeping() > 0);
+    fake.advance(Duration::from_secs(61));
+    fake.wait_until("alerts to be sent", |fake| fake.requests().len() == 2);
+    fake.wait_until("it to wait", |fake| fake.sleeping() > 0);
+    assert_eq!(fake.slept().last(), Some(&Duration::from_millis(200)));
+    block_on(site.incidents.close("task/11111111-2222-4333-8444-555555555555"));
+    drop(underway);
+    fake.advance(Duration::from_secs(1));
+    fake.wait_until("the resolution", |fake| fake.requests().len() == 3);
+    let firing: Vec<bool> = posted(&fake).iter().map(|(_, alerts)| is_firing(&alerts[0])).collect();
+    assert_eq!(firing, [true, true, false]);
 }
 
 proptest! {

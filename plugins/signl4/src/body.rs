@@ -191,6 +191,7 @@ fn external_id(event: &Event) -> String {
         },
         None => {
             let of_what = data.task.as_ref().map(|task| task.id.clone());
+            let of_what = of_what.or_else(|| data.app.as_ref().map(|app| app.id.clone()));
             let of_what = of_what.or_else(|| data.dead.as_ref()?.instance.clone());
             let of_what = of_what.or_else(|| data.certificate.as_ref()?.file.clone());
             let of_what = of_what.or_else(|| data.node.clone()).filter(|what| !what.is_empty());

@@ -2,13 +2,14 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Sink, http, wait_for};
+use crate::{PATIENCE, Sink, http, wait_for};
 
 /// The program of Debian's package.
 const PROGRAM: &str = "prometheus-alertmanager";
@@ -129,13 +130,16 @@ impl Alertmanager {
             .spawn();
         let mut child = child.unwrap_or_else(|error| panic!("this test needs {PROGRAM} (tests/packages.txt): {error}"));
         let url = format!("{}/-/ready", self.url());
-        let started = wait_for("Alertmanager to start", || async {
+        let until = tokio::time::Instant::now() + PATIENCE;
+        let started = loop {
             if http().get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
-                return Some(true);
+                break true;
             }
-            child.try_wait().expect("a child can be waited for").map(|_| false)
-        });
-        let started = started.await;
+            if child.try_wait().expect("a child can be waited for").is_some() || tokio::time::Instant::now() > until {
+                break false;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
         self.child = Some(child);
         if !started {
             self.kill();
