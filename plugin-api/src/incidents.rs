@@ -170,13 +170,13 @@ mod tests {
         let incidents = Incidents::new(&fake.host());
         block_on(async {
             assert_eq!(incidents.find("task/1").await, Ok(None));
-            incidents.open("task/1", &json!({ "a": 1 }), Duration::from_secs(60)).await.unwrap();
+            incidents.open("task/1", &json!({ "a": 1 }), Duration::from_mins(1)).await.unwrap();
             assert_eq!(incidents.find("task/1").await, Ok(Some(json!({ "a": 1 }))));
             assert_eq!(incidents.find("task/2").await, Ok(None));
             assert_eq!(incidents.keys().await, Ok(vec!["task/1".to_owned()]));
             incidents.close("task/1").await;
             assert_eq!(incidents.find("task/1").await, Ok(None));
-            incidents.open("task/1", &json!(2), Duration::from_secs(60)).await.unwrap();
+            incidents.open("task/1", &json!(2), Duration::from_mins(1)).await.unwrap();
             fake.advance(Duration::from_secs(61));
             assert_eq!(incidents.find("task/1").await, Ok(None));
         });

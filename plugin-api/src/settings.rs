@@ -30,9 +30,9 @@ pub fn duration(name: &str, text: &str, allowed: &RangeInclusive<Duration>) -> R
             shown(*allowed.start()),
             shown(*allowed.end())
         )),
-        None => {
-            Err(format!("`{name}` is `{text}`: write a whole number and a unit (ms, s, m, h, d), such as `10s` or `2h`"))
-        }
+        None => Err(format!(
+            "`{name}` is `{text}`: write a whole number and a unit (ms, s, m, h, d), such as `10s` or `2h`"
+        )),
     }
 }
 
@@ -41,7 +41,7 @@ const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_
 /// In the largest unit that leaves nothing over.
 fn shown(duration: Duration) -> String {
     let millis = duration.as_millis();
-    let unit = UNITS.iter().rev().find(|(_, unit)| millis % u128::from(*unit) == 0).unwrap_or(&UNITS[0]);
+    let unit = UNITS.iter().rev().find(|(_, unit)| millis.is_multiple_of(u128::from(*unit))).unwrap_or(&UNITS[0]);
     format!("{}{}", millis / u128::from(unit.1), unit.0)
 }
 
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn times_have_units_and_bounds() {
-        let allowed = Duration::from_secs(60)..=Duration::from_hours(48);
+        let allowed = Duration::from_mins(1)..=Duration::from_hours(48);
         assert_eq!(duration("x", " 90 s ", &allowed), Ok(Duration::from_secs(90)));
         assert_eq!(duration("x", "2d", &allowed), Ok(Duration::from_hours(48)));
         assert_eq!(duration("x", "3d", &allowed).unwrap_err(), "`x` is `3d`, but must be between 1m and 2d");

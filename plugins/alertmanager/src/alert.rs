@@ -15,7 +15,7 @@ const LONGEST_LABEL: usize = 500;
 const LONGEST_ANNOTATION: usize = 4000;
 const LONGEST_LINE: usize = 400;
 /// What is beside a test is real: it must not be seen for long.
-const TEST_LASTS: Duration = Duration::from_secs(15 * 60);
+const TEST_LASTS: Duration = Duration::from_mins(15);
 
 /// An alert, as it is posted and as it is remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

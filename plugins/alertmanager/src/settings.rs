@@ -10,7 +10,7 @@ use url::Url;
 
 /// The host gives a delivery 60 s in all, and the Alertmanagers are asked one after the other.
 const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(50);
-const LASTING: std::ops::RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_hours(365 * 24);
+const LASTING: std::ops::RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(365 * 24);
 const RESENDS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 /// Most lines of the script log in an annotation.
 const MOST_LINES: usize = 100;
@@ -277,7 +277,10 @@ mod tests {
         let plain = site(&json!({})).unwrap();
         assert_eq!((plain.resolve, plain.expire_after.as_secs(), plain.timeout.as_secs()), (true, 86_400, 10));
         let member = &plain.members[0];
-        assert_eq!((member.name.as_str(), member.api("alerts")), ("am.test:9093", "http://am.test:9093/api/v2/alerts".to_owned()));
+        assert_eq!(
+            (member.name.as_str(), member.api("alerts")),
+            ("am.test:9093", "http://am.test:9093/api/v2/alerts".to_owned())
+        );
         let prefixed = site(&json!({ "urls": ["https://user:pw@am.test/prefix/"] })).unwrap();
         assert_eq!(prefixed.members[0].name, "am.test/prefix");
         assert_eq!(prefixed.members[0].api("status"), "https://user:pw@am.test/prefix/api/v2/status");
@@ -290,7 +293,10 @@ mod tests {
         let words = ["reload-task.failed", "reload-task.aborted", "butler.started"].map(|kind| severity(&plain, kind));
         assert_eq!(words, ["critical", "warning", "info"]);
         let ruled = site(&json!({ "severities": [{ "events": ["reload-task.*"], "severity": "page" }] })).unwrap();
-        assert_eq!((severity(&ruled, "reload-task.failed"), severity(&ruled, "udp.failed")), ("page".into(), "critical".into()));
+        assert_eq!(
+            (severity(&ruled, "reload-task.failed"), severity(&ruled, "udp.failed")),
+            ("page".into(), "critical".into())
+        );
     }
 
     #[test]

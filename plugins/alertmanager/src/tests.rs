@@ -159,7 +159,7 @@ fn what_lasts_for_how_long() {
 fn clocks_that_jump_leave_an_alert_neither_unseen_nor_for_ever() {
     // The wall clock went back between failure and success, and forward.
     let fake = fake();
-    let future = Timestamp::now().checked_add(std::time::Duration::from_hours(48)).unwrap().to_string();
+    let future = Timestamp::now().checked_add(Duration::from_hours(48)).unwrap().to_string();
     block_on(async {
         let site = start(&fake, json!({})).await;
         for success in ["2026-03-04T05:00:00Z", &future, "no time"] {
@@ -179,8 +179,8 @@ fn clocks_that_jump_leave_an_alert_neither_unseen_nor_for_ever() {
 
 #[test]
 fn an_alertmanager_whose_clock_is_off_gets_it_by_its_own_clock() {
-    let behind = Timestamp::now().checked_sub(std::time::Duration::from_secs(600)).unwrap();
-    let ahead = Timestamp::now().checked_add(std::time::Duration::from_hours(24 * 400)).unwrap();
+    let behind = Timestamp::now().checked_sub(Duration::from_mins(10)).unwrap();
+    let ahead = Timestamp::now().checked_add(Duration::from_hours(24 * 400)).unwrap();
     let date = |time: Timestamp| jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).unwrap();
     let now = Timestamp::now().to_string();
     let fake = fake().answer_with(200, &[("Date", &date(behind))], "").answer_with(200, &[("Date", &date(behind))], "");
@@ -380,7 +380,9 @@ fn check_and_render_post_nothing() {
             let error = site.invoke("check", Value::Null).await.unwrap_err();
             assert!(matches!(&error, OperationError::Failed(text) if text.contains(part)), "{error}");
         }
-        for (kind, firing) in [("reload-task.failed", true), ("reload-task.succeeded", false), ("service.started", false)] {
+        for (kind, firing) in
+            [("reload-task.failed", true), ("reload-task.succeeded", false), ("service.started", false)]
+        {
             let shown = site.invoke("render", serde_json::to_value(sample_delivery(kind)).unwrap()).await.unwrap();
             refuse(&shown[0]);
             assert_eq!(is_firing(&shown[0]), firing, "{kind}");
@@ -447,7 +449,7 @@ proptest! {
         };
         let resolved = alert.resolved(time(ended), time(now));
         prop_assert!(resolved.starts_at <= resolved.ends_at && resolved.ends_at <= time(now));
-        let lasting = std::time::Duration::from_secs(60);
+        let lasting = Duration::from_mins(1);
         let firing = alert.at(time(now), lasting);
         prop_assert!(firing.starts_at <= time(now) && firing.ends_at > time(now));
     }

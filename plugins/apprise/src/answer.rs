@@ -61,7 +61,8 @@ impl Server {
             return DeliveryError::reject(format!("{message}; given up after {} attempts", done + 1));
         }
         let wait = WAITS.get(usize::try_from(done).unwrap_or(usize::MAX)).unwrap_or(&WAITS[WAITS.len() - 1]);
-        DeliveryError::retry_after(message, Duration::from_secs(wait * 60)).with_progress(json!({ "partial": done + 1 }))
+        DeliveryError::retry_after(message, Duration::from_secs(wait * 60))
+            .with_progress(json!({ "partial": done + 1 }))
     }
 
     /// What the services under the key are, for people. The error likewise.

@@ -62,12 +62,7 @@ impl Server {
     }
 
     /// None if it is too long even when shortened.
-    fn body(
-        &self,
-        facts: &Facts,
-        delivery: &Delivery,
-        templates: &Templates,
-    ) -> Result<Option<String>, TemplateError> {
+    fn body(&self, facts: &Facts, delivery: &Delivery, templates: &Templates) -> Result<Option<String>, TemplateError> {
         let template = templates.of(&delivery.event.kind)?;
         let body = shorten(facts.lines(), |cut| {
             let text = clean(template.text(&facts.context(cut))?.trim());

@@ -177,7 +177,7 @@ impl Settings {
         for (name, value) in &self.headers {
             settings::header("headers", name, value)?;
         }
-        let target = target(self.key, self.services, self.tag)?;
+        let target = target(self.key, &self.services, self.tag)?;
         let body = match (&self.template_file, &self.template) {
             (Some(_), Some(_)) => return Err("`templateFile` and `template` are both set: keep one".to_owned()),
             (Some(path), None) => file_template(path, config_dir, self.format),
@@ -227,7 +227,7 @@ pub(crate) fn file_template(path: &Path, config_dir: &str, format: BodyFormat) -
 }
 
 /// Never quotes a service: it is a secret.
-fn target(key: Option<String>, services: Vec<String>, tag: Option<String>) -> Result<Target, String> {
+fn target(key: Option<String>, services: &[String], tag: Option<String>) -> Result<Target, String> {
     match (key, services.is_empty()) {
         (Some(_), false) => Err("`key` and `services` are both set: keep one".to_owned()),
         (None, true) => Err("there is neither a `key` of the server nor `services`: set one".to_owned()),
@@ -290,7 +290,8 @@ mod tests {
     fn a_server_keeps_the_services_or_is_told_them() {
         let kept = check(&json!({})).unwrap();
         assert_eq!(kept.notify().as_str(), "http://apprise.test:8000/notify/bi");
-        let services = json!({ "url": "https://a.test/apprise/", "key": null, "services": ["json://a.test", "xml://b"] });
+        let services =
+            json!({ "url": "https://a.test/apprise/", "key": null, "services": ["json://a.test", "xml://b"] });
         let told = check(&services).unwrap();
         assert_eq!(told.notify().as_str(), "https://a.test/apprise/notify/");
         assert!(matches!(told.target, Target::Services(services) if services == "json://a.test xml://b"));

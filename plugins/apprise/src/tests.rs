@@ -51,7 +51,12 @@ fn notifications_of_all_kinds() {
     });
     let shown = |body: &Value| {
         assert_eq!((&body["tag"], &body["format"]), (&json!("ops"), &json!("text")));
-        format!("=== {}: {}\n{}", body["type"].as_str().unwrap(), body["title"].as_str().unwrap(), body["body"].as_str().unwrap())
+        format!(
+            "=== {}: {}\n{}",
+            body["type"].as_str().unwrap(),
+            body["title"].as_str().unwrap(),
+            body["body"].as_str().unwrap()
+        )
     };
     let all: Vec<String> = posted(&fake).iter().map(shown).collect();
     insta::assert_snapshot!(all.join("\n\n"));
@@ -96,7 +101,8 @@ fn a_server_that_keeps_none_is_told_the_services() {
 fn answers_without_anybody_notified_are_no_success() {
     let fake = fake().answer(204, "").answer(424, r#"{"error":"x","details":[]}"#).answer(200, "<html>Sign in");
     let fake = fake.answer(500, r#"{"error":"x"}"#).answer(400, r#"{"error":"bad"}"#);
-    let fake = fake.fail(HttpError::Timeout("no answer".to_owned())).answer(200, SENT).answer(200, "Notification(s) sent.");
+    let fake =
+        fake.fail(HttpError::Timeout("no answer".to_owned())).answer(200, SENT).answer(200, "Notification(s) sent.");
     block_on(async {
         let server = start(&fake, json!({ "tag": "ops" })).await;
         let delivery = sample_delivery("reload-task.failed");
@@ -132,7 +138,10 @@ fn where_some_are_not_reached_all_are_notified_again_but_not_often() {
             }
         };
         assert_eq!(waits, [1, 5, 15, 60, 180, 180]);
-        assert!(matches!(&error, DeliveryError::Reject { message } if message.contains("given up after 7 attempts")), "{error}");
+        assert!(
+            matches!(&error, DeliveryError::Reject { message } if message.contains("given up after 7 attempts")),
+            "{error}"
+        );
         // A text instead of JSON, and never again.
         let fake = fake.clone().answer_to("POST", "http://apprise.test", 424, "One or more");
         let server = start(&fake, json!({ "partialRetries": 0 })).await;
@@ -163,9 +172,18 @@ fn a_template_of_the_settings_or_the_plain_form_where_it_fails() {
     let text = |n: usize, name: &str| posted[n][name].as_str().unwrap().to_owned();
     assert_eq!(text(0, "title"), "Qlik: Reload task failed: Sales nightly");
     assert_eq!(text(0, "body"), "Sales nightly of Sales \"EU\"");
-    assert!(text(1, "body").contains("the template failed: template `mine.txt`, line 1") && text(1, "body").contains("Max retries reached"));
-    assert!(text(2, "title").starts_with("Reload task failed: Sales nightly") && text(2, "body").contains("titleTemplate"));
-    assert!(text(3, "title").starts_with("Reload task failed") && text(3, "body").starts_with("Reload task failed"), "{:#}", posted[3]);
+    assert!(
+        text(1, "body").contains("the template failed: template `mine.txt`, line 1")
+            && text(1, "body").contains("Max retries reached")
+    );
+    assert!(
+        text(2, "title").starts_with("Reload task failed: Sales nightly") && text(2, "body").contains("titleTemplate")
+    );
+    assert!(
+        text(3, "title").starts_with("Reload task failed") && text(3, "body").starts_with("Reload task failed"),
+        "{:#}",
+        posted[3]
+    );
     std::fs::remove_dir_all(folder).unwrap();
 }
 
@@ -227,14 +245,17 @@ fn check_asks_whom_it_would_notify_and_render_sends_nothing() {
         assert!(told.invoke("check", Value::Null).await.unwrap().as_str().unwrap().contains("answers (404)"));
         assert!(told.invoke("check", Value::Null).await.is_err());
         let broken = start(&fake, json!({ "template": "{{#if x}}" })).await;
-        assert!(matches!(broken.invoke("check", Value::Null).await, Err(OperationError::Failed(text)) if text.contains("`template`")));
+        assert!(
+            matches!(broken.invoke("check", Value::Null).await, Err(OperationError::Failed(text)) if text.contains("`template`"))
+        );
 
         let input = serde_json::to_value(sample_delivery("reload-task.failed")).unwrap();
         let shown = server.invoke("render", input.clone()).await.unwrap();
         assert_eq!((&shown["type"], &shown["title"]), (&json!("failure"), &json!("Reload task failed: Sales nightly")));
         assert!(broken.invoke("render", input).await.is_err());
     });
-    let urls: Vec<String> = fake.requests().into_iter().map(|request| format!("{} {}", request.method, request.url)).collect();
+    let urls: Vec<String> =
+        fake.requests().into_iter().map(|request| format!("{} {}", request.method, request.url)).collect();
     assert_eq!(urls[0], "GET http://apprise.test:8000/json/urls/bi?privacy=1");
     assert_eq!(urls[6], "GET http://apprise.test:8000/json/urls/bi?privacy=1&tag=a%2C+b");
     assert_eq!((urls[7].as_str(), urls.len()), ("GET http://apprise.test:8000/status", 9));

@@ -64,8 +64,7 @@ impl Body {
     pub(crate) fn trigger(delivery: &Delivery, team: &Team, links: &Links) -> Self {
         let event = &delivery.event;
         let is_of_butler_16 = matches!(event.kind.as_str(), kind::RELOAD_TASK_FAILED | kind::RELOAD_TASK_ABORTED);
-        let mut details =
-            if team.details || !is_of_butler_16 { Details::of(event, links) } else { Details::default() };
+        let mut details = if team.details || !is_of_butler_16 { Details::of(event, links) } else { Details::default() };
         details.script_log = script_log(event, team.script_log_lines);
         let mut message = subject(event);
         let note = delivery.note();
@@ -183,20 +182,16 @@ fn external_id(event: &Event) -> String {
     if event.source == Event::TEST {
         return format!("test/{}", event.id);
     }
-    let id = match Incident::of(event) {
-        Some(incident) => match incident.key.strip_prefix("task/") {
-            // As Butler 16 sent it.
-            Some(task) => task.to_owned(),
-            None => incident.key,
-        },
-        None => {
-            let of_what = data.task.as_ref().map(|task| task.id.clone());
-            let of_what = of_what.or_else(|| data.app.as_ref().map(|app| app.id.clone()));
-            let of_what = of_what.or_else(|| data.dead.as_ref()?.instance.clone());
-            let of_what = of_what.or_else(|| data.certificate.as_ref()?.file.clone());
-            let of_what = of_what.or_else(|| data.node.clone()).filter(|what| !what.is_empty());
-            of_what.map_or_else(|| event.kind.clone(), |what| format!("{}/{what}", event.kind))
-        }
+    let id = if let Some(incident) = Incident::of(event) {
+        // Tasks as Butler 16 sent them.
+        incident.key.strip_prefix("task/").map(str::to_owned).unwrap_or(incident.key)
+    } else {
+        let of_what = data.task.as_ref().map(|task| task.id.clone());
+        let of_what = of_what.or_else(|| data.app.as_ref().map(|app| app.id.clone()));
+        let of_what = of_what.or_else(|| data.dead.as_ref()?.instance.clone());
+        let of_what = of_what.or_else(|| data.certificate.as_ref()?.file.clone());
+        let of_what = of_what.or_else(|| data.node.clone()).filter(|what| !what.is_empty());
+        of_what.map_or_else(|| event.kind.clone(), |what| format!("{}/{what}", event.kind))
     };
     text(&id, LONGEST_ID)
 }

@@ -3,8 +3,7 @@
 use butler_plugin_api::incidents::{Incident, Role};
 use butler_plugin_api::testing::{FakeHost, block_on, conformance, manifest_of, sample_events};
 use butler_plugin_api::{
-    Delivery, DeliveryError, Event, HttpError, Links, OperationError, Plugin, ServiceError, StartError,
-    sample_delivery,
+    Delivery, DeliveryError, Event, HttpError, Links, OperationError, Plugin, ServiceError, StartError, sample_delivery,
 };
 use serde_json::{Value, json};
 

@@ -176,7 +176,8 @@ impl Server {
         }
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let text = |name: &str| body[name].as_str().filter(|text| !text.is_empty());
-        let is_one_of = |name: &str, all: &[&str]| body[name].is_null() || text(name).is_some_and(|one| all.contains(&one));
+        let is_one_of =
+            |name: &str, all: &[&str]| body[name].is_null() || text(name).is_some_and(|one| all.contains(&one));
         if text("body").is_none_or(|text| text.trim().is_empty())
             || !is_one_of("type", &["info", "success", "warning", "failure"])
             || !is_one_of("format", &["text", "markdown", "html"])

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use e2e::{Alertmanager, Answer, Butler, Fields, Sense, Sink, WallClock, command, datagram, failure, fields, wait_for};
 use e2e::qlik::Site;
+use e2e::{Alertmanager, Answer, Butler, Fields, Sense, Sink, WallClock, command, datagram, failure, fields, wait_for};
 use serde_json::{Value, json};
 
 fn config(urls: &[String], more: &str) -> String {
@@ -182,6 +182,7 @@ async fn clocks_that_are_off_hide_no_alert_and_keep_none() {
         let alert = alertmanager.wait(1).await.remove(0);
         assert_eq!(alert["labels"]["task_id"], task.task_id, "{hours} h");
         butler.wait_delivery("delivered", "alertmanager").await;
+        alertmanager.wait_told(2 * number + 1).await;
         butler.send(&[success(&task)]);
         alertmanager.wait(0).await;
         let told = alertmanager.wait_told(2 * (number + 1)).await;

@@ -13,7 +13,10 @@ fn config(apprise: &Apprise, more: &str) -> String {
 async fn wait_error(butler: &Butler, part: &str) {
     wait_for(&format!("a delivery with the error `{part}`; log:\n{}", butler.log()), || async {
         let deliveries = butler.deliveries("instance=apprise").await;
-        deliveries.iter().any(|delivery| delivery["error"].as_str().is_some_and(|error| error.contains(part))).then_some(())
+        deliveries
+            .iter()
+            .any(|delivery| delivery["error"].as_str().is_some_and(|error| error.contains(part)))
+            .then_some(())
     })
     .await;
 }
@@ -30,7 +33,9 @@ async fn a_failed_reload_reaches_the_services_with_the_tag_with_all_facts() {
     let got = apprise.wait("bi", "mail", 1).await.remove(0);
     assert_eq!(got["title"], "Reload task failed: Reload order analysis");
     assert_eq!((&got["type"], &got["format"]), (&"failure".into(), &"markdown".into()));
-    for part in ["Order analysis", "Ann Berg", "relation \"sales.order_lines\" does not exist", "https://sense.test/qmc"] {
+    for part in
+        ["Order analysis", "Ann Berg", "relation \"sales.order_lines\" does not exist", "https://sense.test/qmc"]
+    {
         assert!(got["body"].as_str().unwrap().contains(part), "{part:?} is not in {got:#}");
     }
     butler.wait_delivery("delivered", "apprise").await;

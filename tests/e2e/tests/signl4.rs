@@ -75,7 +75,11 @@ async fn a_failed_reload_is_raised_as_ever_and_resolved_over_a_kill() {
     wait_delivered(&butler, 4).await;
     butler.send(&[success(&task)]);
     wait_delivered(&butler, 5).await;
-    assert_eq!(signl4.states(), states(&[("new", id), ("new", id), ("resolved", id)]), "successes of nothing are quiet");
+    assert_eq!(
+        signl4.states(),
+        states(&[("new", id), ("new", id), ("resolved", id)]),
+        "successes of nothing are quiet"
+    );
     assert_eq!(signl4.calls(), 3);
 }
 
@@ -143,7 +147,11 @@ async fn with_routes_of_ones_own_a_throttle_holds_no_resolution_back() {
 async fn services_are_raised_and_resolved_and_all_else_is_raised() {
     let signl4 = Signl4::start().await;
     let config = config(&signl4, "    on: [{ events: [\"service.*\", server-license.expired, udp.failed] }]\n");
-    let butler = Butler::start_with(&(config + "  - use: probe\n    on: [{ events: [nothing.at-all] }]\n    settings: {}\n"), SECRET).await;
+    let butler = Butler::start_with(
+        &(config + "  - use: probe\n    on: [{ events: [nothing.at-all] }]\n    settings: {}\n"),
+        SECRET,
+    )
+    .await;
     let service = json!({ "service": { "host": "srv1", "name": "QlikSenseEngineService", "state": "STOPPED" } });
     for (number, kind, data) in [
         (1, "service.stopped", service.clone()),
