@@ -82,6 +82,9 @@ mod plugin;
 mod request;
 mod services;
 
+pub mod incidents;
+pub mod settings;
+
 #[cfg(feature = "butler16")]
 pub mod butler16;
 #[cfg(feature = "message")]

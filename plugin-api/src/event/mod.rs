@@ -80,6 +80,23 @@ impl Event {
         self.kind.rsplit_once('.').map_or(self.kind.as_str(), |(subject, _)| subject)
     }
 
+    /// How bad it is, by the kind: `failure`, `warning`, `success` or `information`.
+    pub fn severity(&self) -> &'static str {
+        match self.kind.as_str() {
+            kind::SERVICE_STOPPED | kind::SERVER_LICENSE_EXPIRED | kind::DELIVERY_DEAD => "failure",
+            kind::SERVICE_UNKNOWN | kind::SERVER_LICENSE_EXPIRING | kind::CERTIFICATE_EXPIRING | kind::NODE_SILENT => {
+                "warning"
+            }
+            kind::SERVICE_STARTED => "success",
+            _ => match self.outcome() {
+                "failed" => "failure",
+                "aborted" => "warning",
+                "succeeded" => "success",
+                _ => "information",
+            },
+        }
+    }
+
     /// The last part of the kind: `failed` of `reload-task.failed`; empty without a dot.
     pub fn outcome(&self) -> &str {
         self.kind.rsplit_once('.').map_or("", |(_, outcome)| outcome)

@@ -2,6 +2,9 @@
 //!
 //! Nothing here skips: if the executable or a plugin file is missing, the test fails and says which command builds it.
 
+#[cfg(unix)]
+mod alertmanager;
+mod apprise;
 mod butler;
 mod clock;
 mod cloud;
@@ -12,6 +15,7 @@ mod past;
 mod peer;
 pub mod place;
 mod sense;
+mod signl4;
 mod sink;
 mod slack;
 mod strangers;
@@ -23,6 +27,9 @@ use std::time::Duration;
 
 pub use qlik_simulator as qlik;
 
+#[cfg(unix)]
+pub use self::alertmanager::Alertmanager;
+pub use self::apprise::{Apprise, AppriseService};
 pub use self::butler::{Butler, Killed, Output, command, run, run_with, stop_gently};
 pub use self::clock::WallClock;
 pub use self::cloud::{Tenants, call_webhook, cloud_failure, webhook};
@@ -32,6 +39,7 @@ pub use self::new_relic::{NewRelic, NewRelicApi, NewRelicCall, NewRelicTrouble};
 pub use self::past::stopped_store;
 pub use self::peer::{WireEvent, WirePeer};
 pub use self::sense::{Fields, Sense, datagram, failure, fields};
+pub use self::signl4::Signl4;
 pub use self::sink::{Answer, Received, Sink};
 pub use self::slack::{Slack, SlackCall, SlackMessage, Trouble};
 pub use self::strangers::{Compiler, compiler_of, provide_stranger, stranger_file};

@@ -123,6 +123,7 @@ fn the_host_takes_every_config_of_ours() {
             ("MAIL_PASSWORD", "any-password"),
             ("DESK_TOKEN", "any-token"),
             ("NEW_RELIC_KEY", "any-key"),
+            ("SIGNL4_SECRET", "any-secret"),
             ("DEMO_FOLDER", folder.path().to_str().unwrap()),
             ("DEMO_QRS_PORT", "1"),
             ("DEMO_DESTINATIONS", "http://127.0.0.1:1"),

@@ -91,27 +91,10 @@ fn first_line(text: &str) -> Option<String> {
     text.lines().map(str::trim).find(|line| !line.is_empty()).map(|line| fit::cut(line, LONGEST_NOTE))
 }
 
-/// How bad the news is: `failure`, `warning`, `success` or `information`.
-pub(super) fn severity(event: &str) -> &'static str {
-    match event {
-        kind::SERVICE_STOPPED | kind::SERVER_LICENSE_EXPIRED | kind::DELIVERY_DEAD => "failure",
-        kind::SERVICE_UNKNOWN | kind::SERVER_LICENSE_EXPIRING | kind::CERTIFICATE_EXPIRING | kind::NODE_SILENT => {
-            "warning"
-        }
-        kind::SERVICE_STARTED => "success",
-        other => match other.rsplit_once('.').map_or("", |(_, outcome)| outcome) {
-            "failed" => "failure",
-            "aborted" => "warning",
-            "succeeded" => "success",
-            _ => "information",
-        },
-    }
-}
-
 /// Why, in one line, for bad news: what Qlik Cloud gives as error, who aborted, the last error of the script log, or else
 /// what the log line or Butler says.
 pub(super) fn reason(event: &Event, logged: &[String], presentation: &Presentation) -> Option<String> {
-    if !matches!(severity(&event.kind), "failure" | "warning") {
+    if !matches!(event.severity(), "failure" | "warning") {
         return None;
     }
     let data = &event.data;

@@ -44,7 +44,7 @@ pub(super) fn add(base: &mut Map<String, Value>, delivery: &Delivery, presentati
         "event",
         json!({
             "id": event.id, "kind": event.kind, "subject": event.subject(), "outcome": event.outcome(),
-            "severity": heading::severity(&event.kind), "headline": crate::event::headline(&event.kind),
+            "severity": event.severity(), "headline": crate::event::headline(&event.kind),
             "time": event.time, "timeLocal": time::short(&event.time, zone), "receivedAt": event.received_at,
             "source": event.source, "data": data,
         }),
