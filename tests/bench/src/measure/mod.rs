@@ -3,6 +3,7 @@
 mod accept;
 mod boundary;
 mod burst;
+mod drain;
 mod history;
 mod latency;
 mod messages;
@@ -38,6 +39,8 @@ pub enum Measurement {
     Boundary,
     /// Messages/s of teams, slack and email; memory with 10,000 mails that cannot be sent yet.
     Messages,
+    /// A queue that waited for its destination: events/s by mqtt at QoS 1, points/s by influxdb; latency of another instance.
+    Drain,
     /// Start and memory with a million events in the store.
     History,
     /// Latency while hundreds of thousands of old events are removed.
@@ -69,6 +72,7 @@ impl Measurement {
             Self::SlowQlik => slow::measure().await,
             Self::Boundary => boundary::measure().await,
             Self::Messages => messages::measure().await,
+            Self::Drain => drain::measure().await,
             Self::History => history::measure().await,
             Self::Retention => history::measure_retention().await,
         }
