@@ -36,6 +36,9 @@ const TAGS: [&str; 10] = [
     "reload_trigger",
 ];
 
+/// How an event came about that a plugin emitted: the host's own affair.
+const CHAIN: &str = "chainDepth";
+
 /// The point of an event.
 pub(crate) fn point(event: &Event, log: Option<&LogLines>, maker: &Maker) -> Point {
     let data = &event.data;
@@ -50,7 +53,7 @@ pub(crate) fn point(event: &Event, log: Option<&LogLines>, maker: &Maker) -> Poi
     if let Some(lines) = log {
         point.text("scriptLog", Some(script::of_failure(data.execution.as_ref(), lines)));
     }
-    for (section, fact) in data.further() {
+    for (section, fact) in data.further().into_iter().filter(|(name, _)| name != CHAIN) {
         if SUBJECTS.contains(&section.as_str()) && fact.is_object() {
             add(&mut point, &section, "", &fact, 0);
         } else {

@@ -5,6 +5,8 @@
 mod butler;
 mod clock;
 mod cloud;
+mod influx;
+mod influxd;
 mod machine;
 mod mail;
 mod past;
@@ -25,6 +27,8 @@ pub use qlik_simulator as qlik;
 pub use self::butler::{Butler, Killed, Output, command, run, run_with, stop_gently};
 pub use self::clock::WallClock;
 pub use self::cloud::{Tenants, call_webhook, cloud_failure, webhook};
+pub use self::influx::Influx;
+pub use self::influxd::Influxd;
 pub use self::machine::{Disk, StoreLock, peak, resident, sqlite, sqlite_of_dead, take_all_room};
 pub use self::mail::MailServer;
 pub use self::past::stopped_store;
