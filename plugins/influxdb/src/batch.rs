@@ -77,13 +77,11 @@ impl Ticket {
     pub(crate) async fn outcome(self) -> Result<(), DeliveryError> {
         poll_fn(|cx| {
             let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            match slot.outcome.take() {
-                Some(outcome) => Poll::Ready(outcome),
-                None => {
-                    slot.waker = Some(cx.waker().clone());
-                    Poll::Pending
-                }
+            if let Some(outcome) = slot.outcome.take() {
+                return Poll::Ready(outcome);
             }
+            slot.waker = Some(cx.waker().clone());
+            Poll::Pending
         })
         .await
     }

@@ -187,16 +187,16 @@ mod tests {
     }
 
     fn split<'a>(text: &'a str, signs: &[char], quotes: bool) -> (&'a str, Option<&'a str>) {
-        let (mut escaped, mut quoted) = (false, false);
+        let (mut escaped, mut inside) = (false, false);
         for (at, letter) in text.char_indices() {
-            if signs.contains(&letter) && !escaped && !quoted {
+            if signs.contains(&letter) && !escaped && !inside {
                 return (&text[..at], Some(&text[at + letter.len_utf8()..]));
             }
             if quotes && letter == '"' && !escaped {
-                quoted = !quoted;
+                inside = !inside;
             }
             // Two backslashes are one within quotes only.
-            escaped = letter == '\\' && !(escaped && quoted);
+            escaped = letter == '\\' && !(escaped && inside);
         }
         (text, None)
     }

@@ -206,11 +206,13 @@ impl Server {
     pub(crate) async fn check(&self, host: &Host) -> Result<String, String> {
         let away = |later: Later| format!("{}: {}", self.base, later.message);
         let place = self.place();
-        let absent = || match self.create {
-            true => Ok(format!("InfluxDB answers; the {place} is not there and will be created")),
-            false => Err(format!(
+        let absent = || {
+            if self.create {
+                return Ok(format!("InfluxDB answers; the {place} is not there and will be created"));
+            }
+            Err(format!(
                 "InfluxDB has no {place} that may be seen here: create it, put the name right, or set `create: true`"
-            )),
+            ))
         };
         match &self.access {
             Access::V1 { database, .. } => {
@@ -225,17 +227,19 @@ impl Server {
                 }
                 Err(reason(&reply))
             }
-            Access::V2 { org, bucket, .. } => match self.bucket(host, org, bucket).await.map_err(away)?? {
-                true => Ok(format!("the {place} is there; nothing was written")),
-                false => absent(),
-            },
+            Access::V2 { org, bucket, .. } => {
+                if self.bucket(host, org, bucket).await.map_err(away)?? {
+                    return Ok(format!("the {place} is there; nothing was written"));
+                }
+                absent()
+            }
             Access::V3 { database, .. } => {
                 let url = self.url("/api/v3/configure/database", &[("format", "json")]);
                 let reply = self.request(host, "GET", &url).send().await.map_err(|error| away(error.into()))?;
                 match reply.status() {
                     200 => {}
                     // A token for one database may not list them; InfluxDB 3 beyond Core and Enterprise has no such address.
-                    403 | 404 | 405 => {
+                    403..=405 => {
                         return Ok(format!("InfluxDB answers, but does not tell whether the {place} is there"));
                     }
                     _ => return Err(reason(&reply)),

@@ -162,7 +162,7 @@ impl TryFrom<Settings> for Checked {
             None => is_v1.then(|| ("10d".to_owned(), 240)),
         };
         let server = Server::new(
-            base(settings.url)?,
+            base(&settings.url)?,
             access,
             settings.create.unwrap_or(is_v1),
             retention,
@@ -267,7 +267,7 @@ fn access(settings: &Settings) -> Result<Access, String> {
 }
 
 /// The address without a final slash.
-fn base(url: Url) -> Result<String, String> {
+fn base(url: &Url) -> Result<String, String> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("`url` begins with `{}:`, but only http and https lead to InfluxDB", url.scheme()));
     }

@@ -77,7 +77,9 @@ pub(crate) fn access_licenses(event: &Event) -> Vec<Point> {
     let point = |license_type: &str, fields: Vec<(&str, Option<f64>)>| {
         let mut point = Point::new(ACCESS_LICENSES);
         point.tag(LICENSE_TYPE, Some(license_type));
-        fields.into_iter().for_each(|(name, value)| point.float(name, value));
+        for (name, value) in fields {
+            point.float(name, value);
+        }
         point
     };
     let assigned =
@@ -185,7 +187,9 @@ pub(crate) fn butler(event: &Event) -> Vec<Point> {
     }
     uptime.float("uptime_ms", butler.uptime_ms.map(whole));
     let mut points = vec![point, uptime];
-    points.iter_mut().for_each(|point| point.tag("version", butler.version.clone()));
+    for point in &mut points {
+        point.tag("version", butler.version.clone());
+    }
     points
 }
 

@@ -95,9 +95,8 @@ fn script_log(point: &mut Point, event: &Event, log: Option<&LogLines>, maker: &
         point.float("task_scriptLogHeadCount", Some(count(counts.0)));
     }
     point.float("task_scriptLogTailCount", Some(count(counts.1)));
-    let text = log.map(|lines| match success {
-        true => script::of_success(execution, lines, wanted),
-        false => script::of_failure(execution, lines),
+    let text = log.map(|lines| {
+        if success { script::of_success(execution, lines, wanted) } else { script::of_failure(execution, lines) }
     });
     if text.is_none() && event.outcome() == "failed" {
         let fields = ["task_executionDuration_json", "task_executionDuration_sec", "task_executionDuration_min"];

@@ -12,6 +12,7 @@ use crate::points::Maker;
 use crate::settings::{Checked, Settings};
 
 /// Settings of version 1, with these on top.
+#[allow(clippy::needless_pass_by_value, reason = "written where it is used")]
 fn settings(more: Value) -> Value {
     let mut all = json!({ "url": "http://influx.test:8086", "version": 1, "timeZone": "Europe/Berlin" });
     all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

@@ -66,7 +66,7 @@ impl Place {
 pub(crate) async fn write(server: &Server, host: &Host, place: &mut Place, lines: &[&str]) -> Vec<Fate> {
     let mut fates = vec![None; lines.len()];
     let (begin, mut requests) = (Instant::now(), 0);
-    let mut open = vec![0..lines.len()];
+    let mut open = Vec::from([std::ops::Range { start: 0, end: lines.len() }]);
     let mut later = match place.provide(server, host, false).await {
         Ok(_) => Later::new("too many points of one batch were refused; the others are written again"),
         Err(later) => {
@@ -108,7 +108,7 @@ pub(crate) async fn write(server: &Server, host: &Host, place: &mut Place, lines
                 match there {
                     Ok(true) => open.push(range),
                     Ok(false) => {
-                        later = hint(missing, server, place);
+                        later = hint(&missing, server, place);
                         break;
                     }
                     Err(away) => {
@@ -132,11 +132,11 @@ fn halve(open: &mut Vec<std::ops::Range<usize>>, range: std::ops::Range<usize>) 
     open.push(range.start..middle);
 }
 
-fn hint(later: Later, server: &Server, place: &Place) -> Later {
+fn hint(missing: &Later, server: &Server, place: &Place) -> Later {
     let what = match &place.denied {
         Some(why) => format!("it could not be created: {why}"),
         None if server.creates() => "it was looked for in vain".to_owned(),
         None => "create it, or set `create: true`".to_owned(),
     };
-    Later { message: format!("{}; the {}: {what}", later.message, server.place()), ..later }
+    Later { message: format!("{}; the {}: {what}", missing.message, server.place()), after: missing.after }
 }

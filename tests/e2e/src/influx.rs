@@ -254,7 +254,7 @@ impl Inside {
     /// A line whose texts have neither blanks nor line breaks outside of what is escaped: enough for the tests.
     fn store(&mut self, line: &str) -> Result<(), String> {
         let (rest, time) = line.rsplit_once(' ').ok_or("no time")?;
-        let (series, fields) = rest.split_once(" ").ok_or("no fields")?;
+        let (series, fields) = rest.split_once(' ').ok_or("no fields")?;
         let measurement = series.split(',').next().unwrap_or_default().to_owned();
         for field in fields.split(',') {
             let Some((name, value)) = field.split_once('=') else { continue };

@@ -92,7 +92,7 @@ impl Influxd {
         let rows = series["values"].as_array().into_iter().flatten().filter_map(Value::as_array);
         let point = |row: &Vec<Value>| {
             let known = columns.iter().zip(row).filter(|(_, value)| !value.is_null());
-            Value::from_iter(known.map(|(name, value)| ((*name).to_owned(), value.clone())))
+            known.map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
         };
         rows.map(point).collect()
     }
@@ -164,7 +164,7 @@ fn form(statement: &str) -> String {
     for byte in statement.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => body.push(char::from(byte)),
-            byte => body.push_str(&format!("%{byte:02X}")),
+            byte => body.extend([format!("%{byte:02X}")]),
         }
     }
     body

@@ -24,6 +24,7 @@ fn one(maker: &Maker, event: &Event) -> String {
     line
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "written where it is used")]
 fn event(kind: &str, data: Value) -> Event {
     Event { data: Data::from_json(&data), ..sample_event(kind) }
 }
@@ -39,7 +40,7 @@ fn every_kind_is_points() {
             let shown = plugin.invoke("render", delivery).await.unwrap();
             let shown = shown.as_str().unwrap();
             assert!(!shown.is_empty(), "{kind}");
-            text.push_str(&format!("## {kind}\n{}\n", shown.replace('\r', "␍").replace(',', "\n  ,")));
+            text.extend(["## ", *kind, "\n", &shown.replace('\r', "␍").replace(',', "\n  ,"), "\n"]);
         }
     });
     insta::assert_snapshot!("kinds", text);
@@ -183,7 +184,7 @@ fn counters_of_an_interval_keep_their_sum() {
         rest.split([',', ' ']).next().unwrap().parse::<f64>().unwrap()
     };
     let drops = ["queue_full", "rate_limit", "size", "duplicate"].map(|what| number(&format!("dropped_{what}")));
-    assert_eq!(number("messages_dropped_total"), drops.iter().sum::<f64>());
+    assert!((number("messages_dropped_total") - drops.iter().sum::<f64>()).abs() < 0.1, "{line}");
     assert_eq!((number("processing_time_p95_ms"), number("queue_utilization_pct")), (4.2, 0.01));
     let full = json!({ "ingest": { "bufferedBytes": 90, "capacityBytes": 100 } });
     assert!(one(&maker(json!({})), &event(kind::BUTLER_INGEST, full)).contains("backpressure_active=1,"));

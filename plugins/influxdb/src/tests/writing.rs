@@ -19,6 +19,7 @@ fn deliveries(count: usize) -> Vec<Delivery> {
     (0..count).map(delivery).collect()
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "written where it is used")]
 fn v2(more: Value) -> Value {
     let mut all =
         json!({ "url": "http://influx.test", "version": 2, "org": "lab", "bucket": "butler", "token": "my-token" });
@@ -26,6 +27,7 @@ fn v2(more: Value) -> Value {
     all
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "written where it is used")]
 fn v3(more: Value) -> Value {
     let mut all = json!({ "url": "http://influx.test", "version": 3, "database": "butler", "token": "my-v3-token" });
     all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
