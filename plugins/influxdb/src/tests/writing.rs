@@ -328,9 +328,23 @@ fn no_more_waits_in_memory_than_is_allowed() {
         let other = (0..90).map(|number| (format!("n{number}"), json!("x".repeat(1 << 16))));
         delivery.event.data.other = other.collect();
     }
-    let fake = FakeHost::new("influx").answer_to("POST", "http://influx.test:8086/write", 204, "");
-    let (results, _) = run(&fake, settings(json!({ "create": false })), &many);
-    assert!(results.iter().all(Result::is_ok));
+    let fake = influx().answer_to("POST", "http://influx.test:8086/write", 204, "");
+    let patient = json!({ "create": false, "flush": { "interval": "10s", "points": 20_000 } });
+    block_on(async {
+        let plugin: Influxdb = fake.start(settings(patient)).await.unwrap();
+        let mut all = Box::pin(plugin.deliver_batch(&many));
+        let mut once = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(all.as_mut().poll(&mut once).is_pending());
+        // No time has passed, and there are not enough points: what makes it write is that there is no room for more.
+        fake.wait_until("a request", |fake| !fake.requests().is_empty());
+        loop {
+            if let std::task::Poll::Ready(results) = all.as_mut().poll(&mut once) {
+                return assert!(results.iter().all(Result::is_ok));
+            }
+            fake.advance(std::time::Duration::from_secs(10));
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    });
     // 30 points of 720 kB: at most 5 of them fit into a request.
     let requests = fake.requests();
     assert!(requests.len() >= 6, "{}", requests.len());
