@@ -323,6 +323,12 @@ async fn version_2_has_its_bucket_created_and_tells_what_it_refuses() {
     wait_count(&butler, "delivered", 20).await;
     assert_eq!((influx.lines().len(), influx.writes().0 - before), (2, 4));
     assert!(influx.writes().1 > 0, "long bodies are compressed");
+
+    // It has the points, but the answers are lost: what is written again replaces itself.
+    influx.next(&[(502, Influx::STORED), (500, Influx::STORED)]);
+    silent(&butler, "twice").await;
+    wait_count(&butler, "delivered", 21).await;
+    assert_eq!(influx.lines().len(), 3, "{:?}", influx.lines());
 }
 
 #[tokio::test]
