@@ -248,7 +248,7 @@ async fn refused_points_are_dead_and_the_others_there() {
         }
     }
     // One that ended before the retention policy begins.
-    let old = sense.ended(Site::SAMPLE_RELOAD_TASK, Status::FinishedFail, std::time::Duration::from_secs(3 * 3600));
+    let old = sense.ended(Site::SAMPLE_RELOAD_TASK, Status::FinishedFail, std::time::Duration::from_hours(3));
     butler.send(&[failure(&old)]);
     let dead = wait_count(&butler, "dead", 4).await;
     wait_count(&butler, "delivered", 10).await;
