@@ -122,6 +122,7 @@ fn the_host_takes_every_config_of_ours() {
             ("SLACK_TOKEN", "xoxb-any-token"),
             ("MAIL_PASSWORD", "any-password"),
             ("DESK_TOKEN", "any-token"),
+            ("INFLUX_TOKEN", "any-token"),
             ("DEMO_FOLDER", folder.path().to_str().unwrap()),
             ("DEMO_QRS_PORT", "1"),
             ("DEMO_DESTINATIONS", "http://127.0.0.1:1"),
