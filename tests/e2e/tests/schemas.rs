@@ -124,6 +124,7 @@ fn the_host_takes_every_config_of_ours() {
             ("DESK_TOKEN", "any-token"),
             ("NEW_RELIC_KEY", "any-key"),
             ("SIGNL4_SECRET", "any-secret"),
+            ("INFLUX_TOKEN", "any-token"),
             ("DEMO_FOLDER", folder.path().to_str().unwrap()),
             ("DEMO_QRS_PORT", "1"),
             ("DEMO_DESTINATIONS", "http://127.0.0.1:1"),
