@@ -46,10 +46,11 @@ impl HttpClients {
         }
         let standard = TlsProfile::default();
         let settings = if profile.is_empty() { Some(&standard) } else { self.profiles.get(profile) };
+        // Nothing is wrong with the request: once the profile is mended, what waits arrives.
         let settings = settings.ok_or_else(|| {
-            HttpError::Invalid(format!("there is no TLS profile `{profile}`: add it under `tls:` of the config"))
+            HttpError::Connection(format!("there is no TLS profile `{profile}`: add it under `tls:` of the config"))
         })?;
-        let config = qlik::profile(settings).map_err(|error| HttpError::Invalid(error.to_string()))?;
+        let config = qlik::profile(settings).map_err(|error| HttpError::Connection(error.to_string()))?;
         let client = Client::builder()
             .tls_backend_preconfigured(config)
             .redirect(reqwest::redirect::Policy::none())
@@ -58,7 +59,7 @@ impl HttpClients {
             .pool_max_idle_per_host(8)
             .user_agent(concat!("butler/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| HttpError::Invalid(chain(&error)))?;
+            .map_err(|error| HttpError::Connection(chain(&error)))?;
         clients.insert(profile.to_owned(), client.clone());
         Ok(client)
     }
@@ -92,7 +93,8 @@ impl HttpClients {
             serde_json::from_str(&request.options).map_err(|error| invalid(error.to_string()))?
         };
         let url: Url = request.url.parse().map_err(|error| invalid(format!("the address is no URL: {error}")))?;
-        let origin = format!("{}://{}", url.scheme(), url.authority());
+        // Without what may stand before the host: a password.
+        let origin = url.origin().ascii_serialization();
         let method = Method::from_bytes(request.method.as_bytes()).map_err(|error| invalid(error.to_string()))?;
         let mut headers = HeaderMap::with_capacity(request.headers.len());
         for (name, value) in &request.headers {
@@ -173,6 +175,30 @@ fn chain(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn request(url: &str, options: &str) -> WireRequest {
+        let options = options.to_owned();
+        WireRequest { method: "GET".to_owned(), url: url.to_owned(), headers: Vec::new(), body: Vec::new(), options }
+    }
+
+    #[tokio::test]
+    async fn a_profile_that_is_missing_or_broken_is_no_fault_of_the_request() {
+        let broken: TlsProfile = serde_json::from_value(serde_json::json!({ "ca": "/nowhere/ca.pem" })).unwrap();
+        let clients = HttpClients::new(BTreeMap::from([("broken".to_owned(), broken)]));
+        for (profile, part) in [("absent", "`absent`"), ("broken", "/nowhere/ca.pem")] {
+            let request = request("https://127.0.0.1:1/", &format!(r#"{{ "tls": "{profile}" }}"#));
+            let error = clients.send(request).await.unwrap_err();
+            assert!(matches!(&error, HttpError::Connection(text) if text.contains(part)), "{error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn errors_do_not_tell_what_stands_before_the_host() {
+        let clients = HttpClients::new(BTreeMap::new());
+        let error =
+            clients.send(request("http://butler:geheim@127.0.0.1:1/x?key=y", "")).await.unwrap_err().to_string();
+        assert!(error.contains("http://127.0.0.1:1") && !error.contains("geheim"), "{error}");
+    }
 
     #[test]
     fn both_forms_of_retry_after_are_seconds() {

@@ -43,6 +43,9 @@ pub struct Manifest {
     /// Whether the plugin uses the script log of reload tasks; without such an instance it is not fetched.
     #[serde(default)]
     pub script_log: bool,
+    /// For which kinds, or globs over them; empty: for all that have one.
+    #[serde(default)]
+    pub script_log_kinds: Vec<String>,
     /// HTTP routes that an instance serves on the host's REST server.
     #[serde(default)]
     pub endpoints: Vec<Endpoint>,
@@ -100,6 +103,7 @@ impl Manifest {
             concurrency: default_concurrency(),
             deadline_seconds: default_deadline(),
             script_log: false,
+            script_log_kinds: Vec::new(),
             endpoints: Vec::new(),
             operations: Vec::new(),
             emits: Vec::new(),
@@ -143,6 +147,14 @@ impl Manifest {
     pub fn script_log(mut self) -> Self {
         self.script_log = true;
         self
+    }
+
+    /// Says that the plugin uses the script log of these kinds only: what ends an incident needs none, and successes are
+    /// many. Globs (`*`) are allowed.
+    #[must_use]
+    pub fn script_log_of(mut self, kinds: &[&str]) -> Self {
+        self.script_log_kinds = kinds.iter().map(ToString::to_string).collect();
+        self.script_log()
     }
 
     /// Adds an HTTP route.

@@ -274,13 +274,13 @@ impl HttpRequest {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpError {
-    /// The request cannot be sent as it is: bad address, header or TLS profile.
+    /// The request cannot be sent as it is: bad address or header.
     #[error("{0}")]
     Invalid(String),
     /// It took too long.
     #[error("{0}")]
     Timeout(String),
-    /// No connection, TLS failed, or the connection broke.
+    /// No connection, TLS failed or its profile cannot be used, or the connection broke.
     #[error("{0}")]
     Connection(String),
     /// The answer is larger than the host reads.

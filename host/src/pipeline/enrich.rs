@@ -229,7 +229,7 @@ impl Enricher {
         let outcome = event.outcome();
         let config = self.parts.config.get();
         let want_log = config.script_log.enabled
-            && self.parts.router.get().wants_script_log()
+            && self.parts.router.get().wants_script_log(&event.kind)
             && (outcome == "failed" || outcome == "aborted" || outcome == "succeeded");
         // By the steady clock from here on: a jump of the other must neither end nor prolong the wait.
         let (begun, age) = (Instant::now(), Duration::from_millis((waiting_ms() - since).max(0).unsigned_abs()));

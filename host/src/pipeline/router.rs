@@ -16,7 +16,6 @@ use crate::store::{NewDelivery, ThrottleKey};
 #[derive(Debug, Default)]
 pub struct Router {
     routes: Vec<Route>,
-    wants_script_log: bool,
 }
 
 /// The route of one instance.
@@ -24,6 +23,8 @@ pub struct Router {
 struct Route {
     instance: String,
     ordered: bool,
+    /// Of which kinds the plugin uses the script log.
+    script_log: Vec<String>,
     rules: Vec<CompiledRule>,
 }
 
@@ -40,11 +41,9 @@ struct CompiledRule {
 impl Router {
     /// Compiles the routes. The entries have been validated with [`check_rule`].
     pub fn new<'a>(entries: impl IntoIterator<Item = (&'a PluginEntry, &'a Manifest)>) -> Self {
-        let mut wants_script_log = false;
         let routes = entries
             .into_iter()
             .map(|(entry, manifest)| {
-                wants_script_log |= manifest.script_log;
                 let rules = match &entry.on {
                     Some(rules) => rules.iter().filter_map(|rule| CompiledRule::compile(rule).ok()).collect(),
                     None => vec![CompiledRule {
@@ -55,15 +54,22 @@ impl Router {
                         on_unknown: OnUnknown::Deliver,
                     }],
                 };
-                Route { instance: entry.instance().to_owned(), ordered: manifest.ordered, rules }
+                let script_log = match (manifest.script_log, manifest.script_log_kinds.is_empty()) {
+                    (false, _) => Vec::new(),
+                    (true, true) => vec!["*".to_owned()],
+                    (true, false) => manifest.script_log_kinds.clone(),
+                };
+                Route { instance: entry.instance().to_owned(), ordered: manifest.ordered, script_log, rules }
             })
             .collect();
-        Self { routes, wants_script_log }
+        Self { routes }
     }
 
-    /// Whether an instance uses script logs.
-    pub fn wants_script_log(&self) -> bool {
-        self.wants_script_log
+    /// Whether an instance that may get events of this kind uses their script logs. Conditions are not looked at: they may
+    /// be about what is not known yet.
+    pub fn wants_script_log(&self, kind: &str) -> bool {
+        let fits = |patterns: &[String]| patterns.iter().any(|pattern| kind::matches(pattern, kind));
+        self.routes.iter().any(|route| fits(&route.script_log) && route.rules.iter().any(|rule| fits(&rule.kinds)))
     }
 
     /// The deliveries to make for an event; at most one for each instance.
@@ -190,6 +196,24 @@ mod tests {
         let entry = entry(json!({ "use": "x" }));
         assert_eq!(routed(&entry, &manifest, &event("reload-task.failed", "udp", json!({}))).len(), 1);
         assert_eq!(routed(&entry, &manifest, &event(kind::BUTLER_UPTIME, "butler", json!({}))).len(), 0);
+    }
+
+    #[test]
+    fn script_logs_are_wanted_of_the_kinds_that_somebody_gets_and_uses() {
+        let entry = |on: Value| entry(json!({ "use": "x", "on": on }));
+        let all =
+            entry(json!([{ "events": ["*-task.failed"], "where": { "task.name": "A" } }, { "events": ["node.*"] }]));
+        let both = entry(json!([{ "events": ["reload-task.failed", "reload-task.succeeded"] }]));
+        let (none, some) = (Manifest::new("x", ""), Manifest::new("x", "").script_log());
+        let failures = Manifest::new("x", "").script_log_of(&["*.failed"]);
+        let wants = |entry: &PluginEntry, manifest: &Manifest| {
+            let router = Router::new([(entry, manifest)]);
+            ["reload-task.failed", "reload-task.succeeded"].map(|kind| router.wants_script_log(kind))
+        };
+        assert_eq!(wants(&both, &none), [false, false]);
+        assert_eq!(wants(&both, &some), [true, true]);
+        assert_eq!(wants(&both, &failures), [true, false]);
+        assert_eq!(wants(&all, &some), [true, false]);
     }
 
     #[test]
