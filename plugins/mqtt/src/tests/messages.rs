@@ -291,8 +291,9 @@ fn topics_of_the_settings_go_before_the_built_in_ones() {
 fn a_burst_of_one_task_asks_once_and_a_dead_qlik_holds_up_nothing() {
     let fake = qlik();
     block_on(async {
-        let host = fake.host();
-        let metadata = crate::metadata::Metadata::new(host);
+        // The plugin is there for its runtime.
+        let plugin: Mqtt = fake.start(json!({ "url": "mqtt://127.0.0.1:1" })).await.unwrap();
+        let metadata = crate::metadata::Metadata::new(plugin.host.clone());
         let (one, two) = (of(kind::RELOAD_TASK_FAILED), of(kind::RELOAD_TASK_ABORTED));
         let first = payload::butler16(&one.event, Some(&metadata)).await;
         let _ = fake.clone().qlik("task/full", json!([]));
