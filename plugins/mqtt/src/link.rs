@@ -151,7 +151,7 @@ impl Link {
         let session = self.now().ok();
         self.stopping.send_replace(true);
         if let Some(session) = session {
-            session.say_goodbye(self.broker.status.as_ref(), GOODBYE).await;
+            session.say_goodbye(GOODBYE).await;
         }
         let mut state = self.state.subscribe();
         let begun = !matches!(&*state.borrow(), State::Idle);
@@ -202,7 +202,7 @@ impl Link {
             Ok(made) => made,
             Err(failure) => return failure,
         };
-        let session = Session::new(client.clone(), limits, self.broker.ack_timeout);
+        let session = Session::new(client.clone(), limits, self.broker.ack_timeout, will.cloned());
         tracing::info!("connected to the broker {} with the client id {client_id}", self.broker.url);
         self.host.metrics().count("connections_total", &[], 1);
         session.tell_limits(&self.broker.url);
@@ -211,9 +211,8 @@ impl Link {
         let _greeting = (purpose == Purpose::Daemon).then(|| {
             let (host, port) = (&self.broker.target.host, self.broker.target.port);
             let online = format!("Connected to MQTT broker {host}:{port} with client ID {client_id}");
-            let status = self.broker.status.clone();
             let (session, filters) = (session.clone(), inbound.filters());
-            Task(tokio::spawn(async move { session.greet(status, online, filters).await }))
+            Task(tokio::spawn(async move { session.greet(online, filters).await }))
         });
         let drive = async {
             loop {

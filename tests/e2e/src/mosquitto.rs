@@ -3,12 +3,16 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::wait_for;
+
+/// By a message on this topic a subscriber knows that it is one.
+const READY: &str = "e2e/ready";
 
 /// A broker. It is killed when it is dropped.
 pub struct Mosquitto {
@@ -44,7 +48,6 @@ impl MqttMessage {
 pub struct Subscriber {
     child: Child,
     messages: Arc<Mutex<Vec<MqttMessage>>>,
-    log: Arc<Mutex<String>>,
 }
 
 impl Mosquitto {
@@ -157,31 +160,34 @@ impl Mosquitto {
         assert!(status.expect("mosquitto_pub is installed (tests/packages.txt)").success());
     }
 
-    /// Listens with `mosquitto_sub`, QoS 2; ready when the broker has confirmed.
+    /// Listens with `mosquitto_sub`, QoS 2; ready when a message of its own has come back.
+    ///
+    /// # Panics
+    /// When it is not there.
     pub async fn subscribe(&self, filter: &str) -> Subscriber {
         let mut command = self.command("mosquitto_sub");
-        command.args(["-t", filter, "-q", "2", "-F", "%j", "-d"]);
+        command.args(["-t", filter, "-t", READY, "-q", "2", "-F", "%j"]);
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("mosquitto_sub is installed (tests/packages.txt)");
-        let messages = Arc::<Mutex<Vec<MqttMessage>>>::default();
-        let log = Arc::<Mutex<String>>::default();
-        let (of_thread, log_of_thread) = (messages.clone(), log.clone());
+        let (messages, ready) = (Arc::<Mutex<Vec<MqttMessage>>>::default(), Arc::new(AtomicBool::new(false)));
+        let (to, is_ready) = (messages.clone(), ready.clone());
         let stdout = child.stdout.take().expect("it is piped");
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let Some(message) = read(&line) else {
-                    log_of_thread.lock().unwrap_or_else(PoisonError::into_inner).push_str(&(line + "\n"));
-                    continue;
-                };
-                of_thread.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+                match read(&line) {
+                    Some(message) if message.topic == READY => is_ready.store(true, Ordering::Relaxed),
+                    Some(message) => to.lock().unwrap_or_else(PoisonError::into_inner).push(message),
+                    None => {}
+                }
             }
         });
-        let subscriber = Subscriber { child, messages, log };
-        wait_for("the confirmation of a subscription", || async {
-            subscriber.log.lock().unwrap_or_else(PoisonError::into_inner).contains("Subscribed").then_some(())
+        let subscriber = Subscriber { child, messages };
+        wait_for("a subscription", || async {
+            self.publish(READY, "ready", false).await;
+            ready.load(Ordering::Relaxed).then_some(())
         })
         .await;
         subscriber

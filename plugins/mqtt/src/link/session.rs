@@ -20,6 +20,8 @@ pub(crate) struct Session {
     client: Client,
     limits: Limits,
     ack_timeout: Duration,
+    /// What subscribers see of this connection; only of the daemon's.
+    status: Option<Status>,
     since: Instant,
     /// When the broker acknowledged something last, in milliseconds since the begin; 0: never.
     acknowledged: AtomicU64,
@@ -47,11 +49,12 @@ pub(crate) struct Publishing {
 }
 
 impl Session {
-    pub(super) fn new(client: Client, limits: Limits, ack_timeout: Duration) -> Arc<Self> {
+    pub(super) fn new(client: Client, limits: Limits, ack_timeout: Duration, status: Option<Status>) -> Arc<Self> {
         Arc::new(Self {
             client,
             limits,
             ack_timeout,
+            status,
             since: Instant::now(),
             acknowledged: AtomicU64::new(0),
             useful: AtomicBool::new(false),
@@ -132,9 +135,9 @@ impl Session {
     }
 
     /// What is done at the begin: tells that Butler is there, and subscribes.
-    pub(super) async fn greet(self: Arc<Self>, status: Option<Status>, online: String, filters: Vec<String>) {
-        if let Some(status) = status {
-            let message = status_message(&status, online);
+    pub(super) async fn greet(self: Arc<Self>, online: String, filters: Vec<String>) {
+        if let Some(status) = &self.status {
+            let message = status_message(status, online);
             let topic = message.topic.clone();
             // A lost connection is told elsewhere.
             if let Err(why @ (Refusal::Later(_) | Refusal::Never(_))) = self.tell(message).await {
@@ -170,8 +173,8 @@ impl Session {
     }
 
     /// What is done at the end.
-    pub(super) async fn say_goodbye(self: &Arc<Self>, status: Option<&Status>, patience: Duration) {
-        if let Some(status) = status {
+    pub(super) async fn say_goodbye(self: &Arc<Self>, patience: Duration) {
+        if let Some(status) = &self.status {
             let message = status_message(status, status.offline.clone());
             let _ = tokio::time::timeout(patience, self.tell(message)).await;
         }

@@ -271,7 +271,7 @@ fn topics_of_the_settings_go_before_the_built_in_ones() {
     delivery.event.data.task.as_mut().unwrap().name = "50% + \"tax\"/#1\u{1b}".to_owned();
     let messages = rendered(&qlik(), topics.clone(), &delivery).unwrap();
     let topics_of: Vec<&str> = messages.iter().map(|(topic, _)| topic.as_str()).collect();
-    assert_eq!(topics_of, ["failed/50% _ \"tax\"__1_/Sales", "$aws/rules/x", "fixed"]);
+    assert_eq!(topics_of, ["failed/50% _ \"tax\"__1_/Sales \"EU\"", "$aws/rules/x", "fixed"]);
     assert_eq!(messages[0].1, "50% + \"tax\"/#1\u{1b}: LAB\\sa_scheduler", "payloads are not cleaned");
     assert_eq!(rendered(&qlik(), topics.clone(), &of("preload-task.failed")).unwrap(), []);
     let mut session = sample_delivery(kind::USER_SESSION_STARTED);

@@ -43,7 +43,7 @@ fn a_task_id_starts_the_task_and_nothing_else_does() {
         broker.wait("all to be acknowledged", |seen| seen.acknowledged.len() == 9);
         assert_eq!(running.fake.started(), [ID]);
         assert_eq!((errors(&running, "is no task id"), errors(&running, "kept the message")), (5, 1));
-        assert_eq!(running.fake.metric("task_starts_total{outcome=started}"), Some(1.0));
+        assert_eq!(running.fake.metric("task_starts_total{outcome=\"started\"}"), Some(1.0));
         running.stop();
     }
 }
@@ -57,9 +57,10 @@ fn a_start_that_fails_is_told_and_not_tried_again() {
     broker.wait("the acknowledgement", |seen| seen.acknowledged == [1]);
     assert_eq!(errors(&running, "Qlik Sense is gone"), 1);
     running.stop();
+    let broker = Broker::start();
     let running = start(FakeHost::new("mqtt"), &broker, "3.1.1");
     broker.send("qliksense/start_task", ID.as_bytes(), 2, 0, false);
-    broker.wait("the acknowledgement", |seen| seen.acknowledged == [1, 2]);
+    broker.wait("the acknowledgement", |seen| seen.acknowledged == [2]);
     assert_eq!(errors(&running, "there is no task"), 1);
     running.stop();
 }

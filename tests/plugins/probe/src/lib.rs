@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use butler_plugin_api::{
     Delivery, DeliveryError, Endpoint, Health, Host, Manifest, OperationError, Plugin, Request, Response, Scope,
-    StartError,
+    StartError, kind,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -75,15 +75,7 @@ impl Plugin for Probe {
             .default_events(&["reload-task.*", "delivery.dead"])
             .operation("check")
             .operation("render")
-            .emits(&[
-                "node.silent",
-                "service.*",
-                "*-license.*",
-                "qlik-version.checked",
-                "butler.*",
-                "udp.*",
-                "certificate.*",
-            ])
+            .emits(kind::ALL)
             .qlik_writes(&["tag", "tag/*", "stream/*", "task/*"])
             .start_task_item("probeitem", item_schema())
             .endpoint(Endpoint::new("POST", "/v5/probe/{topic}", Scope::Messages, "Echoes a request"))
