@@ -113,7 +113,8 @@ async fn a_broker_that_acknowledges_nothing_delays_nobody_else() {
     let good = instance("good", &broker.url(), "", EACH);
     let mut both = instance("mute", &format!("mqtt://127.0.0.1:{port}"), "", "      ackTimeout: 1s\n");
     both.push_str(good.trim_start_matches("plugins:\n"));
-    both.push_str(&format!("  - use: webhook\n    settings: {{ url: {} }}\n", sink.url("/")));
+    let healthy = format!("  - use: webhook\n    settings: {{ url: {} }}\n", sink.url("/"));
+    both.push_str(&healthy);
     let butler = Butler::start(&both).await;
     for _ in 0..100 {
         butler.send(&[failure(&fields())]);

@@ -46,7 +46,8 @@ async fn messages_start_tasks_as_far_as_the_filter_allows() {
 async fn events_of_qlik_cloud_come_by_mqtt_too() {
     let (tenants, sink, broker) = (Tenants::start(&["acme-id"]).await, Sink::start().await, Mosquitto::start().await);
     let mut plugins = config(&broker, "      cloud: { topic: qscloud/app/reload }\n");
-    plugins.push_str(&format!("  - use: webhook\n    settings: {{ url: {}, format: event }}\n", sink.url("/")));
+    let webhook = format!("  - use: webhook\n    settings: {{ url: {}, format: event }}\n", sink.url("/"));
+    plugins.push_str(&webhook);
     let butler = tenants.butler(&plugins).await;
     wait_for("a connection", || async { butler.log().contains("connected to the broker").then_some(()) }).await;
     let told = broker.subscribe("qliksense/#").await;

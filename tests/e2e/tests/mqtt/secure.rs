@@ -129,6 +129,7 @@ async fn websocket(broker: u16) -> u16 {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             tokio::spawn(async move {
+                #[allow(clippy::result_large_err, reason = "so the library has it")]
                 let accept = |request: &Request, mut response: Response| {
                     assert_eq!(request.uri().path(), "/mqtt");
                     let protocol = request.headers()["sec-websocket-protocol"].clone();

@@ -1,10 +1,8 @@
 //! MQTT with Mosquitto: what is published, security, brokers and daemons that go away, and what comes from the broker.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-#[path = "mqtt/faults.rs"]
 mod faults;
-#[path = "mqtt/receiving.rs"]
 mod receiving;
-#[path = "mqtt/secure.rs"]
 mod secure;
 
 use e2e::qlik::Site;
