@@ -121,6 +121,7 @@ fn the_host_takes_every_config_of_ours() {
             ("TEAMS_URL", "http://127.0.0.1:1/teams"),
             ("SLACK_TOKEN", "xoxb-any-token"),
             ("MAIL_PASSWORD", "any-password"),
+            ("MQTT_PASSWORD", "any-password"),
             ("DESK_TOKEN", "any-token"),
             ("NEW_RELIC_KEY", "any-key"),
             ("SIGNL4_SECRET", "any-secret"),
