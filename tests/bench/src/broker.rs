@@ -1,86 +1,69 @@
-//! Mosquitto on loopback, and a client of it that counts.
+//! Mosquitto on loopback, and a client of it that notes what it hears.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use crate::arrivals::Arrivals;
+
+const MISSING: &str = "Mosquitto is missing: install the packages of tests/packages.txt";
+
 /// A broker, and a subscriber in a process of its own. Both end when it is dropped.
 pub struct Broker {
-    broker: Child,
-    subscriber: Child,
-    shared: Arc<Mutex<Heard>>,
-}
-
-/// What the subscriber heard.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Heard {
-    /// Messages.
-    pub messages: usize,
-    /// When the first came.
-    pub first: Option<Instant>,
-    /// When the last came.
-    pub last: Option<Instant>,
+    processes: Vec<Child>,
+    arrivals: Arrivals,
 }
 
 impl Broker {
-    /// Starts both; the subscriber hears one topic.
+    /// Starts both; the subscriber hears one topic, whose payload is the event as Butler 16 sent it.
     pub async fn start(folder: &Path, port: u16, topic: &str) -> anyhow::Result<Self> {
         let config = folder.join("mosquitto.conf");
         // Nothing is dropped for a subscriber that lags.
         let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n");
         std::fs::write(&config, text).context("the config of Mosquitto cannot be written")?;
-        let missing = "Mosquitto is missing: install the packages of tests/packages.txt";
-        let broker = Command::new("mosquitto").arg("-c").arg(&config).stderr(Stdio::null()).spawn().context(missing)?;
+        let mut broker = Self { processes: Vec::new(), arrivals: Arrivals::default() };
+        let process = Command::new("mosquitto").arg("-c").arg(&config).stderr(Stdio::null()).spawn();
+        broker.processes.push(process.context(MISSING)?);
         let port_is_open = || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
         e2e::wait_for("Mosquitto to listen", port_is_open).await;
+        // `-d` says when the subscription stands.
         let mut subscriber = Command::new("mosquitto_sub")
-            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-t", topic, "-F", "%t"])
+            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-q", "1", "-d", "-t", topic])
             .stdout(Stdio::piped())
             .spawn()
-            .context(missing)?;
-        let shared = Arc::<Mutex<Heard>>::default();
-        if let Some(output) = subscriber.stdout.take() {
-            let heard = shared.clone();
+            .context(MISSING)?;
+        let output = subscriber.stdout.take();
+        broker.processes.push(subscriber);
+        let (stands, standing) = tokio::sync::oneshot::channel();
+        if let Some(output) = output {
+            let arrivals = broker.arrivals.clone();
             std::thread::Builder::new().name("subscriber".to_owned()).spawn(move || {
-                for line in BufReader::new(output).lines() {
-                    if line.is_err() {
-                        return;
+                let mut stands = Some(stands);
+                for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+                    if line.starts_with(b"Subscribed") {
+                        stands.take().map(|stands| stands.send(()));
                     }
-                    let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-                    let now = Instant::now();
-                    heard.messages += 1;
-                    heard.first.get_or_insert(now);
-                    heard.last = Some(now);
+                    arrivals.note(&line, b"\"executionId\":\"");
                 }
             })?;
         }
-        Ok(Self { broker, subscriber, shared })
+        standing.await.context("the subscriber ended")?;
+        Ok(broker)
     }
 
-    /// Waits until so many messages were heard, or none was for a time.
-    pub async fn wait(&self, messages: usize, patience: Duration) -> Heard {
-        let heard = || *self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut seen, mut changed) = (heard(), Instant::now());
-        while seen.messages < messages && changed.elapsed() < patience {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            let now = heard();
-            if now.messages != seen.messages {
-                (seen, changed) = (now, Instant::now());
-            }
-        }
-        seen
+    /// What was heard so far.
+    pub fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
     }
 }
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        for child in [&mut self.subscriber, &mut self.broker] {
-            let _ = child.kill();
-            let _ = child.wait();
+        for process in self.processes.iter_mut().rev() {
+            let _ = process.kill();
+            let _ = process.wait();
         }
     }
 }

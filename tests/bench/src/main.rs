@@ -14,11 +14,13 @@
 //! with the daemon, and so does whatever else the machine does; how much that was is said below the table. A missed
 //! target on a busy machine says nothing; one that is met does.
 //!
-//! * `lab`: the surroundings of a daemon; made of `sender`, `sink`, `mailbox`, `points`, `broker` and `simulator`.
+//! * `lab`: the surroundings of a daemon; made of `sender`, `sink`, `mailbox`, `points`, `broker` and `simulator`;
+//!   `arrivals` is what the last two note.
 //! * `process`: what the system knows of the daemon.
 //! * `measure`: the measurements, a file for each subject; `soak`: the long one.
 //! * `table`: what is printed.
 
+mod arrivals;
 mod broker;
 mod lab;
 mod mailbox;

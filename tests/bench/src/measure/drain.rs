@@ -1,7 +1,7 @@
 //! How fast what waits for a destination is brought there, once it is up again, and what others feel of it.
 //!
 //! The queue is filled while nobody listens at the destination's port; the daemon is stopped, the destination started, and
-//! the daemon again. What counts is the time from the first arrival to the last.
+//! the daemon again. What counts is the time from when the daemon is ready until nothing waits any more.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use e2e::Butler;
 use tempfile::TempDir;
 
 use super::latency::latencies;
+use crate::arrivals::Arrivals;
 use crate::broker::Broker;
 use crate::lab::{Lab, Variant, sender};
 use crate::mailbox::Mailbox;
@@ -26,10 +27,13 @@ const WAITING: usize = 50_000;
 const FILL_PER_SECOND: u32 = 10_000;
 /// Retries wait no longer than that.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(20);
 /// Events to another instance while the queue drains.
 const OTHERS: usize = 60;
 const OTHERS_PER_SECOND: u32 = 20;
+/// What a webhook may need beside a queue that drains, in ms: two cores do everything.
+const LONGEST_BESIDE: f64 = 250.0;
 
 /// Where the events wait for.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +50,7 @@ struct Drained {
     peak_mb: f64,
 }
 
-/// Both destinations, and the latency of a webhook beside the first.
+/// Both destinations, and the latency of a webhook beside each.
 pub async fn measure() -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (to, what, target) in [
@@ -68,23 +72,18 @@ pub async fn measure() -> anyhow::Result<Vec<Row>> {
             .with_target("0 lost", lost == 0),
         );
         rows.push(Row::new("   memory at its peak", median(runs.iter().map(|run| run.peak_mb)), "MB"));
+        rows.push(beside(to).await?);
     }
-    rows.push(beside().await?);
     Ok(rows)
 }
 
 fn entry(to: To, port: u16) -> String {
-    let settings = match to {
-        To::Mqtt => format!("url: \"mqtt://127.0.0.1:{port}\""),
-        To::Influxdb => {
-            format!(
-                "version: 2, url: \"http://127.0.0.1:{port}\", org: o, bucket: b, token: token-of-the-bench, create: false"
-            )
-        }
-    };
-    let plugin = match to {
-        To::Mqtt => "mqtt",
-        To::Influxdb => "influxdb",
+    let (plugin, settings) = match to {
+        To::Mqtt => ("mqtt", format!("url: \"mqtt://127.0.0.1:{port}\"")),
+        To::Influxdb => (
+            "influxdb",
+            format!("version: 2, url: \"http://127.0.0.1:{port}\", org: o, bucket: b, token: token-of-the-bench"),
+        ),
     };
     let wait = LONGEST_WAIT.as_secs();
     format!(
@@ -93,91 +92,87 @@ fn entry(to: To, port: u16) -> String {
     )
 }
 
-/// A daemon that has `WAITING` deliveries for a destination which is down, stopped; and its folder.
-async fn filled(lab: &Lab, variant: Variant) -> anyhow::Result<Arc<TempDir>> {
+/// What waits, for a destination that is up now.
+struct Waiting {
+    lab: Lab,
+    folder: Arc<TempDir>,
+    variant: Variant,
+    destination: Destination,
+}
+
+enum Destination {
+    Mqtt(Broker),
+    Influxdb(Points),
+}
+
+impl Destination {
+    fn arrivals(&self) -> &Arrivals {
+        match self {
+            Self::Mqtt(broker) => broker.arrivals(),
+            Self::Influxdb(points) => points.arrivals(),
+        }
+    }
+}
+
+/// A daemon that has `WAITING` deliveries for a destination which is down, stopped; then the destination is started.
+async fn filled(to: To) -> anyhow::Result<Waiting> {
+    let lab = Lab::start().await?;
+    let port = Mailbox::free_port()?;
+    let entry: &'static str = Box::leak(entry(to, port).into_boxed_str());
+    let variant = Variant { without_qlik: true, nobody_wants: true, neighbour: entry, ..Variant::default() };
     let folder = Arc::new(TempDir::new().context("a folder cannot be made")?);
     let butler = lab.butler_in(folder.clone(), variant).await?;
     let (sender, datagrams) = (sender(&butler)?, failures(0, WAITING, None)?);
     tokio::task::spawn_blocking(move || sender.paced(&datagrams, FILL_PER_SECOND)).await??;
-    e2e::wait_for("all events to wait", || async {
-        let waiting = butler.metric("butler_deliveries_open{instance=\"measured\"}").await?;
-        (waiting >= figure(WAITING)).then_some(())
-    })
-    .await;
-    stop(butler).await?;
-    // By now everything is due.
-    tokio::time::sleep(LONGEST_WAIT).await;
-    Ok(folder)
-}
-
-async fn stop(butler: Butler) -> anyhow::Result<()> {
+    e2e::wait_for("all events to wait", || async { (open(&butler).await? >= figure(WAITING)).then_some(()) }).await;
     let (status, log) = tokio::time::timeout(Duration::from_mins(1), butler.stop()).await?;
     anyhow::ensure!(status.success(), "the daemon ended with {status}:\n{log}");
-    Ok(())
+    // By then everything is due.
+    tokio::time::sleep(LONGEST_WAIT * 2).await;
+    let destination = match to {
+        To::Mqtt => Destination::Mqtt(Broker::start(folder.path(), port, "qliksense/task_failure_full").await?),
+        To::Influxdb => Destination::Influxdb(Points::start(port).await?),
+    };
+    Ok(Waiting { lab, folder, variant, destination })
+}
+
+/// Deliveries that are not done.
+async fn open(butler: &Butler) -> Option<f64> {
+    butler.metric("butler_deliveries_open{instance=\"measured\"}").await
 }
 
 async fn drain(to: To) -> anyhow::Result<Drained> {
-    let lab = Lab::start().await?;
-    let port = Mailbox::free_port()?;
-    let variant =
-        Variant { without_qlik: true, nobody_wants: true, neighbour: lasting(entry(to, port)), ..Variant::default() };
-    let folder = filled(&lab, variant).await?;
-    let (arrived, first, last, peak_mb) = match to {
-        To::Mqtt => {
-            let broker = Broker::start(folder.path(), port, "qliksense/task_failure").await?;
-            let butler = lab.butler_in(folder.clone(), variant).await?;
-            let heard = broker.wait(WAITING, PATIENCE).await;
-            (heard.messages, heard.first, heard.last, Usage::of(butler.pid())?.peak_mb)
-        }
-        To::Influxdb => {
-            let points = Points::start(port).await?;
-            let butler = lab.butler_in(folder.clone(), variant).await?;
-            let written = points.wait(WAITING, PATIENCE).await;
-            (written.points, written.first, written.last, Usage::of(butler.pid())?.peak_mb)
-        }
-    };
-    Ok(Drained {
-        per_second: figure(arrived) / seconds(first, last),
-        lost: WAITING.saturating_sub(arrived),
-        doubled: arrived.saturating_sub(WAITING),
-        peak_mb,
-    })
+    let waiting = filled(to).await?;
+    let butler = Butler::start_in(waiting.folder.clone(), &waiting.lab.config(waiting.variant), &[]).await;
+    let began = Instant::now();
+    while open(&butler).await != Some(0.0) && began.elapsed() < PATIENCE {
+        tokio::time::sleep(LOOK).await;
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let arrivals = waiting.destination.arrivals();
+    // What the broker has is not yet with its subscriber.
+    let until = Instant::now() + Duration::from_secs(10);
+    while arrivals.counts().0 < WAITING && Instant::now() < until {
+        tokio::time::sleep(LOOK).await;
+    }
+    let (arrived, doubled) = arrivals.counts();
+    let peak_mb = Usage::of(butler.pid())?.peak_mb;
+    Ok(Drained { per_second: figure(arrived) / seconds, lost: WAITING.saturating_sub(arrived), doubled, peak_mb })
 }
 
-fn seconds(first: Option<Instant>, last: Option<Instant>) -> f64 {
-    first.zip(last).map_or(f64::INFINITY, |(first, last)| last.duration_since(first).as_secs_f64())
-}
-
-/// Datagram to webhook, alone and while the queue of mqtt drains. Processors are shared: what the queue needs, others miss.
-async fn beside() -> anyhow::Result<Row> {
-    let lab = Lab::start().await?;
-    let port = Mailbox::free_port()?;
-    let busy = Variant {
-        without_qlik: true,
-        nobody_wants: true,
-        neighbour: lasting(entry(To::Mqtt, port)),
-        ..Variant::default()
-    };
-    let folder = filled(&lab, busy).await?;
-    let _broker = Broker::start(folder.path(), port, "qliksense/task_failure").await?;
-    let butler = lab.butler_in(folder, Variant { nobody_wants: false, ..busy }).await?;
-    let beside = latencies(&butler, &lab.sink, 0, OTHERS, OTHERS_PER_SECOND).await?;
-    let left = butler.metric("butler_deliveries_open{instance=\"measured\"}").await.unwrap_or(0.0);
-    let alone = latencies(&butler, &lab.sink, OTHERS, OTHERS, OTHERS_PER_SECOND).await?;
-    Ok(Row::text(
-        "   latency of a webhook while that drains / afterwards, p50 and p99",
-        format!(
-            "{} and {} / {} and {} ms ({} left)",
-            number(beside.quantile(0.5)),
-            number(beside.quantile(0.99)),
-            number(alone.quantile(0.5)),
-            number(alone.quantile(0.99)),
-            number(left)
-        ),
-    ))
-}
-
-/// The text lives as long as the process: variants hold such texts only.
-fn lasting(text: String) -> &'static str {
-    Box::leak(text.into_boxed_str())
+/// Datagram to webhook while the queue drains, and afterwards. Processors are shared: what the queue, the broker and its
+/// subscriber need, the webhook misses.
+async fn beside(to: To) -> anyhow::Result<Row> {
+    let waiting = filled(to).await?;
+    let variant = Variant { nobody_wants: false, ..waiting.variant };
+    let sink = &waiting.lab.sink;
+    let butler = Butler::start_in(waiting.folder.clone(), &waiting.lab.config(variant), &[]).await;
+    let beside = latencies(&butler, sink, 0, OTHERS, OTHERS_PER_SECOND).await?;
+    let left = open(&butler).await.unwrap_or_default();
+    e2e::wait_for("the queue to be empty", || async { (open(&butler).await? < 1.0).then_some(()) }).await;
+    let alone = latencies(&butler, sink, OTHERS, OTHERS, OTHERS_PER_SECOND).await?;
+    let [busy, most, calm] = [beside.quantile(0.5), beside.quantile(0.99), alone.quantile(0.5)];
+    let text = format!("{} and {} / {} ms (then {} waited)", number(busy), number(most), number(calm), number(left));
+    Ok(Row::text("   a webhook while that drains, p50 and p99 / afterwards, p50", text)
+        .with_target(format!("p99 <= {LONGEST_BESIDE} ms"), most <= LONGEST_BESIDE))
 }
