@@ -144,6 +144,14 @@ async fn what_an_account_refuses_for_good_is_dead_and_visible_when_the_other_has
     assert!(error.contains("account `A`, event: the destination answered 413") && !error.contains("`B`"), "{error}");
     let of_a = relic.calls().iter().filter(|call| call.account == "A").count();
     assert_eq!((of_a, accounts(&relic.taken(Event)).as_str()), (1, "B"));
+
+    // By hand it goes to A again, and to A only.
+    relic.trouble(Event, "A", None);
+    let (status, answer) =
+        butler.post(&format!("/v5/deliveries/{}/retry", dead["id"].as_str().unwrap()), &json!({})).await;
+    assert_eq!(status, 202, "{answer}");
+    butler.wait_delivery("delivered", "new-relic").await;
+    assert_eq!(accounts(&relic.taken(Event)), "AB", "each once");
 }
 
 #[tokio::test]

@@ -178,7 +178,7 @@ fn what_has_arrived_is_not_repeated() {
         let mut delivery = sample_delivery(kind::RELOAD_TASK_FAILED);
         let error = again(&plugin, &mut delivery).await.unwrap_err();
         let DeliveryError::Retry { message, after, .. } = error else { panic!("{error:?}") };
-        assert_eq!(after, Some(Duration::from_secs(7)));
+        assert_eq!(after, None, "B, which asks for no wait, is not held up by A");
         assert_eq!(
             message,
             "account `A`, log: the destination answered 429: slow down; account `B`, event: the destination answered 503"
@@ -192,6 +192,19 @@ fn what_has_arrived_is_not_repeated() {
 }
 
 #[test]
+fn the_shortest_wait_counts_and_only_if_each_asks_for_one() {
+    for (of_b, expected) in [(Some("3"), Some(3)), (Some("9"), Some(7)), (None, None)] {
+        let headers: Vec<_> = of_b.iter().map(|after| ("Retry-After", *after)).collect();
+        let fake = FakeHost::new("relic").answer_with(429, &[("Retry-After", "7")], "").answer_with(429, &headers, "");
+        let delivery = sample_delivery(kind::RELOAD_TASK_FAILED);
+        let error =
+            block_on(async { start(&fake, &json!({ "logs": [] })).await.deliver(&delivery).await.unwrap_err() });
+        let DeliveryError::Retry { after, .. } = error else { panic!("{error:?}") };
+        assert_eq!(after, expected.map(Duration::from_secs));
+    }
+}
+
+#[test]
 fn what_an_account_will_never_take_ends_the_delivery_when_the_others_have_it() {
     let fake =
         FakeHost::new("relic").answer(400, r#"{"success":false,"error":"bad"}"#).answer(403, "{}").answer(202, "");
@@ -202,6 +215,8 @@ fn what_an_account_will_never_take_ends_the_delivery_when_the_others_have_it() {
         let error = again(&plugin, &mut delivery).await.unwrap_err();
         assert!(matches!(&error, DeliveryError::Retry { .. }) && error.to_string().contains("`region`"), "{error}");
         let error = again(&plugin, &mut delivery).await.unwrap_err();
+        assert!(matches!(&error, DeliveryError::Retry { progress: Some(_), .. }), "B has it: {error:?}");
+        let error = again(&plugin, &mut delivery).await.unwrap_err();
         let DeliveryError::Reject { message } = error else { panic!("{error:?}") };
         assert!(
             message.contains("account `A`, event: the destination answered 400") && !message.contains("`B`"),
@@ -209,6 +224,48 @@ fn what_an_account_will_never_take_ends_the_delivery_when_the_others_have_it() {
         );
     });
     assert_eq!(places(&sent(&fake)), [(EVENT_A, "key-of-a"), (EVENT_B, "key-of-b"), (EVENT_B, "key-of-b")]);
+}
+
+#[test]
+fn a_retry_by_hand_asks_who_refused_again_and_nobody_else() {
+    let fake = FakeHost::new("relic").answer(400, "").answer(202, "").answer(413, "").answer(202, "");
+    block_on(async {
+        let plugin = start(&fake, &json!({ "logs": [] })).await;
+        let mut delivery = sample_delivery(kind::RELOAD_TASK_FAILED);
+        // The second time A refuses again; the third time it takes it.
+        for is_dead in [true, true, false] {
+            delivery.attempt = 1;
+            let mut outcome = again(&plugin, &mut delivery).await;
+            if matches!(outcome, Err(DeliveryError::Retry { .. })) {
+                outcome = again(&plugin, &mut delivery).await;
+            }
+            assert_eq!(matches!(&outcome, Err(DeliveryError::Reject { .. })), is_dead, "{outcome:?}");
+            assert_eq!(outcome.is_ok(), !is_dead, "{outcome:?}");
+        }
+    });
+    let expected = [(EVENT_A, "key-of-a"), (EVENT_B, "key-of-b"), (EVENT_A, "key-of-a"), (EVENT_A, "key-of-a")];
+    assert_eq!(places(&sent(&fake)), expected);
+}
+
+#[test]
+fn parts_that_arrived_before_a_refusal_are_not_repeated_by_hand() {
+    let mut delivery = sample_delivery(kind::RELOAD_TASK_FAILED);
+    let log = delivery.event.data.script_log.as_mut().unwrap();
+    log.tail = (0..200_000).map(|n| format!("line {n}")).collect();
+    log.rows = 200_000;
+    let more =
+        json!({ "events": [], "logs": [{ "kinds": ["*"], "tailScriptLogLines": 100_000, "sendTo": only("A") }] });
+    let fake = FakeHost::new("relic").answer(202, "").answer(413, "");
+    block_on(async {
+        let plugin = start(&fake, &more).await;
+        again(&plugin, &mut delivery).await.unwrap_err();
+        let error = again(&plugin, &mut delivery).await.unwrap_err();
+        assert!(matches!(error, DeliveryError::Reject { .. }), "{error:?}");
+        delivery.attempt = 1;
+        again(&plugin, &mut delivery).await.unwrap();
+    });
+    let sent = sent(&fake);
+    assert_eq!((sent.len(), &sent[1].body), (3, &sent[2].body), "only the second request is repeated");
 }
 
 #[test]
