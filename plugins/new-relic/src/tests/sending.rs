@@ -82,6 +82,16 @@ fn an_event_is_a_list_of_one_whose_last_key_is_its_type_at_an_address_with_or_wi
 }
 
 #[test]
+fn texts_are_as_long_as_each_api_takes_them() {
+    let mut delivery = sample_delivery(kind::RELOAD_TASK_FAILED);
+    delivery.event.data.log.as_mut().unwrap().message = "m".repeat(10_000);
+    let sent = delivered(&json!({}), &delivery);
+    let length = |value: &Value| value["qs_logMessage"].as_str().unwrap().chars().count();
+    let (event, log) = (sent[0].json(), sent[1].json());
+    assert_eq!((length(&event[0]), length(&log[0]["common"]["attributes"])), (4096, 4094));
+}
+
+#[test]
 fn tags_are_attributes_of_their_own() {
     let mut delivery = sample_delivery(kind::RELOAD_TASK_FAILED);
     delivery.event.data.task.as_mut().unwrap().tags = vec!["Finance".to_owned(), "Night run".to_owned()];
@@ -331,19 +341,28 @@ fn a_check_sends_nothing_and_looks_at_each_key() {
         r#"{"success":false}"#,
     );
     block_on(async {
-        let plugin = start(&fake, &json!({ "metrics": [] })).await;
+        let rest =
+            json!({ "event": { "accounts": ["A"] }, "metric": { "accounts": ["B"], "headers": { "X-A": "1" } } });
+        let plugin = start(&fake, &json!({ "metrics": [], "rest": rest })).await;
         let error = plugin.invoke("check", Value::Null).await.unwrap_err();
         let OperationError::Failed(text) = error else { panic!("{error:?}") };
         assert!(
             text.starts_with("account `B`, event: the destination answered 403") && !text.contains("`A`"),
             "{text}"
         );
-        let more = json!({ "events": [], "metrics": [] });
+        // What load scripts send needs its keys as well.
+        let more = json!({ "events": [], "logs": [], "metrics": [], "rest": rest });
+        let text = start(&fake, &more).await.invoke("check", Value::Null).await.unwrap();
+        assert!(text.as_str().unwrap().contains("(account `A`, event; account `B`, metric)"), "{text}");
+        let more = json!({ "events": [], "metrics": [], "rest": rest });
         let text = start(&fake, &more).await.invoke("check", Value::Null).await.unwrap();
         assert!(text.as_str().unwrap().contains("account `A`, log; account `B`, log"), "{text}");
         assert!(matches!(plugin.invoke("import", Value::Null).await, Err(OperationError::Unsupported(_))));
     });
-    assert!(sent(&fake).iter().all(|sent| sent.body == "[]"));
+    let sent = sent(&fake);
+    assert!(sent.iter().all(|sent| sent.body == "[]"));
+    let of_rest = sent.iter().filter(|sent| sent.header("x-a") == Some("1"));
+    assert_eq!(of_rest.map(|sent| sent.url.as_str()).collect::<Vec<_>>(), [METRIC; 3]);
 }
 
 #[test]
