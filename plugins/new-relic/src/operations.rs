@@ -5,7 +5,6 @@ use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 
 use crate::NewRelic;
-use crate::accounts::Account;
 use crate::api::{self, Api, Body};
 
 impl NewRelic {
@@ -14,13 +13,13 @@ impl NewRelic {
         let relic = &self.relic;
         let rules = [(Api::Event, &relic.events), (Api::Log, &relic.logs), (Api::Metric, &relic.metrics)];
         let used = rules.into_iter().filter(|(_, rules)| !rules.is_empty()).map(|(api, _)| api);
-        let mut probes: Vec<(Api, &Account, &[(String, String)])> = used
+        let mut probes: Vec<_> = used
             .flat_map(|api| relic.accounts.iter().map(move |account| (api, account, relic.headers.as_slice())))
             .collect();
         for (api, post) in [(Api::Event, &relic.rest_event), (Api::Metric, &relic.rest_metric)] {
             for account in post.accounts.iter().map(|index| &relic.accounts[*index]) {
                 if !probes.iter().any(|probe| probe.0 == api && probe.1 == account) {
-                    probes.push((api, account, &post.headers));
+                    probes.push((api, account, post.headers.as_slice()));
                 }
             }
         }

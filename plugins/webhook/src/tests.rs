@@ -85,7 +85,7 @@ fn cloud_events_in_binary_mode_have_all_but_the_facts_in_headers() {
     let request = &fake.requests()[0];
     let body: Value = serde_json::from_slice(&request.body).unwrap();
     assert_eq!(body, serde_json::to_value(&delivery.event.data).unwrap());
-    let headers = request.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>();
+    let headers = request.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<Vec<_>>().concat();
     insta::assert_snapshot!("binary", headers);
 }
 
