@@ -53,8 +53,14 @@ pub fn http_address(name: &str, url: &Url) -> Result<(), String> {
     }
 }
 
-/// Refuses what is no header of HTTP, and those that the host sets itself. Never quotes the value: it may be a secret.
+/// Refuses what is no header of HTTP, and those that the host or the plugin sets itself. Never quotes the value: it may be a secret.
 pub fn header(setting: &str, name: &str, value: &str) -> Result<(), String> {
+    header_or_type(setting, name, value)?;
+    not_reserved(setting, name, &["Content-Type"])
+}
+
+/// The same, where the user may set `Content-Type`.
+pub fn header_or_type(setting: &str, name: &str, value: &str) -> Result<(), String> {
     let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     if name.is_empty() || !name.chars().all(is_token) {
         return Err(format!("`{setting}`: `{name}` is no name of a header"));
@@ -62,7 +68,11 @@ pub fn header(setting: &str, name: &str, value: &str) -> Result<(), String> {
     if value.chars().any(|c| c.is_control() && c != '\t') {
         return Err(format!("`{setting}`: the value of `{name}` holds a line break or another control character"));
     }
-    let reserved = ["Content-Length", "Content-Type", "Transfer-Encoding", "Connection"];
+    not_reserved(setting, name, &["Content-Length", "Transfer-Encoding", "Connection"])
+}
+
+/// Refuses headers that a plugin sets itself.
+pub fn not_reserved(setting: &str, name: &str, reserved: &[&str]) -> Result<(), String> {
     match reserved.iter().find(|reserved| name.eq_ignore_ascii_case(reserved)) {
         Some(reserved) => Err(format!("`{setting}`: `{reserved}` is set by Butler; remove it")),
         None => Ok(()),
@@ -91,11 +101,13 @@ mod tests {
         let error = http_address("url", &Url::parse("mailto:a@b.test").unwrap()).unwrap_err();
         assert_eq!(error, "`url` begins with `mailto:`, but only http and https can be called");
         assert!(header("headers", "Authorization", "Bearer x").is_ok());
+        assert!(header_or_type("headers", "content-type", "text/xml").is_ok());
         for (name, value, part) in [
             ("a b", "x", "no name of a header"),
             ("", "x", "no name of a header"),
             ("X-Token", "geheim\r\nX: y", "the value of `X-Token`"),
             ("content-type", "x", "`Content-Type` is set by Butler"),
+            ("content-length", "1", "`Content-Length` is set by Butler"),
         ] {
             let error = header("headers", name, value).unwrap_err();
             assert!(error.contains(part) && !error.contains("geheim"), "{error}");

@@ -22,6 +22,7 @@ mod rewrite;
 
 use handlebars::template::TemplateElement;
 use handlebars::{Handlebars, RenderError, RenderErrorReason, Template as Parsed, TemplateErrorReason};
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 /// What a template makes; it decides how values are escaped.
@@ -112,27 +113,45 @@ impl Template {
     /// Renders to a JSON object. Commas before the end of a list or an object are left out, as templates that leave out
     /// the last element make them. An error tells where in the template what is no JSON came from.
     pub fn json(&self, context: &Value) -> Result<Value, TemplateError> {
-        let text = self.text(context)?;
-        let parsed = serde_json::from_str(&text);
-        let parsed = parsed.or_else(|error| serde_json::from_str(&commas::without_last(&text)).map_err(|_| error));
-        let result = parsed.map_err(|error| {
-            let mut marked = self.source.clone();
-            let marks = locate::mark(&mut marked);
-            rewrite::rewrite(&mut marked, self.format);
-            let mut registry = self.registry.clone();
-            registry.register_template(&self.name, marked);
-            // Marks hardly change what is rendered: this fails at most for its size.
-            let marked = self.render(&registry, context).unwrap_or_default();
-            let found = locate::find(&marked, &marks, &error);
-            let line = found.line.and_then(|line| self.text.lines().nth(line.saturating_sub(1)));
-            let line = line.map(|line| format!("; the line is `{}`", super::cut(line.trim(), 80)));
-            let reason = format!("the result is not JSON: {error}{}{}", found.place, line.unwrap_or_default());
-            TemplateError::new(&self.name, found.line, reason)
-        })?;
-        match result {
-            Value::Object(_) => Ok(result),
+        match self.read(context)?.0 {
+            object @ Value::Object(_) => Ok(object),
             _ => Err(TemplateError::new(&self.name, None, "the result is JSON, but no object")),
         }
+    }
+
+    /// Renders to the text of JSON of any kind, with its fields in the order of the template. Else as [`json`](Self::json).
+    pub fn json_text(&self, context: &Value) -> Result<String, TemplateError> {
+        Ok(self.read::<IgnoredAny>(context)?.1)
+    }
+
+    /// What JSON makes of the result, and the text that it is made of.
+    fn read<T: DeserializeOwned>(&self, context: &Value) -> Result<(T, String), TemplateError> {
+        let text = self.text(context)?;
+        let error = match serde_json::from_str(&text) {
+            Ok(value) => return Ok((value, text)),
+            Err(error) => error,
+        };
+        let mended = commas::without_last(&text);
+        if let Ok(value) = serde_json::from_str(&mended) {
+            return Ok((value, mended));
+        }
+        Err(self.explain_json(&error, context))
+    }
+
+    /// Where in the template what is no JSON came from.
+    fn explain_json(&self, error: &serde_json::Error, context: &Value) -> TemplateError {
+        let mut marked = self.source.clone();
+        let marks = locate::mark(&mut marked);
+        rewrite::rewrite(&mut marked, self.format);
+        let mut registry = self.registry.clone();
+        registry.register_template(&self.name, marked);
+        // Marks hardly change what is rendered: this fails at most for its size.
+        let marked = self.render(&registry, context).unwrap_or_default();
+        let found = locate::find(&marked, &marks, error);
+        let line = found.line.and_then(|line| self.text.lines().nth(line.saturating_sub(1)));
+        let line = line.map(|line| format!("; the line is `{}`", super::cut(line.trim(), 80)));
+        let reason = format!("the result is not JSON: {error}{}{}", found.place, line.unwrap_or_default());
+        TemplateError::new(&self.name, found.line, reason)
     }
 
     fn explain(&self, error: &RenderError) -> TemplateError {

@@ -35,14 +35,17 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// What earlier attempts have achieved.
+    /// What earlier attempts have achieved. Who retries a dead delivery by hand, which begins with attempt 1 again, has put
+    /// right what was refused.
     pub(crate) async fn of(delivery: &Delivery, host: &Host) -> Self {
         let key = format!("progress/{}", delivery.delivery_id);
         let note = if delivery.attempt > 1 { host.storage().get(&key).await.unwrap_or_default() } else { None };
         let (mut sent, mut refused, mut held) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for value in delivery.progress.iter().chain(&note) {
             sent.extend(names(&value["sent"]));
-            refused.extend(names(&value["refused"]));
+            if delivery.attempt > 1 {
+                refused.extend(names(&value["refused"]));
+            }
             held.extend(names(&value["held"]));
         }
         Self { host: host.clone(), key, sent, refused, held, noted: Instant::now(), kept: note.is_some() }
@@ -143,6 +146,21 @@ mod tests {
         assert!(!back.is_settled(&address(2000)));
         let upper: Address = address(7).to_string().to_uppercase().parse().unwrap();
         assert!(back.is_settled(&upper));
+    }
+
+    #[test]
+    fn a_retry_by_hand_asks_who_was_refused_again() {
+        let fake = FakeHost::new("email");
+        let mut delivery = sample_delivery("reload-task.failed");
+        let mut progress = block_on(Progress::of(&delivery, &fake.host()));
+        progress.sent(&address(1));
+        progress.refused(&address(2));
+        delivery.progress = progress.for_host();
+        for (attempt, refused) in [(2, true), (1, false)] {
+            delivery.attempt = attempt;
+            let progress = block_on(Progress::of(&delivery, &fake.host()));
+            assert_eq!([1, 2].map(|number| progress.is_settled(&address(number))), [true, refused]);
+        }
     }
 
     #[test]

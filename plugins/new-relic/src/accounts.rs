@@ -35,8 +35,8 @@ pub(crate) struct Chosen {
 impl SendTo {
     /// The accounts for the facts of an event.
     ///
-    /// If the task could not be fetched, its custom property is unknown: then all accounts get the event, since an alert for
-    /// one too many is better than none.
+    /// If the task, or the app where there is no task, could not be fetched, its custom property is unknown: then all accounts get
+    /// the event, since an alert for one too many is better than none.
     pub(crate) fn choose(&self, data: &Data, all: &[Account]) -> Chosen {
         let everyone = || Chosen { accounts: (0..all.len()).collect(), ..Chosen::default() };
         let (always, property) = match self {
@@ -45,7 +45,8 @@ impl SendTo {
         };
         let mut chosen = Chosen { accounts: always.clone(), ..Chosen::default() };
         let Some(property) = property else { return chosen };
-        if data.missing.iter().any(|fact| fact == "task") {
+        let is_missing = |name: &str| data.missing.iter().any(|fact| fact == name);
+        if is_missing("task") || (data.task.is_none() && is_missing("app")) {
             return everyone();
         }
         let of_task = data.task.as_ref().map(|task| &task.custom_properties);
@@ -132,5 +133,19 @@ mod tests {
         let mut data = sample_event("app-reload.failed").data;
         data.app.as_mut().unwrap().custom_properties.insert(PROPERTY.to_owned(), vec!["C".to_owned()]);
         assert_eq!(by_property(&[]).choose(&data, &accounts()).accounts, [2]);
+    }
+
+    #[test]
+    fn an_app_that_is_not_known_chooses_everybody_unless_the_task_says_it() {
+        let mut reload = sample_event("app-reload.failed").data;
+        reload.app.as_mut().unwrap().custom_properties.clear();
+        reload.missing = vec!["app".to_owned()];
+        for app in [reload.app.clone(), None] {
+            reload.app = app;
+            assert_eq!(by_property(&[]).choose(&reload, &accounts()).accounts, [0, 1, 2]);
+        }
+        let mut of_task = data(&["B"]);
+        of_task.missing = vec!["app".to_owned()];
+        assert_eq!(by_property(&[]).choose(&of_task, &accounts()).accounts, [1]);
     }
 }

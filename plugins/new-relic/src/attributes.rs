@@ -10,8 +10,10 @@ use serde_json::Value;
 
 /// Longest name, in characters.
 pub(crate) const LONGEST_NAME: usize = 255;
-/// Longest text, in UTF-16 units: 4,096 for events and metrics, 4,094 for what can be searched in logs.
-pub(crate) const LONGEST_TEXT: usize = 4094;
+/// Longest text of events and metrics, in UTF-16 units.
+pub(crate) const LONGEST_TEXT: usize = 4096;
+/// Longest text of logs that can be searched, in UTF-16 units.
+pub(crate) const LONGEST_IN_LOGS: usize = 4094;
 /// No more are gathered; the APIs take fewer.
 const MOST: usize = 1000;
 /// To what texts are cut, step by step, where all together are too much.
@@ -73,13 +75,18 @@ impl Attributes {
             if self.bytes() <= bytes {
                 return;
             }
-            for (_, value) in &mut self.0 {
-                if let Value::String(text) = value {
-                    *text = cut(std::mem::take(text), longest);
-                }
-            }
+            self.cut_texts(longest);
         }
         while self.bytes() > bytes && self.0.pop().is_some() {}
+    }
+
+    /// Cuts texts to so many UTF-16 units.
+    pub(crate) fn cut_texts(&mut self, longest: usize) {
+        for (_, value) in &mut self.0 {
+            if let Value::String(text) = value {
+                *text = cut(std::mem::take(text), longest);
+            }
+        }
     }
 
     /// Size as JSON.
@@ -146,7 +153,7 @@ mod tests {
         let (name, value) = attributes.0.remove(0);
         assert_eq!(name.len(), 255);
         let text = value.as_str().unwrap();
-        assert_eq!((text.chars().count(), text.ends_with("ä…")), (4094, true));
+        assert_eq!((text.chars().count(), text.ends_with("ä…")), (4096, true));
         assert_eq!(cut("\u{1F600}\u{1F600}".to_owned(), 4), "\u{1F600}\u{1F600}");
         assert_eq!(cut("\u{1F600}\u{1F600}".to_owned(), 3), "\u{1F600}…", "two units each");
         assert_eq!(cut("ab".to_owned(), 1), "…");
@@ -166,7 +173,7 @@ mod tests {
             attributes.fit(most, bytes);
             prop_assert!(json(&attributes).len() <= bytes.max(2) && attributes.0.len() <= most);
             for (name, value) in &attributes.0 {
-                prop_assert!(name.chars().count() <= 255 && value.as_str().unwrap().encode_utf16().count() <= 4094);
+                prop_assert!(name.chars().count() <= 255 && value.as_str().unwrap().encode_utf16().count() <= 4096);
             }
             if let Some(kept) = attributes.names().first() {
                 prop_assert_eq!(Some(*kept), first.as_deref(), "the first ones stay");

@@ -1,6 +1,6 @@
 //! Deliveries: what goes to which account, what has arrived already, and what becomes of the rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use butler_plugin_api::butler16::LogLines;
@@ -42,8 +42,14 @@ struct Progress {
 }
 
 impl Progress {
-    fn of(delivery: &Delivery) -> Self {
-        delivery.progress.clone().and_then(|progress| serde_json::from_value(progress).ok()).unwrap_or_default()
+    /// `keys`: what is to be sent now. Refusals of anything else are of other settings; and who retries a dead delivery by hand, which
+    /// begins with attempt 1 again, has put right what was refused.
+    fn of(delivery: &Delivery, keys: &BTreeSet<String>) -> Self {
+        let progress = delivery.progress.clone();
+        let mut progress: Self =
+            progress.and_then(|progress| serde_json::from_value(progress).ok()).unwrap_or_default();
+        progress.refused.retain(|key, _| delivery.attempt > 1 && keys.contains(key));
+        progress
     }
 
     /// How many bodies have arrived; none if the text has been cut into others since then.
@@ -70,6 +76,8 @@ struct Outcome {
     key: String,
     /// How many bodies have arrived, of how many.
     done: [usize; 2],
+    /// Some of them in this attempt.
+    is_new: bool,
     error: Option<DeliveryError>,
 }
 
@@ -135,47 +143,52 @@ impl NewRelic {
 
     /// Sends what has not arrived yet, to all accounts side by side: one that fails holds up no other.
     pub(crate) async fn send(&self, delivery: &Delivery) -> Result<(), DeliveryError> {
-        let jobs = self.jobs(delivery).await?;
-        let mut progress = Progress::of(delivery);
         let begun = Instant::now();
+        let jobs = self.jobs(delivery).await?;
+        let of_job = |job: &Job| job.accounts.iter().map(|index| key(job.api, &self.relic.accounts[*index])).collect();
+        let mut progress = Progress::of(delivery, &jobs.iter().flat_map::<Vec<_>, _>(of_job).collect());
         let accounts = self.relic.accounts.iter().enumerate();
         let outcomes = join_all(accounts.map(|(index, account)| {
             let jobs = jobs.iter().filter(move |job| job.accounts.contains(&index));
             self.send_to(account, jobs, &progress, begun)
         }))
         .await;
-        let (mut failed, mut after) = (Vec::new(), None);
-        for Outcome { key, done, error } in outcomes.into_iter().flatten() {
+        let (mut failed, mut waits, mut has_news) = (Vec::new(), Vec::new(), false);
+        for Outcome { key, done, is_new, error } in outcomes.into_iter().flatten() {
+            has_news |= is_new;
+            if done[0] > 0 {
+                progress.done.insert(key.clone(), done);
+            }
             match error {
                 Some(DeliveryError::Reject { message }) => {
-                    progress.done.remove(&key);
                     progress.refused.insert(key, cut(message, 120));
-                    continue;
                 }
                 Some(error) => {
-                    if let DeliveryError::Retry { after: Some(time), .. } = &error {
-                        after = after.max(Some(*time));
-                    }
                     failed.push(told(&key, &error.to_string()));
+                    waits.push(if let DeliveryError::Retry { after, .. } = error { after } else { None });
                 }
                 None => {}
             }
-            if done[0] > 0 {
-                progress.done.insert(key, done);
-            }
         }
         if !failed.is_empty() {
+            // One that asks for a long wait does not hold up the others.
+            let after = waits.into_iter().collect::<Option<Vec<_>>>().and_then(|waits| waits.into_iter().min());
             let message = together(failed);
-            let error = after.map_or_else(
-                || DeliveryError::retry(message.clone()),
-                |after| DeliveryError::retry_after(message.clone(), after),
-            );
+            let error = match after {
+                Some(after) => DeliveryError::retry_after(message, after),
+                None => DeliveryError::retry(message),
+            };
             return Err(error.with_progress(progress.to_json()));
         }
         if progress.refused.is_empty() {
             return Ok(());
         }
-        Err(DeliveryError::reject(together(progress.refused.iter().map(|(key, why)| told(key, why)).collect())))
+        let message = together(progress.refused.iter().map(|(key, why)| told(key, why)).collect());
+        if has_news {
+            // A rejection carries no progress: what has arrived is told first, so that a retry by hand does not send it again.
+            return Err(DeliveryError::retry(message).with_progress(progress.to_json()));
+        }
+        Err(DeliveryError::reject(message))
     }
 
     /// Sends the bodies of each job in their order. A job that fails ends; the others go on, since each API is another server.
@@ -188,13 +201,14 @@ impl NewRelic {
     ) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         for job in jobs {
-            let key = format!("{}/{}", job.api.name(), account.name);
+            let key = key(job.api, account);
             if progress.refused.contains_key(&key) {
                 continue;
             }
-            let mut done = progress.arrived(&key, job.bodies.len());
+            let before = progress.arrived(&key, job.bodies.len());
+            let mut done = before;
             let mut error = None;
-            for body in &job.bodies[done..] {
+            for body in &job.bodies[before..] {
                 if begun.elapsed() > ENOUGH {
                     error = Some(DeliveryError::retry("not tried, since other requests took too long"));
                     break;
@@ -209,13 +223,18 @@ impl NewRelic {
                     }
                 }
             }
-            outcomes.push(Outcome { key, done: [done, job.bodies.len()], error });
+            outcomes.push(Outcome { key, done: [done, job.bodies.len()], is_new: done > before, error });
         }
         outcomes
     }
 }
 
-/// `event/Operations` and why.
+/// `event/Operations`.
+fn key(api: Api, account: &Account) -> String {
+    format!("{}/{}", api.name(), account.name)
+}
+
+/// The same and why.
 fn told(key: &str, why: &str) -> String {
     let (api, account) = key.split_once('/').unwrap_or((key, ""));
     format!("account `{account}`, {api}: {why}")
@@ -244,6 +263,19 @@ mod tests {
         assert_eq!([1, 2].map(|of| progress.arrived("event/A", of)), [1, 2], "all of it, however it is cut now");
         assert_eq!(progress.arrived("log/B", 3), 0);
         assert!(progress.refused.is_empty());
+    }
+
+    #[test]
+    fn refusals_count_for_what_is_sent_and_not_for_a_retry_by_hand() {
+        let mut delivery = butler_plugin_api::testing::sample_delivery("reload-task.failed");
+        delivery.progress =
+            Some(json!({ "done": { "event/B": [1, 1] }, "refused": { "event/A": "no", "event/Gone": "no" } }));
+        for (attempt, refused) in [(0, ""), (1, ""), (2, "event/A")] {
+            delivery.attempt = attempt;
+            let progress = Progress::of(&delivery, &["event/A", "event/B"].map(str::to_owned).into());
+            assert_eq!(progress.refused.into_keys().collect::<String>(), refused);
+            assert_eq!(progress.done["event/B"], [1, 1]);
+        }
     }
 
     #[test]

@@ -19,7 +19,12 @@ pub(crate) const METRIC: &str = "/v4/newrelic/metric";
 const TIMEOUT: Duration = Duration::from_secs(5);
 const HOUR_MS: i64 = 3_600_000;
 /// What is less is a time in seconds: in milliseconds it would be one of before 1974.
-const SECONDS: i64 = 100_000_000_000;
+const SECONDS: f64 = 1e11;
+/// From here on it is one in microseconds, and then in nanoseconds: in milliseconds it would be one of after 5138.
+const MICROSECONDS: f64 = 1e14;
+const NANOSECONDS: f64 = 1e17;
+/// Longest type of an event, in characters.
+const LONGEST_TYPE: usize = 254;
 
 /// An event.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -28,7 +33,7 @@ pub(crate) struct PostedEvent {
     /// Type of the event, the name of its table: letters, digits, `_`, `:` and blanks.
     #[schemars(length(max = 254))]
     event_type: String,
-    /// When it happened, milliseconds since 1970. Absent, 0 or less: now.
+    /// When it happened, milliseconds since 1970 (seconds, micro- or nanoseconds by their size). Absent, 0 or less: now.
     #[serde(default)]
     timestamp: f64,
     /// Attributes; of those with the same name the last one counts.
@@ -59,7 +64,7 @@ pub(crate) struct PostedMetric {
     metric_type: MetricType,
     /// Value.
     value: f64,
-    /// When it was measured, milliseconds since 1970. Absent, 0 or less: now.
+    /// When it was measured, milliseconds since 1970 (seconds, micro- or nanoseconds by their size). Absent, 0 or less: now.
     #[serde(default)]
     timestamp: f64,
     /// Milliseconds that it covers. Not used, since gauges cover none.
@@ -126,18 +131,37 @@ impl NewRelic {
             Ok(posted) => posted,
             Err(response) => return response,
         };
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | ' ');
-        if posted.event_type.trim().is_empty() || !posted.event_type.chars().all(fits) {
-            let message = "`eventType` may hold letters, digits, `_`, `:` and blanks only: New Relic drops others";
-            return Response::error(400, message);
+        let (mut event_type, mut timestamp) = (posted.event_type, posted.timestamp);
+        let mut own = Vec::new();
+        // As in Butler 16 attributes go before all others, also of these names.
+        for EventAttribute { name, value } in posted.attributes {
+            match name.as_str() {
+                "eventType" => event_type = value,
+                "timestamp" => match value.trim().parse() {
+                    Ok(time) => timestamp = time,
+                    Err(_) => {
+                        return Response::error(
+                            400,
+                            "the attribute `timestamp` is no number: New Relic drops such events",
+                        );
+                    }
+                },
+                _ => own.push((name, value)),
+            }
         }
-        let time = match time(posted.timestamp, 24) {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | ' ');
+        if event_type.trim().is_empty() || event_type.len() > LONGEST_TYPE || !event_type.chars().all(fits) {
+            let message = format!(
+                "`eventType` may hold up to {LONGEST_TYPE} letters, digits, `_`, `:` and blanks only: New Relic drops others"
+            );
+            return Response::error(400, &message);
+        }
+        let time = match time(timestamp, 24) {
             Ok(time) => time,
             Err(response) => return response,
         };
-        let own: Vec<_> = posted.attributes.into_iter().map(|own| (own.name, own.value)).collect();
         let post = &self.relic.rest_event;
-        let body = event::posted(time, &posted.event_type, &post.attributes, &own);
+        let body = event::posted(time, &event_type, &post.attributes, &own);
         self.post(Api::Event, post, body, &request.caller).await
     }
 
@@ -214,24 +238,28 @@ fn read<T: DeserializeOwned>(request: &Request) -> Result<T, Response> {
         .map_err(|error| Response::error(400, &format!("the body is not as it should be: {error}")))
 }
 
-/// Milliseconds since 1970, now if none are given. What New Relic would take and drop is refused: it tells nobody.
+/// Milliseconds since 1970, now if none are given. Butler 16 promised to take seconds, micro- and nanoseconds as well. What New Relic would take and drop is refused: it tells nobody.
 #[allow(clippy::cast_possible_truncation, reason = "a cast of floats saturates")]
 fn time(given: f64, oldest_hours: i64) -> Result<i64, Response> {
     let now = Timestamp::now().as_millisecond();
     if given < 1.0 {
         return Ok(now);
     }
-    let given = given.round() as i64;
-    // New Relic takes seconds as well.
-    let millis = if given < SECONDS { given.saturating_mul(1000) } else { given };
+    let factor = match given {
+        _ if given < SECONDS => 1e3,
+        _ if given < MICROSECONDS => 1.0,
+        _ if given < NANOSECONDS => 1e-3,
+        _ => 1e-6,
+    };
+    let millis = (given * factor).round() as i64;
     if now.saturating_sub(millis) > oldest_hours * HOUR_MS || millis.saturating_sub(now) > 24 * HOUR_MS {
         return Err(Response::error(
             400,
             &format!(
-                "`timestamp` is {given}, milliseconds since 1970: New Relic drops what is older than {oldest_hours} hours or \
+                "`timestamp` is {given}, {millis} milliseconds since 1970: New Relic drops what is older than {oldest_hours} hours or \
                  more than 24 hours ahead"
             ),
         ));
     }
-    Ok(given)
+    Ok(millis)
 }

@@ -25,7 +25,8 @@ pub(crate) fn body(delivery: &Delivery, rule: &Rule, version: &str, now: i64) ->
     json(&[attributes])
 }
 
-/// What a load script sends, in the form of Butler 16: one event, no list. Its attributes go before all others.
+/// What a load script sends, in the form of Butler 16: one event, no list. Its attributes go before those of the
+/// settings.
 pub(crate) fn posted(
     timestamp: i64,
     event_type: &str,
@@ -39,11 +40,7 @@ pub(crate) fn posted(
         attributes.set(name, value.clone());
     }
     for (name, value) in own {
-        match value.trim().parse::<i64>() {
-            // New Relic drops events whose time is a text.
-            Ok(time) if name == "timestamp" => attributes.set(name, time),
-            _ => attributes.set(name, value.as_str()),
-        }
+        attributes.set(name, value.as_str());
     }
     attributes.fit(MOST, BYTES);
     json(&attributes)
@@ -79,8 +76,7 @@ mod tests {
     fn attributes_of_a_load_script_go_before_all_others() {
         let given = [("a".to_owned(), json!("static")), ("b".to_owned(), json!(1))];
         let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let text = posted(5, "Loaded", &given, &[own("a", "own"), own("timestamp", "7"), own("c", "7")]);
-        assert_eq!(text, r#"{"timestamp":7,"eventType":"Loaded","a":"own","b":1,"c":"7"}"#);
-        assert!(posted(5, "Loaded", &given, &[own("timestamp", "now")]).contains(r#""timestamp":"now""#));
+        let text = posted(5, "Loaded", &given, &[own("a", "own"), own("c", "7")]);
+        assert_eq!(text, r#"{"timestamp":5,"eventType":"Loaded","a":"own","b":1,"c":"7"}"#);
     }
 }

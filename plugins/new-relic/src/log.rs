@@ -4,7 +4,7 @@ use butler_plugin_api::butler16::{self, LogLines, Zone};
 use butler_plugin_api::{Delivery, Event};
 use serde_json::{Map, Value};
 
-use crate::attributes::json;
+use crate::attributes::{LONGEST_IN_LOGS, json};
 use crate::facts;
 use crate::relic::Rule;
 
@@ -37,6 +37,7 @@ pub(crate) fn bodies(
     attributes.fit(MOST - AT_THE_END, BYTES);
     facts::identity(&mut attributes, delivery);
     attributes.set("logtype", facts::type_name(event, "Log"));
+    attributes.cut_texts(LONGEST_IN_LOGS);
     let head = format!(r#"[{{"common":{{"attributes":{}}},"logs":["#, json(&attributes));
     let tail = "]}]";
 

@@ -5,23 +5,31 @@ use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 
 use crate::NewRelic;
-use crate::accounts::Account;
 use crate::api::{self, Api, Body};
 
 impl NewRelic {
-    /// Sends a list of nothing to each API that is used, for each account: nothing appears, and the key is looked at.
+    /// Sends a list of nothing to each API that is used, by rules or by load scripts, for each account: nothing appears, and the key is looked at.
     pub(crate) async fn check(&self) -> Result<Value, OperationError> {
         let relic = &self.relic;
         let rules = [(Api::Event, &relic.events), (Api::Log, &relic.logs), (Api::Metric, &relic.metrics)];
         let used = rules.into_iter().filter(|(_, rules)| !rules.is_empty()).map(|(api, _)| api);
-        let pairs: Vec<(Api, &Account)> =
-            used.flat_map(|api| relic.accounts.iter().map(move |account| (api, account))).collect();
+        let mut probes: Vec<_> = used
+            .flat_map(|api| relic.accounts.iter().map(move |account| (api, account, relic.headers.as_slice())))
+            .collect();
+        for (api, post) in [(Api::Event, &relic.rest_event), (Api::Metric, &relic.rest_metric)] {
+            for account in post.accounts.iter().map(|index| &relic.accounts[*index]) {
+                if !probes.iter().any(|probe| probe.0 == api && probe.1 == account) {
+                    probes.push((api, account, post.headers.as_slice()));
+                }
+            }
+        }
         let body = Body::from("[]".to_owned());
-        let sent =
-            join_all(pairs.iter().map(|pair| api::send(&self.host, relic, *pair, &relic.headers, &body, api::TIMEOUT)))
-                .await;
+        let sent = join_all(probes.iter().map(|(api, account, headers)| {
+            api::send(&self.host, relic, (*api, account), headers, &body, api::TIMEOUT)
+        }))
+        .await;
         let (mut fine, mut faults) = (Vec::new(), Vec::new());
-        for ((api, account), sent) in pairs.iter().zip(sent) {
+        for ((api, account, _), sent) in probes.iter().zip(sent) {
             let place = format!("account `{}`, {}", account.name, api.name());
             match sent {
                 Ok(_) => fine.push(place),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use butler_plugin_api::butler16::Zone;
 use butler_plugin_api::kind;
+use butler_plugin_api::settings::{header_or_type, http_address, not_reserved};
 use serde_json::Value;
 use url::Url;
 
@@ -20,9 +21,9 @@ const LONGEST_NAME: usize = 60;
 /// Most static attributes in one place, so that they never crowd out the facts.
 const MOST_STATIC: usize = 50;
 /// Names that static attributes cannot have.
-const RESERVED: [&str; 5] = ["eventType", "timestamp", "logtype", "message", "accountId"];
-/// Headers that belong to the plugin or to HTTP.
-const OURS: [&str; 5] = ["Api-Key", "Content-Encoding", "Content-Length", "Transfer-Encoding", "Connection"];
+const RESERVED: [&str; 6] = ["eventType", "timestamp", "logtype", "message", "accountId", "appId"];
+/// Headers that belong to the plugin.
+const OURS: [&str; 2] = ["Api-Key", "Content-Encoding"];
 /// Kinds that go to the Log API without a rule.
 const LOGS: &[&str] = &[
     kind::RELOAD_TASK_FAILED,
@@ -195,10 +196,7 @@ fn check_addresses(region: Region, urls: &Urls) -> Result<Addresses, String> {
     };
     let address = |name: &str, given: &Option<Url>, usual: &str| match given {
         None => Ok(usual.to_owned()),
-        Some(url) if matches!(url.scheme(), "http" | "https") => Ok(url.as_str().to_owned()),
-        Some(url) => {
-            Err(format!("`urls.{name}` begins with `{}:`, but only http and https can be called", url.scheme()))
-        }
+        Some(url) => http_address(&format!("urls.{name}"), url).map(|()| url.as_str().to_owned()),
     };
     Ok(Addresses {
         event: address("event", &urls.event, event)?.trim_end_matches('/').to_owned(),
@@ -289,17 +287,9 @@ fn check_attributes(setting: &str, given: BTreeMap<String, Scalar>) -> Result<Na
 
 /// Never quotes the value: it may be a secret.
 fn check_headers(setting: &str, given: BTreeMap<String, String>) -> Result<Vec<(String, String)>, String> {
-    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     for (name, value) in &given {
-        if name.is_empty() || !name.chars().all(is_token) {
-            return Err(format!("`{setting}`: `{name}` is no name of a header"));
-        }
-        if value.chars().any(|c| c.is_control() && c != '\t') {
-            return Err(format!("`{setting}`: the value of `{name}` holds a line break or another control character"));
-        }
-        if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
-            return Err(format!("`{setting}`: `{name}` is set by Butler; remove it"));
-        }
+        header_or_type(setting, name, value)?;
+        not_reserved(setting, name, &OURS)?;
     }
     Ok(given.into_iter().collect())
 }

@@ -1,9 +1,7 @@
 //! Makes the request for a delivery: address, headers and body, in the format of the settings or by templates.
 
-use butler_plugin_api::message::{Cut, Facts, Format as Escapes, Template, TemplateError, Templates, cut};
+use butler_plugin_api::message::{Cut, Facts, Format as Escapes, TemplateError, Templates, cut};
 use butler_plugin_api::{Delivery, DeliveryError, Instance};
-use serde_json::Value;
-use serde_json::value::RawValue;
 use url::Url;
 
 use crate::cloud_event::{self, CloudEvent};
@@ -103,11 +101,8 @@ impl Hook {
         if let Some(body) = body {
             let template = body.of(kind)?;
             made.body = Some(match templates.escapes {
-                Some(Escapes::Json) => json(&template, &context)?,
-                // Control characters have no place in XML, not even escaped.
-                Some(Escapes::Html) => {
-                    template.text(&context)?.replace(|c: char| c.is_control() && !c.is_whitespace(), "")
-                }
+                Some(Escapes::Json) => template.json_text(&context)?,
+                Some(Escapes::Html) => template.text(&context)?.replace(has_no_place_in_xml, ""),
                 _ => template.text(&context)?,
             });
         }
@@ -115,14 +110,9 @@ impl Hook {
     }
 }
 
-/// JSON of any kind, as the template has it if it is JSON at once.
-fn json(template: &Template, context: &Value) -> Result<String, TemplateError> {
-    let text = template.text(context)?;
-    if serde_json::from_str::<&RawValue>(&text).is_ok() {
-        return Ok(text);
-    }
-    // Mends commas, and says where in the template a fault is.
-    template.json(context).map(|value| value.to_string())
+/// Control characters but tab and ends of lines, and two that are none in Unicode: not even escaped. (XML 1.0, section 2.2.)
+fn has_no_place_in_xml(c: char) -> bool {
+    matches!(c, '\u{fffe}' | '\u{ffff}') || (c.is_control() && !matches!(c, '\t' | '\n' | '\r'))
 }
 
 /// A text as the value of a header: a line of limited length.

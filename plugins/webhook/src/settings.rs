@@ -1,10 +1,12 @@
 //! The settings, and the hook that they describe once they are checked.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use butler_plugin_api::message::{Format as Escapes, Presentation, Templates};
+use butler_plugin_api::settings;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
@@ -21,8 +23,8 @@ pub(crate) const CONTENT_TYPE: &str = "Content-Type";
 /// Most lines of head and tail of a script log in templates.
 const LOG_LINES: usize = 15;
 
-/// The longest time limit: the host gives a delivery 60 s in all.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(50);
+/// Time limits: the host gives a delivery 60 s in all.
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(50);
 
 /// Settings of a webhook.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -144,9 +146,7 @@ impl Settings {
     /// An error says for people which setting is wrong, and what would be right.
     pub(crate) fn check(self, config_dir: &str) -> Result<Hook, String> {
         let mut url = self.url;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(format!("`url` begins with `{}:`, but only http and https can be called", url.scheme()));
-        }
+        settings::http_address("url", &url)?;
         for (name, value) in &self.headers {
             check_header(name, value)?;
         }
@@ -167,13 +167,14 @@ impl Settings {
             return Err("`format: none` has no body, so there is nothing to sign: take `signature` out".to_owned());
         }
         let signer = self.signature.map(Signer::try_from).transpose()?;
-        if let Some(name) = signer.iter().flat_map(Signer::headers).find(|name| check_header(name, "").is_err()) {
+        let is_cloud_event = self.format == Format::Cloudevents;
+        let is_attribute = |name: &str| is_cloud_event && name.get(..3).is_some_and(|start| is(start, "ce-"));
+        let is_taken = |name: &&str| check_header(name, "").is_err() || is(name, CONTENT_TYPE) || is_attribute(name);
+        if let Some(name) = signer.iter().flat_map(Signer::headers).find(is_taken) {
             return Err(format!("`signature.header`: `{name}` is no name of a header, or one that Butler sets"));
         }
         for name in self.headers.keys() {
-            let is_cloud_event = self.format == Format::Cloudevents;
-            let is_ours = is_cloud_event
-                && (name.get(..3).is_some_and(|start| is(start, "ce-")) || (is(name, CONTENT_TYPE) && !has_template));
+            let is_ours = is_attribute(name) || (is_cloud_event && is(name, CONTENT_TYPE) && !has_template);
             if is_ours || signer.iter().flat_map(Signer::headers).any(|header| is(header, name)) {
                 return Err(format!("`headers`: `{name}` is set by the format or the signature; remove it"));
             }
@@ -217,7 +218,7 @@ impl Settings {
             templates,
             presentation: Presentation::new(self.time_zone.as_deref(), LOG_LINES, LOG_LINES)?,
             signer,
-            timeout: parse_timeout(&self.timeout)?,
+            timeout: settings::duration("timeout", &self.timeout, &TIMEOUTS)?,
             tls: self.tls,
         })
     }
@@ -245,39 +246,8 @@ fn escapes(content_type: Option<&str>) -> Escapes {
 
 /// Never quotes the value: it may be a secret.
 fn check_header(name: &str, value: &str) -> Result<(), String> {
-    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    if name.is_empty() || !name.chars().all(is_token) {
-        return Err(format!("`headers`: `{name}` is no name of a header"));
-    }
-    if value.chars().any(|c| c.is_control() && c != '\t') {
-        return Err(format!("`headers`: the value of `{name}` holds a line break or another control character"));
-    }
-    for ours in [IDEMPOTENCY_KEY, EVENT_ID, "Content-Length", "Transfer-Encoding", "Connection"] {
-        if is(name, ours) {
-            return Err(format!("`headers`: `{ours}` is set by Butler; remove it"));
-        }
-    }
-    Ok(())
-}
-
-fn parse_timeout(text: &str) -> Result<Duration, String> {
-    let trimmed = text.trim();
-    let digits = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
-    let (number, unit) = trimmed.split_at(digits);
-    let millis = match unit.trim_start() {
-        "ms" => Some(1),
-        "s" => Some(1000),
-        "m" => Some(60_000),
-        _ => None,
-    };
-    let timeout = number.parse::<u64>().ok().zip(millis).and_then(|(number, millis)| number.checked_mul(millis));
-    match timeout.map(Duration::from_millis) {
-        Some(timeout) if timeout.is_zero() || timeout > LONGEST_TIMEOUT => {
-            Err(format!("`timeout` is `{text}`, but must be more than nothing and at most 50s"))
-        }
-        Some(timeout) => Ok(timeout),
-        None => Err(format!("`timeout` is `{text}`: write a whole number and a unit, such as `10s` or `1500ms`")),
-    }
+    settings::header_or_type("headers", name, value)?;
+    settings::not_reserved("headers", name, &[IDEMPOTENCY_KEY, EVENT_ID])
 }
 
 #[cfg(test)]
@@ -314,8 +284,8 @@ mod tests {
             (json!({ "url": "http://a.test", "headers": { "X-Token": "geheim\r\nX: y" } }), "the value of `X-Token`"),
             (json!({ "url": "http://a.test", "headers": { "idempotency-key": "c" } }), "`Idempotency-Key` is set by"),
             (json!({ "url": "http://a.test", "timeout": "10" }), "`timeout` is `10`"),
-            (json!({ "url": "http://a.test", "timeout": "0s" }), "more than nothing"),
-            (json!({ "url": "http://a.test", "timeout": "2m" }), "at most 50s"),
+            (json!({ "url": "http://a.test", "timeout": "0s" }), "between 1ms and 50s"),
+            (json!({ "url": "http://a.test", "timeout": "2m" }), "between 1ms and 50s"),
             (json!({ "url": "http://a.test", "timeout": "99999999999999999999m" }), "a whole number"),
             (json!({ "url": "http://a.test", "verb": "GET" }), "unknown field"),
             (json!({ "url": "http://a.test", "method": "GET", "format": "event" }), "`format: butler16` and `none`"),
@@ -346,6 +316,15 @@ mod tests {
             (
                 json!({ "url": "http://a.test", "signature": { "secret": "geheim", "scheme": "body", "header": "a b" } }),
                 "`signature.header`: `a b`",
+            ),
+            (
+                json!({ "url": "http://a.test", "signature": { "secret": "geheim", "scheme": "body", "header": "content-type" } }),
+                "`signature.header`: `content-type`",
+            ),
+            (
+                json!({ "url": "http://a.test", "format": "cloudevents",
+                        "signature": { "secret": "geheim", "scheme": "body", "header": "CE-Signature" } }),
+                "`signature.header`: `CE-Signature`",
             ),
             (json!({ "url": "http://a.test", "timeZone": "Mars/Olympus" }), "`timeZone`"),
         ] {
@@ -378,11 +357,5 @@ mod tests {
         let hook = hook.unwrap();
         assert_eq!((hook.url.as_str(), hook.headers.len()), ("https://a.test/?a=1", 1));
         assert_eq!((hook.templates.query[0].0.as_str(), hook.templates.headers[0].0.as_str()), ("t", "X-T"));
-    }
-
-    #[test]
-    fn times_have_units() {
-        assert_eq!(parse_timeout("1500ms"), Ok(Duration::from_millis(1500)));
-        assert_eq!(parse_timeout(" 50 s "), Ok(Duration::from_secs(50)));
     }
 }

@@ -85,7 +85,7 @@ fn cloud_events_in_binary_mode_have_all_but_the_facts_in_headers() {
     let request = &fake.requests()[0];
     let body: Value = serde_json::from_slice(&request.body).unwrap();
     assert_eq!(body, serde_json::to_value(&delivery.event.data).unwrap());
-    let headers = request.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>();
+    let headers = request.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<Vec<_>>().concat();
     insta::assert_snapshot!("binary", headers);
 }
 
@@ -102,7 +102,8 @@ fn templates_make_body_query_and_headers_and_values_break_nothing() {
     block_on(async {
         for (content_type, template) in [
             ("application/json", r#"[{ "z": "{{taskName}}", "a": {{scriptLogSizeRows}} }]"#),
-            ("application/json", r#"{ "z": "{{taskName}}", }"#),
+            ("application/json", r#"{ "z": "{{taskName}}", "a": 1, }"#),
+            ("application/json", r#"[{ "z": "{{taskName}}", "a": [1,], },]"#),
             ("text/xml", "<t>{{taskName}}</t>"),
             ("application/x-www-form-urlencoded", "t={{taskName}}"),
             ("text/plain", "{{taskName}}"),
@@ -122,6 +123,21 @@ fn templates_make_body_query_and_headers_and_values_break_nothing() {
         assert_eq!(request.url, expected);
         assert_eq!(header(&request.headers, "content-type").len(), 1);
     }
+}
+
+#[test]
+fn xml_holds_no_characters_that_it_cannot() {
+    let fake = FakeHost::new("hook");
+    let mut delivery = sample_delivery("reload-task.failed");
+    delivery.event.data.task.as_mut().unwrap().name =
+        "a\t\r\nb\0\u{b}\u{c}\u{7f}\u{85}\u{fffd}\u{fffe}\u{ffff}c".to_owned();
+    block_on(async {
+        let settings = json!({ "url": "https://a.test/", "headers": { "Content-Type": "text/xml" },
+                               "template": "<t>{{taskName}}</t>" });
+        start(&fake, settings).await.deliver(&delivery).await.unwrap();
+    });
+    let body = String::from_utf8(fake.requests()[0].body.clone()).unwrap();
+    assert_eq!(body, "<t>a\t\r\nb\u{fffd}c</t>");
 }
 
 #[test]

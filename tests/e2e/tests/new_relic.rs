@@ -144,6 +144,10 @@ async fn what_an_account_refuses_for_good_is_dead_and_visible_when_the_other_has
     assert!(error.contains("account `A`, event: the destination answered 413") && !error.contains("`B`"), "{error}");
     let of_a = relic.calls().iter().filter(|call| call.account == "A").count();
     assert_eq!((of_a, accounts(&relic.taken(Event)).as_str()), (1, "B"));
+    relic.trouble(Event, "A", None);
+    butler.post(&format!("/v5/deliveries/{}/retry", dead["id"].as_str().unwrap()), &Value::Null).await;
+    butler.wait_delivery("delivered", "new-relic").await;
+    assert_eq!(accounts(&relic.taken(Event)), "AB", "by hand it goes to A again, and to A only");
 }
 
 #[tokio::test]
@@ -397,7 +401,6 @@ async fn load_scripts_send_events_and_metrics() {
     }
     let (status, _, text) = post(&butler, event_path, Some(secret), &json!({ "eventType": "a-b" })).await;
     assert!(status == 400 && text.contains("`eventType` may hold"), "{status} {text}");
-
     // All accounts are tried, and the answer says what became of each.
     relic.trouble(Event, "A", Some(NewRelicTrouble { retry_after: Some(9), ..NewRelicTrouble::status(429) }));
     let (status, _, text) = post(&butler, event_path, Some(secret), &event).await;

@@ -106,6 +106,20 @@ fn helpers_that_people_expect() {
 }
 
 #[test]
+fn json_of_any_kind_keeps_the_order_of_the_template() {
+    let text = |template: &str| Template::new("t", template, Format::Json).unwrap().json_text(&json!({ "x": "a,]" }));
+    for (template, expected) in [
+        (r#"{ "z": 1, "a": "{{x}}" }"#, r#"{ "z": 1, "a": "a,]" }"#),
+        (r#"[{ "z": 1, "a": "{{x}}", }, ]"#, r#"[{ "z": 1, "a": "a,]" } ]"#),
+        (r#""{{x}}""#, r#""a,]""#),
+    ] {
+        assert_eq!(text(template).unwrap(), expected);
+    }
+    let error = text("[\n {{x}},\n]").unwrap_err().to_string();
+    assert!(error.starts_with("template `t`, line 2: the result is not JSON"), "{error}");
+}
+
+#[test]
 fn commas_before_the_end_of_a_list_do_no_harm() {
     // As templates of Butler 16 for services make them, where one of two links is not there (check 24).
     let template = r#"{"actions": [

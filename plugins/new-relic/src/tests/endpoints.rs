@@ -101,11 +101,51 @@ fn times_that_new_relic_would_drop_are_refused() {
         assert_eq!(response.status, status, "{path} {age}: {}", text(&response));
         assert_eq!(sent(&fake).is_empty(), status == 400);
     }
+    assert_eq!(call(&FakeHost::new("relic"), &json!({}), EVENT, &event(i64::MAX)).status, 400);
+}
+
+#[test]
+fn times_in_other_units_become_milliseconds() {
+    let millis = now() / 1000 * 1000;
+    for given in [millis / 1000, millis, millis * 1000, millis * 1_000_000] {
+        let fake = FakeHost::new("relic");
+        assert_eq!(call(&fake, &json!({}), EVENT, &event(given)).status, 202);
+        assert_eq!(sent(&fake)[0].json()["timestamp"], millis, "{given}");
+        let fake = FakeHost::new("relic");
+        let metric = json!({ "name": "n", "type": "gauge", "value": 1, "timestamp": given });
+        assert_eq!(call(&fake, &json!({}), METRIC, &metric).status, 202);
+        assert_eq!(sent(&fake)[0].json()[0]["common"]["timestamp"], millis, "{given}");
+    }
+}
+
+#[test]
+fn attributes_are_no_way_around_the_checks() {
+    let millis = now() / 1000 * 1000;
+    let posted = |name: &str, value: &str| {
+        json!({ "eventType": "Fine", "timestamp": 1, "attributes": [{ "name": "timestamp", "value": "5" },
+                { "name": "timestamp", "value": format!("{}", millis / 1000) }, { "name": name, "value": value }] })
+    };
     let fake = FakeHost::new("relic");
-    let seconds = now() / 1000;
-    assert_eq!(call(&fake, &json!({}), EVENT, &event(seconds)).status, 202);
-    assert!(String::from_utf8_lossy(&fake.requests()[0].body).contains(&format!("\"timestamp\":{seconds},")));
-    assert_eq!(call(&fake, &json!({}), EVENT, &event(i64::MAX)).status, 400);
+    let response = call(&fake, &json!({}), EVENT, &posted("eventType", "Own"));
+    assert_eq!(response.status, 202, "{}", text(&response));
+    assert_eq!(sent(&fake)[0].body, format!(r#"{{"timestamp":{millis},"eventType":"Own"}}"#));
+    for (name, value) in
+        [("eventType", "a-b"), ("eventType", &"e".repeat(255)), ("timestamp", "now"), ("timestamp", "7")]
+    {
+        let fake = FakeHost::new("relic");
+        let response = call(&fake, &json!({}), EVENT, &posted(name, value));
+        assert_eq!(response.status, 400, "{name} {value}");
+        assert!(text(&response).contains(&format!("`{name}`")) && fake.requests().is_empty());
+    }
+}
+
+#[test]
+fn a_value_of_the_longest_length_is_not_cut() {
+    let value = "v".repeat(4096);
+    let body = json!({ "eventType": "Stage", "attributes": [{ "name": "long", "value": value }] });
+    let fake = FakeHost::new("relic");
+    assert_eq!(call(&fake, &json!({}), EVENT, &body).status, 202);
+    assert_eq!(sent(&fake)[0].json()["long"], value);
 }
 
 #[test]

@@ -82,6 +82,16 @@ fn an_event_is_a_list_of_one_whose_last_key_is_its_type_at_an_address_with_or_wi
 }
 
 #[test]
+fn texts_are_as_long_as_each_api_takes_them() {
+    let mut delivery = sample_delivery(kind::RELOAD_TASK_FAILED);
+    delivery.event.data.log.as_mut().unwrap().message = "m".repeat(10_000);
+    let sent = delivered(&json!({}), &delivery);
+    let length = |value: &Value| value["qs_logMessage"].as_str().unwrap().chars().count();
+    let (event, log) = (sent[0].json(), sent[1].json());
+    assert_eq!((length(&event[0]), length(&log[0]["common"]["attributes"])), (4096, 4094));
+}
+
+#[test]
 fn tags_are_attributes_of_their_own() {
     let mut delivery = sample_delivery(kind::RELOAD_TASK_FAILED);
     delivery.event.data.task.as_mut().unwrap().tags = vec!["Finance".to_owned(), "Night run".to_owned()];
@@ -178,7 +188,7 @@ fn what_has_arrived_is_not_repeated() {
         let mut delivery = sample_delivery(kind::RELOAD_TASK_FAILED);
         let error = again(&plugin, &mut delivery).await.unwrap_err();
         let DeliveryError::Retry { message, after, .. } = error else { panic!("{error:?}") };
-        assert_eq!(after, Some(Duration::from_secs(7)));
+        assert_eq!(after, None, "B, which asks for no wait, is not held up by A");
         assert_eq!(
             message,
             "account `A`, log: the destination answered 429: slow down; account `B`, event: the destination answered 503"
@@ -192,6 +202,19 @@ fn what_has_arrived_is_not_repeated() {
 }
 
 #[test]
+fn the_shortest_wait_counts_and_only_if_each_asks_for_one() {
+    for (of_b, expected) in [(Some("3"), Some(3)), (Some("9"), Some(7)), (None, None)] {
+        let headers: Vec<_> = of_b.iter().map(|after| ("Retry-After", *after)).collect();
+        let fake = FakeHost::new("relic").answer_with(429, &[("Retry-After", "7")], "").answer_with(429, &headers, "");
+        let delivery = sample_delivery(kind::RELOAD_TASK_FAILED);
+        let error =
+            block_on(async { start(&fake, &json!({ "logs": [] })).await.deliver(&delivery).await.unwrap_err() });
+        let DeliveryError::Retry { after, .. } = error else { panic!("{error:?}") };
+        assert_eq!(after, expected.map(Duration::from_secs));
+    }
+}
+
+#[test]
 fn what_an_account_will_never_take_ends_the_delivery_when_the_others_have_it() {
     let fake =
         FakeHost::new("relic").answer(400, r#"{"success":false,"error":"bad"}"#).answer(403, "{}").answer(202, "");
@@ -202,6 +225,8 @@ fn what_an_account_will_never_take_ends_the_delivery_when_the_others_have_it() {
         let error = again(&plugin, &mut delivery).await.unwrap_err();
         assert!(matches!(&error, DeliveryError::Retry { .. }) && error.to_string().contains("`region`"), "{error}");
         let error = again(&plugin, &mut delivery).await.unwrap_err();
+        assert!(matches!(&error, DeliveryError::Retry { progress: Some(_), .. }), "B has it: {error:?}");
+        let error = again(&plugin, &mut delivery).await.unwrap_err();
         let DeliveryError::Reject { message } = error else { panic!("{error:?}") };
         assert!(
             message.contains("account `A`, event: the destination answered 400") && !message.contains("`B`"),
@@ -209,6 +234,48 @@ fn what_an_account_will_never_take_ends_the_delivery_when_the_others_have_it() {
         );
     });
     assert_eq!(places(&sent(&fake)), [(EVENT_A, "key-of-a"), (EVENT_B, "key-of-b"), (EVENT_B, "key-of-b")]);
+}
+
+#[test]
+fn a_retry_by_hand_asks_who_refused_again_and_nobody_else() {
+    let fake = FakeHost::new("relic").answer(400, "").answer(202, "").answer(413, "").answer(202, "");
+    block_on(async {
+        let plugin = start(&fake, &json!({ "logs": [] })).await;
+        let mut delivery = sample_delivery(kind::RELOAD_TASK_FAILED);
+        // The second time A refuses again; the third time it takes it.
+        for is_dead in [true, true, false] {
+            delivery.attempt = 1;
+            let mut outcome = again(&plugin, &mut delivery).await;
+            if matches!(outcome, Err(DeliveryError::Retry { .. })) {
+                outcome = again(&plugin, &mut delivery).await;
+            }
+            assert_eq!(matches!(&outcome, Err(DeliveryError::Reject { .. })), is_dead, "{outcome:?}");
+            assert_eq!(outcome.is_ok(), !is_dead, "{outcome:?}");
+        }
+    });
+    let expected = [(EVENT_A, "key-of-a"), (EVENT_B, "key-of-b"), (EVENT_A, "key-of-a"), (EVENT_A, "key-of-a")];
+    assert_eq!(places(&sent(&fake)), expected);
+}
+
+#[test]
+fn parts_that_arrived_before_a_refusal_are_not_repeated_by_hand() {
+    let mut delivery = sample_delivery(kind::RELOAD_TASK_FAILED);
+    let log = delivery.event.data.script_log.as_mut().unwrap();
+    log.tail = (0..200_000).map(|n| format!("line {n}")).collect();
+    log.rows = 200_000;
+    let more =
+        json!({ "events": [], "logs": [{ "kinds": ["*"], "tailScriptLogLines": 100_000, "sendTo": only("A") }] });
+    let fake = FakeHost::new("relic").answer(202, "").answer(413, "");
+    block_on(async {
+        let plugin = start(&fake, &more).await;
+        again(&plugin, &mut delivery).await.unwrap_err();
+        let error = again(&plugin, &mut delivery).await.unwrap_err();
+        assert!(matches!(error, DeliveryError::Reject { .. }), "{error:?}");
+        delivery.attempt = 1;
+        again(&plugin, &mut delivery).await.unwrap();
+    });
+    let sent = sent(&fake);
+    assert_eq!((sent.len(), &sent[1].body), (3, &sent[2].body), "only the second request is repeated");
 }
 
 #[test]
@@ -274,19 +341,28 @@ fn a_check_sends_nothing_and_looks_at_each_key() {
         r#"{"success":false}"#,
     );
     block_on(async {
-        let plugin = start(&fake, &json!({ "metrics": [] })).await;
+        let rest =
+            json!({ "event": { "accounts": ["A"] }, "metric": { "accounts": ["B"], "headers": { "X-A": "1" } } });
+        let plugin = start(&fake, &json!({ "metrics": [], "rest": rest })).await;
         let error = plugin.invoke("check", Value::Null).await.unwrap_err();
         let OperationError::Failed(text) = error else { panic!("{error:?}") };
         assert!(
             text.starts_with("account `B`, event: the destination answered 403") && !text.contains("`A`"),
             "{text}"
         );
-        let more = json!({ "events": [], "metrics": [] });
+        // What load scripts send needs its keys as well.
+        let more = json!({ "events": [], "logs": [], "metrics": [], "rest": rest });
+        let text = start(&fake, &more).await.invoke("check", Value::Null).await.unwrap();
+        assert!(text.as_str().unwrap().contains("(account `A`, event; account `B`, metric)"), "{text}");
+        let more = json!({ "events": [], "metrics": [], "rest": rest });
         let text = start(&fake, &more).await.invoke("check", Value::Null).await.unwrap();
         assert!(text.as_str().unwrap().contains("account `A`, log; account `B`, log"), "{text}");
         assert!(matches!(plugin.invoke("import", Value::Null).await, Err(OperationError::Unsupported(_))));
     });
-    assert!(sent(&fake).iter().all(|sent| sent.body == "[]"));
+    let sent = sent(&fake);
+    assert!(sent.iter().all(|sent| sent.body == "[]"));
+    let of_rest = sent.iter().filter(|sent| sent.header("x-a") == Some("1"));
+    assert_eq!(of_rest.map(|sent| sent.url.as_str()).collect::<Vec<_>>(), [METRIC; 3]);
 }
 
 #[test]
