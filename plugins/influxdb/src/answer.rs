@@ -68,13 +68,13 @@ impl From<&HttpReply> for Answer {
         match reply.status() {
             204 => Self::Written,
             200..300 if reply.bytes().iter().all(u8::is_ascii_whitespace) => Self::Written,
-            // A cloud answers so when it has not written all of it.
-            200..300 if body.is_object() => refused(reply, &body),
-            200..300 => Self::Later(Later::new(format!(
-                "what answers is no InfluxDB: {} and a page; is there a proxy in between?",
-                reply.status()
+            // A cloud answers with a success too when it has not written all of it.
+            200..300 | 400 | 422 if body["error"].is_string() || body["message"].is_string() => refused(reply, &body),
+            200..300 | 400 | 422 => Self::Later(Later::new(format!(
+                "what answers is no InfluxDB: {} and `{}`; is it https instead of http, or is there a proxy in between?",
+                reply.status(),
+                shortened(reply.text().trim())
             ))),
-            400 | 422 => refused(reply, &body),
             413 => Self::TooLarge(reason(reply)),
             404 => Self::Missing(Later::from_reply(reply)),
             // All else, 401 and 405 too, is not about the points.

@@ -40,9 +40,9 @@ const TAGS: [&str; 10] = [
 const CHAIN: &str = "chainDepth";
 
 /// The point of an event.
-pub(crate) fn point(event: &Event, log: Option<&LogLines>, maker: &Maker) -> Point {
+pub(crate) fn point(event: &Event, measurement: &str, log: Option<&LogLines>, maker: &Maker) -> Point {
     let data = &event.data;
-    let mut point = about(event, measurement(&event.kind));
+    let mut point = about(event, measurement);
     if let Some(execution) = &data.execution {
         run(&mut point, execution, maker, Times::Forms);
     }
@@ -100,7 +100,7 @@ fn inside(point: &mut Point, section: &str, path: &str, facts: &Map<String, Valu
 }
 
 /// `node.silent` as `node_silent`; what cannot be in a name is `_`, and none begins with it: those are InfluxDB's own.
-fn measurement(kind: &str) -> String {
+pub(crate) fn measurement(kind: &str) -> String {
     let name: String = kind.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect();
     named(name.trim_start_matches('_'))
 }
@@ -164,7 +164,7 @@ mod tests {
         for number in 0..500 {
             event.data.other.insert(format!("z{number}"), json!(number));
         }
-        let point = point(&event, None, &maker(json!({})));
+        let point = point(&event, &measurement(&event.kind), None, &maker(json!({})));
         let line = point.line(None).unwrap();
         assert!(line.starts_with("moon_risen,host=sense1 craters=\"[\\\"a\\\",1,null]\","), "{line}");
         assert!(line.contains("phase_age=14.2,phase_full=true,phase_time=\"now\""), "{line}");
@@ -176,6 +176,9 @@ mod tests {
     fn an_event_without_facts_is_a_point_too() {
         let mut event = sample_event("moon.risen");
         event.data = butler_plugin_api::Data::default();
-        assert_eq!(point(&event, None, &maker(json!({}))).line(None).unwrap(), "moon_risen message=\"Moon risen\"");
+        assert_eq!(
+            point(&event, &measurement(&event.kind), None, &maker(json!({}))).line(None).unwrap(),
+            "moon_risen message=\"Moon risen\""
+        );
     }
 }

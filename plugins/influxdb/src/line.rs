@@ -4,7 +4,7 @@
 //! What is written is read alike by InfluxDB 1, 2 and 3. The protocol has no way to write a few things, which are put right
 //! here: a line break in a tag, a backslash before a sign that has to be escaped, an empty tag, a number that is none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// Longest value of a tag, in bytes. InfluxDB 1 and 2 refuse a point whose measurement and tags together exceed 65,535.
@@ -82,17 +82,21 @@ impl Point {
         }
         let mut line = String::with_capacity(512);
         escape(&mut line, &self.measurement, &[',', ' '], LONGEST_NAME);
-        // In InfluxDB 3 a table has one column of a name: what is measured goes before what it is marked with.
-        for (name, value) in self.tags.iter().filter(|(name, _)| !self.fields.contains_key(*name)) {
-            line.push(',');
-            escape(&mut line, name, &[',', '=', ' '], LONGEST_NAME);
-            line.push('=');
+        // Names that differ may be written alike. InfluxDB refuses a tag that comes twice, and in InfluxDB 3 a table has one
+        // column of a name: what is measured goes before what it is marked with.
+        let mut written = BTreeSet::new();
+        let mut once = |name: &String| {
+            let mut key = String::new();
+            escape(&mut key, name, &[',', '=', ' '], LONGEST_NAME);
+            written.insert(key.clone()).then_some(key)
+        };
+        let fields: Vec<_> = self.fields.iter().filter_map(|(name, value)| Some((once(name)?, value))).collect();
+        for (key, value) in self.tags.iter().filter_map(|(name, value)| Some((once(name)?, value))) {
+            line.extend([",", &key, "="]);
             escape(&mut line, value, &[',', '=', ' '], LONGEST_TAG);
         }
-        for (number, (name, value)) in self.fields.iter().enumerate() {
-            line.push(if number == 0 { ' ' } else { ',' });
-            escape(&mut line, name, &[',', '=', ' '], LONGEST_NAME);
-            line.push('=');
+        for (number, (key, value)) in fields.into_iter().enumerate() {
+            line.extend([if number == 0 { " " } else { "," }, &key, "="]);
             match value {
                 Field::Float(value) => float(&mut line, *value),
                 Field::Flag(value) => line.push_str(if *value { "true" } else { "false" }),
@@ -252,6 +256,23 @@ mod tests {
         assert_eq!(line.len(), "m,long= v=\"\"".len() + LONGEST_TAG + LONGEST_TEXT);
     }
 
+    #[test]
+    fn a_name_is_written_once() {
+        let mut point = Point::new("m");
+        let long = "x".repeat(LONGEST_NAME);
+        for name in ["EU/", "EU\\", "a b", "a\tb", "both\u{1}", &format!("{long}1"), &format!("{long}2")] {
+            point.tag(name, Some("true"));
+        }
+        for name in ["f ", "f\n", "both "] {
+            point.flag(name, Some(true));
+        }
+        // A field goes before a tag of its name.
+        assert_eq!(
+            point.line(None).unwrap(),
+            format!("m,EU/=true,a\\\tb=true,{long}=true both\\ =true,f\\\n=true").replace(['\t', '\n'], " ")
+        );
+    }
+
     proptest! {
         #[test]
         fn any_text_and_number_come_back(
@@ -278,6 +299,7 @@ mod tests {
             // What cannot be written is put right: blanks for control characters, slashes for some backslashes.
             let alike = |text: &str| text.chars().map(|c| if c == '\\' { '/' } else if c.is_control() { ' ' } else { c }).collect::<String>();
             let tags = |point: &Point| point.tags.iter().map(|(k, v)| (alike(k), alike(v))).collect::<BTreeMap<_, _>>();
+            prop_assume!(tags(&point).len() == point.tags.len());
             prop_assert_eq!(tags(&back), tags(&point));
             prop_assert_eq!(alike(&back.measurement), alike(&point.measurement));
         }

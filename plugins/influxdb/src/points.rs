@@ -49,23 +49,22 @@ impl Maker {
     /// The points of an event, in a fixed order. `log`: its lines of the script log, if there is one.
     pub(crate) fn points(&self, event: &Event, log: Option<&LogLines>) -> Vec<Point> {
         let kind = event.kind.as_str();
+        let name = measurement(kind, &self.queue_measurement);
         let mut points = match kind {
             kind::SERVICE_STATE | kind::SERVICE_STOPPED | kind::SERVICE_STARTED | kind::SERVICE_UNKNOWN => {
-                vec![site::service(event)]
+                vec![site::service(event, &name)]
             }
             kind::SERVER_LICENSE_STATUS | kind::SERVER_LICENSE_EXPIRING | kind::SERVER_LICENSE_EXPIRED => {
-                vec![site::server_license(event)]
+                vec![site::server_license(event, &name)]
             }
             kind::ACCESS_LICENSE_USAGE => site::access_licenses(event),
-            kind::ACCESS_LICENSE_RELEASED => site::released_license(event).into_iter().collect(),
-            kind::QLIK_VERSION_CHECKED => vec![site::qlik_version(event)],
-            kind::BUTLER_UPTIME => site::butler(event),
-            kind::BUTLER_INGEST => vec![site::ingest(event, &self.queue_measurement)],
-            kind::APP_RELOAD_FAILED => vec![task::app_reload(event)],
-            _ if kind::ALL.contains(&kind) && event.subject().ends_with("-task") => {
-                vec![task::point(event, log, self)]
-            }
-            _ => vec![general::point(event, log, self)],
+            kind::ACCESS_LICENSE_RELEASED => site::released_license(event, &name).into_iter().collect(),
+            kind::QLIK_VERSION_CHECKED => vec![site::qlik_version(event, &name)],
+            kind::BUTLER_UPTIME => site::butler(event, &name),
+            kind::BUTLER_INGEST => vec![site::ingest(event, &name)],
+            kind::APP_RELOAD_FAILED => vec![task::app_reload(event, &name)],
+            _ if is_task(kind) => vec![task::point(event, &name, log, self)],
+            _ => vec![general::point(event, &name, log, self)],
         };
         for point in &mut points {
             self.mark(point, event);
@@ -101,6 +100,41 @@ impl Maker {
             point.tag("test", Some("true"));
         }
     }
+}
+
+/// Whether it is a kind about the end of a task.
+fn is_task(kind: &str) -> bool {
+    kind::ALL.contains(&kind) && kind.rsplit_once('.').is_some_and(|(subject, _)| subject.ends_with("-task"))
+}
+
+/// The measurement of a kind. `queue`: that of the ingestion's counters. [`site::UPTIME`] is a second one of its kind.
+fn measurement(kind: &str, queue: &str) -> String {
+    match kind {
+        kind::SERVICE_STATE | kind::SERVICE_STOPPED | kind::SERVICE_STARTED | kind::SERVICE_UNKNOWN => {
+            "win_service_state".to_owned()
+        }
+        kind::SERVER_LICENSE_STATUS | kind::SERVER_LICENSE_EXPIRING | kind::SERVER_LICENSE_EXPIRED => {
+            "qlik_sense_server_license".to_owned()
+        }
+        kind::ACCESS_LICENSE_USAGE => site::ACCESS_LICENSES.to_owned(),
+        kind::ACCESS_LICENSE_RELEASED => "qlik_sense_license_release".to_owned(),
+        kind::QLIK_VERSION_CHECKED => "qlik_sense_version".to_owned(),
+        kind::BUTLER_UPTIME => "butler_memory_usage".to_owned(),
+        kind::BUTLER_INGEST => queue.to_owned(),
+        _ if is_task(kind) => general::measurement(kind).replace("_succeeded", "_success"),
+        _ => general::measurement(kind),
+    }
+}
+
+/// The measurement that somebody means who writes the name of a kind, or of nothing that is written; none if the name is right.
+pub(crate) fn meant(name: &str, queue: &str) -> Option<String> {
+    let plain = |text: &str| text.replace(['-', '.', ' '], "_");
+    let mut known = kind::ALL.iter().map(|kind| (plain(kind), measurement(kind, queue)));
+    if name == site::UPTIME || known.clone().any(|(_, measurement)| measurement == name) {
+        return None;
+    }
+    let of_kind = known.find(|(kind, _)| *kind == plain(name)).map(|(_, measurement)| measurement);
+    of_kind.or_else(|| name.contains(['-', '.', ' ']).then(|| general::measurement(name)))
 }
 
 /// A point with the tags that say where it happened, to what, and on whose behalf.

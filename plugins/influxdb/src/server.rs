@@ -9,10 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use butler_plugin_api::{Host, HttpReply, HttpRequest};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
-use crate::answer::{Later, reason};
+use crate::answer::{Answer, Later, reason};
 
 /// Bodies beyond it are compressed.
 const PLAIN: usize = 1000;
@@ -25,14 +25,17 @@ pub(crate) enum Access {
     V3 { database: String, token: String },
 }
 
+/// For how long points are kept: `10d` and 240 hours; `inf` without hours.
+pub(crate) type Retention = (String, Option<u64>);
+
 /// An InfluxDB.
 #[derive(Debug)]
 pub(crate) struct Server {
     base: String,
     access: Access,
     create: bool,
-    /// As it is written, and in hours; none: for ever.
-    retention: Option<(String, u64)>,
+    /// As it is written, and in hours, without which it is for ever; none: InfluxDB's own.
+    retention: Option<Retention>,
     timeout: Duration,
     tls: Option<String>,
     /// A database was made whose retention policy is not there yet.
@@ -53,7 +56,7 @@ impl Server {
         base: String,
         access: Access,
         create: bool,
-        retention: Option<(String, u64)>,
+        retention: Option<Retention>,
         timeout: Duration,
         tls: Option<String>,
     ) -> Self {
@@ -142,8 +145,8 @@ impl Server {
             return Ok(Made::Denied(format!("there is no organisation `{org}` that the token may see")));
         };
         let rules = match &self.retention {
-            Some((_, hours)) => json!([{ "type": "expire", "everySeconds": hours.saturating_mul(3600) }]),
-            None => json!([]),
+            Some((_, Some(hours))) => json!([{ "type": "expire", "everySeconds": hours.saturating_mul(3600) }]),
+            _ => json!([]),
         };
         let body = json!({ "orgID": org_id, "name": bucket, "retentionRules": rules });
         let request = self.request(host, "POST", &self.url("/api/v2/buckets", &[]));
@@ -152,7 +155,7 @@ impl Server {
 
     async fn make_v3(&self, host: &Host, database: &str) -> Result<Made, Later> {
         let mut body = json!({ "db": database });
-        if let Some((duration, _)) = &self.retention {
+        if let Some((duration, Some(_))) = &self.retention {
             body["retention_period"] = duration.as_str().into();
         }
         let request = self.request(host, "POST", &self.url("/api/v3/configure/database", &[]));
@@ -214,34 +217,29 @@ impl Server {
                 "InfluxDB has no {place} that may be seen here: create it, put the name right, or set `create: true`"
             ))
         };
+        let writable = Ok(format!("the {place} is there and may be written to; nothing was written"));
         match &self.access {
             Access::V1 { database, .. } => {
                 let databases = self.databases(host).await.map_err(away)??;
-                if !databases.contains(database) {
-                    return absent();
-                }
-                // Without any line it is only asked whether the user may write.
-                let reply = self.write(host, String::new()).await.map_err(away)?;
-                if (200..300).contains(&reply.status()) {
-                    return Ok(format!("the {place} is there and may be written to; nothing was written"));
-                }
-                Err(reason(&reply))
+                if databases.contains(database) && self.takes_points(host).await? { writable } else { absent() }
             }
-            Access::V2 { org, bucket, .. } => {
-                if self.bucket(host, org, bucket).await.map_err(away)?? {
-                    return Ok(format!("the {place} is there; nothing was written"));
+            // A token that may only write sees no buckets.
+            Access::V2 { .. } => {
+                if self.takes_points(host).await? {
+                    writable
+                } else {
+                    absent()
                 }
-                absent()
             }
             Access::V3 { database, .. } => {
+                let unseen = || Ok(format!("InfluxDB answers, but does not tell whether the {place} is there"));
                 let url = self.url("/api/v3/configure/database", &[("format", "json")]);
                 let reply = self.request(host, "GET", &url).send().await.map_err(|error| away(error.into()))?;
                 match reply.status() {
                     200 => {}
                     // A token for one database may not list them; InfluxDB 3 beyond Core and Enterprise has no such address.
-                    403..=405 => {
-                        return Ok(format!("InfluxDB answers, but does not tell whether the {place} is there"));
-                    }
+                    403 | 405 => return unseen(),
+                    404 if is_influxdb(&reply) => return unseen(),
                     _ => return Err(reason(&reply)),
                 }
                 let databases = reply.json::<Vec<Value>>().unwrap_or_default();
@@ -250,6 +248,19 @@ impl Server {
                 }
                 Ok(format!("InfluxDB answers; the {place} is not there and will be created by the first write"))
             }
+        }
+    }
+
+    /// Whether points may be written (versions 1 and 2); false if the database or bucket is not there. Asked by a write without any:
+    /// who it is and what they may do comes before what they write.
+    async fn takes_points(&self, host: &Host) -> Result<bool, String> {
+        let reply = self.write(host, String::new()).await.map_err(|away| format!("{}: {}", self.base, away.message))?;
+        match Answer::from(&reply) {
+            Answer::Written => Ok(true),
+            Answer::Refused { message, .. } if message.contains("writing requires points") => Ok(true),
+            Answer::Missing(_) if is_influxdb(&reply) => Ok(false),
+            Answer::Refused { message, .. } | Answer::TooLarge(message) => Err(message),
+            Answer::Missing(later) | Answer::Later(later) => Err(later.message),
         }
     }
 
@@ -287,6 +298,12 @@ fn granted(reply: &HttpReply) -> Result<Option<Value>, Later> {
         408 | 425 | 429 | 500.. => Err(Later::from_reply(reply)),
         _ => Ok(None),
     }
+}
+
+/// Whether InfluxDB itself says that something is not there, and no server at a wrong address.
+fn is_influxdb(reply: &HttpReply) -> bool {
+    let has = |name: &str| reply.header(name).is_some();
+    has("x-influxdb-version") || has("x-influxdb-build") || reply.json::<Map<String, Value>>().is_ok()
 }
 
 /// An identifier of InfluxQL.

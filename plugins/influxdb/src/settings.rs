@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
-use crate::points::{Maker, Marks};
+use crate::points::{Maker, Marks, meant};
 use crate::script::Wanted;
 use crate::server::{Access, Server};
 
@@ -49,10 +49,10 @@ pub(crate) struct Settings {
     /// and 3 no, since it needs a token that may do more than write.
     #[serde(default)]
     create: Option<bool>,
-    /// For how long points are kept, if Butler creates the database or bucket: a whole number and `h`, `d` or `w`. Absent: with
-    /// version 1 `10d`, as in Butler 16; else for ever.
+    /// For how long points are kept, if Butler creates the database or bucket: a whole number and `h`, `d` or `w`, or
+    /// `inf`, for ever. Absent: with version 1 `10d`, as in Butler 16; else for ever.
     #[serde(default)]
-    #[schemars(regex(pattern = r"^[0-9]+(h|d|w)$"))]
+    #[schemars(regex(pattern = r"^([0-9]+(h|d|w)|inf)$"))]
     retention: Option<String>,
     /// Version 1: name of the retention policy that a database is created with. Absent: its duration.
     #[serde(default)]
@@ -158,8 +158,9 @@ impl TryFrom<Settings> for Checked {
         let access = access(&settings)?;
         let is_v1 = settings.version == 1;
         let retention = match &settings.retention {
-            Some(text) => Some((text.clone(), hours("retention", text)?)),
-            None => is_v1.then(|| ("10d".to_owned(), 240)),
+            Some(text) if text == "inf" => Some((text.clone(), None)),
+            Some(text) => Some((text.clone(), Some(hours("retention", text)?))),
+            None => is_v1.then(|| ("10d".to_owned(), Some(240))),
         };
         let server = Server::new(
             base(&settings.url)?,
@@ -170,15 +171,6 @@ impl TryFrom<Settings> for Checked {
             settings.tls,
         );
         check_tags("tags", &settings.tags)?;
-        let mut measurements = BTreeMap::new();
-        for (name, Measurement { tags, task_tags, app_tags }) in settings.measurements {
-            if name.is_empty() || name.contains(['-', '.', ' ']) {
-                let right = name.replace(['-', '.', ' '], "_").replace("succeeded", "success");
-                return Err(format!("`measurements`: `{name}` is no measurement of Butler's; write `{right}`"));
-            }
-            check_tags(&format!("measurements.{name}.tags"), &tags)?;
-            measurements.insert(name, Marks { tags, task_tags, app_tags });
-        }
         let queue = settings.queue_measurement;
         if queue.is_empty() || queue.starts_with(['_', '#']) || queue.chars().any(char::is_control) || queue.len() > 200
         {
@@ -186,6 +178,17 @@ impl TryFrom<Settings> for Checked {
                 "`queueMeasurement` must be a name: not empty, not beginning with `_` or `#`, of at most 200 letters"
                     .to_owned(),
             );
+        }
+        let mut measurements = BTreeMap::new();
+        for (name, Measurement { tags, task_tags, app_tags }) in settings.measurements {
+            if name.is_empty() {
+                return Err("`measurements` has an empty name: write that of a measurement, or remove it".to_owned());
+            }
+            if let Some(right) = meant(&name, &queue) {
+                return Err(format!("`measurements`: `{name}` is no measurement of Butler's; write `{right}`"));
+            }
+            check_tags(&format!("measurements.{name}.tags"), &tags)?;
+            measurements.insert(name, Marks { tags, task_tags, app_tags });
         }
         let points = settings.flush.points;
         if !(1..=20_000).contains(&points) {
@@ -249,7 +252,14 @@ fn access(settings: &Settings) -> Result<Access, String> {
                 (Some(name), Some(_)) if name.contains(':') => {
                     return Err("`username` holds a colon, which HTTP does not allow".to_owned());
                 }
-                (name, password) => Some((needed("username", name)?, needed("password", password)?)),
+                (name, password) => {
+                    let name = needed("username", name)?;
+                    // It may begin or end with a blank; a file ends with a line break.
+                    let password = password.as_deref().map(|text| text.strip_suffix('\n').unwrap_or(text));
+                    let password = password.map(|text| text.strip_suffix('\r').unwrap_or(text));
+                    needed("password", &password.map(str::to_owned))?;
+                    Some((name, password.unwrap_or_default().to_owned()))
+                }
             };
             let policy = settings.retention_policy.as_ref().map(|name| needed("retentionPolicy", &Some(name.clone())));
             Ok(Access::V1 { database, user, policy: policy.transpose()? })
@@ -259,11 +269,25 @@ fn access(settings: &Settings) -> Result<Access, String> {
             bucket: needed("bucket", &settings.bucket)?,
             token: needed("token", &settings.token)?,
         }),
-        _ => Ok(Access::V3 {
-            database: needed("database", &settings.database)?,
-            token: needed("token", &settings.token)?,
-        }),
+        _ => {
+            let database = needed("database", &settings.database)?;
+            check_database(&database)?;
+            Ok(Access::V3 { database, token: needed("token", &settings.token)? })
+        }
     }
+}
+
+/// Version 3 would refuse every point for a name that it does not allow. Behind a slash is a retention policy of version 1.
+fn check_database(name: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/');
+    let is_name = name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(allowed);
+    if is_name && !name.ends_with('/') && name.matches('/').count() < 2 {
+        return Ok(());
+    }
+    Err(format!(
+        "`database` is `{name}`, but InfluxDB 3 allows letters without accents, digits, `_` and `-` only, and a letter or digit at \
+         the beginning"
+    ))
 }
 
 /// The address without a final slash.
@@ -323,7 +347,9 @@ fn hours(setting: &str, text: &str) -> Result<u64, String> {
     let number = text.get(..text.len().saturating_sub(1)).and_then(|number| number.parse::<u64>().ok());
     let hours = number.and_then(|number| number.checked_mul(unit)).filter(|hours| (1..=876_000).contains(hours));
     hours.ok_or_else(|| {
-        format!("`{setting}` is `{text}`: write a whole number and h, d or w, such as `10d`; at most 100 years")
+        format!(
+            "`{setting}` is `{text}`: write a whole number and h, d or w, such as `10d`, at most 100 years; or `inf`"
+        )
     })
 }
 
@@ -348,6 +374,9 @@ mod tests {
         );
         let v3 = json!({ "url": "http://a.test", "version": 3, "database": "butler", "token": "my-v3-token" });
         assert_eq!(checked(v3).unwrap().server.write_url(), "http://a.test/api/v2/write?bucket=butler&precision=ns");
+        for name in ["7-b_C", "db/autogen"] {
+            checked(json!({ "url": "http://a.test", "version": 3, "database": name, "token": "t" })).unwrap();
+        }
         assert_eq!((v1.interval, v1.points), (Duration::from_millis(200), 5000));
     }
 
@@ -373,6 +402,11 @@ mod tests {
             (v1(json!({ "username": "u" })), "`password` is missing"),
             (v1(json!({ "username": "u:v", "password": "geheim" })), "`username` holds a colon"),
             (v1(json!({ "database": "" })), "`database` is missing"),
+            (v1(json!({ "version": 3, "database": "my db", "token": "t" })), "`database` is `my db`"),
+            (v1(json!({ "version": 3, "database": "_b", "token": "t" })), "`database` is `_b`"),
+            (v1(json!({ "version": 3, "database": "bütler", "token": "t" })), "`database` is `bütler`"),
+            (v1(json!({ "version": 3, "database": "b/r/x", "token": "t" })), "`database` is `b/r/x`"),
+            (v1(json!({ "version": 3, "database": "b/", "token": "t" })), "`database` is `b/`"),
             (v1(json!({ "retention": "10 days" })), "`retention` is `10 days`"),
             (v1(json!({ "retention": "0d" })), "`retention` is `0d`"),
             (v1(json!({ "retention": "ä" })), "`retention` is `ä`"),

@@ -10,16 +10,19 @@ pub(crate) const ACCESS_LICENSES: &str = "qlik_sense_license";
 /// The tag that tells them apart.
 pub(crate) const LICENSE_TYPE: &str = "license_type";
 
+/// Measurement beside that of Butler's memory.
+pub(crate) const UPTIME: &str = "butler_uptime";
+
 /// Butler 17's name for the type of the queue, which dashboards filter by.
 const QUEUE_TYPE: &str = "task_results";
 /// Percent of the buffer from which it counts as under pressure: Butler 16's template.
 const PRESSURE: f64 = 80.0;
 
 /// State of a Windows service, or a change of it.
-pub(crate) fn service(event: &Event) -> Point {
+pub(crate) fn service(event: &Event, measurement: &str) -> Point {
     let service = event.data.service.as_deref().cloned().unwrap_or_default();
     let Service { host, name, display_name, friendly_name, start_type, state, previous_state, .. } = service;
-    let mut point = Point::new("win_service_state");
+    let mut point = Point::new(measurement);
     point.tag("host", host.or_else(|| event.data.node.clone()));
     point.tag("service_name", name);
     point.tag("display_name", display_name);
@@ -62,9 +65,9 @@ fn state_number(state: &str) -> f64 {
 }
 
 /// The licence of the server. What is not known of it is left out.
-pub(crate) fn server_license(event: &Event) -> Point {
+pub(crate) fn server_license(event: &Event, measurement: &str) -> Point {
     let license = event.data.server_license.as_deref().cloned().unwrap_or_default();
-    let mut point = Point::new("qlik_sense_server_license");
+    let mut point = Point::new(measurement);
     point.flag("license_expired", license.expired);
     point.text("expiry_date", license.expiry_date);
     point.float("days_until_expiry", license.days_until_expiry.map(number));
@@ -137,12 +140,12 @@ pub(crate) fn access_licenses(event: &Event) -> Vec<Point> {
 }
 
 /// A licence that was taken back. A dry run takes none back, and writes nothing.
-pub(crate) fn released_license(event: &Event) -> Option<Point> {
+pub(crate) fn released_license(event: &Event, measurement: &str) -> Option<Point> {
     let license = event.data.released_license.as_deref().cloned().unwrap_or_default();
     if license.dry_run == Some(true) {
         return None;
     }
-    let mut point = Point::new("qlik_sense_license_release");
+    let mut point = Point::new(measurement);
     point.tag(LICENSE_TYPE, license.license_type);
     point.tag("user", event.data.user.clone());
     // Of one that was never used the days are not known.
@@ -154,9 +157,9 @@ pub(crate) fn released_license(event: &Event) -> Option<Point> {
 }
 
 /// The version of Qlik Sense.
-pub(crate) fn qlik_version(event: &Event) -> Point {
+pub(crate) fn qlik_version(event: &Event, measurement: &str) -> Point {
     let version = event.data.qlik_version.as_deref().cloned().unwrap_or_default();
-    let mut point = Point::new("qlik_sense_version");
+    let mut point = Point::new(measurement);
     for (name, text) in [
         ("content_hash", version.content_hash),
         ("sense_id", version.sense_id),
@@ -173,10 +176,10 @@ pub(crate) fn qlik_version(event: &Event) -> Point {
 }
 
 /// Memory of Butler in MB of 1024 * 1024 bytes, and since when it has been running.
-pub(crate) fn butler(event: &Event) -> Vec<Point> {
+pub(crate) fn butler(event: &Event, measurement: &str) -> Vec<Point> {
     let butler = event.data.butler.as_deref().cloned().unwrap_or_default();
-    let (memory, mut uptime) = (butler.memory.unwrap_or_default(), Point::new("butler_uptime"));
-    let mut point = Point::new("butler_memory_usage");
+    let (memory, mut uptime) = (butler.memory.unwrap_or_default(), Point::new(UPTIME));
+    let mut point = Point::new(measurement);
     for (name, bytes) in [
         ("external", memory.external_bytes),
         ("heap_total", memory.heap_total_bytes),
@@ -202,12 +205,14 @@ pub(crate) fn ingest(event: &Event, measurement: &str) -> Point {
         .capacity_bytes
         .filter(|capacity| *capacity > 0)
         .map(|capacity| hundredths(whole(ingest.buffered_bytes) / whole(capacity) * 100.0));
-    let millis = |micros: Option<u64>| micros.map(|micros| whole(micros) / 1000.0);
+    // As in Butler 17 they are 0 in an interval without messages.
+    let millis = |micros: Option<u64>| Some(whole(micros.unwrap_or_default()) / 1000.0);
     let mut point = Point::new(measurement);
     point.tag("queue_type", Some(QUEUE_TYPE));
     for (name, value) in [
         ("messages_received", Some(ingest.received)),
-        ("messages_queued", Some(ingest.queued)),
+        // Butler knows a duplicate only when it takes it from the queue; Butler 17 does not queue it.
+        ("messages_queued", Some(ingest.queued.saturating_sub(ingest.duplicates))),
         ("messages_processed", Some(ingest.processed)),
         ("messages_failed", Some(sum(ingest.rejected.values().copied()))),
         ("messages_dropped_total", Some(sum([size, rate, full, ingest.duplicates]))),

@@ -8,10 +8,9 @@ use crate::points::{Maker, about};
 use crate::script::{self, NOT_AVAILABLE};
 
 /// The point of a task event: `reload_task_failed`, `preload_task_success`, …
-pub(crate) fn point(event: &Event, log: Option<&LogLines>, maker: &Maker) -> Point {
+pub(crate) fn point(event: &Event, measurement: &str, log: Option<&LogLines>, maker: &Maker) -> Point {
     let (subject, outcome) = (event.subject(), event.outcome());
-    let outcome = if outcome == "succeeded" { "success" } else { outcome };
-    let mut point = about(event, format!("{}_{outcome}", subject.replace('-', "_")));
+    let mut point = about(event, measurement);
     log_line(&mut point, event);
     let execution = event.data.execution.as_ref();
     let is_reload = subject == "reload-task";
@@ -20,14 +19,14 @@ pub(crate) fn point(event: &Event, log: Option<&LogLines>, maker: &Maker) -> Poi
         run(&mut point, execution, maker, Times::of(subject));
     }
     if is_reload {
-        script_log(&mut point, event, log, maker, outcome == "success");
+        script_log(&mut point, event, log, maker, outcome == "succeeded");
     }
     point
 }
 
 /// The point of a reload that failed outside of a task.
-pub(crate) fn app_reload(event: &Event) -> Point {
-    let mut point = about(event, "app_reload_failed");
+pub(crate) fn app_reload(event: &Event, measurement: &str) -> Point {
+    let mut point = about(event, measurement);
     log_line(&mut point, event);
     point.text("session_id", event.data.session.as_ref().and_then(|session| session.id.clone()));
     point

@@ -1,5 +1,6 @@
 //! The plugin as the host sees it, and the points of every kind.
 
+mod checks;
 mod points;
 mod writing;
 
@@ -19,10 +20,33 @@ fn settings(more: Value) -> Value {
     all
 }
 
+/// Settings of version 2 or 3, likewise.
+#[allow(clippy::needless_pass_by_value, reason = "written where it is used")]
+fn v2(more: Value) -> Value {
+    let mut all =
+        json!({ "url": "http://influx.test", "version": 2, "org": "lab", "bucket": "butler", "token": "my-token" });
+    all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    all
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "written where it is used")]
+fn v3(more: Value) -> Value {
+    let mut all = json!({ "url": "http://influx.test", "version": 3, "database": "butler", "token": "my-v3-token" });
+    all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    all
+}
+
 /// What makes points by these settings.
 pub(crate) fn maker(more: Value) -> Maker {
     let settings: Settings = serde_json::from_value(settings(more)).unwrap();
     Checked::try_from(settings).unwrap().maker
+}
+
+/// Why these settings are refused.
+#[allow(clippy::needless_pass_by_value, reason = "written where it is used")]
+fn refused(more: Value) -> String {
+    let settings: Settings = serde_json::from_value(settings(more)).unwrap();
+    Checked::try_from(settings).unwrap_err()
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl Influx {
         self.inside().lines.values().cloned().collect()
     }
 
-    /// How many writes came, and how many of them were compressed.
+    /// How many writes of points came, and how many of them were compressed.
     pub fn writes(&self) -> (usize, usize) {
         let inside = self.inside();
         (inside.writes, inside.compressed)
@@ -204,7 +204,9 @@ async fn answer(
 
 impl Inside {
     fn write(&mut self, org: &str, place: &str, precision: &str, headers: &HeaderMap, body: &[u8]) -> Response {
-        self.writes += 1;
+        if !body.is_empty() {
+            self.writes += 1;
+        }
         if !self.next.is_empty() {
             let (status, text) = self.next.remove(0);
             // It has arrived, and the answer is lost on its way.
@@ -237,6 +239,9 @@ impl Inside {
         }
         if self.version == 2 && (org != Influx::ORG || !self.places.contains_key(place)) {
             return reply(404, &json!({ "code": "not found", "message": format!("bucket {place:?} not found") }));
+        }
+        if self.version == 2 && body.is_empty() {
+            return reply(400, &json!({ "code": "invalid", "message": "writing requires points" }));
         }
         // Version 3 creates what is missing.
         self.places.entry(place.to_owned()).or_default();

@@ -208,11 +208,11 @@ async fn nothing_is_lost_and_nothing_doubled_while_influxdb_is_killed_and_butler
             _ => {}
         }
     }
-    let points = influx.wait_points("butler", "reload_task_failed", sent.len()).await;
+    butler.wait_metric("butler_deliveries_open{instance=\"influxdb\"}", 0.0).await;
+    let points = influx.points("butler", "reload_task_failed").await;
     let stored: BTreeSet<_> =
         points.iter().filter_map(|point| point["execution_id"].as_str().map(str::to_owned)).collect();
-    assert_eq!((stored.len(), stored == sent), (sent.len(), true));
-    butler.wait_metric("butler_deliveries_open{instance=\"influxdb\"}", 0.0).await;
+    assert_eq!((points.len(), stored.len(), stored == sent), (sent.len(), sent.len(), true));
     assert_eq!(butler.metric("butler_deliveries_dead{instance=\"influxdb\"}").await, Some(0.0));
 }
 
@@ -259,6 +259,26 @@ async fn refused_points_are_dead_and_the_others_there() {
     assert!(dead.iter().all(|delivery| delivery["attempt"] == 1), "{dead:?}");
     assert_eq!(influx.points("butler", "qlik_sense_server_license").await.len(), 10);
     assert_eq!(influx.points("butler", "node_silent").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_megabyte_with_five_thousand_tags_is_a_point_that_is_kept_for_ever() {
+    let influx = Influxd::start().await;
+    let butler = Butler::start(&v1(&influx, ", retention: inf")).await;
+    let mut data = serde_json::to_value(sample_event("reload-task.failed").data).unwrap();
+    let tags: Vec<_> = (0..5000).map(|number| format!("{number} {}", "t=,\\ ".repeat(24))).collect();
+    (data["task"]["tags"], data["app"]["tags"]) = (json!(tags), json!(["EU/", "EU\\"]));
+    data["log"]["message"] = json!("ö\u{1}\"\\\n".repeat(19_000));
+    assert!(data.to_string().len() > 1_000_000, "{}", data.to_string().len());
+    emit(&butler, "reload-task.failed", data).await;
+    let points = influx.wait_points("butler", "reload_task_failed", 1).await;
+    let message = points[0]["log_message"].as_str().unwrap();
+    assert!(message.len() > 60_000 && message.starts_with("ö \"\\\n"), "{}", message.len());
+    let marks = |prefix: &str| points[0].as_object().unwrap().keys().filter(|key| key.starts_with(prefix)).count();
+    assert_eq!((marks("taskTag_"), marks("appTag_EU/")), (50, 1));
+    wait_count(&butler, "delivered", 1).await;
+    let policies = influx.ask("", "show retention policies on butler").await;
+    assert!(policies.to_string().contains(r#"["inf","0s","168h0m0s",1,true]"#), "{policies}");
 }
 
 #[tokio::test]
@@ -338,8 +358,14 @@ async fn a_token_that_may_only_write_writes_and_is_warned_of_once() {
     silent(&butler, "one").await;
     let error = wait_error(&butler, "not found").await;
     assert!(error.contains("could not be created"), "{error}");
+    let check = async || command(&["check", "-c", butler.config().to_str().unwrap()]).await;
+    let output = check().await;
+    assert!(output.code == 0 && output.stdout.contains("will be created"), "{output:?}");
     influx.create("butler");
     wait_count(&butler, "delivered", 1).await;
+    let output = check().await;
+    assert!(output.code == 0 && output.stdout.contains("may be written to"), "{output:?}");
+    assert_eq!(influx.lines().len(), 1);
     silent(&butler, "two").await;
     wait_count(&butler, "delivered", 2).await;
     let (_, log) = butler.stop().await;

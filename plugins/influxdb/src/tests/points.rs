@@ -5,7 +5,7 @@ use butler_plugin_api::testing::{FakeHost, block_on, sample_delivery, sample_eve
 use butler_plugin_api::{Data, Event, Plugin, ScriptLog, kind};
 use serde_json::{Value, json};
 
-use super::{maker, settings};
+use super::{maker, refused, settings};
 use crate::Influxdb;
 use crate::points::Maker;
 
@@ -45,6 +45,37 @@ fn every_kind_is_points() {
     });
     insta::assert_snapshot!("kinds", text);
     assert!(fake.requests().is_empty(), "nothing is sent to show what would be sent");
+}
+
+#[test]
+fn every_kind_has_a_measurement_which_the_settings_tell_who_writes_another() {
+    for queue in ["butler_udp_queue", "my-queue"] {
+        let settings =
+            |name: &str| json!({ "queueMeasurement": queue, "measurements": { name: { "tags": { "a": "b" } } } });
+        for kind in kind::ALL {
+            let points = maker(json!({ "queueMeasurement": queue })).points(&sample_event(kind), None);
+            let right = points[0].measurement.clone();
+            for point in &points {
+                let points = maker(settings(&point.measurement)).points(&sample_event(kind), None);
+                assert!(points.iter().any(|point| point.tags.contains_key("a")), "{kind}");
+            }
+            let plain = kind.replace(['-', '.'], "_");
+            for wrong in [kind.to_string(), plain.clone(), plain.replace('_', " ")] {
+                // `butler_uptime` is another measurement of its kind.
+                if points.iter().any(|point| point.measurement == wrong) {
+                    continue;
+                }
+                let error = refused(settings(&wrong));
+                assert!(
+                    error.contains(&format!("`{wrong}` is no")) && error.contains(&format!("write `{right}`")),
+                    "{error}"
+                );
+            }
+        }
+    }
+    assert!(refused(json!({ "measurements": { "_moon.risen": {} } })).contains("write `moon_risen`"));
+    assert!(refused(json!({ "measurements": { "": {} } })).contains("`measurements`"));
+    assert!(refused(json!({ "measurements": { "a-b": {} }, "queueMeasurement": "a.b" })).contains("write `a_b`"));
 }
 
 #[test]
@@ -185,7 +216,14 @@ fn counters_of_an_interval_keep_their_sum() {
     };
     let drops = ["queue_full", "rate_limit", "size", "duplicate"].map(|what| number(&format!("dropped_{what}")));
     assert!((number("messages_dropped_total") - drops.iter().sum::<f64>()).abs() < 0.1, "{line}");
+    // A message whose event was known is dropped, and not queued.
+    let received = number("messages_queued") + number("messages_dropped_total");
+    assert_eq!((number("messages_received"), received, number("messages_queued")), (1200.0, 1200.0, 1192.0), "{line}");
     assert_eq!((number("processing_time_p95_ms"), number("queue_utilization_pct")), (4.2, 0.01));
+    let idle = one(&maker(json!({})), &event(kind::BUTLER_INGEST, json!({ "ingest": { "duplicates": 2 } })));
+    assert!(idle.contains(",messages_queued=0,"), "of an interval before: {idle}");
+    let times = ",processing_time_avg_ms=0,processing_time_max_ms=0,processing_time_p95_ms=0,";
+    assert!(idle.contains(times), "{idle}");
     let full = json!({ "ingest": { "bufferedBytes": 90, "capacityBytes": 100 } });
     assert!(one(&maker(json!({})), &event(kind::BUTLER_INGEST, full)).contains("backpressure_active=1,"));
     let none = json!({ "ingest": { "bufferedBytes": 90, "capacityBytes": 0 } });

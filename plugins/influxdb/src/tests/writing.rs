@@ -6,7 +6,7 @@ use butler_plugin_api::testing::{FakeHost, block_on, sample_delivery};
 use butler_plugin_api::{Delivery, DeliveryError, Health, HttpError, Plugin, kind};
 use serde_json::{Value, json};
 
-use super::settings;
+use super::{settings, v2, v3};
 use crate::Influxdb;
 
 fn deliveries(count: usize) -> Vec<Delivery> {
@@ -17,21 +17,6 @@ fn deliveries(count: usize) -> Vec<Delivery> {
         delivery
     };
     (0..count).map(delivery).collect()
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "written where it is used")]
-fn v2(more: Value) -> Value {
-    let mut all =
-        json!({ "url": "http://influx.test", "version": 2, "org": "lab", "bucket": "butler", "token": "my-token" });
-    all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    all
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "written where it is used")]
-fn v3(more: Value) -> Value {
-    let mut all = json!({ "url": "http://influx.test", "version": 3, "database": "butler", "token": "my-v3-token" });
-    all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    all
 }
 
 fn header<'a>(headers: &'a [(String, String)], name: &str) -> &'a str {
@@ -197,9 +182,64 @@ fn what_may_be_put_right_is_tried_again() {
     let (results, _) = run(&page, no.clone(), &deliveries(1));
     assert!(is_retry(&results[0]) && results[0].as_ref().unwrap_err().to_string().contains("proxy"), "{results:?}");
     // It goes away while halves are written: what is written is delivered.
-    let fake = influx().answer(400, "{}").answer(204, "").answer(503, "");
+    let fake = influx().answer(400, "{\"error\":\"partial write\"}").answer(204, "").answer(503, "");
     let (results, _) = run(&fake, no, &deliveries(4));
     assert!(results[..2].iter().all(Result::is_ok) && results[2..].iter().all(is_retry), "{results:?}");
+}
+
+#[test]
+fn what_is_no_influxdb_refuses_no_points() {
+    for (status, text) in [
+        (400, "Client sent an HTTP request to an HTTPS server.\n"),
+        (400, "<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>"),
+        (400, "{}"),
+        (400, "{\"error\":{\"code\":17}}"),
+        (422, "[\"error\"]"),
+        (200, "{\"status\":\"ok\"}"),
+    ] {
+        for count in [1, 2] {
+            let fake = influx().answer(status, text);
+            let (results, health) = run(&fake, v2(json!({})), &deliveries(count));
+            let error = results[0].as_ref().unwrap_err().to_string();
+            assert!(results.iter().all(is_retry) && fake.requests().len() == 1, "{text}: {results:?}");
+            assert!(error.contains("no InfluxDB") && error.contains("https"), "{error}");
+            assert!(matches!(health, Health::Bad(_)), "{text}: {health:?}");
+        }
+    }
+    // A cloud that has not written all of it, and says why.
+    let fake = influx().answer(201, "{\"code\":\"invalid\",\"message\":\"partial write has occurred\"}");
+    assert!(rejected(&run(&fake, v2(json!({})), &deliveries(1)).0[0]).contains("partial write"));
+}
+
+#[test]
+fn points_are_kept_for_ever_if_the_settings_say_so() {
+    let forever = |fake: &FakeHost, settings: Value| {
+        let (results, _) = run(fake, settings, &deliveries(1));
+        assert!(results[0].is_ok(), "{results:?}");
+        fake.requests()
+    };
+    let empty = "{\"results\":[{}]}";
+    let fake = influx().answer(200, empty).answer(200, empty).answer(200, empty).answer(204, "");
+    let requests = forever(&fake, settings(json!({ "retention": "inf", "retentionPolicy": "always" })));
+    let policy = "create retention policy \"always\" on \"butler\" duration inf replication 1 default";
+    assert_eq!(body(&requests[2].body), policy);
+    let fake = influx().answer(200, "{}").answer(200, "{\"orgs\":[{\"id\":\"0a\"}]}").answer(201, "{}").answer(204, "");
+    let requests = forever(&fake, v2(json!({ "create": true, "retention": "inf" })));
+    let sent: Value = serde_json::from_slice(&requests[2].body).unwrap();
+    assert_eq!(sent["retentionRules"], json!([]));
+    let fake = influx().answer(200, "").answer(204, "");
+    let requests = forever(&fake, v3(json!({ "create": true, "retention": "inf" })));
+    assert_eq!(serde_json::from_slice::<Value>(&requests[0].body).unwrap(), json!({ "db": "butler" }));
+}
+
+#[test]
+fn a_password_keeps_its_blanks_but_not_the_end_of_the_line_of_its_file() {
+    for password in [" p w ", " p w \n", " p w \r\n"] {
+        let fake = influx().answer(204, "");
+        let settings = settings(json!({ "create": false, "username": "u", "password": password }));
+        run(&fake, settings, &deliveries(1));
+        assert_eq!(header(&fake.requests()[0].headers, "authorization"), "Basic dTogcCB3IA==");
+    }
 }
 
 #[test]
@@ -400,43 +440,4 @@ fn a_stop_leaves_nobody_waiting() {
         assert!(is_retry(&waiting.await));
         assert!(is_retry(&plugin.deliver(delivery).await), "and so does nobody who comes later");
     });
-}
-
-#[test]
-fn checks_write_nothing_and_say_what_is_wrong() {
-    let check = |fake: &FakeHost, settings: Value| {
-        block_on(async {
-            let plugin: Influxdb = fake.start(settings).await.unwrap();
-            let line = plugin.invoke("check", Value::Null).await;
-            line.map(|line| line.as_str().unwrap().to_owned()).map_err(|error| error.to_string())
-        })
-    };
-    let there = json!({ "results": [{ "series": [{ "values": [["butler"]] }] }] }).to_string();
-    let fake = FakeHost::new("influx").answer(200, &there).answer(204, "");
-    assert!(check(&fake, settings(json!({}))).unwrap().contains("may be written to"));
-    assert!(fake.requests()[1].body.is_empty());
-    let fake =
-        FakeHost::new("influx").answer(200, &there).answer(403, "{\"error\":\"bob is not authorized to write\"}");
-    assert!(check(&fake, settings(json!({}))).unwrap_err().contains("bob is not authorized"));
-    let empty = || FakeHost::new("influx").answer(200, "{\"results\":[{}]}");
-    assert!(check(&empty(), settings(json!({}))).unwrap().contains("will be created"));
-    assert!(check(&empty(), settings(json!({ "create": false }))).unwrap_err().contains("`create: true`"));
-    let fake = FakeHost::new("influx").answer(401, "{\"error\":\"authorization failed\"}");
-    assert!(check(&fake, settings(json!({}))).unwrap_err().contains("authorization failed"));
-    let fake = FakeHost::new("influx").fail(HttpError::Connection("refused".to_owned()));
-    assert_eq!(check(&fake, settings(json!({}))).unwrap_err(), "http://influx.test:8086: refused");
-
-    let found = || FakeHost::new("influx").answer(200, "{\"buckets\":[{\"name\":\"butler\"}]}");
-    assert!(check(&found(), v2(json!({}))).unwrap().contains("bucket `butler` of `lab` is there"));
-    let missing = || FakeHost::new("influx").answer(404, "{}");
-    assert!(check(&missing(), v2(json!({}))).unwrap_err().contains("has no bucket `butler`"));
-    let fake = FakeHost::new("influx").answer(401, "{\"message\":\"unauthorized access\"}");
-    assert!(check(&fake, v2(json!({}))).unwrap_err().contains("unauthorized access"));
-
-    let fake = FakeHost::new("influx").answer(200, "[{\"iox::database\":\"butler\"}]");
-    assert!(check(&fake, v3(json!({}))).unwrap().contains("database `butler` is there"));
-    let fake = FakeHost::new("influx").answer(403, "");
-    assert!(check(&fake, v3(json!({}))).unwrap().contains("does not tell"));
-    let fake = FakeHost::new("influx").answer(401, "");
-    assert!(check(&fake, v3(json!({}))).unwrap_err().contains("401"));
 }
