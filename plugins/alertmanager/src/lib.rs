@@ -42,7 +42,7 @@ impl Plugin for Alertmanager {
             .default_events(&events)
             // A success must not overtake the failure that it resolves.
             .ordered()
-            .script_log()
+            .script_log_of(&["*.failed", "*.aborted"])
             .operation("check")
             .operation("render")
     }

@@ -3,12 +3,17 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 
 use crate::arrivals::Arrivals;
 
 const MISSING: &str = "Mosquitto is missing: install the packages of tests/packages.txt";
+
+/// Topic and payload of a message by which the subscriber is known to listen.
+const READY: &str = "bench/ready";
 
 /// A broker, and a subscriber in a process of its own. Both end when it is dropped.
 pub struct Broker {
@@ -28,28 +33,32 @@ impl Broker {
         broker.processes.push(process.context(MISSING)?);
         let port_is_open = || async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
         e2e::wait_for("Mosquitto to listen", port_is_open).await;
-        // `-d` says when the subscription stands.
+        let port = port.to_string();
         let mut subscriber = Command::new("mosquitto_sub")
-            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-q", "1", "-d", "-t", topic])
+            .args(["-h", "127.0.0.1", "-p", &port, "-q", "1", "-t", topic, "-t", READY])
             .stdout(Stdio::piped())
             .spawn()
             .context(MISSING)?;
         let output = subscriber.stdout.take();
         broker.processes.push(subscriber);
-        let (stands, standing) = tokio::sync::oneshot::channel();
+        let listens = Arc::new(AtomicBool::new(false));
         if let Some(output) = output {
-            let arrivals = broker.arrivals.clone();
+            let (arrivals, listens) = (broker.arrivals.clone(), listens.clone());
             std::thread::Builder::new().name("subscriber".to_owned()).spawn(move || {
-                let mut stands = Some(stands);
                 for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-                    if line.starts_with(b"Subscribed") {
-                        stands.take().map(|stands| stands.send(()));
+                    if line == READY.as_bytes() {
+                        listens.store(true, Ordering::Relaxed);
                     }
                     arrivals.note(&line, b"\"executionId\":\"");
                 }
             })?;
         }
-        standing.await.context("the subscriber ended")?;
+        let hears = || async {
+            let publish =
+                Command::new("mosquitto_pub").args(["-h", "127.0.0.1", "-p", &port, "-t", READY, "-m", READY]).status();
+            (publish.is_ok() && listens.load(Ordering::Relaxed)).then_some(())
+        };
+        e2e::wait_for("the subscriber to hear", hears).await;
         Ok(broker)
     }
 
