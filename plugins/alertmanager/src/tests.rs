@@ -285,25 +285,6 @@ fn an_alert_goes_out_even_if_it_cannot_be_remembered() {
 }
 
 #[test]
-fn what_is_refused_is_not_open() {
-    let fake = fake().answer(400, "bad").answer(200, "").answer(400, "bad");
-    block_on(async {
-        let site = start(&fake, json!({})).await;
-        let error = site.deliver(&sample_delivery("reload-task.failed")).await.unwrap_err();
-        assert!(matches!(error, DeliveryError::Reject { .. }) && fake.stored(KEY).is_none(), "{error}");
-        site.deliver(&sample_delivery("reload-task.aborted")).await.unwrap();
-        let open = fake.stored(KEY);
-        site.deliver(&sample_delivery("reload-task.failed")).await.unwrap_err();
-        assert_eq!(fake.stored(KEY), open, "the other alert of the task still is");
-        // Of two Alertmanagers one has it.
-        let fake = fake.clone().answer(200, "").answer(400, "bad");
-        let site = start(&fake, json!({ "urls": ["http://am1.test", "http://am2.test"] })).await;
-        site.deliver(&sample_delivery("service.stopped")).await.unwrap_err();
-    });
-    assert!(fake.stored(SERVICE).is_some());
-}
-
-#[test]
 fn a_success_that_does_not_say_of_what_raises_nothing() {
     let fake = fake();
     block_on(async {

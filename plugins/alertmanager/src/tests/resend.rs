@@ -125,3 +125,22 @@ fn one_that_is_refused_keeps_no_others_from_being_sent_again() {
     pass(&fake, 6);
     assert_eq!(names(&posted(&fake)[5].1), ["QlikServiceStopped"]);
 }
+
+#[test]
+fn what_is_refused_is_not_open() {
+    let fake = fake().answer(400, "bad").answer(200, "").answer(400, "bad");
+    block_on(async {
+        let site = start(&fake, json!({})).await;
+        let error = site.deliver(&sample_delivery("reload-task.failed")).await.unwrap_err();
+        assert!(matches!(error, DeliveryError::Reject { .. }) && fake.stored(KEY).is_none(), "{error}");
+        site.deliver(&sample_delivery("reload-task.aborted")).await.unwrap();
+        let open = fake.stored(KEY);
+        site.deliver(&sample_delivery("reload-task.failed")).await.unwrap_err();
+        assert_eq!(fake.stored(KEY), open, "the other alert of the task still is");
+        // Of two Alertmanagers one has it.
+        let fake = fake.clone().answer(200, "").answer(400, "bad");
+        let site = start(&fake, json!({ "urls": ["http://am1.test", "http://am2.test"] })).await;
+        site.deliver(&sample_delivery("service.stopped")).await.unwrap_err();
+    });
+    assert!(fake.stored(SERVICE).is_some());
+}
