@@ -140,7 +140,7 @@ impl Incoming {
 fn failure(origin: &str, timeout: Duration, error: &reqwest::Error) -> HttpError {
     if error.is_builder() {
         HttpError::Invalid(chain(error))
-    } else if error.is_timeout() {
+    } else if error.is_timeout() && !error.is_connect() {
         HttpError::Timeout(format!("{origin} did not answer within {} s", timeout.as_secs_f32()))
     } else {
         HttpError::Connection(format!("{origin} cannot be reached: {}", chain(error)))

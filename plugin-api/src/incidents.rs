@@ -31,18 +31,34 @@ pub enum Role {
     Closes,
 }
 
+impl Role {
+    /// What an event of this kind does, of whatever subject; [`Incident::of`] says of which. None for events that open or
+    /// close nothing. The same for tests, of which nothing has happened.
+    pub fn of(event: &Event) -> Option<Self> {
+        let subject = event.subject();
+        if !subject.ends_with("-task") && subject != "service" {
+            return None;
+        }
+        match event.outcome() {
+            "failed" | "aborted" | "stopped" => Some(Self::Opens),
+            "succeeded" | "started" => Some(Self::Closes),
+            _ => None,
+        }
+    }
+}
+
 /// The incident of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incident {
-    /// The subject: `task/<id>` or `service/<host>/<name>`. At most 408 bytes where ids are plain.
+    /// The subject: `task/<id>` or `service/<host>/<name>`, where the host may be unknown and empty. At most 408 bytes where ids are plain.
     pub key: String,
     /// What the event does to it.
     pub role: Role,
 }
 
 impl Incident {
-    /// None for events that open or close nothing, and for tests: nothing has happened. None for reloads of apps, too: no
-    /// event tells that one has succeeded.
+    /// None for events that open or close nothing or do not tell of what, and for tests: nothing has happened. None for
+    /// reloads of apps, too: no event tells that one has succeeded.
     ///
     /// The key says nothing of the type of a task: its id is enough, and the type may be a guess at first
     /// ([`Data::kind_assumed`](crate::Data::kind_assumed)).
@@ -52,21 +68,16 @@ impl Incident {
 
     /// The same of a test, as if what it tells of had happened: to show what would be sent.
     pub fn if_real(event: &Event) -> Option<Self> {
-        let role = match event.outcome() {
-            "failed" | "aborted" | "stopped" => Role::Opens,
-            "succeeded" | "started" => Role::Closes,
-            _ => return None,
-        };
+        let role = Role::of(event)?;
         let data = &event.data;
-        let short = |id: &str| Some(id.chars().take(LONGEST_ID).collect::<String>()).filter(|id| !id.is_empty());
-        let key = match event.subject() {
-            subject if subject.ends_with("-task") => format!("task/{}", short(&data.task.as_ref()?.id)?),
-            "service" => {
-                let service = data.service.as_ref()?;
-                let host = service.host.as_deref().unwrap_or_default();
-                format!("service/{}/{}", short(host)?, short(service.name.as_deref()?)?)
-            }
-            _ => return None,
+        let short = |id: &str| id.chars().take(LONGEST_ID).collect::<String>();
+        let known = |id: &str| Some(short(id)).filter(|id| !id.is_empty());
+        let key = if event.subject() == "service" {
+            let service = data.service.as_ref()?;
+            let host = short(service.host.as_deref().unwrap_or_default());
+            format!("service/{host}/{}", known(service.name.as_deref()?)?)
+        } else {
+            format!("task/{}", known(&data.task.as_ref()?.id)?)
         };
         Some(Self { key, role })
     }
@@ -162,6 +173,12 @@ mod tests {
         assert_eq!(Incident::of(&event), None);
         event.data.task = None;
         assert_eq!(Incident::of(&event), None);
+        assert_eq!(Role::of(&event), Some(Role::Opens), "whose it is is not known, what it is is");
+        let mut event = sample_event("service.started");
+        event.data.service.as_mut().unwrap().host = None;
+        assert_eq!(Incident::of(&event).unwrap().key, "service//QlikSenseEngineService");
+        event.data.service.as_mut().unwrap().name = None;
+        assert_eq!((Incident::of(&event), Role::of(&event)), (None, Some(Role::Closes)));
     }
 
     #[test]

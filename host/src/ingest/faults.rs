@@ -1,4 +1,4 @@
-//! Which sockets cannot be read: known as soon as it has lasted for a while.
+//! Which sockets cannot be read: known as soon as it has lasted for a while, and until it is over for a while.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-/// So long nothing but errors: then the socket counts as failed. Single errors come and go.
+/// So long nothing but errors: then the socket counts as failed. Single errors come and go. And so long none: then it does
+/// no more, lest one that comes and goes is told again and again.
 const LASTING: Duration = Duration::from_secs(2);
 
 /// Sockets that cannot be read, with what the system says.
@@ -19,15 +20,18 @@ pub(super) struct Fault {
     address: SocketAddr,
     faults: Arc<watch::Sender<Faults>>,
     since: Option<Instant>,
+    /// Of a socket that is known to have failed: since when it can be read.
+    well_since: Option<Instant>,
 }
 
 impl Fault {
     pub(super) fn new(address: SocketAddr, faults: Arc<watch::Sender<Faults>>) -> Self {
-        Self { address, faults, since: None }
+        Self { address, faults, since: None, well_since: None }
     }
 
     /// A read failed.
     pub(super) fn failed(&mut self, error: &std::io::Error) {
+        self.well_since = None;
         if self.since.get_or_insert_with(Instant::now).elapsed() >= LASTING {
             self.faults.send_if_modified(|faults| {
                 let known = faults.contains_key(&self.address);
@@ -41,8 +45,14 @@ impl Fault {
 
     /// A read did not fail.
     pub(super) fn is_well(&mut self) {
-        if self.since.take().is_some() {
-            self.faults.send_if_modified(|faults| faults.remove(&self.address).is_some());
+        if self.since.is_none() {
+            return;
         }
+        let is_known = self.faults.borrow().contains_key(&self.address);
+        if is_known && self.well_since.get_or_insert_with(Instant::now).elapsed() < LASTING {
+            return;
+        }
+        (self.since, self.well_since) = (None, None);
+        self.faults.send_if_modified(|faults| faults.remove(&self.address).is_some());
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! [`settings`] turns the settings into a checked [`Site`]; [`alert`] makes alerts; [`post`] brings them to each Alertmanager,
 //! and [`resend`] does so again while they are open.
-//! What is open is remembered before it is posted, since it is resolved by its labels, and those may be others by then.
+//! What is open is [`remembered`] before it is posted, since it is resolved by its labels, and those may be others by then.
 
 mod alert;
 mod post;
+mod remembered;
 mod resend;
 mod settings;
 
@@ -14,16 +15,13 @@ use butler_plugin_api::{
     Delivery, DeliveryError, Event, Host, Manifest, OperationError, Plugin, ServiceError, StartError,
 };
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use alert::{Alert, lasting};
-use post::{State, progress_of, wire};
+use post::{State, have, progress_of, wire};
+use remembered::Remembered;
 use resend::Resolving;
 use settings::{Settings, Site};
-
-/// Most alerts of one task: they differ by outcome, node, and what has been renamed. The oldest give way; they end by
-/// themselves.
-const MOST_OF_ONE: usize = 20;
 
 struct Alertmanager {
     site: Site,
@@ -62,16 +60,20 @@ impl Plugin for Alertmanager {
         match Incident::of(event) {
             Some(Incident { key, role: Role::Closes }) => self.resolve(delivery, &key).await,
             Some(Incident { key, role: Role::Opens }) if self.site.resolve => self.open(delivery, &key).await,
-            None if is_success(event) => {
+            None if is_success(event) && event.source == Event::TEST => {
                 // Said, since whoever tries it out would wait for it.
                 Err(DeliveryError::reject(
                     "a success resolves an open alert and posts none; a test opens none that could be resolved: try it \
                      with a failure",
                 ))
             }
+            None if is_success(event) => {
+                tracing::debug!(event.id = %event.id, "nothing is sent: it does not say of what it is a success");
+                Ok(())
+            }
             _ => {
                 let (alert, state) = self.alert(delivery, false);
-                self.post_to_all(&[alert], state, delivery.progress.as_ref()).await
+                self.post_to_all(&[alert], state, &mut have(delivery.progress.as_ref())).await
             }
         }
     }
@@ -93,7 +95,7 @@ butler_plugin_api::export!(Alertmanager);
 
 /// Whether an event raises nothing, whether it happened or is a test.
 fn is_success(event: &Event) -> bool {
-    Incident::if_real(event).is_some_and(|incident| incident.role == Role::Closes)
+    Role::of(event) == Some(Role::Closes)
 }
 
 impl Alertmanager {
@@ -105,8 +107,14 @@ impl Alertmanager {
 
     async fn open(&self, delivery: &Delivery, key: &str) -> Result<(), DeliveryError> {
         let (alert, state) = self.alert(delivery, true);
-        let remembered = self.remember(key, &alert).await;
-        self.post_to_all(&[alert], state, delivery.progress.as_ref()).await?;
+        let (before, remembered) = self.remember(key, &alert).await;
+        let mut have = have(delivery.progress.as_ref());
+        if let Err(error) = self.post_to_all(&[alert], state, &mut have).await {
+            if matches!(error, DeliveryError::Reject { .. }) && have.is_empty() {
+                self.keep(key, &before).await;
+            }
+            return Err(error);
+        }
         match remembered {
             Ok(()) => Ok(()),
             // It would be the same the next time.
@@ -116,35 +124,22 @@ impl Alertmanager {
             }
             Err(error) => {
                 let message = format!("the alert is posted, but what will resolve it cannot be stored: {error}");
-                let all: Vec<String> = self.site.members.iter().map(|member| member.name.clone()).collect();
-                Err(DeliveryError::retry(message).with_progress(progress_of(&all)))
+                Err(DeliveryError::retry(message).with_progress(progress_of(&have)))
             }
         }
     }
 
-    /// Adds an alert to those of its task that are open.
-    async fn remember(&self, key: &str, alert: &Alert) -> Result<(), ServiceError> {
-        let mut alerts = self.remembered(key).await?;
-        alerts.retain(|other| other.labels != alert.labels);
-        alerts.push(alert.clone());
-        let first = alerts.len().saturating_sub(MOST_OF_ONE);
-        self.incidents.open(key, &json!({ "alerts": alerts[first..] }), self.site.open_for).await
-    }
-
-    async fn remembered(&self, key: &str) -> Result<Vec<Alert>, ServiceError> {
-        let value = self.incidents.find(key).await?.unwrap_or_default();
-        Ok(serde_json::from_value(value["alerts"].clone()).unwrap_or_default())
-    }
-
     async fn resolve(&self, delivery: &Delivery, key: &str) -> Result<(), DeliveryError> {
         let _underway = self.resolving.begin();
-        let alerts = if self.site.resolve { self.remembered(key).await? } else { Vec::new() };
-        if alerts.is_empty() {
+        let remembered = if self.site.resolve { self.remembered(key).await? } else { Vec::new() };
+        if remembered.is_empty() {
             tracing::debug!(event.id = %delivery.event.id, "nothing is sent: no alert is open that it would resolve");
             return Ok(());
         }
-        let state = State::Resolved(delivery.event.time.parse().unwrap_or_else(|_| Timestamp::now()));
-        self.post_to_all(&alerts, state, delivery.progress.as_ref()).await?;
+        let at = delivery.event.time.parse().unwrap_or_else(|_| Timestamp::now());
+        self.mark(key, &remembered, at).await?;
+        let alerts: Vec<Alert> = remembered.into_iter().map(Remembered::into_alert).collect();
+        self.post_to_all(&alerts, State::Resolved(at), &mut have(delivery.progress.as_ref())).await?;
         self.incidents.close(key).await;
         Ok(())
     }

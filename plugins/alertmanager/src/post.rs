@@ -3,6 +3,8 @@
 //! Alertmanager judges by its own clock: an alert that ends in its future is not resolved, and one that ends in its past is.
 //! Its answer says what time it has (`Date`). If by that an alert is not what it should be, it is sent again, by its clock.
 
+use std::time::{Duration, Instant};
+
 use butler_plugin_api::{DeliveryError, HttpReply, HttpRequest};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -15,7 +17,7 @@ use crate::settings::Member;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum State {
     /// They last for so long from now on.
-    Firing(std::time::Duration),
+    Firing(Duration),
     /// They last for as long as they did at this time of ours.
     Open(Timestamp),
     /// They ended then.
@@ -33,14 +35,13 @@ pub(crate) fn wire(alerts: &[Alert], state: State, now: Timestamp) -> Vec<Alert>
 }
 
 impl Alertmanager {
-    /// Brings alerts to every Alertmanager that does not have them yet by the progress of the delivery. Ok: all have them.
+    /// Brings alerts to every Alertmanager that is not among those that have them, and adds it there. Ok: all have them.
     pub(crate) async fn post_to_all(
         &self,
         alerts: &[Alert],
         state: State,
-        progress: Option<&Value>,
+        have: &mut Vec<String>,
     ) -> Result<(), DeliveryError> {
-        let mut have = have(progress);
         have.retain(|name| self.site.members.iter().any(|member| member.name == *name));
         let mut failed: Vec<(&Member, DeliveryError)> = Vec::new();
         for member in &self.site.members {
@@ -72,15 +73,16 @@ impl Alertmanager {
             Some(after) => DeliveryError::retry_after(message, after),
             None => DeliveryError::retry(message),
         };
-        Err(error.with_progress(progress_of(&have)))
+        Err(error.with_progress(progress_of(have)))
     }
 
     pub(crate) async fn post(&self, member: &Member, alerts: &[Alert], state: State) -> Result<(), DeliveryError> {
-        let mut now = Timestamp::now();
-        // Twice: by our clock, and if need be by theirs.
+        let (mut now, begun, mut left) = (Timestamp::now(), Instant::now(), self.site.timeout);
+        // Twice: by our clock, and if need be by theirs; within the time of one.
         for _ in 0..2 {
             let alerts = wire(alerts, state, now);
-            let reply = self.request("POST", &member.api("alerts")).json(&alerts).send().await?;
+            let request = self.request("POST", &member.api("alerts")).timeout(left);
+            let reply = request.json(&alerts).send().await?;
             let reply = answer_of_alertmanager(reply.error_for_status()?)?;
             let Some(theirs) = clock(&reply) else { return Ok(()) };
             let is_right = |alert: &Alert| match state {
@@ -96,6 +98,7 @@ impl Alertmanager {
                 Timestamp::now()
             );
             now = theirs;
+            left = left.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
         }
         Ok(())
     }
@@ -153,7 +156,8 @@ pub(crate) fn progress_of(have: &[String]) -> Value {
     json!({ "have": have })
 }
 
-fn have(progress: Option<&Value>) -> Vec<String> {
+/// The same of the progress of a delivery.
+pub(crate) fn have(progress: Option<&Value>) -> Vec<String> {
     let names = progress.map(|progress| &progress["have"]).and_then(Value::as_array);
     names.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }

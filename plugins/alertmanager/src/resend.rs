@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use butler_plugin_api::ServiceError;
+use butler_plugin_api::{DeliveryError, ServiceError};
 use jiff::Timestamp;
 
 use crate::Alertmanager;
 use crate::alert::Alert;
 use crate::post::State;
+use crate::settings::Member;
 
 /// Most alerts in a request.
 const MOST_AT_ONCE: usize = 100;
@@ -59,7 +60,7 @@ impl Alertmanager {
         let mut batch: Vec<(String, Vec<Alert>)> = Vec::new();
         for key in keys {
             let now = Timestamp::now();
-            let mut alerts = self.remembered(&key).await?;
+            let mut alerts = self.open_alerts(&key).await?;
             alerts.retain(|alert| alert.ends_at > now);
             batch.push((key, alerts));
             if batch.iter().map(|(_, alerts)| alerts.len()).sum::<usize>() >= MOST_AT_ONCE {
@@ -74,14 +75,23 @@ impl Alertmanager {
         if all.is_empty() {
             return Ok(());
         }
-        self.tell_all(&all, State::Open(Timestamp::now())).await;
+        let refused = self.tell_all(&all, State::Open(Timestamp::now())).await;
         while self.resolving.0.load(Ordering::SeqCst) > 0 {
             self.host.sleep(PAUSE).await;
         }
         let mut over = Vec::new();
         for (key, alerts) in batch {
-            let open = self.remembered(&key).await?;
-            over.extend(alerts.into_iter().filter(|alert| !open.iter().any(|other| other.labels == alert.labels)));
+            for alert in alerts.iter().filter(|alert| refused.contains(alert)) {
+                tracing::warn!(
+                    "`{key}`: an open alert is refused when it is sent again, and forgotten: {:?}",
+                    alert.labels
+                );
+                self.forget(&key, alert).await?;
+            }
+            let open = self.open_alerts(&key).await?;
+            let is_over =
+                |alert: &Alert| !refused.contains(alert) && !open.iter().any(|one| one.labels == alert.labels);
+            over.extend(alerts.into_iter().filter(is_over));
         }
         if !over.is_empty() {
             self.tell_all(&over, State::Resolved(Timestamp::now())).await;
@@ -89,12 +99,32 @@ impl Alertmanager {
         Ok(())
     }
 
-    /// An Alertmanager that is away gets them the next time.
-    async fn tell_all(&self, alerts: &[Alert], state: State) {
+    /// An Alertmanager that is away gets them the next time. Returns those that every one refuses.
+    async fn tell_all(&self, alerts: &[Alert], state: State) -> Vec<Alert> {
+        let mut refused = alerts.to_vec();
         for member in &self.site.members {
-            if let Err(error) = self.post(member, alerts, state).await {
-                tracing::debug!("{}: open alerts are not sent again now: {error}", member.name);
+            let by_it = self.tell(member, alerts, state).await;
+            refused.retain(|alert| by_it.contains(alert));
+        }
+        refused
+    }
+
+    /// Returns what is refused: for the sake of one Alertmanager takes none of all that are sent together.
+    async fn tell(&self, member: &Member, alerts: &[Alert], state: State) -> Vec<Alert> {
+        let is_refused = |told: &Result<(), DeliveryError>| matches!(told, Err(DeliveryError::Reject { .. }));
+        let told = self.post(member, alerts, state).await;
+        if let Err(error) = &told {
+            tracing::debug!("{}: open alerts are not sent again now: {error}", member.name);
+        }
+        if !is_refused(&told) || alerts.len() == 1 {
+            return if is_refused(&told) { alerts.to_vec() } else { Vec::new() };
+        }
+        let mut refused = Vec::new();
+        for alert in alerts {
+            if is_refused(&self.post(member, std::slice::from_ref(alert), state).await) {
+                refused.push(alert.clone());
             }
         }
+        refused
     }
 }

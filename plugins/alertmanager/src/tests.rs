@@ -14,7 +14,10 @@ use serde_json::{Value, json};
 use super::Alertmanager;
 use crate::settings::is_label;
 
+mod resend;
+
 const KEY: &str = "incident/task/11111111-2222-4333-8444-555555555555";
+const SERVICE: &str = "incident/service/sense1/QlikSenseEngineService";
 /// Of the samples.
 const START: &str = "2026-03-04T05:06:07.89Z";
 
@@ -194,6 +197,9 @@ fn an_alertmanager_whose_clock_is_off_gets_it_by_its_own_clock() {
     });
     let posted = posted(&fake);
     assert_eq!(posted.len(), 5);
+    let timeouts: Vec<bool> =
+        fake.requests().iter().map(|request| request.options == r#"{"timeoutMs":10000}"#).collect();
+    assert_eq!(timeouts, [true, true, false, true, false], "the second request has what the first has left");
     assert!(time(&posted[1].1[0]["endsAt"]) > behind, "it would not be resolved over there");
     assert_eq!(time(&posted[2].1[0]["endsAt"]).as_second(), behind.as_second());
     assert!(time(&posted[3].1[0]["endsAt"]) < ahead, "it would be over already");
@@ -276,6 +282,29 @@ fn an_alert_goes_out_even_if_it_cannot_be_remembered() {
         assert!(matches!(error, DeliveryError::Retry { .. }), "{error}");
     });
     assert_eq!(posted(&away).len(), 1);
+}
+
+#[test]
+fn a_success_that_does_not_say_of_what_raises_nothing() {
+    let fake = fake();
+    block_on(async {
+        let site = start(&fake, json!({})).await;
+        let mut started = sample_delivery("service.started");
+        started.event.data.service.as_mut().unwrap().name = None;
+        site.deliver(&started).await.unwrap();
+        let mut succeeded = sample_delivery("reload-task.succeeded");
+        succeeded.event.data.task = None;
+        site.deliver(&succeeded).await.unwrap();
+        assert!(fake.requests().is_empty());
+        // A host that is unknown is the same both times.
+        for kind in ["service.stopped", "service.started"] {
+            let mut delivery = sample_delivery(kind);
+            delivery.event.data.service.as_mut().unwrap().host = None;
+            site.deliver(&delivery).await.unwrap();
+        }
+    });
+    let firing: Vec<bool> = posted(&fake).iter().map(|(_, alerts)| is_firing(&alerts[0])).collect();
+    assert_eq!(firing, [true, false]);
 }
 
 #[test]
@@ -391,52 +420,6 @@ fn check_and_render_post_nothing() {
     });
     assert!(fake.requests().iter().all(|request| request.method == "GET"));
     assert_eq!(fake.requests()[0].url, "http://am1.test:9093/api/v2/status");
-}
-
-#[test]
-fn open_alerts_are_sent_again_until_they_are_resolved() {
-    let fake = fake().manual_time();
-    let pass = |count: usize| {
-        fake.wait_until("it to sleep", |fake| fake.sleeping() > 0);
-        fake.advance(Duration::from_secs(61));
-        fake.wait_until("alerts to be sent", |fake| fake.requests().len() >= count);
-    };
-    let settings = json!({ "urls": ["http://am1.test:9093"], "resendEvery": "60s" });
-    let site = block_on(fake.run::<Alertmanager>(settings)).unwrap();
-    block_on(async {
-        site.deliver(&sample_delivery("reload-task.failed")).await.unwrap();
-        site.deliver(&sample_delivery("service.stopped")).await.unwrap();
-    });
-    pass(3);
-    block_on(site.deliver(&sample_delivery("reload-task.succeeded"))).unwrap();
-    pass(5);
-    fake.wait_until("it to sleep", |fake| fake.sleeping() > 0);
-    let posted = posted(&fake);
-    assert_eq!(names(&posted[2].1), ["QlikServiceStopped", "QlikReloadTaskFailed"]);
-    assert!(posted[2].1.iter().all(is_firing));
-    assert_eq!((hours(&posted[2].1[1]), posted.len()), (hours(&posted[0].1[0]), 5), "its end stays");
-    assert_eq!(names(&posted[4].1), ["QlikServiceStopped"], "what is resolved is not sent again");
-}
-
-#[test]
-fn what_is_resolved_while_it_is_sent_again_is_resolved_once_more() {
-    let fake = fake().manual_time();
-    let settings = json!({ "urls": ["http://am1.test:9093"], "resendEvery": "60s" });
-    let site = block_on(fake.run::<Alertmanager>(settings)).unwrap();
-    block_on(site.deliver(&sample_delivery("reload-task.failed"))).unwrap();
-    // A resolution is under way: whether its alert is open is not known yet.
-    let underway = site.resolving.begin();
-    fake.wait_until("it to sleep", |fake| fake.sleeping() > 0);
-    fake.advance(Duration::from_secs(61));
-    fake.wait_until("alerts to be sent", |fake| fake.requests().len() == 2);
-    fake.wait_until("it to wait", |fake| fake.sleeping() > 0);
-    assert_eq!(fake.slept().last(), Some(&Duration::from_millis(200)));
-    block_on(site.incidents.close("task/11111111-2222-4333-8444-555555555555"));
-    drop(underway);
-    fake.advance(Duration::from_secs(1));
-    fake.wait_until("the resolution", |fake| fake.requests().len() == 3);
-    let firing: Vec<bool> = posted(&fake).iter().map(|(_, alerts)| is_firing(&alerts[0])).collect();
-    assert_eq!(firing, [true, true, false]);
 }
 
 proptest! {

@@ -10,8 +10,11 @@ use crate::settings::{Server, Target};
 
 /// Some services were not reached.
 const FAILED_DEPENDENCY: u16 = 424;
-/// Waits in minutes before an alert is sent again to all for the sake of those; the last one again and again.
-const WAITS: [u64; 5] = [1, 5, 15, 60, 180];
+/// A proxy has waited in vain; the server goes on.
+const GATEWAY_TIMEOUT: u16 = 504;
+/// Waits in minutes before an alert is sent again to all for the sake of those; the last one again and again. The host
+/// waits an hour at most.
+const WAITS: [u64; 4] = [1, 5, 15, 60];
 /// Most lines of the server's log in an error, and their length in characters.
 const MOST_LINES: usize = 3;
 const LONGEST_LINE: usize = 200;
@@ -28,7 +31,8 @@ impl Server {
                 ),
                 Target::Services(_) => "Apprise notified nobody (204): it knows none of the `services`".to_owned(),
             })),
-            FAILED_DEPENDENCY => Err(self.in_part(&reply, progress)),
+            FAILED_DEPENDENCY => Err(self.failed_dependency(&reply, progress)),
+            GATEWAY_TIMEOUT => Err(self.in_part("no answer in time (504)", progress)),
             200..=299 if text.trim_start().starts_with('<') => {
                 let text = cut(&text.replace(['\r', '\n'], " "), LONGEST_LINE);
                 Err(DeliveryError::retry(format!("answered with {}, but not by Apprise: {text}", reply.status())))
@@ -37,8 +41,7 @@ impl Server {
         }
     }
 
-    /// Apprise does not say which services have it, and would send to all of them again.
-    fn in_part(&self, reply: &HttpReply, progress: Option<&Value>) -> DeliveryError {
+    fn failed_dependency(&self, reply: &HttpReply, progress: Option<&Value>) -> DeliveryError {
         let details = reply.json::<Value>().unwrap_or_default()["details"].take();
         if details.as_array().is_some_and(Vec::is_empty) {
             // Nobody is notified twice by a repetition.
@@ -53,10 +56,14 @@ impl Server {
                 Target::Services(_) => "Apprise notified nobody (424)".to_owned(),
             });
         }
-        let done = progress.and_then(|progress| progress["partial"].as_u64()).unwrap_or(0);
         let lines: Vec<String> = complaints(&details);
         let why = if lines.is_empty() { String::new() } else { format!(": {}", lines.join("; ")) };
-        let message = format!("Apprise did not reach all services (424){why}");
+        self.in_part(&format!("Apprise did not reach all services (424){why}"), progress)
+    }
+
+    /// Some services have it, or may have it: Apprise does not say which, and would send to all of them again.
+    pub(crate) fn in_part(&self, message: &str, progress: Option<&Value>) -> DeliveryError {
+        let done = progress.and_then(|progress| progress["partial"].as_u64()).unwrap_or(0);
         if done >= u64::from(self.partial_retries) {
             return DeliveryError::reject(format!("{message}; given up after {} attempts", done + 1));
         }

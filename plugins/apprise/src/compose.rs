@@ -2,6 +2,7 @@
 
 use butler_plugin_api::message::{Cut, Facts, TemplateError, Templates, cut, shorten};
 use butler_plugin_api::{Delivery, Host, sample_delivery};
+use serde_json::Value;
 
 use crate::settings::{BodyFormat, Server};
 
@@ -56,6 +57,18 @@ impl Server {
         }
     }
 
+    /// What templates are made with. In Markdown nothing ends a span or a block of code but the template.
+    fn context(&self, facts: &Facts, cut: Cut) -> Value {
+        let mut context = facts.context(cut);
+        if let (BodyFormat::Markdown, Some(parts)) = (self.format, context.as_object_mut()) {
+            // Who posts a message writes Markdown.
+            for (_, part) in parts.iter_mut().filter(|(name, _)| *name != "posted") {
+                without_backticks(part);
+            }
+        }
+        context
+    }
+
     fn title(&self, facts: &Facts, delivery: &Delivery) -> Result<String, TemplateError> {
         let title = one_line(&self.title.of(&delivery.event.kind)?.text(&facts.context(Cut::NONE))?);
         Ok(if title.is_empty() { one_line(&delivery.event.summary()) } else { title })
@@ -65,7 +78,7 @@ impl Server {
     fn body(&self, facts: &Facts, delivery: &Delivery, templates: &Templates) -> Result<Option<String>, TemplateError> {
         let template = templates.of(&delivery.event.kind)?;
         let body = shorten(facts.lines(), |cut| {
-            let text = clean(template.text(&facts.context(cut))?.trim());
+            let text = clean(template.text(&self.context(facts, cut))?.trim());
             Ok((text.chars().count() <= self.longest).then_some(text))
         })?;
         Ok(body.map(|body| if body.is_empty() { delivery.event.summary() } else { body }))
@@ -94,6 +107,15 @@ impl Server {
         let sample = sample_delivery(butler_plugin_api::kind::RELOAD_TASK_FAILED);
         let facts = Facts::of(&sample, host.instance(), &self.presentation);
         self.compose_of(&facts, &sample, &self.body).trouble
+    }
+}
+
+fn without_backticks(value: &mut Value) {
+    match value {
+        Value::String(text) if text.contains('`') => *text = text.replace('`', "'"),
+        Value::Array(values) => values.iter_mut().for_each(without_backticks),
+        Value::Object(values) => values.values_mut().for_each(without_backticks),
+        _ => {}
     }
 }
 

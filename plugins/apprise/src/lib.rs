@@ -11,7 +11,7 @@ use std::path::Path;
 
 use butler_plugin_api::message::Trouble;
 use butler_plugin_api::{
-    Delivery, DeliveryError, Health, Host, HttpRequest, Manifest, OperationError, Plugin, StartError,
+    Delivery, DeliveryError, Health, Host, HttpError, HttpRequest, Manifest, OperationError, Plugin, StartError,
 };
 use serde_json::{Value, json};
 
@@ -47,7 +47,11 @@ impl Plugin for Apprise {
         let notification = self.server.compose(delivery, &self.server.body, &self.host).await;
         let request = self.request("POST", self.server.notify().as_str());
         let request = request.header("Idempotency-Key", &delivery.delivery_id).json(&self.wire(&notification));
-        let reply = request.send().await?;
+        // What it logs below the level of its own is not among the details that it answers.
+        let reply = match request.header("X-Apprise-Log-Level", "info").send().await {
+            Err(HttpError::Timeout(why)) => return Err(self.server.in_part(&why, delivery.progress.as_ref())),
+            reply => reply?,
+        };
         self.trouble.note(notification.trouble);
         self.server.outcome(reply, delivery.progress.as_ref())
     }

@@ -50,6 +50,7 @@ pub(crate) struct Settings {
     /// With `key`: only services with these tags; `a, b`: with one of them, `a b`: with both, `all`: every service. Absent:
     /// those without a tag.
     #[serde(default)]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_,|:+& -]*$"))]
     tag: Option<String>,
     /// What the body is: `text`, `markdown` or `html`. Apprise turns it into what a service takes.
     #[serde(default)]
@@ -78,8 +79,9 @@ pub(crate) struct Settings {
     #[serde(default = "default_length")]
     #[schemars(range(min = 200, max = 100_000))]
     max_length_characters: usize,
-    /// How often an alert is sent again when Apprise has not reached all services. It does not say which, so the others get
-    /// it again each time; with waits of 1, 5, 15, 60 and then 180 minutes between. 0: never.
+    /// How often an alert is sent again when Apprise has not reached all services, or has not answered in time. It does not
+    /// say which it has reached, so those get it again each time; with waits of 1, 5, 15 and then 60 minutes between. 0:
+    /// never.
     #[serde(default = "default_retries")]
     #[schemars(range(max = 20))]
     partial_retries: u32,
@@ -236,7 +238,13 @@ fn target(key: Option<String>, services: &[String], tag: Option<String>) -> Resu
             if key.is_empty() || key.len() > 128 || !key.chars().all(is_sound) {
                 return Err(format!("`key` is `{key}`: Apprise takes 1 to 128 letters, digits, `_` and `-`"));
             }
-            Ok(Target::Kept { key, tag: tag.filter(|tag| !tag.trim().is_empty()) })
+            let tag = tag.filter(|tag| !tag.trim().is_empty());
+            if let Some(tag) = tag.as_ref().filter(|tag| !tag.chars().all(|c| is_sound(c) || " ,|&+:".contains(c))) {
+                return Err(format!(
+                    "`tag` is `{tag}`: Apprise takes letters, digits, `_` and `-`, with commas or blanks between tags"
+                ));
+            }
+            Ok(Target::Kept { key, tag })
         }
         (None, false) => {
             if tag.is_some() {
@@ -290,6 +298,7 @@ mod tests {
     fn a_server_keeps_the_services_or_is_told_them() {
         let kept = check(&json!({})).unwrap();
         assert_eq!(kept.notify().as_str(), "http://apprise.test:8000/notify/bi");
+        check(&json!({ "tag": "a-1 b_2, 1:c&d" })).unwrap();
         let services =
             json!({ "url": "https://a.test/apprise/", "key": null, "services": ["json://a.test", "xml://b"] });
         let told = check(&services).unwrap();
@@ -305,6 +314,8 @@ mod tests {
             (json!({ "services": ["json://a"] }), "`key` and `services` are both set"),
             (json!({ "key": "a b" }), "`key` is `a b`"),
             (json!({ "key": "../x" }), "`key` is `../x`"),
+            (json!({ "tag": "a; b" }), "`tag` is `a; b`"),
+            (json!({ "tag": "größe" }), "`tag` is `größe`"),
             (json!({ "key": null, "services": ["json://a", "geheim"] }), "`services[1]` is no Apprise URL"),
             (json!({ "key": null, "services": ["json://a geheim"] }), "`services[0]`"),
             (json!({ "key": null, "services": ["json://a"], "tag": "x" }), "`tag` goes with `key` only"),

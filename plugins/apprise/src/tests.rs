@@ -63,6 +63,7 @@ fn notifications_of_all_kinds() {
     let request = &fake.requests()[0];
     assert_eq!(request.url, "http://apprise.test:8000/notify/bi");
     assert!(request.headers.contains(&("Accept".to_owned(), "application/json".to_owned())));
+    assert!(request.headers.contains(&("X-Apprise-Log-Level".to_owned(), "info".to_owned())));
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn the_other_formats() {
             let server = start(&fake, json!({ "format": format, "headScriptLogLines": 1 })).await;
             let mut delivery = sample_delivery("reload-task.failed");
             delivery.late_seconds = Some(600);
-            delivery.event.data.task.as_mut().unwrap().name = "R&D <b>".to_owned();
+            delivery.event.data.task.as_mut().unwrap().name = "R&D <b> ` [open](http://evil.test) `".to_owned();
             server.deliver(&delivery).await.unwrap();
             server.deliver(&sample_delivery("message.posted")).await.unwrap();
         });
@@ -101,8 +102,8 @@ fn a_server_that_keeps_none_is_told_the_services() {
 fn answers_without_anybody_notified_are_no_success() {
     let fake = fake().answer(204, "").answer(424, r#"{"error":"x","details":[]}"#).answer(200, "<html>Sign in");
     let fake = fake.answer(500, r#"{"error":"x"}"#).answer(400, r#"{"error":"bad"}"#);
-    let fake =
-        fake.fail(HttpError::Timeout("no answer".to_owned())).answer(200, SENT).answer(200, "Notification(s) sent.");
+    let fake = fake.fail(HttpError::Connection("refused".to_owned()));
+    let fake = fake.answer(200, SENT).answer(200, "Notification(s) sent.");
     block_on(async {
         let server = start(&fake, json!({ "tag": "ops" })).await;
         let delivery = sample_delivery("reload-task.failed");
@@ -137,7 +138,7 @@ fn where_some_are_not_reached_all_are_notified_again_but_not_often() {
                 error => break error,
             }
         };
-        assert_eq!(waits, [1, 5, 15, 60, 180, 180]);
+        assert_eq!(waits, [1, 5, 15, 60, 60, 60]);
         assert!(
             matches!(&error, DeliveryError::Reject { message } if message.contains("given up after 7 attempts")),
             "{error}"
@@ -147,6 +148,26 @@ fn where_some_are_not_reached_all_are_notified_again_but_not_often() {
         let server = start(&fake, json!({ "partialRetries": 0 })).await;
         let error = server.deliver(&sample_delivery("reload-task.failed")).await.unwrap_err();
         assert!(matches!(error, DeliveryError::Reject { .. }), "{error}");
+    });
+}
+
+/// The server goes on to send, whether somebody waits for its answer or not.
+#[test]
+fn without_an_answer_in_time_all_are_notified_again_but_not_often() {
+    let fake = fake().fail(HttpError::Timeout("apprise.test did not answer".to_owned())).answer(504, "<html>");
+    let fake = fake.answer(424, "One or more").fail(HttpError::Timeout("apprise.test did not answer".to_owned()));
+    block_on(async {
+        let server = start(&fake, json!({ "partialRetries": 3 })).await;
+        let mut delivery = sample_delivery("reload-task.failed");
+        for (wait, part) in [(1, "did not answer"), (5, "504"), (15, "424")] {
+            let error = server.deliver(&delivery).await.unwrap_err();
+            let DeliveryError::Retry { message, after: Some(after), progress, .. } = error else { panic!("{error:?}") };
+            assert_eq!(after.as_secs(), wait * 60);
+            assert!(message.contains(part), "{message}");
+            delivery.progress = progress;
+        }
+        let error = server.deliver(&delivery).await.unwrap_err();
+        assert!(matches!(&error, DeliveryError::Reject { message } if message.contains("given up after 4 attempts")));
     });
 }
 

@@ -63,7 +63,8 @@ pub(crate) enum Stored {
 
 impl Folder {
     pub(crate) fn new(path: PathBuf, instance: &str) -> Self {
-        let own = format!("{}{}", names::OWN, names::clean(instance).replace(' ', "_"));
+        let name = names::clean(instance).replace(' ', "_");
+        let own = format!("{}{name}-{:08x}", names::OWN, short_hash(instance));
         let index = Index(format!("{own}.index"));
         Self { path: Arc::new(path), own, index }
     }
@@ -193,6 +194,12 @@ impl Folder {
         };
         Trouble::Other(format!("the folder {} cannot {what}: {remedy}", self.path.display()))
     }
+}
+
+/// What tells names of instances apart that become the same name of a file, or that a file system takes for the same. (FNV-1a,
+/// 32 bits.)
+fn short_hash(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// The names for a log: its own, and others if that is taken by another log or by somebody's file.

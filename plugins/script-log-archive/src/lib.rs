@@ -32,6 +32,8 @@ use worker::Worker;
 /// How often the limits are looked at: when something was stored, and otherwise.
 const AFTER_STORED: Duration = Duration::from_mins(1);
 const OTHERWISE: Duration = Duration::from_hours(1);
+/// So long after the start nothing is removed for its age: a machine may come up with a wrong clock, which is no jump.
+const SETTLING: Duration = Duration::from_hours(1);
 /// So many lines are shown of a log.
 const SHOWN_LINES: usize = 10;
 
@@ -97,13 +99,15 @@ impl Plugin for ScriptLogArchive {
         if self.archive.limits.are_none() {
             return;
         }
+        let mut since_start = Duration::ZERO;
         loop {
-            self.tidy().await;
+            self.tidy(since_start >= SETTLING).await;
             let mut waited = Duration::ZERO;
             while waited < OTHERWISE && !(self.has_grown.load(Ordering::Relaxed) && waited >= AFTER_STORED) {
                 self.host.sleep(AFTER_STORED).await;
                 waited += AFTER_STORED;
             }
+            since_start = since_start.saturating_add(waited);
         }
     }
 
@@ -198,12 +202,12 @@ impl ScriptLogArchive {
         *disk = trouble;
     }
 
-    async fn tidy(&self) {
+    async fn tidy(&self, is_settled: bool) {
         self.has_grown.store(false, Ordering::Relaxed);
         let (folder, mut limits, clock) = (self.folder.clone(), self.archive.limits, self.clock.clone());
         let tidied = self.worker.run(move || {
             let mut clock = clock.lock().unwrap_or_else(PoisonError::into_inner);
-            if !clock.is_trusted(SystemTime::now(), Instant::now()) {
+            if !clock.is_trusted(SystemTime::now(), Instant::now()) || !is_settled {
                 limits.max_age = None;
             }
             upkeep::tidy(&folder, limits)

@@ -80,19 +80,13 @@ impl Clock {
     }
 }
 
-/// Removes what goes beyond the limits, and empty folders with it; how many files. Only files of the index are looked at.
+/// Removes what goes beyond the limits, and empty folders with it; how many files. What goes is decided by the index, and only
+/// those files are looked at: deliveries wait meanwhile, and on a share a look takes its time.
 pub(crate) fn tidy(folder: &Folder, limits: Limits) -> Result<usize, Trouble> {
     let fault = |error: io::Error| folder.trouble("be tidied", &error);
     let dir = folder.open()?;
-    let entries = folder.index.all(&dir).map_err(fault)?;
-    let known = entries.len();
-    let mut files = Vec::with_capacity(known);
-    for entry in entries {
-        // What cannot be looked at now is kept.
-        if entry.is_there(&dir).unwrap_or(true) {
-            files.push(entry);
-        }
-    }
+    let mut files = folder.index.all(&dir).map_err(fault)?;
+    let known = files.len();
     let overdue = limits.overdue(&files, Timestamp::now());
     let mut removed = 0;
     let mut position = 0;
@@ -101,7 +95,13 @@ pub(crate) fn tidy(folder: &Folder, limits: Limits) -> Result<usize, Trouble> {
         if position > overdue {
             return true;
         }
-        match dir.remove_file(&file.path) {
+        let gone = match file.is_there(&dir) {
+            Ok(true) => dir.remove_file(&file.path),
+            // Gone, or somebody's by now.
+            Ok(false) => return false,
+            Err(error) => Err(error),
+        };
+        match gone {
             Ok(()) => {
                 removed += 1;
                 remove_empty(&dir, &file.path);

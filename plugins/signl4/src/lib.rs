@@ -43,7 +43,6 @@ impl Plugin for Signl4 {
             .default_events(&events)
             // A success must not overtake the failure that it resolves.
             .ordered()
-            .script_log()
             .operation("check")
             .operation("render")
     }
@@ -67,10 +66,16 @@ impl Plugin for Signl4 {
             }
             Task::Trigger(body, None) => self.post(delivery, &body).await,
             Task::Trigger(body, Some(incident)) => {
+                let is_new = self.incidents.find(&incident.key).await == Ok(None);
                 let value = json!({ "externalId": body.external_id, "since": delivery.event.time });
                 let remembered = self.incidents.open(&incident.key, &value, KEPT).await;
-                if delivery.progress.is_none() {
-                    self.post(delivery, &body).await?;
+                if delivery.progress.is_none()
+                    && let Err(error) = self.post(delivery, &body).await
+                {
+                    if is_new && matches!(error, DeliveryError::Reject { .. }) {
+                        self.incidents.close(&incident.key).await;
+                    }
+                    return Err(error);
                 }
                 remembered.or_else(not_remembered)
             }
@@ -105,12 +110,15 @@ impl Signl4 {
         let trigger = || Box::new(Body::trigger(delivery, &self.team, self.host.links()));
         let incident = match Incident::of(event) {
             Some(incident) => incident,
-            None if Incident::if_real(event).is_some_and(|incident| incident.role == Role::Closes) => {
+            None if Role::of(event) == Some(Role::Closes) && event.source == Event::TEST => {
                 // Said, since whoever tries it out would wait for it.
                 return Err(DeliveryError::reject(
                     "a success resolves an open alert and raises none; a test opens none that could be resolved: try it \
                      with a failure",
                 ));
+            }
+            None if Role::of(event) == Some(Role::Closes) => {
+                return Ok(Task::Nothing("it does not say of what it is a success"));
             }
             None => return Ok(Task::Trigger(trigger(), None)),
         };

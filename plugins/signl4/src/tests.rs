@@ -224,6 +224,33 @@ fn answers_follow_the_shared_rule_and_never_show_the_secret() {
 }
 
 #[test]
+fn what_is_refused_is_not_open_and_a_success_of_nothing_raises_nothing() {
+    let fake = FakeHost::new("signl4").answer(400, "bad").answer(201, CREATED).answer(400, "bad");
+    block_on(async {
+        let team = start(&fake, json!({})).await;
+        let failed = sample_delivery("reload-task.failed");
+        assert!(matches!(team.deliver(&failed).await.unwrap_err(), DeliveryError::Reject { .. }));
+        assert!(fake.stored(KEY).is_none());
+        team.deliver(&failed).await.unwrap();
+        team.deliver(&failed).await.unwrap_err();
+        assert!(fake.stored(KEY).is_some(), "the one before is open");
+
+        let mut started = sample_delivery("service.started");
+        started.event.data.service.as_mut().unwrap().name = None;
+        team.deliver(&started).await.unwrap();
+        for kind in ["service.stopped", "service.started"] {
+            let mut delivery = sample_delivery(kind);
+            delivery.event.data.service.as_mut().unwrap().host = None;
+            let _ = fake.clone().answer(201, CREATED);
+            team.deliver(&delivery).await.unwrap();
+        }
+    });
+    let service = "service//QlikSenseEngineService";
+    assert_eq!(posted(&fake)[3..], [new(service), resolved(service)]);
+    assert!(!manifest_of::<Signl4>().script_log, "no log is fetched for its sake");
+}
+
+#[test]
 fn a_test_touches_no_real_alert() {
     let test = |kind: &str| {
         let mut delivery = sample_delivery(kind);

@@ -152,13 +152,20 @@ async fn answer(
     response
 }
 
-/// A service has one of the tags; without any only those without are meant.
+/// A service has one of the tags, or all that have blanks between them; without any only those without are meant.
 fn meant(service: &AppriseService, tag: Option<&str>) -> bool {
     match tag {
         None => service.tags.is_empty(),
         Some("all") => true,
-        Some(tags) => tags.split(',').any(|tag| service.tags.iter().any(|own| own == tag.trim())),
+        Some(tags) => tags.split([',', '|']).any(|all| {
+            let mut all = all.split_whitespace().peekable();
+            all.peek().is_some() && all.all(|tag| service.tags.iter().any(|own| own == tag))
+        }),
     }
+}
+
+fn level_of(name: &str) -> Option<usize> {
+    ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"].iter().position(|level| level.eq_ignore_ascii_case(name))
 }
 
 fn error(status: StatusCode, text: &str) -> Response {
@@ -174,6 +181,9 @@ impl Server {
         if !has("content-type", "application/json") || !has("accept", "application/json") {
             return error(StatusCode::BAD_REQUEST, "not in JSON");
         }
+        // The details are the server's log from this level on.
+        let level = headers.get("x-apprise-log-level").and_then(|value| value.to_str().ok()).unwrap_or("error");
+        let least = level_of(level);
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let text = |name: &str| body[name].as_str().filter(|text| !text.is_empty());
         let is_one_of =
@@ -212,7 +222,9 @@ impl Server {
             };
             details.push(json!([level, "2026-03-04 05:06:07,000", line]));
         }
-        if !details.is_empty() && details.iter().all(|line| line[0] == "INFO") {
+        let is_sent = !details.is_empty() && details.iter().all(|line| line[0] == "INFO");
+        details.retain(|line| level_of(line[0].as_str().unwrap_or_default()) >= least);
+        if is_sent {
             return axum::Json(json!({ "error": "", "details": details })).into_response();
         }
         let body = json!({ "error": "One or more notification could not be sent", "details": details });

@@ -1,6 +1,7 @@
 //! Alerts in real Alertmanagers: posted with labels, resolved by the next success, whatever happens in between.
 #![cfg(unix)]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use e2e::qlik::Site;
@@ -119,6 +120,89 @@ async fn each_member_of_a_cluster_gets_it_when_it_is_there() {
     first.wait(0).await;
     second.wait(0).await;
     wait_delivered(&butler, 2).await;
+}
+
+#[tokio::test]
+async fn one_that_has_a_resolution_keeps_it_while_another_is_away() {
+    let (first, mut second) = (Alertmanager::start().await, Alertmanager::start().await);
+    let butler = Butler::start(&config(&[first.url(), second.url()], ", resendEvery: 1s")).await;
+    let (task, other) = (fields(), fields());
+    butler.send(&[failure(&task)]);
+    first.wait(1).await;
+    second.wait(1).await;
+    wait_delivered(&butler, 1).await;
+    second.kill();
+    butler.send(&[success(&task)]);
+    first.wait(0).await;
+    // What is open is sent again, several times.
+    butler.send(&[failure(&other)]);
+    let updated = first.wait(1).await[0]["updatedAt"].clone();
+    let again = async |before: &Value| {
+        let sent = || async { Some(first.wait(1).await.remove(0)).filter(|alert| alert["updatedAt"] != *before) };
+        wait_for("open alerts to be sent again", sent).await["updatedAt"].clone()
+    };
+    let updated = again(&updated).await;
+    again(&updated).await;
+    let alerts = first.alerts().await;
+    assert!(alerts.len() == 1 && alerts[0]["labels"]["task_id"] == other.task_id, "{alerts:#?}");
+    second.start_again().await;
+    wait_delivered(&butler, 3).await;
+    let left = second.wait(1).await;
+    assert_eq!(left[0]["labels"]["task_id"], other.task_id);
+    let told = first.told().into_iter().filter(|(_, labels)| labels["task_id"] == task.task_id);
+    assert_eq!(told.map(|(state, _)| state).collect::<Vec<_>>(), ["firing", "resolved"]);
+}
+
+#[tokio::test]
+async fn hundreds_of_tasks_end_as_their_last_word_says_over_restarts_of_alertmanager() {
+    const TASKS: usize = 40;
+    let mut alertmanager = Alertmanager::start().await;
+    let butler = Butler::start(&config(&[alertmanager.url()], ", resendEvery: 1s")).await;
+    let tasks: Vec<Fields> = (0..TASKS).map(|_| fields()).collect();
+    let mut open = BTreeSet::new();
+    let mut sent = 0;
+    // Any order will do, as long as it is mixed and each time the same.
+    let mut random: u32 = 8;
+    for round in 0..6 {
+        for _ in 0..2 * TASKS {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let task = &tasks[(random >> 8) as usize % TASKS];
+            if random >> 31 == 0 {
+                butler.send(&[failure(&again(task))]);
+                open.insert(task.task_id.clone());
+            } else {
+                butler.send(&[success(task)]);
+                open.remove(&task.task_id);
+            }
+            sent += 1;
+            if sent % 20 == 0 {
+                wait_for("messages to be taken", || async {
+                    (butler.metric("butler_udp_processed_total").await >= Some(f64::from(sent))).then_some(())
+                })
+                .await;
+            }
+            // In the middle of a round.
+            match (round % 2, sent % 80) {
+                (0, 40) => alertmanager.kill(),
+                (1, 20) => alertmanager.start_again().await,
+                _ => {}
+            }
+        }
+    }
+    assert!(open.len() > 5 && open.len() < TASKS - 5, "{}", open.len());
+    wait_for("all deliveries", || async {
+        (butler.metric("butler_deliveries_open{instance=\"alertmanager\"}").await == Some(0.0)).then_some(())
+    })
+    .await;
+    let firing = || async {
+        let alerts = alertmanager.alerts().await;
+        alerts.iter().map(|alert| alert["labels"]["task_id"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    wait_for("the open alerts", || async { (firing().await == open).then_some(()) }).await;
+    // It stays so when they are sent again.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(firing().await, open);
+    assert_eq!(butler.deliveries("state=dead").await, Vec::<Value>::new());
 }
 
 #[tokio::test]

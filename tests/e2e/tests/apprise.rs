@@ -44,6 +44,18 @@ async fn a_failed_reload_reaches_the_services_with_the_tag_with_all_facts() {
 }
 
 #[tokio::test]
+async fn both_tags_are_meant_where_a_blank_is_between_them() {
+    let apprise = Apprise::start().await;
+    let services = [("mail", &["ops", "night"][..]), ("chat", &["ops"]), ("pager", &["boss"])];
+    apprise.keep("bi", services.map(|(name, tags)| AppriseService::new(name, tags)));
+    let butler = Butler::start(&config(&apprise, ", key: bi, tag: \"ops night, boss\"")).await;
+    butler.send(&[failure(&fields())]);
+    butler.wait_delivery("delivered", "apprise").await;
+    let counts = ["mail", "chat", "pager"].map(|name| apprise.got("bi", name).len());
+    assert_eq!(counts, [1, 0, 1]);
+}
+
+#[tokio::test]
 async fn where_a_service_is_not_reached_the_delivery_says_so_and_can_be_sent_again() {
     let apprise = Apprise::start().await;
     apprise.keep("bi", [AppriseService::new("mail", &[]), AppriseService::new("chat", &[])]);

@@ -140,6 +140,12 @@ async fn with_routes_of_ones_own_a_throttle_holds_no_resolution_back() {
     butler.wait_delivery("suppressed", "signl4").await;
     butler.send(&[success(&task)]);
     signl4.wait(2).await;
+    // But it knows nothing of the resolution: why the README advises against it.
+    butler.send(&[failure(&again(&task))]);
+    wait_for("the other failure to be held back", || async {
+        (butler.deliveries("state=suppressed&instance=signl4").await.len() == 2).then_some(())
+    })
+    .await;
     assert_eq!(signl4.states(), states(&[("new", id), ("resolved", id)]));
 }
 

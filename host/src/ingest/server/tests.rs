@@ -216,5 +216,39 @@ fn a_socket_that_cannot_be_read_is_told_and_so_is_that_it_can() {
     assert!(running.counters().receive_errors.get() > 5, "not at the first error");
     let peer = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     tcp.connect(&peer.local_addr().unwrap().into()).unwrap();
+    // Not at the first read without an error.
+    let well = Instant::now();
     until("it is told that it is over", || faults.borrow().is_empty());
+    assert!(well.elapsed() >= Duration::from_secs(2), "{:?}", well.elapsed());
+}
+
+#[test]
+fn a_socket_that_flaps_is_told_once() {
+    let address: SocketAddr = (Ipv4Addr::LOCALHOST, 9).into();
+    let faults = Arc::new(watch::Sender::new(Faults::new()));
+    let mut told = faults.subscribe();
+    let mut fault = Fault::new(address, Arc::clone(&faults));
+    let error = io::Error::other("no network");
+    let until = |fault: &mut Fault, holds: &dyn Fn() -> bool, each: &dyn Fn(&mut Fault)| {
+        let limit = Instant::now() + Duration::from_secs(10);
+        while !holds() {
+            assert!(Instant::now() < limit);
+            each(fault);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until(&mut fault, &|| faults.borrow().contains_key(&address), &|fault| fault.failed(&error));
+    told.mark_unchanged();
+    // Well for a moment, again and again.
+    let end = Instant::now() + Duration::from_millis(2_500);
+    until(&mut fault, &|| Instant::now() > end, &|fault| {
+        fault.is_well();
+        fault.failed(&error);
+    });
+    assert!(!told.has_changed().unwrap());
+    until(&mut fault, &|| faults.borrow().is_empty(), &|fault| fault.is_well());
+    // A single error is none.
+    fault.failed(&error);
+    fault.is_well();
+    assert!(faults.borrow().is_empty());
 }

@@ -22,6 +22,15 @@ fn now(path: &str) -> Stored {
     Stored::Now(path.to_owned())
 }
 
+#[test]
+fn instances_with_like_names_have_own_files_of_their_own() {
+    let place = TempDir::new().unwrap();
+    let names = ["archive one", "archive_one", "Archive one", "archive:one"];
+    let own: std::collections::BTreeSet<String> =
+        names.iter().map(|name| Folder::new(place.path().into(), name).index.0.to_lowercase()).collect();
+    assert_eq!(own.len(), names.len());
+}
+
 /// All files below a folder, and empty folders.
 fn tree(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
@@ -60,7 +69,7 @@ fn the_same_log_has_one_file_and_another_one_of_its_own() {
     assert_eq!(
         tree(&folder.path),
         [
-            ".butler-archive_one.index",
+            ".butler-archive_one-1a994f4d.index",
             "d/a.log",
             "d/a_executionId=e_2.log",
             "d/b",
@@ -75,11 +84,11 @@ fn only_whole_files_have_the_name_and_leftovers_are_swept() {
     let place = TempDir::new().unwrap();
     let folder = folder(&place);
     let path = |name: &str| folder.path.join(name);
-    fs::write(path(".butler-archive_one-4711.part"), "hal").unwrap();
+    fs::write(path(".butler-archive_one-1a994f4d-4711.part"), "hal").unwrap();
     fs::write(path(".butler-other-4711.part"), "hal").unwrap();
-    fs::write(path(".butler-archive_one-x.part"), "of somebody").unwrap();
+    fs::write(path(".butler-archive_one-1a994f4d-x.part"), "of somebody").unwrap();
     assert_eq!(folder.sweep(), Ok(1));
-    assert_eq!(tree(&folder.path), [".butler-archive_one-x.part", ".butler-other-4711.part"]);
+    assert_eq!(tree(&folder.path), [".butler-archive_one-1a994f4d-x.part", ".butler-other-4711.part"]);
     // The entry was added, and the machine went down before the file had its name.
     let dir = folder.open().unwrap();
     let entry = Entry { path: "a.log".to_owned(), log: "e1".to_owned(), bytes: 3, stored_at: Timestamp::now() };
@@ -158,7 +167,7 @@ fn what_goes_is_the_oldest_of_ours() {
     assert_eq!(
         tree(&folder.path),
         [
-            ".butler-archive_one.index",
+            ".butler-archive_one-1a994f4d.index",
             "2020-01-01_00-00-00_appId=a_taskId=t.log",
             "day0/notes.txt",
             "day1/a.log",
@@ -167,5 +176,8 @@ fn what_goes_is_the_oldest_of_ours() {
         ]
     );
     assert_eq!(folder.index.all(&dir).unwrap().len(), 2);
+    // What need not go is not looked at.
+    fs::remove_file(folder.path.join("day4/a.log")).unwrap();
     assert_eq!(tidy(&folder, limits), Ok(0));
+    assert_eq!(folder.index.all(&dir).unwrap().len(), 2);
 }
