@@ -139,6 +139,16 @@ impl Mosquitto {
         }
     }
 
+    /// Holds it (SIGSTOP): it keeps its connections, and reads nothing; or lets it go on (SIGCONT).
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn hold(&self, hold: bool) {
+        let pid = self.child.as_ref().expect("it runs").id().to_string();
+        let signal = if hold { "-STOP" } else { "-CONT" };
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill is there").success());
+    }
+
     /// Starts it again on its port.
     ///
     /// # Panics

@@ -59,8 +59,10 @@ async fn a_broker_with_a_small_window_gets_all_of_a_burst_with_qos_2() {
         let broker = Mosquitto::with_default_limits().await;
         let more = format!("      version: \"{version}\"\n      qos: 2\n{EACH}");
         let butler = Butler::start(&config(&broker, &more)).await;
-        // All at a time.
-        wait_health(&butler, "mqtt", "mqtt").await;
+        let status = broker.subscribe("qliksense/butler/mqtt/status").await;
+        status.wait("mqtt/status").await;
+        // What is sent until it goes on comes at a time.
+        broker.hold(true);
         let ids: Vec<String> = (0..300)
             .map(|_| {
                 let fields = fields();
@@ -68,6 +70,11 @@ async fn a_broker_with_a_small_window_gets_all_of_a_burst_with_qos_2() {
                 format!("t/{}", fields.execution_id)
             })
             .collect();
+        wait_for("all to be under way", || async {
+            (butler.deliveries("state=pending&instance=mqtt&limit=500").await.len() >= 300).then_some(())
+        })
+        .await;
+        broker.hold(false);
         wait_for("all to be delivered", || async {
             (butler.deliveries("state=delivered&instance=mqtt&limit=500").await.len() >= 300).then_some(())
         })
