@@ -89,6 +89,8 @@ pub(crate) struct Incoming {
     pub(crate) retained: bool,
     /// It may have come before.
     pub(crate) duplicate: bool,
+    /// Names it on this connection until it is acknowledged; none with QoS 0.
+    pub(crate) packet: Option<u16>,
     pub(crate) acknowledgement: Option<Acknowledgement>,
 }
 
@@ -105,6 +107,8 @@ pub(crate) enum Step {
     /// The broker has accepted the connection: always the first.
     Connected(Limits),
     Message(Incoming),
+    /// The acknowledgement of the message with this packet identifier is on its way.
+    Acknowledged(u16),
     Other,
 }
 
@@ -188,11 +192,13 @@ impl Driver {
             Self::V4(driver) => Ok(match driver.poll().await? {
                 v4::Event::Incoming(v4::Packet::ConnAck(_)) => Step::Connected(Limits::default()),
                 v4::Event::Incoming(v4::Packet::Publish(publish)) => Step::Message(publish.into()),
+                v4::Event::Outgoing(v4::Outgoing::PubAck(packet)) => Step::Acknowledged(packet),
                 _ => Step::Other,
             }),
             Self::V5(driver) => Ok(match driver.poll().await? {
                 v5::Event::Incoming(v5::Packet::ConnAck(answer)) => Step::Connected(answer.into()),
                 v5::Event::Incoming(v5::Packet::Publish(publish)) => Step::Message(publish.into()),
+                v5::Event::Outgoing(v5::Outgoing::PubAck(packet)) => Step::Acknowledged(packet),
                 _ => Step::Other,
             }),
         }
@@ -256,6 +262,7 @@ impl From<v4::Publish> for Incoming {
             topic: String::from_utf8_lossy(&publish.topic).into_owned(),
             retained: publish.retain,
             duplicate: publish.dup,
+            packet: (publish.qos != v4::QoS::AtMostOnce).then_some(publish.pkid),
             acknowledgement: (publish.qos != v4::QoS::AtMostOnce)
                 .then(|| Acknowledgement::V4(v4::ManualAck::PubAck(v4::PubAck::new(publish.pkid)))),
             payload: publish.payload.into(),
@@ -269,6 +276,7 @@ impl From<v5::Publish> for Incoming {
             topic: String::from_utf8_lossy(&publish.topic).into_owned(),
             retained: publish.retain,
             duplicate: publish.dup,
+            packet: (publish.qos != v5::QoS::AtMostOnce).then_some(publish.pkid),
             acknowledgement: (publish.qos != v5::QoS::AtMostOnce)
                 .then(|| Acknowledgement::V5(v5::ManualAck::PubAck(v5::PubAck::new(publish.pkid, None)))),
             payload: publish.payload.into(),

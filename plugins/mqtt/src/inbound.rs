@@ -9,7 +9,8 @@ mod start;
 use std::sync::Arc;
 
 use butler_plugin_api::Host;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::client::{Client, Incoming};
 use crate::topic;
@@ -19,6 +20,8 @@ use start::Starts;
 
 /// Messages that wait to be handled.
 const QUEUE: usize = 1_000;
+/// Their topics and payloads together, in bytes.
+const QUEUE_BYTES: usize = 32 << 20;
 /// Messages that are handled at a time.
 const AT_ONCE: usize = 4;
 /// Largest message that is taken, in bytes.
@@ -53,12 +56,15 @@ impl Subscriptions {
 struct Job {
     message: Incoming,
     client: Client,
+    /// Its part of [`QUEUE_BYTES`].
+    _bytes: OwnedSemaphorePermit,
 }
 
 /// Takes messages.
 pub(crate) struct Inbound {
     subscriptions: Subscriptions,
     jobs: mpsc::Sender<Job>,
+    bytes: Arc<Semaphore>,
 }
 
 /// Handles them.
@@ -71,7 +77,8 @@ pub(crate) struct Handler {
 /// Both ends.
 pub(crate) fn inbound(host: Host, subscriptions: Subscriptions) -> (Inbound, Handler) {
     let (sender, jobs) = mpsc::channel(QUEUE);
-    (Inbound { subscriptions: subscriptions.clone(), jobs: sender }, Handler { host, subscriptions, jobs })
+    let bytes = Arc::new(Semaphore::new(QUEUE_BYTES));
+    (Inbound { subscriptions: subscriptions.clone(), jobs: sender, bytes }, Handler { host, subscriptions, jobs })
 }
 
 impl Inbound {
@@ -79,17 +86,34 @@ impl Inbound {
         self.subscriptions.filters()
     }
 
-    /// Never waits.
+    /// Never waits. What cannot be taken is acknowledged as well: the broker would keep a place for it for as long as the
+    /// connection lasts.
     pub(crate) fn take(&self, message: Incoming, client: &Client) {
-        if let Err(error) = self.jobs.try_send(Job { message, client: client.clone() }) {
-            let message = match error {
-                mpsc::error::TrySendError::Full(job) | mpsc::error::TrySendError::Closed(job) => job.message,
-            };
-            tracing::error!(
-                "a message on `{}` is given up: {QUEUE} others wait already; ask for less at a time",
-                topic::shown(&message.topic)
-            );
+        let (message, why) = match self.queue(message, client) {
+            Ok(()) => return,
+            Err(given_up) => given_up,
+        };
+        tracing::error!("a message on `{}` is given up: {why}", topic::shown(&message.topic));
+        if let Some(acknowledgement) = message.acknowledgement {
+            // The client may have no place for it at once.
+            let client = client.clone();
+            tokio::spawn(async move { client.acknowledge(acknowledgement).await });
         }
+    }
+
+    fn queue(&self, message: Incoming, client: &Client) -> Result<(), (Incoming, String)> {
+        let size = message.payload.len();
+        if size > LARGEST {
+            return Err((message, format!("it has {size} bytes, at most {LARGEST} are possible")));
+        }
+        let wait = |what: String| format!("{what} wait already; ask for less at a time");
+        let bytes = u32::try_from(size + message.topic.len()).unwrap_or(u32::MAX);
+        let Ok(bytes) = self.bytes.clone().try_acquire_many_owned(bytes) else {
+            return Err((message, wait(format!("others with nearly {QUEUE_BYTES} bytes"))));
+        };
+        self.jobs.try_send(Job { message, client: client.clone(), _bytes: bytes }).map_err(|error| match error {
+            TrySendError::Full(job) | TrySendError::Closed(job) => (job.message, wait(format!("{QUEUE} others"))),
+        })
     }
 }
 
@@ -100,7 +124,7 @@ impl Handler {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let (starts, cloud) = (Arc::new(Starts::new(host.clone())), Arc::new(Cloud::new(host)));
         let mut tasks = tokio::task::JoinSet::new();
-        while let Some(Job { message, client }) = jobs.recv().await {
+        while let Some(Job { message, client, _bytes: bytes }) = jobs.recv().await {
             while tasks.try_join_next().is_some() {}
             // An error is not possible: nobody closes it.
             let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -108,13 +132,7 @@ impl Handler {
             let is_cloud = subscriptions.cloud.as_deref().is_some_and(|filter| topic::matches(filter, &message.topic));
             let (starts, cloud) = (starts.clone(), cloud.clone());
             tasks.spawn(async move {
-                if message.payload.len() > LARGEST {
-                    tracing::error!(
-                        "a message on `{}` is not taken: it has {} bytes, at most {LARGEST} are possible",
-                        topic::shown(&message.topic),
-                        message.payload.len()
-                    );
-                } else if is_start {
+                if is_start {
                     starts.handle(&message).await;
                 } else if is_cloud {
                     cloud.handle(&message).await;
@@ -122,7 +140,7 @@ impl Handler {
                 if let Some(acknowledgement) = message.acknowledgement {
                     client.acknowledge(acknowledgement).await;
                 }
-                drop(place);
+                drop((place, bytes));
             });
         }
     }

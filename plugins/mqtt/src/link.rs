@@ -8,6 +8,7 @@ mod backoff;
 mod client_id;
 mod session;
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -215,10 +216,16 @@ impl Link {
             Task(tokio::spawn(async move { session.greet(online, filters).await }))
         });
         let drive = async {
+            // Packet identifiers of messages that are not acknowledged yet. Some brokers send those again; a second
+            // acknowledgement of one would break the rules.
+            let mut waiting = HashSet::new();
             loop {
                 match driver.step().await {
-                    Ok(Step::Message(message)) => inbound.take(message, &client),
-                    Ok(Step::Connected(_) | Step::Other) => {}
+                    Ok(Step::Message(message)) if message.packet.is_none_or(|packet| waiting.insert(packet)) => {
+                        inbound.take(message, &client);
+                    }
+                    Ok(Step::Acknowledged(packet)) => drop(waiting.remove(&packet)),
+                    Ok(Step::Message(_) | Step::Connected(_) | Step::Other) => {}
                     Err(failure) => return failure,
                 }
             }
@@ -265,6 +272,7 @@ impl Link {
                     qos: session::STATUS_QOS,
                     retain: status.retain,
                 }),
+                exactly_once: self.broker.exactly_once,
                 tls,
                 reached: reached.clone(),
             };
@@ -273,7 +281,7 @@ impl Link {
             loop {
                 match driver.step().await? {
                     Step::Connected(limits) => return Ok::<_, Failure>((client, driver, limits)),
-                    Step::Message(_) | Step::Other => {}
+                    Step::Message(_) | Step::Acknowledged(_) | Step::Other => {}
                 }
             }
         };

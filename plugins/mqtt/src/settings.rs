@@ -170,6 +170,8 @@ pub(crate) struct Broker {
     pub(crate) connect_timeout: Duration,
     pub(crate) ack_timeout: Duration,
     pub(crate) status: Option<Status>,
+    /// Whether messages may go out with QoS 2.
+    pub(crate) exactly_once: bool,
 }
 
 /// What subscribers see of the connection.
@@ -207,6 +209,7 @@ impl Settings {
             return Err(format!("`cloud.topic`: {fault}"));
         }
         let qos = checked_qos(self.qos, "qos")?;
+        let routes = Routes::new(self.topics, &root, qos, self.retain)?;
         let broker = Broker {
             target,
             url,
@@ -223,10 +226,11 @@ impl Settings {
             )?,
             ack_timeout: time("ackTimeout", &self.ack_timeout, Duration::from_millis(1), Duration::from_secs(40))?,
             status: (!status.topic.is_empty()).then_some(status),
+            exactly_once: routes.has_exactly_once(),
         };
         Ok(Checked {
             broker,
-            routes: Routes::new(self.topics, &root, qos, self.retain)?,
+            routes,
             subscriptions: Subscriptions::new(start, cloud),
             metadata: self.metadata,
             // Templates here are for short texts: what the event itself has of the script log is enough.

@@ -53,6 +53,11 @@ pub struct Subscriber {
 impl Mosquitto {
     /// Starts one on loopback that lets everybody in.
     pub async fn start() -> Self {
+        Self::with("allow_anonymous true\nmax_queued_messages 0\n", |_| {}, &[]).await
+    }
+
+    /// The same with the limits that Mosquitto has by itself.
+    pub async fn with_default_limits() -> Self {
         Self::with("allow_anonymous true\n", |_| {}, &[]).await
     }
 
@@ -74,10 +79,7 @@ impl Mosquitto {
             broker.port = free.local_addr().expect("a socket has an address").port();
             drop(free);
             let port = broker.port;
-            let text = format!(
-                "listener {port} 127.0.0.1\nmax_queued_messages 0\nset_tcp_nodelay true\n{}",
-                config.replace("DIR", &dir)
-            );
+            let text = format!("listener {port} 127.0.0.1\nset_tcp_nodelay true\n{}", config.replace("DIR", &dir));
             std::fs::write(broker.folder.path().join("mosquitto.conf"), text).expect("the folder can be written");
             if broker.try_start().await {
                 return broker;
@@ -135,6 +137,16 @@ impl Mosquitto {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Holds it (SIGSTOP): it keeps its connections, and reads nothing; or lets it go on (SIGCONT).
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn hold(&self, hold: bool) {
+        let pid = self.child.as_ref().expect("it runs").id().to_string();
+        let signal = if hold { "-STOP" } else { "-CONT" };
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill is there").success());
     }
 
     /// Starts it again on its port.

@@ -15,6 +15,9 @@ use super::{Client, Driver, LARGEST_PACKET, Qos};
 const LARGEST_INCOMING: u32 = 16 << 20;
 /// Messages that may wait for their acknowledgements. MQTT 5 brokers lower it.
 const IN_FLIGHT: u16 = 1_000;
+/// The same for MQTT 3.1.1 where messages go out with QoS 2. Its brokers cannot say how many of those they take: Mosquitto drops
+/// what is beyond 20 (`max_inflight_messages`), and acknowledges it all the same.
+const IN_FLIGHT_EXACTLY_ONCE: u16 = 20;
 /// Messages that may wait to be written.
 const QUEUE: usize = 1_000;
 /// Messages that are written with one system call, if so many wait.
@@ -72,6 +75,8 @@ pub(crate) struct Connect {
     pub(crate) login: Option<(String, Option<String>)>,
     pub(crate) keep_alive: Duration,
     pub(crate) will: Option<Will>,
+    /// Whether messages may go out with QoS 2.
+    pub(crate) exactly_once: bool,
     /// For encrypted targets.
     pub(crate) tls: Option<Arc<ClientConfig>>,
     /// Set as soon as the TCP connection is there.
@@ -120,7 +125,7 @@ impl Connect {
             .set_max_packet_size(LARGEST_INCOMING as usize, LARGEST_PACKET)
             .set_request_channel_capacity(QUEUE)
             .set_max_request_batch(WRITTEN_AT_ONCE)
-            .set_inflight(IN_FLIGHT)
+            .set_inflight(if self.exactly_once { IN_FLIGHT_EXACTLY_ONCE } else { IN_FLIGHT })
             .set_ack_mode(v4::AckMode::Manual);
         match self.login {
             Some((user, Some(password))) => drop(options.set_credentials(user, password)),

@@ -26,10 +26,16 @@ pub(super) async fn of(host: &Host, broker: &Broker, purpose: Purpose) -> String
 
 async fn kept(host: &Host) -> String {
     let storage = host.storage();
-    if let Ok(Some(Value::String(id))) = storage.get(KEY).await {
-        return id;
-    }
     let id = format!("{}-{}", host.instance().name, random());
+    match storage.get(KEY).await {
+        Ok(Some(Value::String(kept))) => return kept,
+        Ok(_) => {}
+        // There may be one: it must not be lost.
+        Err(error) => {
+            tracing::warn!("the client id cannot be read from the store, so it is {id} until the next start: {error}");
+            return id;
+        }
+    }
     if let Err(error) = storage.set(KEY, &Value::from(id.as_str()), None).await {
         tracing::warn!("the client id {id} cannot be kept, so it will be another one next time: {error}");
     }

@@ -147,6 +147,11 @@ impl Routes {
         self.entries.iter().find(fits).map(|(_, parts)| parts.as_slice()).unwrap_or_default()
     }
 
+    /// Whether any message goes out with QoS 2.
+    pub(crate) fn has_exactly_once(&self) -> bool {
+        self.entries.iter().flat_map(|(_, parts)| parts).any(|part| part.qos == Qos::ExactlyOnce)
+    }
+
     /// All messages that are made by templates, each with a kind that it is for.
     pub(crate) fn kinds_with_templates(&self) -> impl Iterator<Item = &'static str> {
         kind::ALL.iter().copied().filter(|kind| self.parts(kind).iter().any(Part::has_template))

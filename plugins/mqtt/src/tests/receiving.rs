@@ -74,8 +74,54 @@ fn a_flood_of_starts_does_not_stop_the_connection() {
     }
     running.deliver(&failure()).unwrap();
     let lost = errors(&running, "is given up");
-    broker.wait("what was taken", |seen| seen.acknowledged.len() + lost >= 3_000);
+    assert!(lost > 0, "too few to try it");
+    broker.wait("all to be acknowledged, taken or not", |seen| seen.acknowledged.len() == 3_000);
     running.stop();
+}
+
+#[test]
+fn what_waits_does_not_fill_the_memory() {
+    let broker = Broker::start();
+    // What is taken waits for Qlik Sense, and time stands still.
+    let gone = host().fail_service("qlik", ServiceError::Unavailable("Qlik Sense is gone".to_owned())).manual_time();
+    let running = start(gone, &broker, "3.1.1");
+    for packet in 1..=60 {
+        broker.send("qscloud/app/reload", &vec![b'x'; 1_000_000], packet, 0, false);
+    }
+    // 33 of them have less than 32 MiB.
+    broker.wait("those that are given up", |seen| seen.acknowledged.len() == 27);
+    assert_eq!(errors(&running, "nearly 33554432 bytes wait already"), 27);
+    running.deliver(&failure()).unwrap();
+    running.stop();
+}
+
+#[test]
+fn a_message_that_comes_again_before_it_is_acknowledged_is_one() {
+    for version in ["3.1.1", "5"] {
+        let broker = Broker::start();
+        let is_v5 = version == "5";
+        let gone =
+            host().fail_service("qlik", ServiceError::Unavailable("Qlik Sense is gone".to_owned())).manual_time();
+        let running = start(gone, &broker, version);
+        let event = |flags| broker.send("qscloud/app/reload", b"{}", 1, flags, is_v5);
+        event(0);
+        event(8);
+        broker.send("qliksense/start_task", b"no", 2, 0, is_v5);
+        broker.wait("the message behind it", |seen| seen.acknowledged == [2]);
+        running.fake.wait_until("the last try", |fake| {
+            fake.advance(std::time::Duration::from_secs(30));
+            broker.seen().acknowledged.len() > 1
+        });
+        // Its identifier is free again.
+        event(0);
+        running.fake.wait_until("the last try", |fake| {
+            fake.advance(std::time::Duration::from_secs(30));
+            broker.seen().acknowledged == [2, 1, 1]
+        });
+        running.deliver(&failure()).unwrap();
+        assert_eq!((broker.seen().clients.len(), errors(&running, "is given up")), (1, 0), "MQTT {version}");
+        running.stop();
+    }
 }
 
 #[test]

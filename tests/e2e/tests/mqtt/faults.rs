@@ -54,6 +54,42 @@ async fn a_broker_that_is_killed_under_load_gets_everything() {
 }
 
 #[tokio::test]
+async fn a_broker_with_a_small_window_gets_all_of_a_burst_with_qos_2() {
+    for version in ["3.1.1", "5"] {
+        let broker = Mosquitto::with_default_limits().await;
+        let more = format!("      version: \"{version}\"\n      qos: 2\n{EACH}");
+        let butler = Butler::start(&config(&broker, &more)).await;
+        let status = broker.subscribe("qliksense/butler/mqtt/status").await;
+        status.wait("mqtt/status").await;
+        // What is sent until it goes on comes at a time.
+        broker.hold(true);
+        let ids: Vec<String> = (0..300)
+            .map(|_| {
+                let fields = fields();
+                butler.send(&[failure(&fields)]);
+                format!("t/{}", fields.execution_id)
+            })
+            .collect();
+        wait_for("all to be under way", || async {
+            (butler.deliveries("instance=mqtt&limit=500").await.len() >= 300).then_some(())
+        })
+        .await;
+        broker.hold(false);
+        wait_for("all to be delivered", || async {
+            (butler.deliveries("state=delivered&instance=mqtt&limit=500").await.len() >= 300).then_some(())
+        })
+        .await;
+        // The broker keeps each of them.
+        let subscriber = broker.subscribe("t/#").await;
+        wait_for("all messages", || async {
+            let got: std::collections::BTreeSet<String> = subscriber.messages().into_iter().map(|m| m.topic).collect();
+            ids.iter().all(|id| got.contains(id)).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn a_daemon_that_dies_while_the_broker_is_away_publishes_later() {
     let mut broker = Mosquitto::start().await;
     let butler = Butler::start(&config(&broker, EACH)).await;
