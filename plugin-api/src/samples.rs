@@ -285,6 +285,7 @@ fn butler(message: &str, measured: bool) -> Value {
     let mut butler = Map::from_iter([("version".to_owned(), Value::from("17.0.0"))]);
     if measured {
         butler.insert("uptimeMs".to_owned(), 4_500_000.into());
+        butler.insert("intervalMs".to_owned(), 900_000.into());
         let memory = json!({ "processBytes": 41_943_040, "heapUsedBytes": 12_582_912, "heapTotalBytes": 16_777_216,
                              "externalBytes": 2_097_152 });
         butler.insert("memory".to_owned(), memory);

@@ -57,7 +57,9 @@ impl Mqtt {
         match outcome {
             Ok(()) => Response::json(201, &text),
             Err(Refusal::Lost) => failed(503, &Refusal::Lost.to_string()),
-            Err(Refusal::Later(why) | Refusal::Never(why)) => failed(502, &why),
+            // Too large for the broker, or no topic that it takes.
+            Err(Refusal::Never(why)) => failed(400, &why),
+            Err(Refusal::Later(why)) => failed(502, &why),
         }
     }
 }

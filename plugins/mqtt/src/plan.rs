@@ -53,21 +53,17 @@ impl Planner<'_> {
         let variables = if has_template { Some(self.variables(delivery).await) } else { None };
         let mut plan = Plan { messages: Vec::new(), trouble: None };
         for (number, part) in parts.iter().enumerate() {
-            let topic = topic_of(part, event, variables.as_ref()).unwrap_or_else(|why| {
-                plan.trouble = Some(why);
-                kind_topic(&self.routes.other, event)
-            });
-            if let Some(fault) = topic::fault(&topic) {
-                return Err(DeliveryError::reject(fault));
-            }
-            let is_meant =
-                !matches!(part.topic, TopicOf::Template { starts_with_dollar: false, .. } | TopicOf::Posted(_));
-            if topic.starts_with('$') && !is_meant {
-                let topic = topic::shown(&topic);
-                return Err(DeliveryError::reject(format!(
-                    "the topic `{topic}` begins with `$`, which is the broker's own; begin the template with another text"
-                )));
-            }
+            let made = topic_of(part, event, variables.as_ref());
+            let made = made.and_then(|topic| possible(part, &topic).map(|()| topic));
+            let topic = match (made, &part.topic) {
+                (Ok(topic), _) => topic,
+                // Whoever posted it asked for this topic and no other.
+                (Err(why), TopicOf::Posted(_)) => return Err(DeliveryError::reject(why)),
+                (Err(why), _) => {
+                    plan.trouble = Some(why);
+                    kind_topic(&self.routes.other, event)
+                }
+            };
             let name = name(number, &topic);
             if has_arrived(delivery, &name) {
                 continue;
@@ -107,6 +103,21 @@ impl Planner<'_> {
             }
         })
     }
+}
+
+/// Why nothing can be published there.
+fn possible(part: &Part, topic: &str) -> Result<(), String> {
+    if let Some(fault) = topic::fault(topic) {
+        return Err(fault);
+    }
+    let is_meant = !matches!(part.topic, TopicOf::Template { starts_with_dollar: false, .. } | TopicOf::Posted(_));
+    if topic.starts_with('$') && !is_meant {
+        let topic = topic::shown(topic);
+        return Err(format!(
+            "the topic `{topic}` begins with `$`, which is the broker's own; begin the template with another text"
+        ));
+    }
+    Ok(())
 }
 
 /// The error tells of a template that does not work.

@@ -226,6 +226,7 @@ mod tests {
     fn metrics_can_be_left_out_and_absent_figures_are_absent() {
         let rule = json!({ "kinds": ["*"], "leaveOut": ["qs_butlerHeap*", "qs_butlerExternalMem"] });
         let mut delivery = sample_delivery(kind::BUTLER_UPTIME);
+        delivery.event.data.butler.as_mut().unwrap().interval_ms = None;
         let names = |body: &Value| -> Vec<String> {
             body[0]["metrics"]
                 .as_array()

@@ -36,14 +36,20 @@ pub(crate) fn clean(text: &str) -> String {
         c => c,
     };
     let name: String = text.chars().map(replaced).collect();
-    let mut name = trimmed(&name).to_owned();
+    let mut name = free(trimmed(&name).to_owned());
     if name.len() > LONGEST {
-        name = shortened(&name);
+        // What is cut may mean a device again; it is one byte shorter than it may be.
+        name = free(shortened(&name));
     }
+    if name.is_empty() { "_".to_owned() } else { name }
+}
+
+/// A name that neither Windows nor the archive keeps for itself.
+fn free(mut name: String) -> String {
     if is_device(&name) || name.get(..OWN.len()).is_some_and(|start| start.eq_ignore_ascii_case(OWN)) {
         name.insert(0, '_');
     }
-    if name.is_empty() { "_".to_owned() } else { name }
+    name
 }
 
 /// Windows ignores dots and blanks at the end; `.` and `..` go with them.
@@ -125,6 +131,9 @@ mod tests {
         let long = clean(&format!("{}.log", "ä".repeat(400)));
         assert!(long.ends_with("ä.log") && long.len() <= LONGEST, "{}", long.len());
         assert_eq!(clean(&"x".repeat(400)).len(), LONGEST - 1);
+        // A device just as long as a name may be, and one that is so when it has been cut.
+        assert_eq!(clean(&format!("CON.{}", "x".repeat(LONGEST - 4))).len(), LONGEST - 1);
+        assert_eq!(clean(&format!("CON{}x.log", " ".repeat(LONGEST))), "_CON.log");
     }
 
     #[test]

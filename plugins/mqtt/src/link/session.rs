@@ -114,7 +114,8 @@ impl Session {
     }
 
     pub(super) fn was_useful(&self) -> bool {
-        self.useful.load(Ordering::Relaxed) || self.since.elapsed() >= USEFUL
+        let given_up = self.why.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        self.useful.load(Ordering::Relaxed) || (!given_up && self.since.elapsed() >= USEFUL)
     }
 
     /// What does not work although there is a connection.

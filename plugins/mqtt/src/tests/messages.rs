@@ -288,6 +288,19 @@ fn topics_of_the_settings_go_before_the_built_in_ones() {
 }
 
 #[test]
+fn a_topic_that_cannot_be_costs_no_message() {
+    block_on(async {
+        let publish = json!([{ "topic": "{{nothing}}" }, { "topic": "fixed", "payload": "name" }]);
+        let settings = json!({ "url": "mqtt://127.0.0.1:1", "topics": [{ "events": ["*"], "publish": publish }] });
+        let plugin: Mqtt = qlik().start(settings).await.unwrap();
+        let plan = plugin.planner(None).plan(&of(kind::RELOAD_TASK_FAILED)).await.unwrap();
+        let topics: Vec<&str> = plan.messages.iter().map(|planned| planned.message.topic.as_str()).collect();
+        assert_eq!(topics, ["qliksense/event/reload-task/failed", "fixed"]);
+        assert!(plan.trouble.unwrap().contains("the topic is empty"));
+    });
+}
+
+#[test]
 fn a_burst_of_one_task_asks_once_and_a_dead_qlik_holds_up_nothing() {
     let fake = qlik();
     block_on(async {

@@ -27,7 +27,7 @@ const WAITING: usize = 50_000;
 const FILL_PER_SECOND: u32 = 10_000;
 /// Retries wait no longer than that.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(20);
 /// Events to another instance while the queue drains.
 const OTHERS: usize = 60;
