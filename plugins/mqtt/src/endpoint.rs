@@ -39,6 +39,9 @@ impl Mqtt {
             tracing::warn!(caller = request.caller, "a message by REST was not published: {why}");
             Response::error(status, &format!("the message was not published: {why}"))
         };
+        if self.link.obeys(&text.topic) {
+            return failed(403, "Butler itself listens to this topic; start tasks by their own endpoint");
+        }
         let session = match self.link.now() {
             Ok(session) => session,
             Err(why) => return failed(503, &why),

@@ -50,6 +50,11 @@ impl Subscriptions {
     pub(crate) fn filters(&self) -> Vec<String> {
         self.start.iter().chain(&self.cloud).cloned().collect()
     }
+
+    /// Whether a message on this topic would be obeyed.
+    pub(crate) fn hears(&self, topic: &str) -> bool {
+        self.start.iter().chain(&self.cloud).any(|filter| topic::matches(filter, topic))
+    }
 }
 
 /// A message with the client that it came by.

@@ -97,6 +97,12 @@ impl Plugin for Mqtt {
         let session = self.link.session().await.map_err(|why| keep(delivery, DeliveryError::retry(why)))?;
         let Plan { messages, trouble } = self.planner(self.metadata.as_ref()).plan(delivery).await?;
         self.trouble.note(trouble);
+        let is_posted = delivery.event.kind == kind::MESSAGE_POSTED;
+        if is_posted && messages.iter().any(|planned| self.link.obeys(&planned.message.topic)) {
+            return Err(DeliveryError::reject(
+                "Butler itself listens to this topic; start tasks by their own endpoint",
+            ));
+        }
         let mut arrived: Vec<String> = plan::arrived(delivery).map(str::to_owned).collect();
         // All are handed over before any is waited for, in their order.
         let (mut under_way, mut later, mut never) = (Vec::with_capacity(messages.len()), None, None);

@@ -74,6 +74,11 @@ impl Drop for Task {
 }
 
 impl Link {
+    /// Whether this instance obeys what is published there: who may only send messages must not start tasks by it.
+    pub(crate) fn obeys(&self, topic: &str) -> bool {
+        self.subscriptions.hears(topic)
+    }
+
     pub(crate) fn new(host: Host, broker: Broker, subscriptions: Subscriptions) -> Arc<Self> {
         Arc::new(Self {
             host,

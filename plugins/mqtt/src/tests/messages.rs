@@ -330,6 +330,23 @@ fn put(running: &Running, body: &Value) -> (u16, String) {
 }
 
 #[test]
+fn who_may_only_send_messages_starts_no_task_by_it() {
+    let broker = Broker::start();
+    let obeyed = json!({ "startTask": { "topic": "starts" }, "cloud": { "topic": "cloud" } });
+    let running = Running::start(FakeHost::new("mqtt"), settings(&broker, obeyed));
+    broker.wait("the status", |seen| !seen.published.is_empty());
+    for topic in ["starts", "cloud/reloads"] {
+        let (status, answer) = put(&running, &json!({ "topic": topic, "message": "x" }));
+        assert!(status == 403 && answer.contains("listens to this topic"), "{status} {answer}");
+        let mut posted = of(kind::MESSAGE_POSTED);
+        posted.event.data.posted.as_mut().unwrap().topic = Some(topic.to_owned());
+        let error = block_on(running.plugin.deliver(&posted)).unwrap_err();
+        assert!(matches!(error, DeliveryError::Reject { .. }), "{error:?}");
+    }
+    assert!(broker.on("starts").is_empty() && broker.on("cloud/reloads").is_empty());
+}
+
+#[test]
 fn load_scripts_publish_by_rest() {
     let broker = Broker::start();
     let running = Running::start(FakeHost::new("mqtt"), settings(&broker, json!({})));
