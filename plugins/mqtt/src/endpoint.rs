@@ -53,7 +53,7 @@ impl Mqtt {
             retain: false,
         };
         let properties = Properties { content_type: Some("text/plain; charset=utf-8"), user: Vec::new() };
-        let outcome = match session.publish(message, properties).await {
+        let outcome = match session.publish(message, properties, session.soon()).await {
             Ok(publishing) => publishing.done().await,
             Err(refusal) => Err(refusal),
         };

@@ -17,6 +17,7 @@ mod tls;
 mod topic;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use butler_plugin_api::message::{Presentation, Trouble};
 use butler_plugin_api::{
@@ -33,6 +34,9 @@ use settings::{Routes, Settings};
 
 /// Deliveries at a time: each waits for the broker's acknowledgement.
 const CONCURRENCY: u32 = 500;
+
+/// The host gives a delivery 60 s in all, and what was achieved is to be told before.
+const LONGEST_DELIVERY: Duration = Duration::from_secs(50);
 
 struct Mqtt {
     host: Host,
@@ -93,6 +97,7 @@ impl Plugin for Mqtt {
     }
 
     async fn deliver(&self, delivery: &Delivery) -> Result<(), DeliveryError> {
+        let last = tokio::time::Instant::now() + LONGEST_DELIVERY;
         // Nobody is asked for anything while there is no connection.
         let session = self.link.session().await.map_err(|why| keep(delivery, DeliveryError::retry(why)))?;
         let Plan { messages, trouble } = self.planner(self.metadata.as_ref()).plan(delivery).await?;
@@ -108,7 +113,7 @@ impl Plugin for Mqtt {
         let (mut under_way, mut later, mut never) = (Vec::with_capacity(messages.len()), None, None);
         for planned in messages {
             let topic = planned.message.topic.clone();
-            match session.publish(planned.message, planned.properties).await {
+            match session.publish(planned.message, planned.properties, last).await {
                 Ok(publishing) => under_way.push((planned.name, topic, publishing)),
                 Err(Refusal::Never(why)) => note(&mut never, &why, &topic),
                 Err(why) => {

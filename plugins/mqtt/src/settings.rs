@@ -53,7 +53,7 @@ pub(crate) struct Settings {
     #[serde(default = "default_connect_timeout")]
     #[schemars(regex(pattern = r"^\s*[0-9]+\s*(ms|s|m)\s*$"))]
     connect_timeout: String,
-    /// How long the broker may take to acknowledge a message; at most 40 s.
+    /// How long the broker may acknowledge nothing while messages wait for it; at most 40 s.
     #[serde(default = "default_ack_timeout")]
     #[schemars(regex(pattern = r"^\s*[0-9]+\s*(ms|s|m)\s*$"))]
     ack_timeout: String,

@@ -13,8 +13,9 @@ use super::{Client, Driver, LARGEST_PACKET, Qos};
 
 /// Largest packet that is taken: messages for us are small, and there is memory for a few.
 const LARGEST_INCOMING: u32 = 16 << 20;
-/// Messages that may wait for their acknowledgements. MQTT 5 brokers lower it.
-const IN_FLIGHT: u16 = 1_000;
+/// Messages that may wait for their acknowledgements. MQTT 5 brokers lower it. The library reads acknowledgements only when it
+/// has nothing to write: more would be written to a slow broker at a time than it can acknowledge in time.
+const IN_FLIGHT: u16 = 200;
 /// The same for MQTT 3.1.1 where messages go out with QoS 2. Its brokers cannot say how many of those they take: Mosquitto drops
 /// what is beyond 20 (`max_inflight_messages`), and acknowledges it all the same.
 const IN_FLIGHT_EXACTLY_ONCE: u16 = 20;

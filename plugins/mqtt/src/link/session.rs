@@ -1,5 +1,6 @@
 //! One connection: what is published by it, and whether the broker is still there.
 
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -45,7 +46,7 @@ pub(crate) struct Publishing {
     notice: Notice,
     /// In milliseconds since the begin of the connection.
     at: u64,
-    until: tokio::time::Instant,
+    last: tokio::time::Instant,
 }
 
 impl Session {
@@ -69,11 +70,12 @@ impl Session {
         u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
-    /// Hands a message to the connection. [`Publishing::done`] tells what became of it.
+    /// Hands a message to the connection. [`Publishing::done`] tells what became of it, at `last` if not before.
     pub(crate) async fn publish(
         self: &Arc<Self>,
         mut message: Message,
         properties: Properties,
+        last: tokio::time::Instant,
     ) -> Result<Publishing, Refusal> {
         let size = message.packet_len(&properties);
         if size > self.limits.packet {
@@ -84,11 +86,31 @@ impl Session {
         }
         message.qos = message.qos.min(self.limits.qos);
         message.retain &= self.limits.retain;
-        let (at, until) = (self.millis(), tokio::time::Instant::now() + self.ack_timeout);
+        let at = self.millis();
         // Waits while the broker has not acknowledged what went before.
-        match tokio::time::timeout_at(until, self.client.publish(message, properties)).await {
-            Ok(notice) => Ok(Publishing { session: self.clone(), notice: notice?, at, until }),
-            Err(_) => Err(self.silent(at)),
+        let notice = self.owed(at, last, self.client.publish(message, properties)).await??;
+        Ok(Publishing { session: self.clone(), notice, at, last })
+    }
+
+    /// When what is handed over now should be acknowledged.
+    pub(crate) fn soon(&self) -> tokio::time::Instant {
+        tokio::time::Instant::now() + self.ack_timeout
+    }
+
+    /// Waits for what the broker owes since `at`, but not beyond `last`. As long as it acknowledges anything it has its
+    /// time: the messages before may be many or large, and the way to it slow.
+    async fn owed<T>(&self, at: u64, last: tokio::time::Instant, what: impl Future<Output = T>) -> Result<T, Refusal> {
+        let mut what = std::pin::pin!(what);
+        let begin = tokio::time::Instant::from_std(self.since);
+        loop {
+            let seen = self.acknowledged.load(Ordering::Relaxed).max(at);
+            let until = (begin + Duration::from_millis(seen) + self.ack_timeout).min(last);
+            if let Ok(done) = tokio::time::timeout_at(until, &mut what).await {
+                return Ok(done);
+            }
+            if until >= last || self.acknowledged.load(Ordering::Relaxed) <= seen {
+                return Err(self.silent(at));
+            }
         }
     }
 
@@ -169,7 +191,7 @@ impl Session {
 
     /// A message of our own, which is no delivery.
     async fn tell(self: &Arc<Self>, message: Message) -> Result<(), Refusal> {
-        let publishing = self.publish(message, Properties::default()).await?;
+        let publishing = self.publish(message, Properties::default(), self.soon()).await?;
         publishing.outcome().await
     }
 
@@ -199,8 +221,8 @@ impl Publishing {
     }
 
     async fn outcome(self) -> Result<(), Refusal> {
-        let Self { session, notice, at, until } = self;
-        let Ok(outcome) = tokio::time::timeout_at(until, notice.wait()).await else { return Err(session.silent(at)) };
+        let Self { session, notice, at, last } = self;
+        let outcome = session.owed(at, last, notice.wait()).await?;
         // A refusal is a sign of life as well.
         if outcome != Err(Refusal::Lost) {
             session.acknowledged.fetch_max(session.millis(), Ordering::Relaxed);

@@ -18,6 +18,8 @@ pub(super) struct Behaviour {
     pub(super) properties: Vec<u8>,
     /// Answers PUBLISH.
     pub(super) acknowledges: bool,
+    /// Takes so long for each.
+    pub(super) pause: Duration,
     /// Reasons for messages whose topic contains a text (MQTT 5).
     pub(super) reasons: Vec<(String, u8)>,
     /// Closes the connection for messages whose topic contains this.
@@ -90,6 +92,7 @@ impl Broker {
             connack: 0,
             properties: Vec::new(),
             acknowledges: true,
+            pause: Duration::ZERO,
             reasons: Vec::new(),
             closes_on: None,
             silent_on: None,
@@ -261,6 +264,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
                 if !behaviour.acknowledges || silent || qos == 0 {
                     continue;
                 }
+                std::thread::sleep(behaviour.pause);
                 let reason = behaviour.reasons.iter().find(|(part, _)| topic.contains(part)).map(|(_, reason)| *reason);
                 let kind = if qos == 1 { 0x40 } else { 0x50 };
                 match reason.filter(|_| is_v5) {

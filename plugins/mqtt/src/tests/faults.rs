@@ -63,6 +63,18 @@ fn without_an_acknowledgement_it_is_not_done_and_what_arrived_is_not_repeated() 
 }
 
 #[test]
+fn a_slow_broker_has_its_time_as_long_as_it_acknowledges() {
+    let broker = Broker::start();
+    broker.set(|behaviour| behaviour.pause = Duration::from_millis(150));
+    let publish: Vec<Value> = (0..12).map(|n| json!({ "topic": format!("slow/{n}"), "payload": "name" })).collect();
+    let running = start(&broker, json!({ "topics": [{ "events": ["*"], "publish": publish }] }));
+    // Longer in all than the broker may acknowledge nothing.
+    running.deliver(&failure()).unwrap();
+    assert_eq!(broker.on("slow/").len(), 12, "none twice");
+    running.stop();
+}
+
+#[test]
 fn a_broker_that_acknowledges_nothing_is_left_and_told() {
     let broker = Broker::start();
     broker.set(|behaviour| behaviour.acknowledges = false);

@@ -9,14 +9,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{config, instance, wait_health};
 
 /// Each run of a task has a topic of its own, which the broker keeps: whoever comes late gets it too.
-const EACH: &str = "      retain: true\n      topics:\n        - events: [\"*-task.*\"]\n          publish:\n            - \
+pub(super) const EACH: &str = "      retain: true\n      topics:\n        - events: [\"*-task.*\"]\n          publish:\n            - \
                     { topic: \"t/{{execution.id}}\", payload: name }\n";
 
 #[tokio::test]
 async fn a_broker_that_is_killed_under_load_gets_everything() {
     let mut broker = Mosquitto::start().await;
-    let subscriber = broker.subscribe("t/#").await;
     let butler = Butler::start(&config(&broker, EACH)).await;
+    killed_under_load(&mut broker, &butler).await;
+}
+
+/// 700 failures, each a message below `t`; the broker is killed and started again while they come.
+pub(super) async fn killed_under_load(broker: &mut Mosquitto, butler: &Butler) {
+    let subscriber = broker.subscribe("t/#").await;
     let mut ids = Vec::new();
     let mut send = |count: usize| {
         for _ in 0..count {
@@ -29,7 +34,7 @@ async fn a_broker_that_is_killed_under_load_gets_everything() {
     wait_for("some messages", || async { (subscriber.messages().len() >= 20).then_some(()) }).await;
     broker.kill();
     send(300);
-    wait_health(&butler, "mqtt", "cannot be reached").await;
+    wait_health(butler, "mqtt", "cannot be reached").await;
     broker.restart().await;
     send(100);
     wait_for("all messages", || async {

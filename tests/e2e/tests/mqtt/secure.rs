@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
+use super::faults::{EACH, killed_under_load};
 use super::{instance, wait_health};
 
 /// An authority, a broker's certificate, and one of a client.
@@ -54,8 +55,8 @@ async fn alert(butler: &Butler, broker: &Mosquitto) {
     butler.wait_delivery("delivered", "mqtt").await;
 }
 
-#[tokio::test]
-async fn tls_with_an_own_authority_and_a_password() {
+/// A broker with TLS that lets in only `butler` with the password `geheim-123`.
+async fn guarded() -> Mosquitto {
     let prepare = |folder: &Path| {
         certificates(folder);
         let mut made = Command::new("mosquitto_passwd");
@@ -63,9 +64,26 @@ async fn tls_with_an_own_authority_and_a_password() {
         assert!(made.status().expect("mosquitto_passwd is installed (tests/packages.txt)").success());
         assert!(Command::new("chmod").arg("a+r").arg(folder.join("users")).status().unwrap().success());
     };
-    let lines = format!("{TLS}allow_anonymous false\npassword_file DIR/users\n");
+    let lines = format!("{TLS}allow_anonymous false\npassword_file DIR/users\nmax_queued_messages 0\n");
     let client = ["--cafile", "DIR/ca.pem", "-u", "butler", "-P", "geheim-123"];
-    let broker = Mosquitto::with(&lines, prepare, &client).await;
+    Mosquitto::with(&lines, prepare, &client).await
+}
+
+#[tokio::test]
+async fn a_broker_with_tls_and_a_password_that_is_killed_under_load_gets_everything() {
+    let mut broker = guarded().await;
+    let folder = beside(&broker);
+    let more = format!(
+        "      version: \"5\"\n      user: butler\n      password: \"${{env:PASSWORD}}\"\n      tls: {{ ca: ca.pem }}\n{EACH}"
+    );
+    let config = instance("mqtt", &broker.url(), "", &more);
+    let butler = Butler::start_in(folder, &config, &[("PASSWORD", "geheim-123")]).await;
+    killed_under_load(&mut broker, &butler).await;
+}
+
+#[tokio::test]
+async fn tls_with_an_own_authority_and_a_password() {
+    let broker = guarded().await;
     let folder = beside(&broker);
     for version in ["3.1.1", "5"] {
         let more = format!(
