@@ -96,7 +96,7 @@ impl Inbound {
     pub(crate) fn take(&self, message: Incoming, client: &Client) {
         let (message, why) = match self.queue(message, client) {
             Ok(()) => return,
-            Err(given_up) => given_up,
+            Err(given_up) => *given_up,
         };
         tracing::error!("a message on `{}` is given up: {why}", topic::shown(&message.topic));
         if let Some(acknowledgement) = message.acknowledgement {
@@ -106,18 +106,21 @@ impl Inbound {
         }
     }
 
-    fn queue(&self, message: Incoming, client: &Client) -> Result<(), (Incoming, String)> {
+    fn queue(&self, message: Incoming, client: &Client) -> Result<(), Box<(Incoming, String)>> {
+        let given_up = |message: Incoming, why: String| Box::new((message, why));
         let size = message.payload.len();
         if size > LARGEST {
-            return Err((message, format!("it has {size} bytes, at most {LARGEST} are possible")));
+            return Err(given_up(message, format!("it has {size} bytes, at most {LARGEST} are possible")));
         }
         let wait = |what: String| format!("{what} wait already; ask for less at a time");
         let bytes = u32::try_from(size + message.topic.len()).unwrap_or(u32::MAX);
         let Ok(bytes) = self.bytes.clone().try_acquire_many_owned(bytes) else {
-            return Err((message, wait(format!("others with nearly {QUEUE_BYTES} bytes"))));
+            return Err(given_up(message, wait(format!("others with nearly {QUEUE_BYTES} bytes"))));
         };
         self.jobs.try_send(Job { message, client: client.clone(), _bytes: bytes }).map_err(|error| match error {
-            TrySendError::Full(job) | TrySendError::Closed(job) => (job.message, wait(format!("{QUEUE} others"))),
+            TrySendError::Full(job) | TrySendError::Closed(job) => {
+                given_up(job.message, wait(format!("{QUEUE} others")))
+            }
         })
     }
 }
