@@ -98,7 +98,7 @@ async fn a_broker_with_a_small_window_gets_all_of_a_burst_with_qos_2() {
         // The broker keeps each of them.
         let subscriber = broker.subscribe("t/#").await;
         wait_for("all messages", || async {
-            let got: std::collections::BTreeSet<String> = subscriber.messages().into_iter().map(|m| m.topic).collect();
+            let got: BTreeSet<String> = subscriber.messages().into_iter().map(|m| m.topic).collect();
             ids.iter().all(|id| got.contains(id)).then_some(())
         })
         .await;
