@@ -14,6 +14,7 @@ use butler_plugin_api::incidents::{Incident, Incidents, Role};
 use butler_plugin_api::{
     Delivery, DeliveryError, Event, Host, Manifest, OperationError, Plugin, ServiceError, StartError,
 };
+use futures_util::lock::Mutex;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -28,6 +29,8 @@ struct Alertmanager {
     host: Host,
     incidents: Incidents,
     resolving: Resolving,
+    /// Held by whoever changes what is remembered, so that reading and writing are one.
+    memory: Mutex<()>,
 }
 
 impl Plugin for Alertmanager {
@@ -48,7 +51,7 @@ impl Plugin for Alertmanager {
     async fn start(settings: Settings, host: Host) -> Result<Self, StartError> {
         let site = Site::try_from(settings).map_err(StartError::Config)?;
         let incidents = Incidents::new(&host);
-        Ok(Self { site, host, incidents, resolving: Resolving::default() })
+        Ok(Self { site, host, incidents, resolving: Resolving::default(), memory: Mutex::default() })
     }
 
     async fn run(&self) {
@@ -110,7 +113,8 @@ impl Alertmanager {
         let (before, remembered) = self.remember(key, &alert).await;
         let mut have = have(delivery.progress.as_ref());
         if let Err(error) = self.post_to_all(&[alert], state, &mut have).await {
-            if matches!(error, DeliveryError::Reject { .. }) && have.is_empty() {
+            // What could not be read was not changed either.
+            if remembered.is_ok() && matches!(error, DeliveryError::Reject { .. }) && have.is_empty() {
                 self.keep(key, &before).await;
             }
             return Err(error);
@@ -131,6 +135,7 @@ impl Alertmanager {
 
     async fn resolve(&self, delivery: &Delivery, key: &str) -> Result<(), DeliveryError> {
         let _underway = self.resolving.begin();
+        let memory = self.memory.lock().await;
         let remembered = if self.site.resolve { self.remembered(key).await? } else { Vec::new() };
         if remembered.is_empty() {
             tracing::debug!(event.id = %delivery.event.id, "nothing is sent: no alert is open that it would resolve");
@@ -138,8 +143,10 @@ impl Alertmanager {
         }
         let at = delivery.event.time.parse().unwrap_or_else(|_| Timestamp::now());
         self.mark(key, &remembered, at).await?;
+        drop(memory);
         let alerts: Vec<Alert> = remembered.into_iter().map(Remembered::into_alert).collect();
         self.post_to_all(&alerts, State::Resolved(at), &mut have(delivery.progress.as_ref())).await?;
+        let _memory = self.memory.lock().await;
         self.incidents.close(key).await;
         Ok(())
     }

@@ -49,6 +49,7 @@ impl Alertmanager {
 
     /// Adds an alert to those of its task. Returns what was remembered before, too.
     pub(crate) async fn remember(&self, key: &str, alert: &Alert) -> (Vec<Remembered>, Result<(), ServiceError>) {
+        let _memory = self.memory.lock().await;
         let before = match self.remembered(key).await {
             Ok(before) => before,
             Err(error) => return (Vec::new(), Err(error)),
@@ -89,6 +90,7 @@ impl Alertmanager {
 
     /// Forgets an alert that is refused.
     pub(crate) async fn forget(&self, key: &str, alert: &Alert) -> Result<(), ServiceError> {
+        let _memory = self.memory.lock().await;
         let mut all = self.remembered(key).await?;
         let count = all.len();
         all.retain(|one| one.alert.labels != alert.labels);

@@ -32,7 +32,7 @@ impl Server {
                 Target::Services(_) => "Apprise notified nobody (204): it knows none of the `services`".to_owned(),
             })),
             FAILED_DEPENDENCY => Err(self.failed_dependency(&reply, progress)),
-            GATEWAY_TIMEOUT => Err(self.in_part("no answer in time (504)", progress)),
+            GATEWAY_TIMEOUT => Err(self.unanswered("no answer in time (504)", progress)),
             200..=299 if text.trim_start().starts_with('<') => {
                 let text = cut(&text.replace(['\r', '\n'], " "), LONGEST_LINE);
                 Err(DeliveryError::retry(format!("answered with {}, but not by Apprise: {text}", reply.status())))
@@ -70,6 +70,21 @@ impl Server {
         let wait = WAITS.get(usize::try_from(done).unwrap_or(usize::MAX)).unwrap_or(&WAITS[WAITS.len() - 1]);
         DeliveryError::retry_after(message, Duration::from_secs(wait * 60))
             .with_progress(json!({ "partial": done + 1 }))
+    }
+
+    /// All may have it, or nobody, where the server could not even be reached: so it is sent again as often as after a part,
+    /// and then rarely, but not given up before the host does.
+    pub(crate) fn unanswered(&self, message: &str, progress: Option<&Value>) -> DeliveryError {
+        match self.in_part(message, progress) {
+            DeliveryError::Reject { .. } => {
+                let retry = DeliveryError::retry_after(message, Duration::from_secs(WAITS[WAITS.len() - 1] * 60));
+                match progress {
+                    Some(progress) => retry.with_progress(progress.clone()),
+                    None => retry,
+                }
+            }
+            error => error,
+        }
     }
 
     /// What the services under the key are, for people. The error likewise.

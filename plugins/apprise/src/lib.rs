@@ -49,7 +49,7 @@ impl Plugin for Apprise {
         let request = request.header("Idempotency-Key", &delivery.delivery_id).json(&self.wire(&notification));
         // What it logs below the level of its own is not among the details that it answers.
         let reply = match request.header("X-Apprise-Log-Level", "info").send().await {
-            Err(HttpError::Timeout(why)) => return Err(self.server.in_part(&why, delivery.progress.as_ref())),
+            Err(HttpError::Timeout(why)) => return Err(self.server.unanswered(&why, delivery.progress.as_ref())),
             reply => reply?,
         };
         self.trouble.note(notification.trouble);

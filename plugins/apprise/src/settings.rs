@@ -79,9 +79,8 @@ pub(crate) struct Settings {
     #[serde(default = "default_length")]
     #[schemars(range(min = 200, max = 100_000))]
     max_length_characters: usize,
-    /// How often an alert is sent again when Apprise has not reached all services, or has not answered in time. It does not
-    /// say which it has reached, so those get it again each time; with waits of 1, 5, 15 and then 60 minutes between. 0:
-    /// never.
+    /// How often an alert is sent again when Apprise has not reached all services. It does not say which it has reached, so
+    /// those get it again each time; with waits of 1, 5, 15 and then 60 minutes between. 0: never.
     #[serde(default = "default_retries")]
     #[schemars(range(max = 20))]
     partial_retries: u32,

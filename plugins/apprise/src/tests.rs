@@ -166,8 +166,18 @@ fn without_an_answer_in_time_all_are_notified_again_but_not_often() {
             assert!(message.contains(part), "{message}");
             delivery.progress = progress;
         }
+        // Perhaps nobody was reached: rarely, but not given up. The answer that it is done in part ends it.
+        let fake = fake.clone().answer(424, "One or more");
+        let error = server.deliver(&delivery).await.unwrap_err();
+        let DeliveryError::Retry { after: Some(after), progress, .. } = error else { panic!("{error:?}") };
+        assert_eq!((after.as_secs(), &progress), (3600, &delivery.progress));
+        delivery.progress = progress;
         let error = server.deliver(&delivery).await.unwrap_err();
         assert!(matches!(&error, DeliveryError::Reject { message } if message.contains("given up after 4 attempts")));
+        let fake = fake.fail(HttpError::Timeout("apprise.test did not answer".to_owned()));
+        let server = start(&fake, json!({ "partialRetries": 0 })).await;
+        let error = server.deliver(&sample_delivery("reload-task.failed")).await.unwrap_err();
+        assert!(matches!(error, DeliveryError::Retry { after: Some(_), .. }), "{error:?}");
     });
 }
 

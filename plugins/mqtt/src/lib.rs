@@ -100,8 +100,8 @@ impl Plugin for Mqtt {
         let last = tokio::time::Instant::now() + LONGEST_DELIVERY;
         // Nobody is asked for anything while there is no connection.
         let session = self.link.session().await.map_err(|why| keep(delivery, DeliveryError::retry(why)))?;
-        let Plan { messages, trouble } = self.planner(self.metadata.as_ref()).plan(delivery).await?;
-        self.trouble.note(trouble);
+        let Plan { messages, trouble, misplaced } = self.planner(self.metadata.as_ref()).plan(delivery).await?;
+        self.trouble.note(trouble.or(misplaced));
         let is_posted = delivery.event.kind == kind::MESSAGE_POSTED;
         if is_posted && messages.iter().any(|planned| self.link.obeys(&planned.message.topic)) {
             return Err(DeliveryError::reject(
@@ -213,8 +213,8 @@ impl Mqtt {
         let delivery: Delivery =
             serde_json::from_value(input).map_err(|error| failed(format!("the input is no delivery: {error}")))?;
         let plan = self.planner(self.metadata.as_ref()).plan(&delivery).await;
-        let Plan { messages, trouble } = plan.map_err(|error| failed(error.to_string()))?;
-        if let Some(trouble) = trouble {
+        let Plan { messages, trouble, misplaced } = plan.map_err(|error| failed(error.to_string()))?;
+        if let Some(trouble) = trouble.or(misplaced) {
             return Err(failed(trouble));
         }
         let messages = messages.into_iter().map(|planned| {

@@ -34,6 +34,8 @@ pub(crate) struct Planner<'a> {
 pub(crate) struct Plan {
     pub(crate) messages: Vec<Planned>,
     pub(crate) trouble: Option<String>,
+    /// Why a topic cannot be, although its template works: the event lacks something.
+    pub(crate) misplaced: Option<String>,
 }
 
 /// The variables of templates.
@@ -51,18 +53,22 @@ impl Planner<'_> {
         let parts = self.routes.parts(&event.kind);
         let has_template = parts.iter().any(Part::has_template);
         let variables = if has_template { Some(self.variables(delivery).await) } else { None };
-        let mut plan = Plan { messages: Vec::new(), trouble: None };
+        let mut plan = Plan { messages: Vec::new(), trouble: None, misplaced: None };
         for (number, part) in parts.iter().enumerate() {
-            let made = topic_of(part, event, variables.as_ref());
-            let made = made.and_then(|topic| possible(part, &topic).map(|()| topic));
-            let topic = match (made, &part.topic) {
-                (Ok(topic), _) => topic,
-                // Whoever posted it asked for this topic and no other.
-                (Err(why), TopicOf::Posted(_)) => return Err(DeliveryError::reject(why)),
-                (Err(why), _) => {
+            let topic = match topic_of(part, event, variables.as_ref()) {
+                Err(why) => {
                     plan.trouble = Some(why);
                     kind_topic(&self.routes.other, event)
                 }
+                Ok(topic) => match (possible(part, &topic), &part.topic) {
+                    (Ok(()), _) => topic,
+                    // Whoever posted it asked for this topic and no other.
+                    (Err(why), TopicOf::Posted(_)) => return Err(DeliveryError::reject(why)),
+                    (Err(why), _) => {
+                        plan.misplaced = Some(why);
+                        kind_topic(&self.routes.other, event)
+                    }
+                },
             };
             let name = name(number, &topic);
             if has_arrived(delivery, &name) {

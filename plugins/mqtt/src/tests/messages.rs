@@ -296,7 +296,8 @@ fn a_topic_that_cannot_be_costs_no_message() {
         let plan = plugin.planner(None).plan(&of(kind::RELOAD_TASK_FAILED)).await.unwrap();
         let topics: Vec<&str> = plan.messages.iter().map(|planned| planned.message.topic.as_str()).collect();
         assert_eq!(topics, ["qliksense/event/reload-task/failed", "fixed"]);
-        assert!(plan.trouble.unwrap().contains("the topic is empty"));
+        assert!(plan.misplaced.unwrap().contains("the topic is empty"));
+        assert_eq!((plan.trouble, plugin.try_templates().await), (None, Ok(())), "no fault of the template");
     });
 }
 
