@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use butler_plugin_api::Health;
 
 use super::*;
+use crate::client::{Message, Properties, Qos, Refusal};
 
 fn start(broker: &Broker, more: Value) -> Running {
     Running::start(FakeHost::new("mqtt"), settings(broker, more))
@@ -71,6 +72,26 @@ fn a_slow_broker_has_its_time_as_long_as_it_acknowledges() {
     // Longer in all than the broker may acknowledge nothing.
     running.deliver(&failure()).unwrap();
     assert_eq!(broker.on("slow/").len(), 12, "none twice");
+    running.stop();
+}
+
+#[test]
+fn a_delivery_at_its_end_takes_no_connection_along() {
+    let broker = Broker::start();
+    let running = start(&broker, json!({ "metadata": false }));
+    running.deliver(&failure()).unwrap();
+    broker.set(|behaviour| behaviour.acknowledges = false);
+    let message = || Message { topic: "late".to_owned(), payload: Vec::new(), qos: Qos::AtLeastOnce, retain: false };
+    let session = running.plugin.link.now().unwrap();
+    let publish = async |patience: Duration| {
+        let last = tokio::time::Instant::now() + patience;
+        session.publish(message(), Properties::default(), last).await.unwrap().done().await
+    };
+    let soon = running.plugin.host.runtime().block_on(publish(Duration::from_millis(100)));
+    assert!(matches!(soon, Err(Refusal::Later(_))), "{soon:?}");
+    assert!(running.plugin.link.now().is_ok(), "the broker had not had its time");
+    let _ = running.plugin.host.runtime().block_on(publish(Duration::from_secs(5)));
+    running.fake.wait_until("the connection to be given up", |_| running.plugin.link.now().is_err());
     running.stop();
 }
 
