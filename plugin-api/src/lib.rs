@@ -107,7 +107,7 @@ pub use event::{
     ScriptLog, ServerLicense, Service, Session, Silence, Task, TaskStart, Tokens, Udp, UserTokens, kind,
 };
 pub use host::{Abort, CustomLink, Host, Instance, Links};
-pub use manifest::{Batch, Endpoint, Manifest, Scope, StartTaskItem};
+pub use manifest::{Batch, Endpoint, EndpointAnswer, Manifest, Scope, StartTaskItem};
 pub use plugin::{Health, OperationError, Plugin, StartError};
 pub use request::{Request, Response};
 pub use samples::{sample_delivery, sample_event, sample_events};

@@ -248,6 +248,28 @@ pub struct Endpoint {
     /// An older host refuses the second instance.
     #[serde(default)]
     pub shared: bool,
+    /// By this name administrators switch it off (`rest.disabledEndpoints`), and scripts see that it is there
+    /// (`/v4/configfile/endpointsenabled`). That of Butler 16 where it had the endpoint; several may share one. Empty: it has
+    /// none, and is switched off by method and path.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// What it answers, for the API documentation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<EndpointAnswer>,
+}
+
+/// An answer of an endpoint.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct EndpointAnswer {
+    /// HTTP status.
+    pub status: u16,
+    /// What it means, in a few words.
+    pub description: String,
+    /// JSON Schema of the body. Null: there is none, or it is not described.
+    #[serde(default)]
+    pub body: Value,
 }
 
 impl Endpoint {
@@ -261,7 +283,37 @@ impl Endpoint {
             body: Value::Null,
             query: Value::Null,
             shared: false,
+            name: String::new(),
+            answers: Vec::new(),
         }
+    }
+
+    /// Gives it a name: [`Endpoint::name`].
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// Sets the JSON Schema of the body, which the host checks and coerces.
+    #[must_use]
+    pub fn body(mut self, schema: Value) -> Self {
+        self.body = schema;
+        self
+    }
+
+    /// Sets the JSON Schema of the query parameters, an object, which the host checks and coerces.
+    #[must_use]
+    pub fn query(mut self, schema: Value) -> Self {
+        self.query = schema;
+        self
+    }
+
+    /// Documents an answer. `body` is its JSON Schema, or null.
+    #[must_use]
+    pub fn answer(mut self, status: u16, description: &str, body: Value) -> Self {
+        self.answers.push(EndpointAnswer { status, description: description.to_owned(), body });
+        self
     }
 
     /// Lets several instances of the plugin declare it; the first one in the config serves it. For what any instance can do

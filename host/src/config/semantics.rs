@@ -16,8 +16,9 @@ use super::document::Document;
 use super::heard::{AppReload, Udp};
 use super::patterns::Patterns;
 use super::report::{Problem, join, unescape};
+use super::rest::{Grant, Rest, Token};
 use super::secrets::Resolved;
-use super::types::{Enrich, Grant, Qlik, Reconcile, Rest, Retry, Rule, ScriptLog, Store, TlsProfile, Token, Verify};
+use super::types::{Enrich, Qlik, Reconcile, Retry, Rule, ScriptLog, Store, TlsProfile, Verify};
 use super::units::{Size, Span};
 use super::validate::Checks;
 

@@ -1,10 +1,9 @@
 //! The config file, typed. One struct per section; what is absent has the default given here.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use butler_plugin_api::{Links, Scope};
+use butler_plugin_api::Links;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -13,6 +12,7 @@ use super::acting::StartTaskFilter;
 use super::certificates::Certificates;
 use super::cloud::QlikCloud;
 use super::heard::{AppReload, Udp};
+use super::rest::Rest;
 use super::units::{Size, Span};
 
 /// The whole file.
@@ -181,64 +181,6 @@ impl Default for QlikPorts {
     fn default() -> Self {
         Self { repository: 4242, engine: 4747, system_info: 9032 }
     }
-}
-
-/// REST server.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Rest {
-    /// Address and port to listen on. Port 0: chosen by the system and written to the run file.
-    #[schemars(with = "String")]
-    pub listen: SocketAddr,
-    /// Tokens (`butler token new`). With at least one, every caller needs a token or a grant.
-    pub tokens: Vec<Token>,
-    /// Networks that need no token.
-    pub grants: Vec<Grant>,
-    /// Allows a listener beyond loopback without tokens and grants.
-    pub insecure: bool,
-    /// Further names under which this server is called; requests with another `Host` are refused.
-    pub hosts: Vec<String>,
-    /// Origins of web pages that may call this server; requests with another `Origin` are refused.
-    pub origins: Vec<String>,
-}
-
-impl Default for Rest {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            tokens: Vec::new(),
-            grants: Vec::new(),
-            insecure: false,
-            hosts: Vec::new(),
-            origins: Vec::new(),
-        }
-    }
-}
-
-/// A token for REST callers, stored as its hash.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Token {
-    /// Who uses it; shown in logs.
-    pub name: String,
-    /// SHA-256 of the token, 64 hexadecimal digits.
-    #[schemars(
-        regex(pattern = "^[0-9a-f]{64}$"),
-        extend("patternErrorMessage" = "must be 64 hexadecimal digits in lower case")
-    )]
-    pub sha256: String,
-    /// What it allows.
-    pub scopes: Vec<Scope>,
-}
-
-/// A network whose callers need no token.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Grant {
-    /// Address or network: `10.1.2.3`, `10.1.0.0/16`.
-    pub network: String,
-    /// What it allows.
-    pub scopes: Vec<Scope>,
 }
 
 /// Where events and deliveries are kept.

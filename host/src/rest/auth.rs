@@ -182,7 +182,7 @@ mod tests {
 
     fn token(name: &str, secret: &str, scopes: &[Scope]) -> Token {
         let sha256 = Sha256::digest(secret).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-        Token { name: name.to_owned(), sha256, scopes: scopes.to_vec() }
+        Token { name: name.to_owned(), sha256, scopes: scopes.to_vec(), networks: None }
     }
 
     fn grant(network: &str, scopes: &[Scope]) -> Grant {

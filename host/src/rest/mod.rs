@@ -19,6 +19,7 @@ mod context;
 mod endpoints;
 mod metrics;
 mod origin;
+mod own;
 mod request;
 mod routes;
 mod run_file;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::answer::Failure;
 use super::coerce::Shape;
 use super::endpoints::Mount;
-use super::v4;
+use super::own::{self, Declared, Own};
 
 /// Why the routes of the plugins cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -42,43 +42,6 @@ pub enum RouteError {
         /// What is wrong.
         cause: String,
     },
-}
-
-/// An endpoint of the host itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Own {
-    Ping,
-    StartTasks,
-    Live,
-    Ready,
-    Plugins,
-    Nodes,
-    QlikNotification,
-    QlikCloudEvents,
-    Events,
-    Event,
-    Deliveries,
-    Delivery,
-    Retry,
-    Move,
-    PostMessage,
-    Reload,
-    Metrics,
-    ListApps,
-    DumpApp,
-    ReloadApp,
-    AppReloads,
-}
-
-impl Own {
-    /// The shape of its body; `None`: the handler looks at the body itself.
-    fn body(self) -> Option<Shape> {
-        let schema = match self {
-            Self::ReloadApp => v4::reload_body(),
-            _ => Value::Null,
-        };
-        Shape::new(&schema).expect("the schemas of the host are constants, and each test of the table makes them all")
-    }
 }
 
 /// Who answers.
@@ -114,43 +77,7 @@ pub(super) struct Table(Vec<Route>);
 impl Table {
     /// The host's own routes.
     pub(super) fn own() -> Self {
-        let (get, post, put) = (Method::GET, Method::POST, Method::PUT);
-        let routes = [
-            (&get, "/v4/butlerping", Some(Scope::Read), Own::Ping),
-            (&put, "/v4/reloadtask/{taskId}/start", Some(Scope::Tasks), Own::StartTasks),
-            (&post, "/v4/reloadtask/{taskId}/start", Some(Scope::Tasks), Own::StartTasks),
-            (&get, "/v5/health/live", None, Own::Live),
-            (&get, "/v5/health/ready", None, Own::Ready),
-            (&get, "/v5/plugins", Some(Scope::Read), Own::Plugins),
-            (&get, "/v5/nodes", Some(Scope::Read), Own::Nodes),
-            (&post, "/v5/qlik/notifications/{secret}", None, Own::QlikNotification),
-            (&post, "/v5/qlik-cloud/events", None, Own::QlikCloudEvents),
-            (&get, "/v5/events", Some(Scope::Read), Own::Events),
-            (&get, "/v5/events/{id}", Some(Scope::Read), Own::Event),
-            (&get, "/v5/deliveries", Some(Scope::Deliveries), Own::Deliveries),
-            (&get, "/v5/deliveries/{id}", Some(Scope::Deliveries), Own::Delivery),
-            (&post, "/v5/deliveries/{id}/retry", Some(Scope::Deliveries), Own::Retry),
-            (&post, "/v5/deliveries/move", Some(Scope::Deliveries), Own::Move),
-            (&post, "/v5/messages", Some(Scope::Messages), Own::PostMessage),
-            (&post, "/v5/reload", Some(Scope::Admin), Own::Reload),
-            (&get, "/metrics", Some(Scope::Read), Own::Metrics),
-            (&get, "/v4/senselistapps", Some(Scope::Tasks), Own::ListApps),
-            (&get, "/v4/apps/list", Some(Scope::Tasks), Own::ListApps),
-            (&get, "/v4/senseappdump/{appId}", Some(Scope::Tasks), Own::DumpApp),
-            (&get, "/v4/app/{appId}/dump", Some(Scope::Tasks), Own::DumpApp),
-            (&put, "/v4/app/{appId}/reload", Some(Scope::Tasks), Own::ReloadApp),
-            (&get, "/v5/apps/reloads", Some(Scope::Read), Own::AppReloads),
-        ];
-        let route = |(method, path, scope, own): (&Method, &str, Option<Scope>, Own)| Route {
-            method: method.clone(),
-            path: path.to_owned(),
-            segments: segments(path),
-            scope,
-            body: own.body(),
-            query: None,
-            target: Target::Own(own),
-        };
-        Self(routes.into_iter().map(route).collect())
+        Self(own::endpoints().into_iter().map(route).collect())
     }
 
     /// The host's own routes and those of plugins.
@@ -264,6 +191,21 @@ fn shape(segments: &[Segment]) -> impl Iterator<Item = Option<&str>> {
         Segment::Fixed(text) => Some(text.as_str()),
         Segment::Parameter(_) => None,
     })
+}
+
+/// The route of an endpoint of the host.
+fn route(declared: Declared) -> Route {
+    let Declared { endpoint, open, own } = declared;
+    let constant = "the endpoints of the host are constants, and each test of the table makes them all";
+    Route {
+        method: Method::from_bytes(endpoint.method.as_bytes()).expect(constant),
+        segments: segments(&endpoint.path),
+        scope: (!open).then_some(endpoint.scope),
+        body: Shape::new(&endpoint.body).expect(constant),
+        query: Shape::new(&endpoint.query).expect(constant),
+        path: endpoint.path,
+        target: Target::Own(own),
+    }
 }
 
 /// The route of an endpoint, if its manifest makes sense.

@@ -20,7 +20,9 @@ pub(crate) struct Text {
 
 /// Several instances may be there: the first one of the config serves it.
 pub(crate) fn endpoint() -> Endpoint {
-    let mut endpoint = Endpoint::new("PUT", PATH, Scope::Messages, "Publishes a text on a topic of MQTT").shared();
+    let mut endpoint = Endpoint::new("PUT", PATH, Scope::Messages, "Publishes a text on a topic of MQTT")
+        .shared()
+        .named("mqttPublishMessage");
     endpoint.body = schemars::schema_for!(Text).to_value();
     endpoint
 }

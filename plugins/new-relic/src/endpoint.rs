@@ -118,9 +118,13 @@ struct Failed<'a> {
 
 /// Several instances may be there: the first one of the config serves them.
 pub(crate) fn endpoints() -> [Endpoint; 2] {
-    let mut event = Endpoint::new("POST", EVENT, Scope::Messages, "Sends an event to New Relic").shared();
+    let mut event = Endpoint::new("POST", EVENT, Scope::Messages, "Sends an event to New Relic")
+        .shared()
+        .named("postNewRelicEvent");
     event.body = schemars::schema_for!(PostedEvent).to_value();
-    let mut metric = Endpoint::new("POST", METRIC, Scope::Messages, "Sends a metric to New Relic").shared();
+    let mut metric = Endpoint::new("POST", METRIC, Scope::Messages, "Sends a metric to New Relic")
+        .shared()
+        .named("postNewRelicMetric");
     metric.body = schemars::schema_for!(PostedMetric).to_value();
     [event, metric]
 }

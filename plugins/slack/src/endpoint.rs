@@ -26,7 +26,9 @@ pub(crate) struct Text {
 
 /// Several instances may be there: the first one of the config serves it.
 pub(crate) fn endpoint() -> Endpoint {
-    let mut endpoint = Endpoint::new("PUT", PATH, Scope::Messages, "Posts a text in a channel of Slack").shared();
+    let mut endpoint = Endpoint::new("PUT", PATH, Scope::Messages, "Posts a text in a channel of Slack")
+        .shared()
+        .named("slackPostMessage");
     endpoint.body = schemars::schema_for!(Text).to_value();
     endpoint
 }

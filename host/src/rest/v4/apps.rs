@@ -28,7 +28,7 @@ const DUMP: &str = "Failed dumping app";
 const RELOAD: &str = "Failed reloading app";
 
 /// The schema of the body of a reload. `reloadMode` may be anything: what is no mode means 0.
-pub(in super::super) fn reload_body() -> Value {
+pub(super) fn reload_body() -> Value {
     let tasks = json!({ "type": "array", "items": { "type": "string" } });
     json!({
         "type": "object",
