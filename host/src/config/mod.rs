@@ -41,6 +41,7 @@ pub use heard::{AppReload, Sessions, Udp};
 pub use patterns::Patterns;
 pub use pin::PinError;
 pub use redact::Secrets;
+pub(crate) use report::similar;
 pub use report::{ConfigError, Report};
 pub use rest::{Grant, Rest, ServerTls, Token};
 pub use schema::{compose, published};

@@ -166,7 +166,7 @@ pub(super) fn push_key(path: &mut String, name: &str) {
 }
 
 /// The candidate that a misspelt word probably stands for.
-pub(super) fn similar<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn similar<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
     let word = plain(word);
     let limit = match word.chars().count() {

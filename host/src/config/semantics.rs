@@ -253,6 +253,7 @@ impl<'a> Semantics<'a> {
                 );
             }
         }
+        self.disabled_endpoints(&rest.disabled_endpoints);
         for (index, host) in rest.hosts.iter().enumerate() {
             let pointer = join("/rest/hosts", index);
             if !is_host_name(host) && host.parse::<IpAddr>().is_err() {
@@ -267,6 +268,21 @@ impl<'a> Semantics<'a> {
                 let words = "must be an origin: scheme, host and port alone, such as `https://sense.example.com`";
                 let message = self.with_value(&pointer, words, origin);
                 self.problem(pointer, message);
+            }
+        }
+    }
+
+    /// `entries`: of `rest.disabledEndpoints`.
+    fn disabled_endpoints(&mut self, entries: &[String]) {
+        for (index, entry) in entries.iter().enumerate() {
+            let Err(meant) = self.checks.endpoint(entry) else { continue };
+            let pointer = join("/rest/disabledEndpoints", index);
+            let words = "must be an endpoint of Butler or of a plugin of this config, by its name (such as `fileDelete`) \
+                         or by method and path (such as `POST /v5/reload`)";
+            let message = self.with_value(&pointer, words, entry);
+            match meant {
+                Some(meant) => self.suggest(pointer, message, format!("did you mean `{meant}`?")),
+                None => self.problem(pointer, message),
             }
         }
     }

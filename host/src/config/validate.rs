@@ -43,12 +43,19 @@ pub trait Checks {
     /// What is wrong with a rule of a route: a JSON pointer within the rule, without the first slash (`where/task.name`,
     /// `throttle/per`), and what is wrong there.
     fn rule(&self, rule: &Rule) -> Vec<(String, String)>;
+
+    /// Whether an entry of `rest.disabledEndpoints` means an endpoint; the error is what may be meant.
+    fn endpoint(&self, entry: &str) -> Result<(), Option<String>>;
 }
 
 /// No checks.
 impl Checks for () {
     fn rule(&self, _: &Rule) -> Vec<(String, String)> {
         Vec::new()
+    }
+
+    fn endpoint(&self, _: &str) -> Result<(), Option<String>> {
+        Ok(())
     }
 }
 

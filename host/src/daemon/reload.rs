@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::member::{Member, made_of};
 use super::running::Running;
 use super::{Failure, setup};
-use crate::config::{Config, Qlik};
+use crate::config::{Config, Qlik, Rest};
 use crate::stop::stopping;
 use crate::{observe, rest};
 
@@ -126,7 +126,8 @@ impl Running {
             self.members.insert(name, member);
         }
         // Validation has mounted the same endpoints before.
-        if let Err(error) = self.remount.to(&instances) {
+        let disabled = &setup.loaded.config.rest.disabled_endpoints;
+        if let Err(error) = self.remount.to(&instances, disabled) {
             tracing::error!(%error, "the endpoints of the former config are served");
         }
         // Upkeep does it again, so whatever keeps it from being done now does no harm.
@@ -171,6 +172,11 @@ fn connection(qlik: &Qlik) -> Value {
     qlik
 }
 
+/// `rest:` without what is used as it is at the time.
+fn sockets(rest: &Rest) -> Value {
+    json!(Rest { disabled_endpoints: Vec::new(), ..rest.clone() })
+}
+
 /// The tenants of Qlik Cloud with the TLS profiles that they name.
 fn cloud(config: &Config) -> Value {
     let tenants = config.qlik_cloud.iter().flat_map(|cloud| &cloud.tenants);
@@ -185,7 +191,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
             ("qlik", json!(config.qlik.as_ref().map(connection))),
             ("qlikCloud", cloud(config)),
             ("udp", json!(config.udp)),
-            ("rest", json!(config.rest)),
+            ("rest", sockets(&config.rest)),
             ("store.path", json!(config.store.path)),
             ("log.format", json!(config.log.format)),
             ("enrich.concurrency", json!(config.enrich.concurrency)),

@@ -10,7 +10,7 @@ use butler_plugin_api::abi::host::Library;
 use crate::config::{Checks, Document, Level, Loaded, PluginSchema, Report, Rule};
 use crate::pipeline::check_rule;
 use crate::plugins::{SearchPath, check_file};
-use crate::rest::check_manifests;
+use crate::rest::{Known, check_manifests};
 
 /// A config without faults, with its plugins.
 pub struct Setup {
@@ -61,11 +61,18 @@ impl Setup {
     }
 }
 
-struct RuleChecks;
+struct HostChecks {
+    /// `None` when a plugin could not be opened: nobody knows what endpoints it has.
+    endpoints: Option<Known>,
+}
 
-impl Checks for RuleChecks {
+impl Checks for HostChecks {
     fn rule(&self, rule: &Rule) -> Vec<(String, String)> {
         check_rule(rule)
+    }
+
+    fn endpoint(&self, entry: &str) -> Result<(), Option<String>> {
+        self.endpoints.as_ref().map_or(Ok(()), |known| known.check(entry))
     }
 }
 
@@ -108,6 +115,7 @@ pub(super) fn load_again(again: Again) -> Result<Setup, Report> {
     let served = uses
         .iter()
         .filter_map(|used| Some((used.index, used.instance.as_str(), libraries.get(&used.plugin)?.library.manifest())));
+    let endpoints = unusable.is_empty().then(|| Known::new(libraries.values().map(|opened| opened.library.manifest())));
     unusable.extend(check_manifests(served));
     let schemas = libraries
         .iter()
@@ -116,7 +124,7 @@ pub(super) fn load_again(again: Again) -> Result<Setup, Report> {
             (name.clone(), PluginSchema { settings_schema })
         })
         .collect();
-    let mut loaded = document.validate(&schemas, unusable, &RuleChecks)?;
+    let mut loaded = document.validate(&schemas, unusable, &HostChecks { endpoints })?;
     for (name, opened) in &libraries {
         for hidden in search.hidden_by(&opened.path) {
             loaded.warnings.push(format!(

@@ -38,7 +38,7 @@ const MAX_PANIC: usize = 8 << 10;
 const RESTART_WAITS: [u64; 6] = [1, 2, 5, 15, 30, 60];
 
 /// How an instance is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(tag = "state", rename_all = "camelCase")]
 pub enum Condition {
     /// Not started yet, or being started.

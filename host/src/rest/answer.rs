@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Method, Response, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::Secrets;
@@ -24,14 +25,26 @@ pub(super) struct Failure {
 }
 
 // Fields in the order in which they are written.
-#[derive(Serialize)]
+/// Why a request was not done.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ErrorBody<'a> {
     status_code: u16,
+    /// A stable name, for errors that have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'a str>,
+    /// The phrase of the status.
     error: &'a str,
     message: &'a str,
+}
+
+/// JSON Schema of all errors.
+pub(super) fn error_schema() -> serde_json::Value {
+    let mut schema = super::own::answered::<ErrorBody<'_>>();
+    if let Some(entries) = schema.as_object_mut() {
+        entries.remove("$schema");
+    }
+    schema
 }
 
 #[derive(Serialize)]

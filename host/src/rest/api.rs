@@ -18,7 +18,8 @@ use super::origin::Origins;
 use super::own::Own;
 use super::request::{self, Call};
 use super::routes::{RouteError, Table, Target};
-use super::{metrics, v4, v5};
+use super::switches::Switches;
+use super::{documentation, metrics, v4, v5};
 use crate::config::Rest;
 use crate::current::Current;
 
@@ -47,13 +48,13 @@ impl Api {
         mounts: Vec<Mount>,
         body_deadline: Duration,
     ) -> Result<Self, RouteError> {
-        let table = Current::new(Table::with(mounts)?);
+        let table = Current::new(Table::with(mounts, &Switches::new(&rest.disabled_endpoints))?);
         Ok(Self { context, table, auth: Auth::new(rest, admin_token), origins: Origins::new(rest), body_deadline })
     }
 
-    /// Serves these endpoints of plugins instead of the former ones.
-    pub(super) fn remount(&self, mounts: Vec<Mount>) -> Result<(), RouteError> {
-        self.table.set(Table::with(mounts)?);
+    /// Serves these endpoints of plugins instead of the former ones, and the host's own, without those that are disabled.
+    pub(super) fn remount(&self, mounts: Vec<Mount>, disabled: &[String]) -> Result<(), RouteError> {
+        self.table.set(Table::with(mounts, &Switches::new(disabled))?);
         Ok(())
     }
 
@@ -125,16 +126,20 @@ impl Api {
         let query = request::check_query(route, parts.uri.query().unwrap_or_default())?;
         let call = Call { uri, headers, caller, params, query, body };
         match &route.target {
-            Target::Own(own) => self.own(*own, &call).await,
-            Target::Plugin(mount) => mount.call(method, &route.path, call).await,
+            Target::Own(own) => self.own(*own, &table, &call).await,
+            Target::Plugin(mount) => mount.call(method, &route.endpoint.path, call).await,
         }
     }
 
-    async fn own(&self, own: Own, call: &Call) -> Result<Answer, Failure> {
+    async fn own(&self, own: Own, table: &Table, call: &Call) -> Result<Answer, Failure> {
         let context = &self.context;
         match own {
             Own::Ping => Ok(v4::ping(context)),
+            Own::EnabledEndpoints => Ok(v4::enabled_endpoints(context, table)),
+            Own::Base62ToBase16 => v4::to_base16(context, call),
+            Own::Base16ToBase62 => v4::to_base62(context, call),
             Own::StartTasks => v4::start_tasks(context, call).await,
+            Own::Health => Ok(v5::health(context)),
             Own::Live => Ok(v5::live(context)),
             Own::Ready => Ok(v5::ready(context, call)),
             Own::Plugins => v5::plugins(context).await,
@@ -154,6 +159,10 @@ impl Api {
             Own::DumpApp => v4::dump_app(context, call).await,
             Own::ReloadApp => v4::reload_app(context, call).await,
             Own::AppReloads => Ok(v5::app_reloads(context)),
+            Own::DocumentationPage => Ok(documentation::page(call)),
+            Own::DocumentationFile => documentation::file(call),
+            Own::DocumentationJson => Ok(documentation::json(table)),
+            Own::DocumentationYaml => Ok(documentation::yaml(table)),
         }
     }
 }

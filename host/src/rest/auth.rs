@@ -41,7 +41,7 @@ impl Caller {
         let message = format!(
             "{} lacks the scope `{}` that this request needs: add it under `rest` of Butler's config",
             self.name,
-            name(scope)
+            scope_name(scope)
         );
         Err(Failure::new(StatusCode::FORBIDDEN, message))
     }
@@ -154,7 +154,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The name of a scope as in the config.
-fn name(scope: Scope) -> String {
+pub(super) fn scope_name(scope: Scope) -> String {
     format!("{scope:?}").to_lowercase()
 }
 

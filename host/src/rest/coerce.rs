@@ -91,7 +91,9 @@ impl Shape {
         if let Some(allowed) = keywords.get("enum").and_then(Value::as_array)
             && !allowed.iter().any(|allowed| same(allowed, value))
         {
-            return fault(pointer, "must be equal to one of the allowed values");
+            // A schema may have better words than those of Butler 16.
+            let reason = keywords.get("errorMessage").and_then(Value::as_str);
+            return fault(pointer, reason.unwrap_or("must be equal to one of the allowed values"));
         }
         if keywords.get("const").is_some_and(|constant| !same(constant, value)) {
             return fault(pointer, "must be equal to constant");
@@ -151,7 +153,12 @@ impl Shape {
         match keywords.get("additionalProperties") {
             Some(Value::Bool(false)) if !keywords.contains_key("patternProperties") => {
                 if let Some(name) = entries.keys().find(|name| !declared(name)) {
-                    return fault(pointer, format!("must NOT have additional properties ('{name}')"));
+                    let known: Vec<&str> = properties.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+                    let known = known.join(", ");
+                    return fault(
+                        pointer,
+                        format!("must NOT have additional properties ('{name}'); known are {known}"),
+                    );
                 }
             }
             Some(schema @ Value::Object(_)) => {

@@ -8,9 +8,11 @@ use std::sync::atomic::Ordering;
 use axum::body::Body;
 use axum::http::Response;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use butler_plugin_api::{Endpoint, Scope};
 
 use super::answer::Answer;
 use super::context::Context;
+use super::own::{Declared, Own, text};
 use crate::config::Secrets;
 use crate::observe::exposition::{Exposition, Kind};
 use crate::observe::{self, TaskState};
@@ -24,6 +26,15 @@ const OUTCOMES: [&str; 3] = ["aborted", "failed", "succeeded"];
 type Count = fn(&Statistics) -> u64;
 type Time = fn(&TaskState) -> Option<i64>;
 type Labels = BTreeMap<String, String>;
+
+pub(super) fn endpoint() -> Declared {
+    let endpoint = Endpoint::new("GET", "/metrics", Scope::Read, "Metrics in the text format of Prometheus").answer(
+        200,
+        "The metrics",
+        text("text/plain"),
+    );
+    Declared::new(endpoint, Own::Metrics)
+}
 
 /// The page.
 pub(super) async fn page(context: &Context) -> Answer {

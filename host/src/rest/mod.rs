@@ -2,7 +2,7 @@
 //!
 //! A request passes, in this order: the check of `Host` and `Origin` (`origin`), the method override, the table of routes
 //! (`routes`), the caller's scope (`auth`), body and query (`request`, `coerce`), and the handler: one of the host's own
-//! (`v4`, `v5`, `metrics`) or an endpoint of a plugin (`endpoints`). `api` is that way; `server` is the sockets below it.
+//! (`v4`, `v5`, `metrics`, `documentation`) or an endpoint of a plugin (`endpoints`). `api` is that way; `server` is the sockets below it.
 //!
 //! ```text
 //! Server::bind -> RunFile::write -> Server::with_routes -> Serving::run
@@ -16,14 +16,17 @@ mod api;
 mod auth;
 mod coerce;
 mod context;
+mod documentation;
 mod endpoints;
 mod metrics;
+mod openapi;
 mod origin;
 mod own;
 mod request;
 mod routes;
 mod run_file;
 mod server;
+mod switches;
 mod v4;
 mod v5;
 
@@ -35,3 +38,4 @@ pub use endpoints::check_manifests;
 pub use routes::RouteError;
 pub use run_file::{RunFile, RunFileError, RunInfo};
 pub use server::{BindError, Remount, Server, Serving};
+pub use switches::Known;

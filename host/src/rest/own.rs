@@ -1,12 +1,20 @@
-//! The host's own endpoints: what each is called by, and what it declares. Their handlers are in `v4`, `v5` and `metrics`.
+//! The host's own endpoints: what each is called by, and what it declares. Their handlers are in `v4`, `v5`, `metrics` and
+//! `documentation`, each with its declaration beside it.
 
-use butler_plugin_api::{Endpoint, Scope};
+use butler_plugin_api::Endpoint;
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
 
 /// An endpoint of the host itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Own {
     Ping,
+    EnabledEndpoints,
+    Base62ToBase16,
+    Base16ToBase62,
     StartTasks,
+    Health,
     Live,
     Ready,
     Plugins,
@@ -26,6 +34,10 @@ pub(super) enum Own {
     DumpApp,
     ReloadApp,
     AppReloads,
+    DocumentationPage,
+    DocumentationFile,
+    DocumentationJson,
+    DocumentationYaml,
 }
 
 /// What is declared of an endpoint, as a plugin does in its manifest.
@@ -52,7 +64,28 @@ impl Declared {
 pub(super) fn endpoints() -> Vec<Declared> {
     let mut all = super::v4::endpoints();
     all.extend(super::v5::endpoints());
-    let metrics = Endpoint::new("GET", "/metrics", Scope::Read, "Metrics in the text format of Prometheus");
-    all.push(Declared::new(metrics, Own::Metrics));
+    all.extend([super::v5::health_endpoint(), super::metrics::endpoint()]);
+    all.extend(super::documentation::endpoints());
     all
+}
+
+/// JSON Schema of what a caller sends as `T`.
+pub(super) fn sent<T: JsonSchema>() -> Value {
+    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().to_value()
+}
+
+/// JSON Schema of what is answered as `T`.
+pub(super) fn answered<T: JsonSchema>() -> Value {
+    SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>().to_value()
+}
+
+/// Schema of an object that has all of these.
+pub(super) fn object(properties: Value) -> Value {
+    let names: Vec<&String> = properties.as_object().into_iter().flat_map(serde_json::Map::keys).collect();
+    json!({ "type": "object", "required": names, "properties": properties })
+}
+
+/// Schema of an answer that is no JSON, but text of a media type.
+pub(super) fn text(media_type: &str) -> Value {
+    json!({ "type": "string", "contentMediaType": media_type })
 }

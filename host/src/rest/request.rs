@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use futures_util::StreamExt;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::answer::Failure;
@@ -89,11 +90,11 @@ pub(super) fn check_body(
         return Ok(bytes);
     }
     shape.apply("body", &mut value).map_err(Failure::validation)?;
-    if sent.as_ref() == Some(&value) {
-        // As it came: with the order of its keys.
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    if sent.as_ref() == Some(&value) && serde_json::from_slice::<IgnoredAny>(&bytes).is_ok() {
+        // As it came: with the order of its keys. A text, and what has a byte order mark, is not yet JSON.
         return Ok(bytes);
     }
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     serde_json::to_vec(&value).map_err(|error| Failure::bad_request(error.to_string()))
 }
 
@@ -122,7 +123,11 @@ pub(super) fn parse(
             let invalid = |_| Failure::coded(StatusCode::BAD_REQUEST, "FST_ERR_CTP_INVALID_JSON_BODY", message);
             serde_json::from_slice(bytes).map(Some).map_err(invalid)
         }
-        Some("text/plain") => Ok(Some(Value::String(String::from_utf8_lossy(bytes).into_owned()))),
+        // Qlik's REST connector may say so of any body.
+        Some("text/plain") => Ok(Some(match serde_json::from_slice(bytes) {
+            Ok(value @ (Value::Object(_) | Value::Array(_))) => value,
+            _ => Value::String(String::from_utf8_lossy(bytes).into_owned()),
+        })),
         Some(_) => Err(Failure::coded(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "FST_ERR_CTP_INVALID_MEDIA_TYPE",

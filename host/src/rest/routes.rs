@@ -3,17 +3,19 @@
 //! Paths are compared segment by segment; a fixed segment wins over a parameter. Paths are case-sensitive, and a slash more
 //! is another path. There are some dozens of routes: looking at each is fast enough.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::Method;
-use butler_plugin_api::Scope;
+use butler_plugin_api::{Endpoint, Scope};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::answer::Failure;
 use super::coerce::Shape;
+use super::documentation::Documents;
 use super::endpoints::Mount;
 use super::own::{self, Declared, Own};
+use super::switches::Switches;
 
 /// Why the routes of the plugins cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -52,9 +54,9 @@ pub(super) enum Target {
 
 pub(super) struct Route {
     method: Method,
-    /// As declared, with its braces.
-    pub(super) path: String,
-    segments: Vec<Segment>,
+    /// As declared.
+    pub(super) endpoint: Endpoint,
+    pub(super) segments: Vec<Segment>,
     /// `None`: for everybody.
     pub(super) scope: Option<Scope>,
     pub(super) body: Option<Shape>,
@@ -63,48 +65,75 @@ pub(super) struct Route {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Segment {
+pub(super) enum Segment {
     Fixed(String),
     Parameter(String),
+}
+
+impl Segment {
+    /// The name of a parameter.
+    pub(super) fn parameter(&self) -> Option<&str> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::Parameter(name) => Some(name),
+        }
+    }
 }
 
 /// Path parameters by name, decoded.
 pub(super) type Params = BTreeMap<String, String>;
 
 /// All routes.
-pub(super) struct Table(Vec<Route>);
+pub(super) struct Table {
+    routes: Vec<Route>,
+    /// The descriptions of them, once somebody has asked.
+    pub(super) documents: Documents,
+}
 
 impl Table {
     /// The host's own routes.
     pub(super) fn own() -> Self {
-        Self(own::endpoints().into_iter().map(route).collect())
+        Self { routes: own::endpoints().into_iter().map(route).collect(), documents: Documents::default() }
     }
 
-    /// The host's own routes and those of plugins.
-    pub(super) fn with(mounts: Vec<Mount>) -> Result<Self, RouteError> {
+    /// The host's own routes and those of plugins, without what is switched off.
+    pub(super) fn with(mounts: Vec<Mount>, switches: &Switches) -> Result<Self, RouteError> {
         let mut table = Self::own();
         for mount in mounts {
             table.mount(mount)?;
         }
+        table.routes.retain(|route| !switches.turn_off(route));
         Ok(table)
+    }
+
+    /// The host's first, in the order of their declaration.
+    pub(super) fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// The names of the endpoints, each once; some have none.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let mut seen = BTreeSet::new();
+        let names = self.routes.iter().map(|route| route.endpoint.name.as_str());
+        names.filter(|name| !name.is_empty() && seen.insert(*name)).collect()
     }
 
     /// Adds an endpoint of a plugin. A shared one that another instance of the plugin serves already is passed over.
     pub(super) fn mount(&mut self, mount: Mount) -> Result<(), RouteError> {
         let route = declared(mount)?;
-        let same = |other: &&Route| other.method == route.method && shape(&other.segments).eq(shape(&route.segments));
-        if let Some(other) = self.0.iter().find(same) {
+        let same = |other: &&Route| other.method == route.method && same_place(&other.segments, &route.segments);
+        if let Some(other) = self.routes.iter().find(same) {
             if other.shares_with(&route) {
                 return Ok(());
             }
             return Err(RouteError::Taken {
                 method: route.method.to_string(),
-                path: route.path.clone(),
+                path: route.endpoint.path.clone(),
                 first: other.owner(),
                 second: route.owner(),
             });
         }
-        self.0.push(route);
+        self.routes.push(route);
         Ok(())
     }
 
@@ -121,7 +150,7 @@ impl Table {
                 })
         };
         let is_parameter = |segment: &Segment| matches!(segment, Segment::Parameter(_));
-        let fitting = self.0.iter().filter(fits);
+        let fitting = self.routes.iter().filter(fits);
         let route = fitting
             .min_by(|one, other| one.segments.iter().map(is_parameter).cmp(other.segments.iter().map(is_parameter)))?;
         Some((route, params(route, &parts)))
@@ -129,6 +158,14 @@ impl Table {
 }
 
 impl Route {
+    /// The plugin that serves it; `None`: the host does.
+    pub(super) fn plugin(&self) -> Option<&str> {
+        match &self.target {
+            Target::Own(_) => None,
+            Target::Plugin(mount) => Some(&mount.plugin),
+        }
+    }
+
     fn owner(&self) -> String {
         match &self.target {
             Target::Own(_) => "Butler itself".to_owned(),
@@ -140,7 +177,7 @@ impl Route {
     fn shares_with(&self, other: &Self) -> bool {
         match (&self.target, &other.target) {
             (Target::Plugin(one), Target::Plugin(two)) => {
-                one.plugin == two.plugin && one.endpoint.shared && two.endpoint.shared
+                one.plugin == two.plugin && self.endpoint.shared && other.endpoint.shared
             }
             _ => false,
         }
@@ -175,7 +212,7 @@ fn is_percent_encoded(text: &str) -> bool {
     })
 }
 
-fn segments(path: &str) -> Vec<Segment> {
+pub(super) fn segments(path: &str) -> Vec<Segment> {
     let parts = path.strip_prefix('/').unwrap_or(path).split('/');
     parts
         .map(|part| match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
@@ -183,6 +220,11 @@ fn segments(path: &str) -> Vec<Segment> {
             None => Segment::Fixed(part.to_owned()),
         })
         .collect()
+}
+
+/// Whether two paths serve the same requests.
+pub(super) fn same_place(one: &[Segment], other: &[Segment]) -> bool {
+    shape(one).eq(shape(other))
 }
 
 /// What two paths have in common that serve the same requests: names of parameters do not matter.
@@ -203,15 +245,15 @@ fn route(declared: Declared) -> Route {
         scope: (!open).then_some(endpoint.scope),
         body: Shape::new(&endpoint.body).expect(constant),
         query: Shape::new(&endpoint.query).expect(constant),
-        path: endpoint.path,
+        endpoint,
         target: Target::Own(own),
     }
 }
 
 /// The route of an endpoint, if its manifest makes sense.
 fn declared(mount: Mount) -> Result<Route, RouteError> {
-    let endpoint = &mount.endpoint;
-    let (path, segments) = (endpoint.path.clone(), segments(&endpoint.path));
+    let endpoint = mount.endpoint.clone();
+    let segments = segments(&endpoint.path);
     let invalid = |cause: String| RouteError::Invalid {
         owner: owner(&mount),
         method: endpoint.method.clone(),
@@ -228,11 +270,11 @@ fn declared(mount: Mount) -> Result<Route, RouteError> {
     let (body, query) = (schema("body", &endpoint.body)?, schema("query", &endpoint.query)?);
     Ok(Route {
         method,
-        path,
         segments,
         scope: Some(endpoint.scope),
         body,
         query,
+        endpoint,
         target: Target::Plugin(Box::new(mount)),
     })
 }
@@ -267,7 +309,7 @@ mod tests {
         let found = |method: Method, path: &str| {
             let (route, params) = table.find(&method, path)?;
             let params = params.unwrap().into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
-            Some(format!("{} {}", route.path, params.join(" ")))
+            Some(format!("{} {}", route.endpoint.path, params.join(" ")))
         };
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(found(Method::PUT, "/v4/schedules/7/start"), some("/v4/schedules/{scheduleId}/start scheduleId=7"));
@@ -315,11 +357,12 @@ mod tests {
             (mount.plugin, mount.endpoint.shared) = (plugin.to_owned(), shared);
             mount
         };
-        let table = Table::with(vec![shared("one", "chat", true), shared("two", "chat", true)]).unwrap();
+        let none = Switches::default();
+        let table = Table::with(vec![shared("one", "chat", true), shared("two", "chat", true)], &none).unwrap();
         assert_eq!(table.find(&Method::PUT, "/v4/post").unwrap().0.owner(), "the instance `one`");
         for second in [shared("two", "talk", true), shared("two", "chat", false)] {
             assert!(matches!(
-                Table::with(vec![shared("one", "chat", true), second]),
+                Table::with(vec![shared("one", "chat", true), second], &none),
                 Err(RouteError::Taken { first, .. }) if first == "the instance `one`"
             ));
         }

@@ -123,9 +123,9 @@ impl Server {
 pub struct Remount(Arc<Api>);
 
 impl Remount {
-    /// Serves the endpoints of these instances instead of the former ones.
-    pub fn to(&self, instances: &[Arc<Instance>]) -> Result<(), RouteError> {
-        self.0.remount(instances.iter().flat_map(Mount::of).collect())
+    /// Serves the endpoints of these instances instead of the former ones; none that is disabled.
+    pub fn to(&self, instances: &[Arc<Instance>], disabled: &[String]) -> Result<(), RouteError> {
+        self.0.remount(instances.iter().flat_map(Mount::of).collect(), disabled)
     }
 }
 

@@ -3,6 +3,7 @@
 use butler_plugin_api::{Endpoint, Request, Response, Scope};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::client::{Message, Properties, Qos, Refusal};
 use crate::{Mqtt, topic};
@@ -20,11 +21,15 @@ pub(crate) struct Text {
 
 /// Several instances may be there: the first one of the config serves it.
 pub(crate) fn endpoint() -> Endpoint {
-    let mut endpoint = Endpoint::new("PUT", PATH, Scope::Messages, "Publishes a text on a topic of MQTT")
+    let text = schemars::schema_for!(Text).to_value();
+    Endpoint::new("PUT", PATH, Scope::Messages, "Publishes a text on a topic of MQTT")
         .shared()
-        .named("mqttPublishMessage");
-    endpoint.body = schemars::schema_for!(Text).to_value();
-    endpoint
+        .named("mqttPublishMessage")
+        .body(text.clone())
+        .answer(201, "The broker has it", text)
+        .answer(403, "Butler itself listens to the topic", Value::Null)
+        .answer(502, "The broker did not take it", Value::Null)
+        .answer(503, "There is no connection to the broker", Value::Null)
 }
 
 impl Mqtt {

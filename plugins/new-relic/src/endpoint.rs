@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::api::{self, Api, Body};
 use crate::relic::Post;
@@ -95,7 +96,7 @@ struct MetricAttribute {
 }
 
 /// What became of it at an account.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct AccountResult<'a> {
     account: &'a str,
     sent: bool,
@@ -107,7 +108,7 @@ struct AccountResult<'a> {
 }
 
 /// The error form of the REST API with the accounts at its end.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Failed<'a> {
     status_code: u16,
@@ -118,15 +119,20 @@ struct Failed<'a> {
 
 /// Several instances may be there: the first one of the config serves them.
 pub(crate) fn endpoints() -> [Endpoint; 2] {
-    let mut event = Endpoint::new("POST", EVENT, Scope::Messages, "Sends an event to New Relic")
-        .shared()
-        .named("postNewRelicEvent");
-    event.body = schemars::schema_for!(PostedEvent).to_value();
-    let mut metric = Endpoint::new("POST", METRIC, Scope::Messages, "Sends a metric to New Relic")
-        .shared()
-        .named("postNewRelicMetric");
-    metric.body = schemars::schema_for!(PostedMetric).to_value();
-    [event, metric]
+    let endpoint = |path: &str, name: &str, summary: &str, body: Value| {
+        Endpoint::new("POST", path, Scope::Messages, summary)
+            .shared()
+            .named(name)
+            .body(body)
+            .answer(202, "New Relic has it", json!({ "type": "string", "contentMediaType": "text/plain" }))
+            .answer(502, "Not all accounts took it", schemars::schema_for!(Failed<'_>).to_value())
+    };
+    let event = schemars::schema_for!(PostedEvent).to_value();
+    let metric = schemars::schema_for!(PostedMetric).to_value();
+    [
+        endpoint(EVENT, "postNewRelicEvent", "Sends an event to New Relic", event),
+        endpoint(METRIC, "postNewRelicMetric", "Sends a metric to New Relic", metric),
+    ]
 }
 
 impl NewRelic {

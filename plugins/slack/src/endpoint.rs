@@ -3,6 +3,7 @@
 use butler_plugin_api::{DeliveryError, Endpoint, Request, Response, Scope};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::api::Refusal;
 use crate::payload::Payload;
@@ -26,11 +27,13 @@ pub(crate) struct Text {
 
 /// Several instances may be there: the first one of the config serves it.
 pub(crate) fn endpoint() -> Endpoint {
-    let mut endpoint = Endpoint::new("PUT", PATH, Scope::Messages, "Posts a text in a channel of Slack")
+    let text = schemars::schema_for!(Text).to_value();
+    Endpoint::new("PUT", PATH, Scope::Messages, "Posts a text in a channel of Slack")
         .shared()
-        .named("slackPostMessage");
-    endpoint.body = schemars::schema_for!(Text).to_value();
-    endpoint
+        .named("slackPostMessage")
+        .body(text.clone())
+        .answer(201, "Slack has it", text)
+        .answer(502, "Slack did not take it", Value::Null)
 }
 
 impl Chat {

@@ -223,6 +223,13 @@ const FAULTS: &[(&str, usize, &str, &str)] = &[
     ("version: 1\nstore:\n  keep: 0s\n  keeep: 1d\n", 3, "store.keep", "must be more than no time"),
     // Instances.
     ("version: 1\nplugins: chat\n", 2, "plugins", "must be a list, not a text"),
+    (
+        "version: 1\nrest:\n  disabledEndpoints: [ok, bad]\n",
+        3,
+        "rest.disabledEndpoints[1]",
+        "must be an endpoint of Butler",
+    ),
+    ("version: 1\nrest:\n  disabledEndpoints: [ok, bad1]\n", 3, "rest.disabledEndpoints[1]", "did you mean `good1`?"),
     ("version: 1\nplugins:\n  - settings: {}\n", 3, "plugins[0]", "`use` is missing"),
     ("version: 1\nplugins:\n  - use: Chat!\n", 3, "plugins[0].use", "must be lower-case letters"),
     ("version: 1\nplugins:\n  - use: free\n    name: -x\n", 4, "plugins[0].name", "with a letter or digit first"),

@@ -75,13 +75,17 @@ fn plugins() -> BTreeMap<String, PluginSchema> {
     ])
 }
 
-/// Refuses rules with the field `bad` or a kind `bad`.
+/// Refuses rules with the field `bad` or a kind `bad`, and endpoints.
 struct NoBad;
 
 impl Checks for NoBad {
     fn rule(&self, rule: &Rule) -> Vec<(String, String)> {
         let fields = rule.conditions.keys().filter(|key| key.contains("bad"));
         fields.map(|key| (format!("where/{key}"), "no such field".to_owned())).collect()
+    }
+
+    fn endpoint(&self, entry: &str) -> Result<(), Option<String>> {
+        if entry.contains("bad") { Err((entry == "bad1").then(|| "good1".to_owned())) } else { Ok(()) }
     }
 }
 

@@ -42,7 +42,7 @@ pub struct ReloadOrder {
 }
 
 /// Where a reload is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "each is its name")]
 pub enum ReloadState {

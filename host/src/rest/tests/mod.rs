@@ -1,6 +1,7 @@
 //! The server as callers see it, over loopback.
 
 mod access;
+mod documentation;
 mod limits;
 mod lists;
 mod messages;

@@ -65,6 +65,18 @@ async fn an_endpoint_of_a_plugin_gets_what_it_declared() {
     let post = site.request(Method::POST, "/v4/filecopy/x?key=k").header("x-http-method-override", "put").body(sent);
     assert_eq!(answer(post).await.1["body"], sent);
 
+    // A connector may call JSON text, or begin it with a mark; the plugin gets JSON.
+    for (content_type, before) in
+        [("text/plain; charset=utf-8", ""), ("Text/Plain", " \r\n"), ("application/json", "\u{feff}")]
+    {
+        let sent = format!(r#"{before}{{"fromFile":"a"}}"#);
+        let request = site.request(Method::PUT, "/v4/filecopy/x?key=k").header("content-type", content_type).body(sent);
+        let (status, seen) = answer(request).await;
+        assert_eq!(status, 201, "{content_type}: {seen}");
+        let body: Value = serde_json::from_str(seen["body"].as_str().unwrap()).unwrap();
+        assert_eq!(body, json!({ "fromFile": "a" }), "{content_type}");
+    }
+
     let error = async |request: RequestBuilder| {
         let (status, body) = answer(request).await;
         (status, body["code"].as_str().unwrap_or_default().to_owned(), body["message"].as_str().unwrap().to_owned())
@@ -94,10 +106,16 @@ async fn an_endpoint_of_a_plugin_gets_what_it_declared() {
         ),
         (site.request(Method::PUT, "/v4/filecopy/x?key=1"), 400, "FST_ERR_VALIDATION", "body must be object"),
         (
-            site.request(Method::PUT, "/v4/filecopy/x?key=1").header("content-type", "text/plain").body(sent),
+            site.request(Method::PUT, "/v4/filecopy/x?key=1").header("content-type", "text/plain").body("fromFile: a"),
             400,
             "FST_ERR_VALIDATION",
             "body must be object",
+        ),
+        (
+            site.request(Method::PUT, "/v4/filecopy/x?key=1").header("content-type", "text/plain").body("{}"),
+            400,
+            "FST_ERR_VALIDATION",
+            "body must have required property 'fromFile'",
         ),
         (
             site.request(Method::PUT, "/v4/filecopy/x?key=1").header("content-type", "application/xml").body(sent),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
+use butler_plugin_api::{Endpoint, Scope};
 use hyper::body::{Frame, SizeHint};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::super::answer::{Answer, Failure, json as answer, ready};
 use super::super::context::Context;
+use super::super::own::{Declared, Own, object};
 use super::super::request::Call;
 use crate::qlik::{Dump, Engine, EngineError, Place, ReloadOrder};
 
@@ -27,13 +29,43 @@ const LIST: &str = "Failed getting list of Sense apps";
 const DUMP: &str = "Failed dumping app";
 const RELOAD: &str = "Failed reloading app";
 
+pub(super) fn endpoints() -> Vec<Declared> {
+    let endpoint = |method: &str, path: &str, name: &str, summary: &str| {
+        Endpoint::new(method, path, Scope::Tasks, summary)
+            .named(name)
+            .answer(500, "Qlik Sense does not do it", Value::Null)
+            .answer(503, "Too much at once, or no Qlik Sense in the config", Value::Null)
+    };
+    let text = json!({ "type": "string" });
+    let apps = json!({ "type": "array", "items": object(json!({ "id": text, "name": text })) });
+    let list = |path| {
+        let endpoint = endpoint("GET", path, "senseListApps", "Lists the apps of Qlik Sense");
+        Declared::new(endpoint.answer(200, "The apps that the user of the config sees", apps.clone()), Own::ListApps)
+    };
+    let dump = |path| {
+        let dumped = json!({ "type": "object", "required": ["appId"], "properties": { "appId": text } });
+        let endpoint = endpoint("GET", path, "senseAppDump", "Dumps an app of Qlik Sense, without its data");
+        Declared::new(endpoint.answer(200, "Script, sheets, objects, fields and so on", dumped), Own::DumpApp)
+    };
+    let reload = endpoint("PUT", "/v4/app/{appId}/reload", "senseAppReload", "Reloads an app of Qlik Sense")
+        .body(reload_body())
+        .answer(201, "The app is open, the reload goes on", object(json!({ "appId": text })));
+    vec![
+        list("/v4/senselistapps"),
+        list("/v4/apps/list"),
+        dump("/v4/senseappdump/{appId}"),
+        dump("/v4/app/{appId}/dump"),
+        Declared::new(reload, Own::ReloadApp),
+    ]
+}
+
 /// The schema of the body of a reload. `reloadMode` may be anything: what is no mode means 0.
-pub(super) fn reload_body() -> Value {
-    let tasks = json!({ "type": "array", "items": { "type": "string" } });
+fn reload_body() -> Value {
+    let tasks = json!({ "type": "array", "items": { "type": "string" }, "description": "Ids of tasks to start then" });
     json!({
         "type": "object",
         "properties": {
-            "reloadMode": {},
+            "reloadMode": { "description": "0, 1 or 2, as in Qlik's engine; anything else means 0" },
             "partialReload": { "type": "boolean" },
             "startQSEoWTaskOnSuccess": tasks,
             "startQSEoWTaskOnFailure": tasks,

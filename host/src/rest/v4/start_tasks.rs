@@ -7,12 +7,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use axum::http::{Method, StatusCode};
+use butler_plugin_api::{Endpoint, Scope};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::super::answer::{Answer, Failure, json as answer};
 use super::super::coerce::Shape;
 use super::super::context::Context;
+use super::super::own::{Declared, Own, answered};
 use super::super::request::{self, Call};
 use crate::plugins::Instance;
 use crate::qlik::QlikError;
@@ -21,13 +24,50 @@ use crate::start_tasks::{Outcome, Report, Request, Selection, Started};
 /// Instead of a task id: only the body counts.
 const ONLY_BODY: &str = "-";
 
-static QUERY: LazyLock<Option<Shape>> = LazyLock::new(|| {
-    shape(&json!({ "type": "object", "properties": { "allTaskIdsMustExist": { "type": "boolean" } } }))
-});
 static ID: LazyLock<Option<Shape>> = LazyLock::new(|| shape(&texts(&["taskId"])));
 static TAG: LazyLock<Option<Shape>> = LazyLock::new(|| shape(&texts(&["tag"])));
 static PROPERTY: LazyLock<Option<Shape>> =
     LazyLock::new(|| shape(&texts(&["customPropertyName", "customPropertyValue"])));
+
+pub(super) fn endpoints() -> [Declared; 2] {
+    ["PUT", "POST"].map(|method| {
+        let path = "/v4/reloadtask/{taskId}/start";
+        let endpoint = Endpoint::new(method, path, Scope::Tasks, "Starts tasks of Qlik Sense")
+            .named("senseStartTask")
+            .query(json!({ "type": "object", "properties": { "allTaskIdsMustExist": {
+                "type": "boolean", "default": false,
+                "description": "Starts no task by its id if one of the ids is unknown",
+            } } }))
+            .body(items_schema())
+            .answer(200, "What was started, and what not", answered::<Body>())
+            .answer(500, "A plugin did not take its item; no task was started", Value::Null)
+            .answer(502, "Qlik Sense does not answer", Value::Null)
+            .answer(503, "No Qlik Sense in the config", Value::Null);
+        Declared::new(endpoint, Own::StartTasks)
+    })
+}
+
+/// What the body may be. The items are looked at one by one: which types there are depends on the plugins of the config.
+fn items_schema() -> Value {
+    let item = json!({
+        "type": "object",
+        "properties": {
+            "type": { "type": "string", "description": "`starttaskid`, `starttasktag`, `starttaskcustomproperty`, or a type that a plugin takes" },
+            "payload": { "description": "What the type asks for" },
+        },
+    });
+    json!({
+        "description": "What to start beside the task of the path. No body, and `{}`, mean nothing more.",
+        "type": ["array", "object", "null"],
+        "items": item,
+        "examples": [[
+            { "type": "starttaskid", "payload": { "taskId": "5d2f9a10-7c3b-4e6a-9d41-6b1c2e3f4a01" } },
+            { "type": "starttasktag", "payload": { "tag": "nightly" } },
+            { "type": "starttaskcustomproperty",
+              "payload": { "customPropertyName": "taskGroup", "customPropertyValue": "sales" } },
+        ]],
+    })
+}
 
 /// An object that must have these texts.
 fn texts(names: &[&str]) -> Value {
@@ -49,7 +89,8 @@ enum Item {
 }
 
 // Names and order are those of Butler 16.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
+#[schemars(rename = "TasksStarted")]
 struct Body<'a> {
     #[serde(rename = "tasksId")]
     ids: ById<'a>,
@@ -66,21 +107,21 @@ struct Body<'a> {
     failed: Vec<Failed<'a>>,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 struct ById<'a> {
     started: Vec<TaskRef<'a>>,
     invalid: Vec<Value>,
     denied: Vec<Value>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct TaskRef<'a> {
     task_id: &'a str,
     task_name: &'a str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Failed<'a> {
     #[serde(flatten)]
     task: TaskRef<'a>,
@@ -89,9 +130,7 @@ struct Failed<'a> {
 
 /// Starts tasks, and answers when Qlik Sense has answered.
 pub(in super::super) async fn start_tasks(context: &Context, call: &Call) -> Result<Answer, Failure> {
-    let mut query = Value::Object(call.query.clone());
-    apply(QUERY.as_ref(), "querystring", &mut query)?;
-    let all_task_ids_must_exist = query["allTaskIdsMustExist"] == true;
+    let all_task_ids_must_exist = call.query.get("allTaskIdsMustExist").is_some_and(|all| *all == true);
     let caller = call.caller.as_ref().map(|caller| caller.name.clone()).unwrap_or_default();
 
     let mut selections = Vec::new();

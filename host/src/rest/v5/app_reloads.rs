@@ -1,15 +1,29 @@
 //! `GET /v5/apps/reloads`: reloads of apps that were asked for here.
 
 use axum::http::StatusCode;
+use butler_plugin_api::{Endpoint, Scope};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 
 use super::super::answer::{Answer, json as answer};
 use super::super::context::Context;
+use super::super::own::{Declared, Own, answered};
 use crate::qlik::{ReloadRow, ReloadState};
 use crate::store::rfc3339;
 
-#[derive(Serialize)]
+pub(super) fn endpoint() -> Declared {
+    let endpoint = Endpoint::new("GET", "/v5/apps/reloads", Scope::Read, "Reloads of apps that were asked for here")
+        .answer(200, "Those under way and the last 100 that have ended, the newest first", answered::<Reloads>());
+    Declared::new(endpoint, Own::AppReloads)
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Reloads {
+    reloads: Vec<Row>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AppReload")]
 #[serde(rename_all = "camelCase")]
 struct Row {
     app_id: String,
@@ -44,6 +58,6 @@ impl From<ReloadRow> for Row {
 /// `GET /v5/apps/reloads`: `{"reloads": [...]}`, those under way and the last 100 that have ended, the newest first.
 pub(in super::super) fn app_reloads(context: &Context) -> Answer {
     let rows = context.engine.as_ref().map(|engine| engine.reloads()).unwrap_or_default();
-    let rows: Vec<Row> = rows.into_iter().map(Row::from).collect();
-    answer(&context.secrets(), StatusCode::OK, &json!({ "reloads": rows }))
+    let reloads = rows.into_iter().map(Row::from).collect();
+    answer(&context.secrets(), StatusCode::OK, &Reloads { reloads })
 }

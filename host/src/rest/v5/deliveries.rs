@@ -1,16 +1,56 @@
 //! `/v5/deliveries`: who was told what, when, and what waits; and sending again.
 
 use axum::http::StatusCode;
+use butler_plugin_api::{Endpoint, Scope};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::answer::{Answer, Failure, json as answer};
 use super::super::context::Context;
+use super::super::own::{Declared, Own, answered, sent};
 use super::super::request::Call;
-use super::query::{Query, cut};
+use super::query::{self, Query, cut};
 use crate::store::{DeliveryFilter, DeliveryRow, State, Store};
 
-#[derive(Serialize)]
+pub(super) fn endpoints() -> Vec<Declared> {
+    let endpoint = |method: &str, path: &str, summary: &str| Endpoint::new(method, path, Scope::Deliveries, summary);
+    let states = State::ALL.map(State::name);
+    let query = query::list(json!({
+        "state": { "type": "string", "enum": states, "errorMessage": format!("must be one of {}", states.join(", ")) },
+        "instance": { "type": "string", "description": "Name of the instance" },
+        "task": { "type": "string", "description": "Id of the task" },
+        "event": { "type": "string", "description": "Id of the event" },
+    }));
+    let list = endpoint("GET", "/v5/deliveries", "Deliveries, the newest first").query(query);
+    let one = endpoint("GET", "/v5/deliveries/{id}", "A delivery");
+    let retry = endpoint("POST", "/v5/deliveries/{id}/retry", "Sends a delivery again that has ended").answer(
+        409,
+        "It is open, or its instance is not in the config",
+        Value::Null,
+    );
+    let moved = endpoint("POST", "/v5/deliveries/move", "Gives deliveries of an instance that is gone to another one")
+        .body(sent::<Move>())
+        .answer(200, "So many were moved", answered::<Moved>())
+        .answer(404, "There is no such instance in the config", Value::Null)
+        .answer(409, "The former instance is in the config", Value::Null);
+    let unknown = "There is no such delivery; it may have been removed";
+    vec![
+        Declared::new(list.answer(200, "A page of them", answered::<Page>()), Own::Deliveries),
+        Declared::new(moved, Own::Move),
+        Declared::new(
+            one.answer(200, "The delivery", answered::<DeliveryItem>()).answer(404, unknown, Value::Null),
+            Own::Delivery,
+        ),
+        Declared::new(
+            retry.answer(200, "It waits to be sent", answered::<Retried>()).answer(404, unknown, Value::Null),
+            Own::Retry,
+        ),
+    ]
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Delivery")]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DeliveryItem {
     id: String,
@@ -29,9 +69,11 @@ pub(super) struct DeliveryItem {
     updated_at: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Deliveries")]
 struct Page {
     deliveries: Vec<DeliveryItem>,
+    /// For the next page: the value of `before`. Null: there is none.
     next: Option<String>,
 }
 
@@ -57,16 +99,10 @@ pub(super) fn item(store: &Store, row: DeliveryRow) -> DeliveryItem {
 /// `GET /v5/deliveries`
 pub(in super::super) async fn deliveries(context: &Context, call: &Call) -> Result<Answer, Failure> {
     let store = &context.store;
-    let query = Query::new(&call.query, &["state", "instance", "task", "event", "before", "limit"])?;
-    let state = query.text("state").map(|name| {
-        State::parse(name).ok_or_else(|| {
-            let known = State::ALL.map(State::name).join(", ");
-            Failure::bad_request(format!("`state` must be one of {known}; it is `{name}`"))
-        })
-    });
-    let limit = query.limit()?;
+    let query = Query(&call.query);
+    let limit = query.limit();
     let filter = DeliveryFilter {
-        state: state.transpose()?,
+        state: query.text("state").and_then(State::parse),
         instance: query.text("instance").map(str::to_owned),
         task: query.text("task").map(str::to_owned),
         event: query.id("event", "an event", |text| store.parse_event_id(text))?,
@@ -86,17 +122,35 @@ pub(in super::super) async fn delivery(context: &Context, call: &Call) -> Result
     Ok(answer(&context.secrets(), StatusCode::OK, &item(&context.store, row)))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Move {
+    /// The instance that is gone from the config.
     from: String,
+    /// One that is in the config.
     to: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Moved<'a> {
+    from: &'a str,
+    to: &'a str,
+    moved: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Retried<'a> {
+    id: &'a str,
+    /// `pending`.
+    state: &'static str,
+    instance: &'a str,
 }
 
 /// `POST /v5/deliveries/move` with `{"from": INSTANCE, "to": INSTANCE}`: gives the deliveries of an instance that is gone
 /// from the config to another one, as after a change of its name.
 pub(in super::super) async fn move_deliveries(context: &Context, call: &Call) -> Result<Answer, Failure> {
-    let Move { from, to } = serde_json::from_slice(&call.body)
-        .map_err(|error| Failure::bad_request(format!("the body must be {{\"from\": …, \"to\": …}}: {error}")))?;
+    // Cannot fail: the body fits the schema.
+    let Move { from, to } =
+        serde_json::from_slice(&call.body).map_err(|error| Failure::bad_request(error.to_string()))?;
     if context.queues.has(&from) {
         let message = format!("`{from}` is in the config: only deliveries of an instance that is gone can be moved");
         return Err(Failure::new(StatusCode::CONFLICT, message));
@@ -108,7 +162,7 @@ pub(in super::super) async fn move_deliveries(context: &Context, call: &Call) ->
     context.queues.wake(&to);
     let who = call.caller.as_ref().map(|caller| caller.name.as_str()).unwrap_or_default();
     tracing::info!(from, to, moved, caller = who, "deliveries were moved on request");
-    Ok(answer(&context.secrets(), StatusCode::OK, &json!({ "from": from, "to": to, "moved": moved })))
+    Ok(answer(&context.secrets(), StatusCode::OK, &Moved { from: &from, to: &to, moved }))
 }
 
 /// `POST /v5/deliveries/{id}/retry`
@@ -129,8 +183,8 @@ pub(in super::super) async fn retry(context: &Context, call: &Call) -> Result<An
     context.queues.wake(&instance);
     let who = call.caller.as_ref().map(|caller| caller.name.as_str()).unwrap_or_default();
     tracing::info!(instance, delivery = id, caller = who, "the delivery is sent again on request");
-    let body = json!({ "id": id, "state": State::Pending.name(), "instance": instance });
-    Ok(answer(&context.secrets(), StatusCode::OK, &body))
+    let retried = Retried { id, state: State::Pending.name(), instance: &instance };
+    Ok(answer(&context.secrets(), StatusCode::OK, &retried))
 }
 
 async fn find(context: &Context, id: &str) -> Result<DeliveryRow, Failure> {

@@ -1,17 +1,37 @@
 //! `/v5/events`: what Butler heard of.
 
 use axum::http::StatusCode;
-use butler_plugin_api::Event;
+use butler_plugin_api::{Endpoint, Event, Scope};
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::super::answer::{Answer, Failure, json as answer};
 use super::super::context::Context;
+use super::super::own::{Declared, Own, answered};
 use super::super::request::Call;
 use super::deliveries::{DeliveryItem, item};
-use super::query::{MAX_LIMIT, Query, cut};
+use super::query::{self, MAX_LIMIT, Query, cut};
 use crate::store::{DeliveryFilter, EventFilter, EventRow};
 
-#[derive(Serialize)]
+pub(super) fn endpoints() -> [Declared; 2] {
+    let time = "A date with time and zone, such as `2026-01-31T12:00:00Z`, or how long ago, such as `90m`";
+    let query = query::list(json!({
+        "kind": { "type": "string", "description": "Kind; `*` stands for any text" },
+        "task": { "type": "string", "description": "Id of the task" },
+        "since": { "type": "string", "description": time },
+        "until": { "type": "string", "description": time },
+    }));
+    let list = Endpoint::new("GET", "/v5/events", Scope::Read, "The history of events, the newest first")
+        .query(query)
+        .answer(200, "A page of them", answered::<Page>());
+    let one = Endpoint::new("GET", "/v5/events/{id}", Scope::Read, "An event and its deliveries")
+        .answer(200, "The event", answered::<Single>())
+        .answer(404, "There is no such event; it may have been removed", Value::Null);
+    [Declared::new(list, Own::Events), Declared::new(one, Own::Event)]
+}
+
+#[derive(Serialize, JsonSchema)]
 struct EventItem {
     #[serde(flatten)]
     event: Event,
@@ -20,13 +40,16 @@ struct EventItem {
     state: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Events")]
 struct Page {
     events: Vec<EventItem>,
+    /// For the next page: the value of `before`. Null: there is none.
     next: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EventWithDeliveries")]
 struct Single {
     #[serde(flatten)]
     item: EventItem,
@@ -36,8 +59,8 @@ struct Single {
 /// `GET /v5/events`
 pub(in super::super) async fn events(context: &Context, call: &Call) -> Result<Answer, Failure> {
     let store = &context.store;
-    let query = Query::new(&call.query, &["kind", "task", "since", "until", "before", "limit"])?;
-    let limit = query.limit()?;
+    let query = Query(&call.query);
+    let limit = query.limit();
     let filter = EventFilter {
         kind: query.text("kind").map(str::to_owned),
         task: query.text("task").map(str::to_owned),

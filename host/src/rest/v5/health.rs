@@ -1,19 +1,45 @@
 //! Health, for load balancers and service managers. Everybody may ask; only who may read is told details.
 
 use axum::http::StatusCode;
-use butler_plugin_api::Scope;
+use butler_plugin_api::{Endpoint, Scope};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
 use super::super::answer::{Answer, json as answer};
 use super::super::context::Context;
+use super::super::own::{Declared, Own, answered, object};
 use super::super::request::Call;
 use crate::plugins::Condition;
 use crate::qlik::{CertificateFacts, GateState, TenantState};
 use crate::store::{now_ms, rfc3339};
 
-#[derive(Debug, Default, Serialize)]
+pub(super) fn endpoints() -> [Declared; 2] {
+    let endpoint = |path: &str, summary: &str| Endpoint::new("GET", path, Scope::Read, summary);
+    let live = endpoint("/v5/health/live", "Whether the process answers").answer(
+        200,
+        "It does",
+        object(json!({ "status": { "type": "string" } })),
+    );
+    let report = answered::<Report>();
+    let ready = endpoint("/v5/health/ready", "Whether Butler can do its work; details for those who may read")
+        .answer(200, "It can", report.clone())
+        .answer(503, "It cannot; the reasons say why", report);
+    [Declared::new(live, Own::Live).open(), Declared::new(ready, Own::Ready).open()]
+}
+
+/// Where Butler 16 had it, for container platforms.
+pub(in super::super) fn health_endpoint() -> Declared {
+    let schema = object(json!({ "statusCode": { "type": "integer" }, "status": { "type": "string" } }));
+    let endpoint = Endpoint::new("GET", "/health", Scope::Read, "Whether the process answers, as Butler 16 said it")
+        .answer(200, "It does", schema);
+    Declared::new(endpoint, Own::Health).open()
+}
+
+#[derive(Debug, Default, Serialize, JsonSchema)]
+#[schemars(rename = "Readiness")]
 struct Report {
+    /// `ready` or `not ready`.
     status: &'static str,
     /// Why it is not ready.
     reasons: Vec<Note>,
@@ -21,7 +47,7 @@ struct Report {
     notes: Vec<Note>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Note {
     subject: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,6 +60,11 @@ struct Note {
 /// `GET /v5/health/live`
 pub(in super::super) fn live(context: &Context) -> Answer {
     answer(&context.secrets(), StatusCode::OK, &json!({ "status": "live" }))
+}
+
+/// `GET /health`
+pub(in super::super) fn health(context: &Context) -> Answer {
+    answer(&context.secrets(), StatusCode::OK, &json!({ "statusCode": 200, "status": "ok" }))
 }
 
 /// `GET /v5/health/ready`: not ready while nothing can be stored, or while Qlik Sense cannot be asked until somebody renews

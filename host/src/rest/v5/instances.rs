@@ -4,15 +4,29 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use axum::http::StatusCode;
-use butler_plugin_api::Health;
+use butler_plugin_api::{Endpoint, Health, Scope};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::Value;
 
 use super::super::answer::{Answer, Failure, json as answer};
 use super::super::context::Context;
+use super::super::own::{Declared, Own, answered};
 use crate::plugins::Condition;
 
-#[derive(Serialize)]
+pub(super) fn endpoint() -> Declared {
+    let endpoint = Endpoint::new("GET", "/v5/plugins", Scope::Read, "The instances of the config, and how they are")
+        .answer(200, "All of them", answered::<Instances>());
+    Declared::new(endpoint, Own::Plugins)
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Instances<'a> {
+    plugins: Vec<InstanceRow<'a>>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Instance")]
 #[serde(rename_all = "camelCase")]
 struct InstanceRow<'a> {
     name: &'a str,
@@ -20,6 +34,8 @@ struct InstanceRow<'a> {
     version: &'a str,
     description: &'a str,
     condition: Condition,
+    /// What the plugin says: `state` (`good`, `degraded`, `bad`) and, if there is something to say, `message`.
+    #[schemars(with = "Value")]
     health: Health,
     /// Threads that the plugin blocked and that were given up.
     abandoned_threads: u32,
@@ -33,7 +49,8 @@ struct InstanceRow<'a> {
 }
 
 /// Since the start.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DeliveryStatistics")]
 struct StatisticsRow {
     delivered: u64,
     retried: u64,
@@ -46,7 +63,7 @@ pub(in super::super) async fn plugins(context: &Context) -> Result<Answer, Failu
     let depths: HashMap<&str, (i64, i64)> =
         depths.iter().map(|depth| (depth.instance.as_str(), (depth.open, depth.dead))).collect();
     let instances = context.instances();
-    let rows: Vec<InstanceRow<'_>> = instances
+    let plugins = instances
         .iter()
         .map(|instance| {
             let manifest = instance.manifest();
@@ -71,5 +88,5 @@ pub(in super::super) async fn plugins(context: &Context) -> Result<Answer, Failu
             }
         })
         .collect();
-    Ok(answer(&context.secrets(), StatusCode::OK, &json!({ "plugins": rows })))
+    Ok(answer(&context.secrets(), StatusCode::OK, &Instances { plugins }))
 }

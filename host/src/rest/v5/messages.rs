@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use axum::http::{Method, StatusCode};
-use butler_plugin_api::{Data, Event, Posted, kind};
-use serde::Deserialize;
-use serde_json::json;
+use axum::http::StatusCode;
+use butler_plugin_api::{Data, Endpoint, Event, Posted, Scope, kind};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::super::answer::{Answer, Failure, json as answer};
 use super::super::context::Context;
-use super::super::request::{self, Call};
+use super::super::own::{Declared, Own, answered, sent};
+use super::super::request::Call;
 use crate::store::{NewEvent, now_ms, rfc3339};
 
 /// Longest text, in bytes.
@@ -19,23 +20,48 @@ const MAX_NAME: usize = 500;
 /// While the store cannot be written it lets callers wait.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-#[derive(Deserialize)]
+pub(super) fn endpoint() -> Declared {
+    let summary = "Posts a message to the instances that want such";
+    let endpoint = Endpoint::new("POST", "/v5/messages", Scope::Messages, summary).body(sent::<Message>()).answer(
+        202,
+        "It is stored, and on its way",
+        answered::<Stored>(),
+    );
+    Declared::new(endpoint, Own::PostMessage)
+}
+
+/// A message.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Message {
+    /// What is to be said; at most 64 KiB.
+    #[schemars(length(min = 1), extend("examples" = ["Stock loaded"]))]
     text: String,
+    /// Where it should go, for destinations with channels. This and the others: at most 500 bytes, without line breaks.
     channel: Option<String>,
+    /// Its topic, for destinations with topics.
     topic: Option<String>,
+    /// Who says it.
     from: Option<String>,
+    /// A sign beside it.
     emoji: Option<String>,
+}
+
+/// That it is stored.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "MessageStored")]
+#[serde(rename_all = "camelCase")]
+struct Stored<'a> {
+    event_id: &'a str,
+    /// So many instances get it, if no throttle holds it back.
+    deliveries: usize,
 }
 
 impl Message {
     fn read(call: &Call) -> Result<Self, Failure> {
-        let body = request::parse(&Method::POST, &call.headers, &call.body, false)?.unwrap_or_default();
-        let message: Self = serde_json::from_value(body).map_err(|error| {
-            let form = r#"{"text": "Stock loaded"}, and `channel`, `topic`, `from`, `emoji` where they are wanted"#;
-            Failure::bad_request(format!("the body must be such as {form}: {error}"))
-        })?;
+        // Cannot fail: the body fits the schema.
+        let message: Self =
+            serde_json::from_slice(&call.body).map_err(|error| Failure::bad_request(error.to_string()))?;
         if message.text.trim().is_empty() {
             return Err(Failure::bad_request("`text` must not be empty: it is what is to be said"));
         }
@@ -110,6 +136,6 @@ pub(in super::super) async fn post_message(context: &Context, call: &Call) -> Re
     let deliveries = context.router.get().route(&event).len();
     let who = call.caller.as_ref().map(|caller| caller.name.as_str()).unwrap_or_default();
     tracing::info!(event = event.id, deliveries, caller = who, "a message was posted");
-    let body = json!({ "eventId": event.id, "deliveries": deliveries });
-    Ok(answer(&context.secrets(), StatusCode::ACCEPTED, &body))
+    let stored = Stored { event_id: &event.id, deliveries };
+    Ok(answer(&context.secrets(), StatusCode::ACCEPTED, &stored))
 }

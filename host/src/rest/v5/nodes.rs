@@ -1,15 +1,44 @@
 //! `GET /v5/nodes`: when each Sense node was last heard of, and by which road.
 
 use axum::http::StatusCode;
+use butler_plugin_api::{Endpoint, Scope};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 
 use super::super::answer::{Answer, json as answer};
 use super::super::context::Context;
+use super::super::own::{Declared, Own, answered};
 use crate::observe::{Heard, Road};
 use crate::store::rfc3339;
 
-#[derive(Serialize)]
+pub(super) fn endpoint() -> Declared {
+    let endpoint =
+        Endpoint::new("GET", "/v5/nodes", Scope::Read, "The Sense nodes that were heard of, and by which road").answer(
+            200,
+            "All of them",
+            answered::<Nodes>(),
+        );
+    Declared::new(endpoint, Own::Nodes)
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Nodes {
+    nodes: Vec<NodeRow>,
+    reconcile: Reconciled,
+}
+
+/// How Qlik Sense was last asked for what no other road told.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Reconciled {
+    /// Null: not yet, or no Qlik Sense in the config.
+    last_round: Option<String>,
+    /// So many since the start.
+    found: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Node")]
 #[serde(rename_all = "camelCase")]
 struct NodeRow {
     name: String,
@@ -19,7 +48,7 @@ struct NodeRow {
 }
 
 /// `null`: never.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct RoadTimes {
     udp: Option<String>,
     qrs: Option<String>,
@@ -36,9 +65,8 @@ impl NodeRow {
 
 /// `GET /v5/nodes`
 pub(in super::super) fn nodes(context: &Context) -> Answer {
-    let nodes: Vec<NodeRow> =
-        context.roads.nodes().into_iter().map(|(name, heard)| NodeRow::new(name, &heard)).collect();
+    let nodes = context.roads.nodes().into_iter().map(|(name, heard)| NodeRow::new(name, &heard)).collect();
     let (last, found) = context.roads.last_reconciled();
-    let reconciled = json!({ "lastRound": last.map(rfc3339), "found": found });
-    answer(&context.secrets(), StatusCode::OK, &json!({ "nodes": nodes, "reconcile": reconciled }))
+    let reconcile = Reconciled { last_round: last.map(rfc3339), found };
+    answer(&context.secrets(), StatusCode::OK, &Nodes { nodes, reconcile })
 }

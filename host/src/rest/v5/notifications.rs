@@ -2,10 +2,21 @@
 
 use axum::body::Body;
 use axum::http::StatusCode;
+use butler_plugin_api::{Endpoint, Scope};
+use serde_json::Value;
 
 use super::super::answer::{Answer, Failure};
 use super::super::context::Context;
+use super::super::own::{Declared, Own};
 use super::super::request::Call;
+
+pub(super) fn endpoint() -> Declared {
+    let path = "/v5/qlik/notifications/{secret}";
+    let endpoint = Endpoint::new("POST", path, Scope::Read, "Change notifications of Qlik Sense: for itself alone")
+        .answer(200, "Taken", Value::Null)
+        .answer(404, "The secret is another one", Value::Null);
+    Declared::new(endpoint, Own::QlikNotification).open()
+}
 
 /// `POST /v5/qlik/notifications/{secret}`. Who does not know the secret finds nothing here.
 pub(in super::super) fn qlik_notification(context: &Context, call: &Call) -> Result<Answer, Failure> {

@@ -3,15 +3,47 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use serde_json::json;
+use butler_plugin_api::{Endpoint, Scope};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::super::answer::{Answer, Failure, json as answer};
 use super::super::context::Context;
+use super::super::own::{Declared, Own, answered};
 use super::super::request::Call;
 use crate::cloud::{HandedOver, Refused, SIGNATURE_HEADER};
 
 /// While the store cannot be written it lets callers wait: this one sends the event again.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+// Its body has no schema: nothing is said of it to who cannot sign it.
+pub(super) fn endpoint() -> Declared {
+    let path = "/v5/qlik-cloud/events";
+    let endpoint =
+        Endpoint::new("POST", path, Scope::Read, "Webhooks of Qlik Cloud: for whom can sign with their secret")
+            .answer(200, "Known already, or not to be told", answered::<Taken>())
+            .answer(202, "Stored", answered::<Taken>())
+            .answer(400, "Signed, but no event", Value::Null)
+            .answer(401, "Not signed as it should be", Value::Null)
+            .answer(403, "Signed too long ago", Value::Null);
+    Declared::new(endpoint, Own::QlikCloudEvents).open()
+}
+
+/// What became of a message.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+#[schemars(rename = "CloudEventTaken")]
+struct Taken {
+    /// Id of the event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// It was told before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
+    /// Why it is not told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ignored: Option<String>,
+}
 
 /// `POST /v5/qlik-cloud/events`
 ///
@@ -29,9 +61,9 @@ pub(in super::super) async fn qlik_cloud_events(context: &Context, call: &Call) 
         return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the event cannot be stored now; send it again"));
     };
     let (status, value) = match received {
-        Ok(HandedOver::Accepted(id)) => (StatusCode::ACCEPTED, json!({ "id": id })),
-        Ok(HandedOver::Duplicate(id)) => (StatusCode::OK, json!({ "id": id, "duplicate": true })),
-        Ok(HandedOver::Ignored(why)) => (StatusCode::OK, json!({ "ignored": why })),
+        Ok(HandedOver::Accepted(id)) => (StatusCode::ACCEPTED, Taken { id: Some(id), ..Taken::default() }),
+        Ok(HandedOver::Duplicate(id)) => (StatusCode::OK, Taken { id: Some(id), duplicate: true, ..Taken::default() }),
+        Ok(HandedOver::Ignored(why)) => (StatusCode::OK, Taken { ignored: Some(why), ..Taken::default() }),
         Err(Refused::Store(error)) => return Err(error.into()),
         Err(refused) => {
             let status = match refused {

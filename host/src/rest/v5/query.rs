@@ -1,7 +1,7 @@
 //! Query parameters of lists.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::super::answer::Failure;
 use crate::config::Span;
@@ -11,36 +11,30 @@ const LIMIT: u32 = 50;
 /// Longest page.
 pub(super) const MAX_LIMIT: u32 = 500;
 
-/// The parameters of a request, of which only some are known.
-pub(super) struct Query<'a>(&'a Map<String, Value>);
+/// Schema of the parameters of a list: these, and those for its pages. Others are refused: a typing error would list too
+/// much.
+pub(super) fn list(mut properties: Value) -> Value {
+    let cursor = "Only entries that are older than this one: `next` of the page before";
+    properties["before"] = json!({ "type": "string", "description": cursor });
+    properties["limit"] = json!({
+        "type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": LIMIT, "description": "So many at most",
+    });
+    json!({ "type": "object", "properties": properties, "additionalProperties": false })
+}
+
+/// The parameters of a list, checked by their schema.
+pub(super) struct Query<'a>(pub(super) &'a Map<String, Value>);
 
 impl<'a> Query<'a> {
-    /// Refuses parameters that are not `known` (a typing error would list too much), or come twice.
-    pub(super) fn new(query: &'a Map<String, Value>, known: &[&str]) -> Result<Self, Failure> {
-        for (name, value) in query {
-            if !known.contains(&name.as_str()) {
-                let message = format!("there is no query parameter `{name}`; known are {}", known.join(", "));
-                return Err(Failure::bad_request(message));
-            }
-            if !value.is_string() {
-                return Err(Failure::bad_request(format!("the query parameter `{name}` is there twice")));
-            }
-        }
-        Ok(Self(query))
-    }
-
     /// A parameter; an empty one counts as absent.
     pub(super) fn text(&self, name: &str) -> Option<&'a str> {
         self.0.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 
     /// How many entries are wanted.
-    pub(super) fn limit(&self) -> Result<u32, Failure> {
-        let Some(text) = self.text("limit") else { return Ok(LIMIT) };
-        let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-        limit.ok_or_else(|| {
-            Failure::bad_request(format!("`limit` must be a number from 1 to {MAX_LIMIT}, not `{text}`"))
-        })
+    pub(super) fn limit(&self) -> u32 {
+        let limit = self.0.get("limit").and_then(Value::as_u64).and_then(|limit| u32::try_from(limit).ok());
+        limit.unwrap_or(LIMIT)
     }
 
     /// A point in time, in milliseconds since 1970: RFC 3339, or how long ago.
@@ -85,8 +79,7 @@ pub(super) fn cut<T>(rows: &mut Vec<T>, limit: u32, cursor: impl Fn(&T) -> Strin
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
+    use super::super::super::coerce::Shape;
     use super::*;
 
     fn entries(value: &Value) -> Map<String, Value> {
@@ -97,7 +90,7 @@ mod tests {
     fn times() {
         let time = |text: &str| {
             let entries = entries(&json!({ "since": text }));
-            Query::new(&entries, &["since"]).unwrap().time("since").map_err(|failure| failure.message)
+            Query(&entries).time("since").map_err(|failure| failure.message)
         };
         assert_eq!(time("2026-01-31T12:00:00Z"), Ok(Some(1_769_860_800_000)));
         assert_eq!(time("2026-01-31T13:00:00+01:00"), Ok(Some(1_769_860_800_000)));
@@ -113,16 +106,22 @@ mod tests {
     }
 
     #[test]
-    fn unknown_and_doubled_parameters_are_refused() {
-        let query = entries(&json!({ "sate": "dead" }));
-        let failure = Query::new(&query, &["state", "limit"]).err().unwrap();
-        assert_eq!(failure.message, "there is no query parameter `sate`; known are state, limit");
-        assert!(Query::new(&entries(&json!({ "state": ["a", "b"] })), &["state"]).is_err());
+    fn what_the_schema_refuses() {
+        let schema = list(json!({ "state": { "type": "string" } }));
+        let shape = Shape::new(&schema).unwrap().unwrap();
+        let refused = |query: Value| shape.apply("querystring", &mut query.clone()).err();
+        let unknown = "querystring must NOT have additional properties ('sate'); known are before, limit, state";
+        assert_eq!(refused(json!({ "sate": "dead" })).as_deref(), Some(unknown));
+        let twice = "querystring/state must be string";
+        assert_eq!(refused(json!({ "state": ["a", "b"] })).as_deref(), Some(twice));
         for (limit, expected) in
-            [("1", Some(1)), ("500", Some(500)), ("0", None), ("501", None), ("x", None), ("-1", None)]
+            [("1", Some(1)), ("500", Some(500)), ("0", None), ("501", None), ("x", None), ("-1", None), ("1.5", None)]
         {
-            let query = entries(&json!({ "limit": limit }));
-            assert_eq!(Query::new(&query, &["limit"]).unwrap().limit().ok(), expected, "{limit}");
+            let mut query = json!({ "limit": limit });
+            let sound = shape.apply("querystring", &mut query).is_ok();
+            let limit = Query(query.as_object().unwrap()).limit();
+            assert_eq!(sound.then_some(limit), expected, "{query}");
         }
+        assert_eq!(Query(&Map::new()).limit(), LIMIT);
     }
 }
