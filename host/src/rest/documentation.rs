@@ -45,7 +45,7 @@ pub(super) fn endpoints() -> Vec<Declared> {
     let yaml = endpoint("/documentation/yaml", "The API in OpenAPI 3.1, as YAML").answer(
         200,
         "The description",
-        text("application/yaml"),
+        json!({ "contentMediaType": "application/yaml" }),
     );
     let file = endpoint("/documentation/static/{file}", "Files of the page")
         .answer(200, "The file", text("*/*"))

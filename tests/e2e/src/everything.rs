@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use crate::butler::command;
-use crate::{Butler, Mosquitto, NewRelic, Sense, Slack, Tenants, wait_for};
+use crate::{Answer, Butler, Mosquitto, NewRelic, Sense, Sink, Slack, Tenants, wait_for};
 
 /// The daemon and all that it talks to.
 pub struct Everything {
@@ -21,6 +21,8 @@ pub struct Everything {
     pub relic: NewRelic,
     /// The tenant.
     pub tenants: Tenants,
+    /// Refuses what the instance `dead` posts.
+    pub refusing: Sink,
     tokens: BTreeMap<String, String>,
 }
 
@@ -37,6 +39,8 @@ impl Everything {
         let sense = Sense::start().await;
         let (broker, slack, relic) = (Mosquitto::start().await, Slack::start().await, NewRelic::start().await);
         let tenants = Tenants::start(&[Self::TENANT]).await;
+        let refusing = Sink::start().await;
+        refusing.always(Some(Answer::Status(400)));
         let authority = format!("{}.pem", Self::TENANT);
         std::fs::copy(tenants.folder().path().join(&authority), sense.folder().join(&authority))
             .expect("the folder can be written");
@@ -56,10 +60,11 @@ impl Everything {
         let _ = write!(
             config,
             "plugins:\n  - use: slack\n    settings: {{ webhookUrl: {} }}\n  - use: mqtt\n    settings: {{ url: \"{}\" }}\n  \
-             - use: new-relic\n    settings: {{ {} }}\n",
+             - use: new-relic\n    settings: {{ {} }}\n  - use: webhook\n    name: dead\n    settings: {{ url: {} }}\n",
             slack.webhook(),
             broker.url(),
-            relic.settings()
+            relic.settings(),
+            refusing.url("/")
         );
         let files = sense.folder().join("files");
         for folder in ["in", "out", "new", "qvd"] {
@@ -79,7 +84,7 @@ impl Everything {
             let _ = writeln!(config, "  - use: {plugin}\n    settings: {settings}");
         }
         let butler = sense.butler_under(&Tenants::environment(), &config).await;
-        let everything = Self { butler, sense, slack, broker, relic, tenants, tokens: secrets };
+        let everything = Self { butler, sense, slack, broker, relic, tenants, refusing, tokens: secrets };
         everything.wait_well().await;
         everything
     }

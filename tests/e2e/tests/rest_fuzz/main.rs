@@ -1,0 +1,225 @@
+//! Every endpoint under requests that Schemathesis makes from the daemon's own description: with input that fits, nearly fits and
+//! does not fit; once without a token and once with all scopes.
+//!
+//! The description gets examples of things that are there (`fixtures.json`), so that every operation is seen succeeding. Seed
+//! and number of examples are fixed; `BUTLER_FUZZ_EXAMPLES` makes the run longer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use e2e::qlik::Site;
+use e2e::{Everything, failure, resident, wait_for, webhook};
+use serde_json::{Map, Value, json};
+
+/// What one run may take for each example of an operation, and besides.
+const PER_EXAMPLE: Duration = Duration::from_secs(15);
+const BESIDES: Duration = Duration::from_mins(3);
+/// How long any answer may take: an operation that hangs fails.
+const ANSWER: &str = "20";
+/// Memory that the daemon may have more afterwards, in bytes.
+const GROWTH: u64 = 200 << 20;
+
+/// Operations whose success needs what Schemathesis does not have: a secret that Qlik Sense alone is told, and a signature.
+/// Other tests show those; the second one is called here as well.
+const SECRET: &str = "POST /v5/qlik/notifications/{secret}";
+const SIGNED: &str = "POST /v5/qlik-cloud/events";
+/// Those that answer 500 where the app is not there, as Butler 16 does.
+const APPS: [&str; 3] = ["GET /v4/app/{appId}/dump", "GET /v4/senseappdump/{appId}", "PUT /v4/app/{appId}/reload"];
+
+/// Statuses by operation.
+type Seen = BTreeMap<String, BTreeSet<u16>>;
+
+fn examples() -> u32 {
+    std::env::var("BUTLER_FUZZ_EXAMPLES").ok().and_then(|number| number.parse().ok()).unwrap_or(8)
+}
+
+/// Things that are there, under the names of the fixtures.
+async fn things(site: &Everything) -> Map<String, Value> {
+    let butler = &site.butler;
+    butler.send(&[failure(&site.sense.failed(Site::SAMPLE_RELOAD_TASK))]);
+    let dead = butler.wait_delivery("dead", "dead").await;
+    std::fs::write(site.files().join("out/fixture.txt"), "x").expect("the folder can be written");
+    // Where the plugin for it is in the config.
+    for (namespace, key) in [("read", "k"), ("read", "delete"), ("delete", "k")] {
+        let (status, _) =
+            butler.post(&format!("/v4/keyvalues/{namespace}"), &json!({ "key": key, "value": "v" })).await;
+        assert!(matches!(status, 201 | 404), "{status}");
+    }
+    let things = json!({
+        "folder": site.files(), "event": dead["event"], "delivery": dead["id"],
+        "task": Site::SAMPLE_RELOAD_TASK, "app": Site::SAMPLE_APP, "reloaded": Site::SAMPLE_APP_OF_MAILLESS_OWNER,
+    });
+    things.as_object().expect("an object").clone()
+}
+
+fn put_in(value: &Value, things: &Map<String, Value>) -> Value {
+    match value {
+        Value::String(text) => {
+            let filled = things.iter().fold(text.clone(), |text, (name, thing)| {
+                text.replace(&format!("{{{name}}}"), thing.as_str().expect("things are texts"))
+            });
+            filled.into()
+        }
+        Value::Array(items) => items.iter().map(|item| put_in(item, things)).collect(),
+        Value::Object(entries) => {
+            let entries = entries.iter().map(|(name, entry)| (name.clone(), put_in(entry, things)));
+            entries.collect::<Map<_, _>>().into()
+        }
+        other => other.clone(),
+    }
+}
+
+/// The description with the fixtures as examples; all its operations.
+fn with_examples(document: &mut Value, things: &Map<String, Value>) -> Vec<String> {
+    let fixtures: Value = serde_json::from_str(include_str!("fixtures.json")).expect("the fixtures are JSON");
+    let mut operations = Vec::new();
+    for (path, methods) in document["paths"].as_object_mut().expect("there are paths") {
+        for (method, operation) in methods.as_object_mut().expect("there are operations") {
+            let name = format!("{} {path}", method.to_uppercase());
+            let fixture = put_in(&fixtures[&name], things);
+            for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+                let example = fixture[parameter["name"].as_str().expect("parameters have names")].clone();
+                if !example.is_null() {
+                    parameter["example"] = example;
+                }
+            }
+            if let Some(body) = fixture.get("body") {
+                operation["requestBody"]["content"]["application/json"]["example"] = body.clone();
+            }
+            operations.push(name);
+        }
+    }
+    operations
+}
+
+/// Runs Schemathesis to its end; the statuses of all answers.
+fn run(folder: &Path, document: &Path, rest: &str, token: Option<&str>) -> Seen {
+    let report = folder.join(if token.is_some() { "with.ndjson" } else { "without.ndjson" });
+    let mut command = Command::new("schemathesis");
+    command.current_dir(folder).arg("run").arg(document).args(["--url", rest, "--no-color", "--warnings", "off"]);
+    command.args(["--seed", "9", "--max-examples", &examples().to_string()]);
+    command.args(["--phases", "examples,coverage,fuzzing", "--continue-on-failure", "--no-shrink"]);
+    command.args(["--checks", "status_code_conformance,content_type_conformance,response_schema_conformance"]);
+    command.args(["--suppress-health-check", "all", "--generation-database", "none", "--request-timeout", ANSWER]);
+    command.args(["--report", "ndjson", "--report-ndjson-path"]).arg(&report);
+    if let Some(token) = token {
+        command.args(["--header", &format!("Authorization: Bearer {token}")]);
+    }
+    let printed = folder.join("printed.txt");
+    let output = std::fs::File::create(&printed).expect("the folder can be written");
+    command.stdin(Stdio::null()).stdout(output.try_clone().expect("a file can be shared")).stderr(output);
+    let mut child = command.spawn().expect("schemathesis is installed (tests/requirements.txt)");
+    let until = Instant::now() + BESIDES + PER_EXAMPLE * examples();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child can be waited for") {
+            break status;
+        }
+        if Instant::now() > until {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("schemathesis does not end:\n{}", std::fs::read_to_string(&printed).unwrap_or_default());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    let printed = std::fs::read_to_string(&printed).unwrap_or_default();
+    assert!(status.success(), "answers that are not as they are described:\n{printed}");
+    read(&std::fs::read_to_string(&report).expect("there is a report"))
+}
+
+/// The statuses in a report, of requests with the operation's own method.
+fn read(report: &str) -> Seen {
+    let mut seen = Seen::new();
+    for line in report.lines() {
+        let event: Value = serde_json::from_str(line).expect("the report is lines of JSON");
+        let recorder = &event["ScenarioFinished"]["recorder"];
+        let Some(label) = recorder["label"].as_str() else { continue };
+        let method = label.split(' ').next().unwrap_or_default();
+        for interaction in recorder["interactions"].as_object().into_iter().flat_map(Map::values) {
+            let status = interaction["response"]["status_code"].as_u64().and_then(|status| u16::try_from(status).ok());
+            if interaction["request"]["method"] == method {
+                seen.entry(label.to_owned()).or_default().extend(status);
+            }
+        }
+    }
+    seen
+}
+
+fn any(seen: &Seen, operation: &str, hundreds: u16) -> bool {
+    seen.get(operation).is_some_and(|statuses| statuses.iter().any(|status| status / 100 == hundreds))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_makes_any_endpoint_fail() {
+    let table: Value = serde_json::from_str(include_str!("../rest_table/endpoints.json")).expect("the table is JSON");
+    let there = |plugin: &&str| !table["pending"].as_array().is_some_and(|pending| pending.contains(&json!(plugin)));
+    let plugins: Vec<&str> = ["key-value", "file-ops"].into_iter().filter(there).collect();
+    let all = "read,deliveries,tasks,kv,files,messages,scheduler,admin";
+    let site = Everything::start(&[("all", all)], &plugins, "").await;
+    let things = things(&site).await;
+    let (status, mut document) = site.butler.get("/documentation/json").await;
+    assert_eq!(status, 200);
+    let names = site.butler.get("/v4/configfile/endpointsenabled").await;
+    let operations = with_examples(&mut document, &things);
+    assert!(operations.len() > 30, "{operations:?}");
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let file = folder.path().join("openapi.json");
+    std::fs::write(&file, document.to_string()).expect("the folder can be written");
+
+    let before = resident(site.butler.pid());
+    let (rest, token) = (site.butler.rest().to_owned(), site.token("all").to_owned());
+    let place = folder.path().to_owned();
+    let runs = move || (run(&place, &file, &rest, None), run(&place, &file, &rest, Some(&token)));
+    let (without, with) = tokio::task::spawn_blocking(runs).await.expect("both runs end well");
+
+    let mut missing = Vec::new();
+    for operation in &operations {
+        let (method, path) = operation.split_once(' ').expect("method and path");
+        let described = &document["paths"][path][method.to_lowercase()];
+        let needs_scope = described["security"].is_array();
+        let has_input = described["requestBody"].is_object() || described["parameters"].is_array();
+        if needs_scope && without.get(operation) != Some(&BTreeSet::from([401])) {
+            missing.push(format!("{operation} without a token: {:?}", without.get(operation)));
+        }
+        let elsewhere = [SECRET, SIGNED].contains(&operation.as_str());
+        if !elsewhere && !any(&with, operation, 2) {
+            missing.push(format!("{operation} does not succeed: {:?}", with.get(operation)));
+        }
+        // Without input there is nothing wrong that could be sent.
+        if has_input && !any(&with, operation, 4) {
+            missing.push(format!("{operation} refuses nothing: {:?}", with.get(operation)));
+        }
+        for seen in [&with, &without] {
+            let failed: Vec<u16> =
+                seen.get(operation).into_iter().flatten().copied().filter(|status| *status >= 500).collect();
+            if !failed.is_empty() && !(failed == [500] && APPS.contains(&operation.as_str())) {
+                missing.push(format!("{operation} fails: {failed:?}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}\n{}", missing.join("\n"), site.butler.log());
+
+    // All is as it was.
+    let log = site.butler.log();
+    assert!(!log.contains("panicked"), "{log}");
+    let reload = site.tenants[0].fail_reload("Sales");
+    assert_eq!(webhook(&site.butler, &e2e::cloud_failure(&reload)).await.0, 202);
+    assert_eq!(site.butler.get("/v4/configfile/endpointsenabled").await, names);
+    let ready = wait_for("the daemon to be well", || async {
+        let (status, ready) = site.butler.get("/v5/health/ready").await;
+        (status == 200).then_some(ready)
+    })
+    .await;
+    assert_eq!(ready["reasons"], json!([]), "{ready}");
+    let (_, instances) = site.butler.get("/v5/plugins").await;
+    for instance in instances["plugins"].as_array().expect("there are instances") {
+        assert_eq!(
+            (&instance["condition"]["state"], &instance["abandonedThreads"]),
+            (&json!("running"), &json!(0)),
+            "{instance}"
+        );
+    }
+    let after = resident(site.butler.pid());
+    assert!(after < before + GROWTH, "{before} bytes before, {after} after");
+}
