@@ -18,7 +18,7 @@ if ! present; then
   "${root[@]}" apt-get update -qq
   DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 fi
-if ! { target/venv/bin/check-jsonschema --version && target/venv/bin/python -c 'import aiosmtpd'; } >/dev/null 2>&1; then
+if ! { target/venv/bin/check-jsonschema --version && target/venv/bin/python -c 'import aiosmtpd, openapi_spec_validator, schemathesis'; } >/dev/null 2>&1; then
   python3 -m venv target/venv
   target/venv/bin/pip install --quiet --requirement tests/requirements.txt
 fi

@@ -14,7 +14,7 @@ use e2e::{Everything, failure, resident, wait_for, webhook};
 use serde_json::{Map, Value, json};
 
 /// What one run may take for each example of an operation, and besides.
-const PER_EXAMPLE: Duration = Duration::from_secs(15);
+const PER_EXAMPLE: Duration = Duration::from_secs(4);
 const BESIDES: Duration = Duration::from_mins(3);
 /// How long any answer may take: an operation that hangs fails.
 const ANSWER: &str = "20";
@@ -32,7 +32,7 @@ const APPS: [&str; 3] = ["GET /v4/app/{appId}/dump", "GET /v4/senseappdump/{appI
 type Seen = BTreeMap<String, BTreeSet<u16>>;
 
 fn examples() -> u32 {
-    std::env::var("BUTLER_FUZZ_EXAMPLES").ok().and_then(|number| number.parse().ok()).unwrap_or(8)
+    std::env::var("BUTLER_FUZZ_EXAMPLES").ok().and_then(|number| number.parse().ok()).unwrap_or(40)
 }
 
 /// Things that are there, under the names of the fixtures.

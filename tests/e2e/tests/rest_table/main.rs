@@ -7,6 +7,7 @@
 //! `{kept}`. `pending`: parts that are not there yet, whose endpoints must be absent.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use e2e::qlik::Site;
 use e2e::{Everything, http};
@@ -282,6 +283,27 @@ async fn every_endpoint_can_be_switched_off() {
     assert!(status == 422 && message.contains("did you mean `slackPostMessage`?"), "{refused}");
     assert!(message.contains("rest.disabledEndpoints[0]"), "{refused}");
     assert_eq!(site.butler.get("/v4/butlerping").await.0, 200);
+}
+
+#[tokio::test]
+async fn the_description_is_openapi_in_json_and_in_yaml() {
+    let table = Table::read();
+    let site = table.site("").await;
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["json", "yaml"] {
+        let answer = http().get(format!("{}/documentation/{name}", site.butler.rest())).send().await.unwrap();
+        std::fs::write(folder.path().join(name), answer.bytes().await.unwrap()).unwrap();
+    }
+    let valid = Command::new("openapi-spec-validator")
+        .args(["--schema", "3.1"])
+        .arg(folder.path().join("json"))
+        .output()
+        .expect("openapi-spec-validator is installed (tests/requirements.txt)");
+    assert!(valid.status.success(), "{valid:?}");
+    let program = "import json, sys, yaml; sys.exit(json.load(open('json')) != yaml.safe_load(open('yaml')))";
+    let same = Command::new("python3").args(["-c", program]).current_dir(folder.path()).output();
+    let same = same.expect("python3 is installed (tests/packages.txt)");
+    assert!(same.status.success(), "{same:?}");
 }
 
 #[tokio::test]
