@@ -81,8 +81,10 @@ pub(super) fn answered<T: JsonSchema>() -> Value {
 
 /// Schema of an object that has all of these.
 pub(super) fn object(properties: Value) -> Value {
-    let names: Vec<&String> = properties.as_object().into_iter().flat_map(serde_json::Map::keys).collect();
-    json!({ "type": "object", "required": names, "properties": properties })
+    let mut schema = json!({ "type": "object" });
+    schema["required"] = properties.as_object().into_iter().flat_map(serde_json::Map::keys).cloned().collect();
+    schema["properties"] = properties;
+    schema
 }
 
 /// Schema of an answer that is no JSON, but text of a media type.

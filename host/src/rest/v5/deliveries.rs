@@ -31,7 +31,7 @@ pub(super) fn endpoints() -> Vec<Declared> {
     );
     let moved = endpoint("POST", "/v5/deliveries/move", "Gives deliveries of an instance that is gone to another one")
         .body(sent::<Move>())
-        .answer(200, "So many were moved", answered::<Moved>())
+        .answer(200, "So many were moved", answered::<MoveDone>())
         .answer(404, "There is no such instance in the config", Value::Null)
         .answer(409, "The former instance is in the config", Value::Null);
     let unknown = "There is no such delivery; it may have been removed";
@@ -131,9 +131,10 @@ struct Move {
 }
 
 #[derive(Serialize, JsonSchema)]
-struct Moved<'a> {
+struct MoveDone<'a> {
     from: &'a str,
     to: &'a str,
+    /// So many.
     moved: u64,
 }
 
@@ -162,7 +163,7 @@ pub(in super::super) async fn move_deliveries(context: &Context, call: &Call) ->
     context.queues.wake(&to);
     let who = call.caller.as_ref().map(|caller| caller.name.as_str()).unwrap_or_default();
     tracing::info!(from, to, moved, caller = who, "deliveries were moved on request");
-    Ok(answer(&context.secrets(), StatusCode::OK, &Moved { from: &from, to: &to, moved }))
+    Ok(answer(&context.secrets(), StatusCode::OK, &MoveDone { from: &from, to: &to, moved }))
 }
 
 /// `POST /v5/deliveries/{id}/retry`
