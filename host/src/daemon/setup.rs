@@ -7,10 +7,12 @@ use std::time::SystemTime;
 
 use butler_plugin_api::abi::host::Library;
 
-use crate::config::{Checks, Document, Level, Loaded, PluginSchema, Report, Rule};
+use crate::config::{Checks, Document, Level, Loaded, PluginSchema, Report, Rule, ServerTls};
 use crate::pipeline::check_rule;
 use crate::plugins::{SearchPath, check_file};
+use crate::qlik::ServerFiles;
 use crate::rest::check_manifests;
+use crate::store::now_ms;
 
 /// A config without faults, with its plugins.
 pub struct Setup {
@@ -61,11 +63,22 @@ impl Setup {
     }
 }
 
-struct RuleChecks;
+struct HostChecks<'a> {
+    /// The folder of the config.
+    base_dir: &'a Path,
+}
 
-impl Checks for RuleChecks {
+impl Checks for HostChecks<'_> {
     fn rule(&self, rule: &Rule) -> Vec<(String, String)> {
         check_rule(rule)
+    }
+
+    fn server_tls(&self, tls: &ServerTls) -> Result<Option<String>, String> {
+        let [certificate, key] = [&tls.certificate, &tls.key].map(|file| self.base_dir.join(file));
+        let identity = ServerFiles::read(&certificate, &key).and_then(ServerFiles::open);
+        let facts = identity.map_err(|error| error.to_string())?.facts;
+        let now = now_ms();
+        Ok(facts.filter(|facts| facts.has_expired(now)).map(|facts| facts.message("", now)))
     }
 }
 
@@ -116,7 +129,7 @@ pub(super) fn load_again(again: Again) -> Result<Setup, Report> {
             (name.clone(), PluginSchema { settings_schema })
         })
         .collect();
-    let mut loaded = document.validate(&schemas, unusable, &RuleChecks)?;
+    let mut loaded = document.validate(&schemas, unusable, &HostChecks { base_dir: document.base_dir() })?;
     for (name, opened) in &libraries {
         for hidden in search.hidden_by(&opened.path) {
             loaded.warnings.push(format!(

@@ -15,7 +15,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::secrets::Source;
-use super::{Checks, Document, Loaded, PluginSchema, Report, Rule};
+use super::{Checks, Document, Loaded, PluginSchema, Report, Rule, ServerTls};
 
 /// Settings of the plugin `chat` of these tests.
 fn chat_schema() -> Value {
@@ -82,6 +82,14 @@ impl Checks for NoBad {
     fn rule(&self, rule: &Rule) -> Vec<(String, String)> {
         let fields = rule.conditions.keys().filter(|key| key.contains("bad"));
         fields.map(|key| (format!("where/{key}"), "no such field".to_owned())).collect()
+    }
+
+    fn server_tls(&self, tls: &ServerTls) -> Result<Option<String>, String> {
+        match tls.certificate.to_str() {
+            Some("bad.pem") => Err("no certificate in it".to_owned()),
+            Some("old.pem") => Ok(Some("has expired".to_owned())),
+            _ => Ok(None),
+        }
     }
 }
 
