@@ -182,3 +182,24 @@ pub(super) fn check_query(route: &Route, query: &str) -> Result<Map<String, Valu
         _ => Ok(Map::new()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_bodies_together_have_a_limit() {
+        let bodies = Bodies::new(Duration::from_secs(5));
+        let read = async || bodies.read(&HeaderMap::new(), Body::from(vec![b'x'; MAX_BODY])).await;
+        let mut rooms = Vec::new();
+        for _ in 0..MAX_BODIES / MAX_BODY {
+            rooms.push(read().await.unwrap().1.unwrap());
+        }
+        let refused = bodies.read(&HeaderMap::new(), Body::from("x")).await.unwrap_err();
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(bodies.read(&HeaderMap::new(), Body::empty()).await.is_ok());
+        rooms.pop();
+        assert_eq!(read().await.unwrap().0.len(), MAX_BODY);
+        assert_eq!(read().await.unwrap().0.len(), MAX_BODY, "what was read is forgotten again");
+    }
+}

@@ -16,7 +16,8 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 const DAY: Duration = Duration::from_hours(24);
-const WITH_TLS: &str = "log: { level: debug }\nrest: { listen: \"127.0.0.1:0\", tls: { certificate: tls/cert.pem, key: tls/key.pem } }\n";
+const WITH_TLS: &str =
+    "log: { level: debug }\nrest: { listen: \"127.0.0.1:0\", tls: { certificate: tls/cert.pem, key: tls/key.pem } }\n";
 /// Longest time for an answer to a good client.
 const PROMPT: Duration = Duration::from_secs(3);
 
@@ -57,9 +58,10 @@ async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     let mut answer = Vec::new();
     let reading = reader.read_to_end(&mut answer);
     // The server may close before it has read everything.
-    let (_, _) = tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(writer.write_all(bytes), reading) })
-        .await
-        .expect("the server answers and closes");
+    let (_, _) =
+        tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(writer.write_all(bytes), reading) })
+            .await
+            .expect("the server answers and closes");
     String::from_utf8_lossy(&answer).into_owned()
 }
 
@@ -78,7 +80,8 @@ async fn https_by_a_certificate_that_may_be_renewed() {
     let second = renew(butler.folder(), 20 * DAY);
     wait_for("the renewed certificate", || async { status(&https(&second), &butler, "/v5/events").await }).await;
     assert_eq!(status(&https(&first), &butler, "/v5/events").await, None, "the former one is not shown any more");
-    wait_for("the command line to know it", || async { (list_deliveries(&butler).await.code == 0).then_some(()) }).await;
+    wait_for("the command line to know it", || async { (list_deliveries(&butler).await.code == 0).then_some(()) })
+        .await;
 
     std::fs::write(butler.folder().join("tls/key.pem"), "nothing").unwrap();
     let said = "keeps its former certificate (`rest.tls`)";
@@ -281,7 +284,9 @@ async fn resets_without_end_do_not_hurt() {
         let mut client = h2_over(TcpStream::connect(address(&butler)).await.unwrap()).await;
         for _ in 0..2_000 {
             let Ok(mut ready) = client.ready().await else { break };
-            let Ok((_, mut stream)) = ready.send_request(head("GET", url, &butler).body(()).unwrap(), false) else { break };
+            let Ok((_, mut stream)) = ready.send_request(head("GET", url, &butler).body(()).unwrap(), false) else {
+                break;
+            };
             stream.send_reset(h2::Reason::CANCEL);
             client = ready;
         }
@@ -305,7 +310,10 @@ async fn bodies_of_100_mb_are_refused_and_their_senders_see_it() {
     let chunked = [head_of("Transfer-Encoding: chunked").as_bytes(), &chunk.repeat(100), b"0\r\n\r\n"].concat();
     for (what, request) in [("announced", announced), ("chunked", chunked)] {
         let answer = raw(at, &request).await;
-        assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("FST_ERR_CTP_BODY_TOO_LARGE"), "{what}: {answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 413") && answer.contains("FST_ERR_CTP_BODY_TOO_LARGE"),
+            "{what}: {answer}"
+        );
         assert!(answer.to_ascii_lowercase().contains("connection: close"), "{what}: {answer}");
     }
     // Who asks first need not send it.
@@ -370,7 +378,11 @@ async fn odd_requests_get_a_clean_answer() {
         let answer = raw(at, request.as_bytes()).await;
         let what: String = request.chars().take(80).collect();
         let status: u16 = answer.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_default();
-        assert!((expected[0]..=expected[1]).contains(&status), "{what}: {}", answer.chars().take(200).collect::<String>());
+        assert!(
+            (expected[0]..=expected[1]).contains(&status),
+            "{what}: {}",
+            answer.chars().take(200).collect::<String>()
+        );
         assert!(asked.elapsed() < PROMPT, "{what}: {:?}", asked.elapsed());
     }
     assert_eq!(butler.get("/v5/events").await.0, 200);
@@ -392,13 +404,16 @@ async fn healthy(butler: &Butler, until: impl Future<Output = ()>) -> Duration {
     }
 }
 
+#[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_connections_do_not_keep_a_client_out() {
     const COUNT: usize = 10_000;
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-    let butler = Butler::start("").await;
+    // The daemon raises its own limit: with this one it would keep half as many connections.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 600, most).unwrap();
+    let butler = Butler::start("").await;
     setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
     assert!(most > COUNT as u64 + 500, "this test needs more open files than {most}");
     let at = address(&butler);
@@ -429,12 +444,15 @@ async fn ten_thousand_connections_do_not_keep_a_client_out() {
     let while_opening = healthy(&butler, async { done.await.unwrap() }).await;
     let streams = opening.await.unwrap();
     let while_open = healthy(&butler, tokio::time::sleep(Duration::from_secs(2))).await;
+    println!("longest answer {while_opening:?} while they are opened, {while_open:?} while they are open");
     assert!(while_opening < PROMPT && while_open < PROMPT, "{while_opening:?} {while_open:?}");
     let open = butler.metric("butler_rest_connections").await.unwrap();
-    assert!(open <= 1024.0, "{open}");
+    // One client has three quarters of all places.
+    assert!((700.0..=768.0).contains(&open), "{open}");
     let turned_away = butler.metric("butler_rest_connections_turned_away_total{what=\"closed\"}").await.unwrap();
     assert!(turned_away > 8_000.0, "{turned_away}");
     let grown = peak(butler.pid()) - before;
+    println!("the peak of memory grew by {} kB", grown >> 10);
     assert!(grown < 64 << 20, "{} MB", grown >> 20);
     assert_eq!(butler.log().matches("as many connections as it takes").count(), 1, "{}", butler.log());
     drop(streams);
