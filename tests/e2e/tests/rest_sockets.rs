@@ -316,6 +316,18 @@ async fn bodies_of_100_mb_are_refused_and_their_senders_see_it() {
         );
         assert!(answer.to_ascii_lowercase().contains("connection: close"), "{what}: {answer}");
     }
+    // Who goes on sending after the answer is not reset: that could take the answer away.
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    stream.write_all(head_of(&format!("Content-Length: {}", 3 << 20)).as_bytes()).await.unwrap();
+    let mut answer = vec![0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 413");
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stream.write_all(&vec![b'x'; 1 << 20]).await.unwrap();
+    }
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(String::from_utf8(answer).unwrap().ends_with('}'), "the whole answer");
     // Who asks first need not send it.
     let expecting = raw(at, head_of(&format!("Content-Length: {LENGTH}\r\nExpect: 100-continue")).as_bytes()).await;
     assert!(expecting.starts_with("HTTP/1.1 413"), "{expecting}");
