@@ -25,10 +25,12 @@ impl Daemon {
     pub(super) fn find_by(config: &Path) -> anyhow::Result<Self> {
         let store = Document::read(config)?.store_path();
         let run = rest::RunInfo::read(&store)?;
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(qlik::profile(&TlsProfile::default())?)
-            .no_proxy()
-            .build()?;
+        // With HTTPS it is known by its certificate alone: no name and no authority would say that it is this daemon.
+        let tls = match &run.certificate {
+            Some(certificate) => qlik::pinned(certificate)?,
+            None => qlik::profile(&TlsProfile::default())?,
+        };
+        let client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?;
         Ok(Self { client, run })
     }
 

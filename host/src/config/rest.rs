@@ -30,7 +30,7 @@ pub struct Rest {
     pub disabled_endpoints: Vec<String>,
     /// Further names under which this server is called; requests with another `Host` are refused.
     pub hosts: Vec<String>,
-    /// Origins of web pages that may call this server; requests with another `Origin` are refused.
+    /// Origins of web pages that may call this server from a browser (CORS); requests with another `Origin` are refused.
     pub origins: Vec<String>,
 }
 
@@ -56,7 +56,7 @@ impl Default for Rest {
 pub struct ServerTls {
     /// PEM file of the certificate, followed by those of the authorities between it and the root.
     pub certificate: PathBuf,
-    /// PEM file of its private key.
+    /// PEM file of its private key: PKCS#8, PKCS#1 or SEC1, not encrypted.
     pub key: PathBuf,
 }
 

@@ -16,7 +16,7 @@ use super::document::Document;
 use super::heard::{AppReload, Udp};
 use super::patterns::Patterns;
 use super::report::{Problem, join, unescape};
-use super::rest::{Grant, Rest, Token};
+use super::rest::{Grant, Rest, ServerTls, Token};
 use super::secrets::Resolved;
 use super::types::{Enrich, Qlik, Reconcile, Retry, Rule, ScriptLog, Store, TlsProfile, Verify};
 use super::units::{Size, Span};
@@ -115,10 +115,14 @@ impl<'a> Semantics<'a> {
         }
         if let Some(notifications) = &qlik.notifications {
             let callback = &notifications.callback;
-            let sound = callback.parse::<url::Url>().ok().filter(|url| url.scheme() == "http" && url.has_host());
+            let secured = self.value.pointer("/rest/tls").is_some_and(|tls| !tls.is_null());
+            let scheme = if secured { "https" } else { "http" };
+            let sound = callback.parse::<url::Url>().ok().filter(|url| url.scheme() == scheme && url.has_host());
             if sound.is_none_or(|url| url.path() != "/" || url.query().is_some()) {
-                let words =
-                    "must be how Qlik Sense reaches Butler's REST server, such as `http://butler.example.com:8080`";
+                let with = if secured { ", which has a certificate (`rest.tls`)" } else { "" };
+                let words = &format!(
+                    "must be how Qlik Sense reaches Butler's REST server{with}, such as `{scheme}://butler.example.com:8080`"
+                );
                 let message = self.with_value("/qlik/notifications/callback", words, callback);
                 self.problem("/qlik/notifications/callback", message);
             }
@@ -239,6 +243,12 @@ impl<'a> Semantics<'a> {
                 self.problem(network, message);
             }
             self.scopes(&pointer, grant.scopes.is_empty());
+        }
+        if let Some(tls) = self.section::<ServerTls>("/rest/tls") {
+            match self.checks.server_tls(&tls) {
+                Ok(remark) => remark.iter().for_each(|remark| self.warn("/rest/tls", remark)),
+                Err(fault) => self.problem("/rest/tls", fault),
+            }
         }
         let Some(rest) = self.section::<Rest>("/rest") else { return };
         self.distinct("/rest/tokens", rest.tokens.iter().map(|token| token.name.as_str()), "name");

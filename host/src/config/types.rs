@@ -118,7 +118,7 @@ pub struct Qlik {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Notifications {
-    /// How Qlik Sense reaches Butler's REST server: `http://butler.example.com:8080`.
+    /// How Qlik Sense reaches Butler's REST server: `http://butler.example.com:8080`; with `rest.tls` by `https`.
     pub callback: String,
 }
 

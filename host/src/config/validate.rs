@@ -16,6 +16,7 @@ use super::document::Document;
 use super::explain::Explainer;
 use super::redact::Secrets;
 use super::report::{Problem, Report, join, similar};
+use super::rest::ServerTls;
 use super::schema;
 use super::secrets::{Resolved, Source};
 use super::semantics::Semantics;
@@ -46,6 +47,10 @@ pub trait Checks {
 
     /// Whether an entry of `rest.disabledEndpoints` means an endpoint; the error is what may be meant.
     fn endpoint(&self, entry: &str) -> Result<(), Option<String>>;
+
+    /// Reads the certificate of the REST server; paths as they stand in the config. What an administrator should know of it,
+    /// or why it cannot be used.
+    fn server_tls(&self, tls: &ServerTls) -> Result<Option<String>, String>;
 }
 
 /// No checks.
@@ -56,6 +61,10 @@ impl Checks for () {
 
     fn endpoint(&self, _: &str) -> Result<(), Option<String>> {
         Ok(())
+    }
+
+    fn server_tls(&self, _: &ServerTls) -> Result<Option<String>, String> {
+        Ok(None)
     }
 }
 
@@ -319,8 +328,9 @@ fn number(text: &str) -> Option<Number> {
 fn absolute_paths(config: &mut Config, base_dir: &Path) {
     let certificates = config.qlik.iter_mut().flat_map(|qlik| qlik.certificates.paths_mut());
     let profiles = config.tls.values_mut().flat_map(|tls| [&mut tls.ca, &mut tls.client, &mut tls.key]).flatten();
+    let server = config.rest.tls.iter_mut().flat_map(|tls| [&mut tls.certificate, &mut tls.key]);
     let others = std::iter::once(&mut config.store.path).chain(&mut config.plugin_dirs);
-    for path in certificates.chain(profiles).chain(others) {
+    for path in certificates.chain(profiles).chain(server).chain(others) {
         *path = base_dir.join(&*path);
     }
 }

@@ -1,4 +1,5 @@
-//! Watches the certificates of the connection to Qlik Sense: uses renewed ones, and says in time that they expire.
+//! Watches the certificates of the connection to Qlik Sense: uses renewed ones, and says in time that they expire. That of the
+//! REST server, which renews its own, is one of those.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::qlik::{CertificateFacts, Repository};
+use crate::rest::Tls;
 use crate::stop::stopping;
 use crate::store::{Accepted, NewEvent, Store, now_ms};
 
@@ -21,7 +23,8 @@ const DAY_MS: i64 = 24 * 3_600_000;
 
 /// Works until `stop`.
 pub(super) async fn run(
-    repository: Arc<Repository>,
+    repository: Option<Arc<Repository>>,
+    tls: Option<Arc<Tls>>,
     store: Store,
     accepted: Arc<Notify>,
     mut stop: watch::Receiver<bool>,
@@ -30,16 +33,18 @@ pub(super) async fn run(
         let mut day = Instant::now();
         let mut said = HashSet::new();
         loop {
-            for facts in repository.certificates() {
-                say(&facts, repository.server(), &mut said, &store, &accepted).await;
+            if let Some(repository) = &repository {
+                for facts in repository.certificates() {
+                    say(&facts, repository.server(), &mut said, &store, &accepted).await;
+                }
+            }
+            if let Some(facts) = tls.as_ref().and_then(|tls| tls.certificate()) {
+                say(&facts, "", &mut said, &store, &accepted).await;
             }
             tokio::time::sleep(LOOK).await;
-            repository.renew().await;
-            // So that the server shows its certificate.
-            if repository.state().last_success_ms.is_none_or(|last| now_ms() - last >= DAY_MS)
-                && let Err(error) = repository.probe().await
-            {
-                tracing::debug!("the certificate of Qlik Sense cannot be seen: {error}");
+            if let Some(repository) = &repository {
+                repository.renew().await;
+                see(repository).await;
             }
             if day.elapsed() >= DAY {
                 day = Instant::now();
@@ -50,6 +55,15 @@ pub(super) async fn run(
     tokio::select! {
         () = stopping(&mut stop) => {}
         () = work => {}
+    }
+}
+
+/// Lets the server show its certificate, if it has not for a day.
+async fn see(repository: &Repository) {
+    if repository.state().last_success_ms.is_none_or(|last| now_ms() - last >= DAY_MS)
+        && let Err(error) = repository.probe().await
+    {
+        tracing::debug!("the certificate of Qlik Sense cannot be seen: {error}");
     }
 }
 
@@ -143,7 +157,8 @@ mod tests {
         /// Watches until so many events were accepted, and a while longer; days and subjects, sorted.
         async fn watch(&self, count: usize) -> Vec<(i64, String)> {
             let (stop, stopping) = watch::channel(false);
-            let running = tokio::spawn(run(self.repository.clone(), self.store.clone(), Arc::default(), stopping));
+            let running =
+                tokio::spawn(run(Some(self.repository.clone()), None, self.store.clone(), Arc::default(), stopping));
             let until = Instant::now() + Duration::from_secs(20);
             while self.events().await.len() < count {
                 assert!(Instant::now() < until, "{:?}", self.events().await);

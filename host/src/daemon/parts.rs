@@ -39,8 +39,10 @@ pub(super) struct Parts {
     pub(super) udp: Option<Arc<ingest::Running>>,
     pub(super) server: rest::Serving,
     pub(super) rest_address: SocketAddr,
+    /// The REST server's certificate, if it has one.
+    pub(super) tls: Option<Arc<rest::Tls>>,
     /// Removed when it is dropped.
-    pub(super) run_file: rest::RunFile,
+    pub(super) run_file: Arc<rest::RunFile>,
     pub(super) reloads: mpsc::Receiver<Asked>,
 }
 
@@ -144,7 +146,10 @@ impl Parts {
         let cloud = Cloud::new(config).map_err(anyhow::Error::from)?;
         let store = Store::open(&config.store.path).await.map_err(anyhow::Error::from)?;
         let udp = config.udp.as_ref().map(UdpServer::bind).transpose().map_err(anyhow::Error::from)?;
-        let server = rest::Server::bind(&rest_of(config)).map_err(anyhow::Error::from)?;
+        let server = rest::Server::bind(&rest_of(config)).map_err(|error| match error {
+            rest::BindError::Certificate(_) => Failure::Config(error.to_string()),
+            rest::BindError::Address { .. } => Failure::Other(error.into()),
+        })?;
 
         let core = Core::new(&setup.loaded, store.clone(), lookups.clone()).await.map_err(anyhow::Error::from)?;
         let instances: Vec<Arc<Instance>> = core.instances(&setup).map(|(_, instance)| instance).collect();
@@ -183,10 +188,9 @@ impl Parts {
             .unzip();
         let udp = udp.map(UdpServer::start).transpose().context("the thread that receives UDP cannot be started")?;
         let udp = udp.map(Arc::new);
-        let rest_address = server.local_addr();
+        let (rest_address, tls) = (server.local_addr(), server.tls());
         let addresses = [udp.as_ref().map(|udp| udp.local_addr()), udp.as_ref().and_then(|udp| udp.sessions_addr())];
-        let run_file =
-            rest::RunFile::write(&config.store.path, rest_address, addresses).map_err(anyhow::Error::from)?;
+        let run_file = server.write_run_file(&config.store.path, addresses).map_err(anyhow::Error::from)?;
         let engine = config.qlik.as_ref().zip(core.task_starter.as_ref()).map(|(qlik, starter)| {
             let repository = starter.lookups().repository().clone();
             Arc::new(Engine::new(qlik, repository, core.secrets.clone(), starter.follow_up()))
@@ -210,6 +214,7 @@ impl Parts {
             metrics: core.metrics.clone(),
             secrets: core.secrets.clone(),
             queues: core.queues.clone(),
+            tls: tls.clone(),
             reload,
         });
         let server =
@@ -225,6 +230,7 @@ impl Parts {
             udp,
             server,
             rest_address,
+            tls,
             run_file,
             reloads,
         })

@@ -51,7 +51,7 @@ pub(super) struct Running {
     reloads: mpsc::Receiver<Asked>,
     udp: Option<Arc<ingest::Running>>,
     rest_address: SocketAddr,
-    run_file: rest::RunFile,
+    run_file: Arc<rest::RunFile>,
     /// Nothing more is let in.
     stop_input: watch::Sender<bool>,
     /// Nothing more is begun.
@@ -77,6 +77,7 @@ impl Running {
             udp,
             server,
             rest_address,
+            tls,
             run_file,
             reloads,
         } = parts;
@@ -108,9 +109,9 @@ impl Running {
             let core = core.clone();
             move |released: Released| core.released(&released)
         };
-        if let Some(lookups) = &core.lookups {
-            let repository = lookups.repository().clone();
-            work.spawn(certificates::run(repository, store.clone(), accepted.clone(), stopping.clone()));
+        let repository = core.lookups.as_ref().map(|lookups| lookups.repository().clone());
+        if repository.is_some() || tls.is_some() {
+            work.spawn(certificates::run(repository, tls, store.clone(), accepted.clone(), stopping.clone()));
         }
         work.spawn(upkeep::run(
             store.clone(),
@@ -158,7 +159,7 @@ impl Running {
         let names: Vec<&str> = config.plugins.iter().map(PluginEntry::instance).collect();
         tracing::info!(
             udp = self.udp.as_ref().map_or_else(|| off("udp"), |udp| udp.local_addr().to_string()),
-            rest = format!("http://{}", self.rest_address),
+            rest = format!("{}://{}", if config.rest.tls.is_some() { "https" } else { "http" }, self.rest_address),
             qlik = config.qlik.as_ref().map_or_else(|| off("qlik"), |qlik| qlik.host.clone()),
             instances = names.join(" "),
             ready_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),

@@ -7,10 +7,12 @@ use std::time::SystemTime;
 
 use butler_plugin_api::abi::host::Library;
 
-use crate::config::{Checks, Document, Level, Loaded, PluginSchema, Report, Rule};
+use crate::config::{Checks, Document, Level, Loaded, PluginSchema, Report, Rule, ServerTls};
 use crate::pipeline::check_rule;
 use crate::plugins::{SearchPath, check_file};
+use crate::qlik::ServerFiles;
 use crate::rest::{Known, check_manifests};
+use crate::store::now_ms;
 
 /// A config without faults, with its plugins.
 pub struct Setup {
@@ -61,18 +63,28 @@ impl Setup {
     }
 }
 
-struct HostChecks {
+struct HostChecks<'a> {
+    /// The folder of the config.
+    base_dir: &'a Path,
     /// `None` when a plugin could not be opened: nobody knows what endpoints it has.
     endpoints: Option<Known>,
 }
 
-impl Checks for HostChecks {
+impl Checks for HostChecks<'_> {
     fn rule(&self, rule: &Rule) -> Vec<(String, String)> {
         check_rule(rule)
     }
 
     fn endpoint(&self, entry: &str) -> Result<(), Option<String>> {
         self.endpoints.as_ref().map_or(Ok(()), |known| known.check(entry))
+    }
+
+    fn server_tls(&self, tls: &ServerTls) -> Result<Option<String>, String> {
+        let [certificate, key] = [&tls.certificate, &tls.key].map(|file| self.base_dir.join(file));
+        let identity = ServerFiles::read(&certificate, &key).and_then(ServerFiles::open);
+        let facts = identity.map_err(|error| error.to_string())?.facts;
+        let now = now_ms();
+        Ok(facts.filter(|facts| facts.has_expired(now)).map(|facts| facts.message("", now)))
     }
 }
 
@@ -124,7 +136,8 @@ pub(super) fn load_again(again: Again) -> Result<Setup, Report> {
             (name.clone(), PluginSchema { settings_schema })
         })
         .collect();
-    let mut loaded = document.validate(&schemas, unusable, &HostChecks { endpoints })?;
+    let checks = HostChecks { base_dir: document.base_dir(), endpoints };
+    let mut loaded = document.validate(&schemas, unusable, &checks)?;
     for (name, opened) in &libraries {
         for hidden in search.hidden_by(&opened.path) {
             loaded.warnings.push(format!(

@@ -1,13 +1,13 @@
-//! The certificates that the connection to Qlik Sense depends on, and when they end to be valid.
+//! The certificates that the connection to Qlik Sense and the REST server depend on, and when they end to be valid.
 
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
 use super::error::excerpt;
+use super::own_server::fingerprint;
 use super::tls_error::TlsError;
 
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -24,15 +24,18 @@ pub enum CertificateRole {
     Authority,
     /// It proves who Qlik Sense is.
     Server,
+    /// It proves who Butler's REST server is.
+    Rest,
 }
 
 impl CertificateRole {
-    /// `client`, `ca` or `server`.
+    /// `client`, `ca`, `server` or `rest`.
     pub fn label(self) -> &'static str {
         match self {
             Self::Client => "client",
             Self::Authority => "ca",
             Self::Server => "server",
+            Self::Rest => "rest",
         }
     }
 }
@@ -61,7 +64,7 @@ impl CertificateFacts {
             file: file.map(Path::to_owned),
             subject: excerpt(certificate.subject().to_string().as_bytes()),
             ends_ms: certificate.validity().not_after.timestamp().saturating_mul(1000),
-            fingerprint: format!("{:x}", Sha256::digest(der)),
+            fingerprint: fingerprint(der),
         })
     }
 
@@ -106,6 +109,10 @@ impl CertificateFacts {
             CertificateRole::Server => {
                 (format!("the certificate of Qlik Sense at {server}"), "renew it on the Sense server")
             }
+            CertificateRole::Rest => (
+                format!("the certificate of Butler's REST server, {file},"),
+                "put a new one and its key in place of the files of `rest.tls`",
+            ),
         };
         let (day, left) = (self.end_day(), self.days_left(now_ms));
         if self.has_expired(now_ms) {
@@ -213,6 +220,12 @@ mod tests {
         assert_eq!(
             facts.message("sense:4242", NOW + 13 * DAY_MS),
             "the certificate of Qlik Sense at sense:4242 has expired (2025-06-27): renew it on the Sense server"
+        );
+        (facts.role, facts.file) = (CertificateRole::Rest, Some(PathBuf::from("/c/butler.pem")));
+        assert_eq!(
+            facts.message("", NOW + 13 * DAY_MS),
+            "the certificate of Butler's REST server, /c/butler.pem, has expired (2025-06-27): put a new one and its key in \
+             place of the files of `rest.tls`"
         );
     }
 

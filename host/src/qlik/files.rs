@@ -142,9 +142,13 @@ pub(super) struct Client {
 impl Client {
     /// From two PEM files, the key not encrypted.
     pub(super) fn plain(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let (read, read_key) = (ReadFile::read(CERTIFICATE, certificate)?, ReadFile::read(KEY, key)?);
-        let (chain, loaded) = (read.certificates()?, keys::load(&read_key, None)?);
-        Ok(Self { chain, key: loaded.der, file: certificate.to_owned(), key_file: key.to_owned() })
+        Self::of(&ReadFile::read(CERTIFICATE, certificate)?, &ReadFile::read(KEY, key)?)
+    }
+
+    /// The same from files that were read.
+    pub(super) fn of(certificate: &ReadFile, key: &ReadFile) -> Result<Self, TlsError> {
+        let (chain, loaded) = (certificate.certificates()?, keys::load(key, None)?);
+        Ok(Self { chain, key: loaded.der, file: certificate.path().to_owned(), key_file: key.path().to_owned() })
     }
 }
 

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use super::files::{Authorities, Client, Opened};
 use super::read_file::{AUTHORITIES, CERTIFICATE, ReadFile};
 use super::tls_error::TlsError;
-use super::verify::{Lenient, Shown, Watch};
+use super::verify::{Lenient, Pinned, Shown, Watch};
 use crate::config::{TlsProfile, Verify};
 
 /// Whose certificates are trusted.
@@ -91,6 +91,14 @@ pub fn profile(profile: &TlsProfile) -> Result<ClientConfig, TlsError> {
     client_config(profile.ca.as_deref().map_or(Roots::System, Roots::File), identity, profile.verify)
 }
 
+/// TLS settings of a client that accepts one certificate alone, whatever its name and age; its SHA-256 in hexadecimal digits.
+pub fn pinned(fingerprint: &str) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let verifier = Pinned::to(fingerprint, provider.signature_verification_algorithms);
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
 /// TLS settings of a client. With [`Verify::None`] the roots are not read.
 pub fn client_config(
     roots: Roots<'_>,
@@ -118,15 +126,20 @@ fn with_client(
     builder: ConfigBuilder<ClientConfig, WantsClientCert>,
     client: &Client,
 ) -> Result<ClientConfig, TlsError> {
-    builder.with_client_auth_cert(client.chain.clone(), client.key.clone_key()).map_err(|error| match error {
+    builder.with_client_auth_cert(client.chain.clone(), client.key.clone_key()).map_err(|error| refused(client, error))
+}
+
+/// Why the library does not take a certificate with its key.
+pub(super) fn refused(own: &Client, error: rustls::Error) -> TlsError {
+    match error {
         rustls::Error::InconsistentKeys(_) => {
-            TlsError::Mismatch { certificate: client.file.clone(), key: client.key_file.clone() }
+            TlsError::Mismatch { certificate: own.file.clone(), key: own.key_file.clone() }
         }
         rustls::Error::InvalidCertificate(_) => {
-            TlsError::Damaged { what: CERTIFICATE, path: client.file.clone(), reason: error.to_string() }
+            TlsError::Damaged { what: CERTIFICATE, path: own.file.clone(), reason: error.to_string() }
         }
         other => TlsError::Library(other),
-    })
+    }
 }
 
 fn trusted(roots: Roots<'_>) -> Result<Arc<RootCertStore>, TlsError> {

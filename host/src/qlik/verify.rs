@@ -1,5 +1,5 @@
-//! Checks of a server's certificate: those that are weaker than the usual one, for sites whose certificates demand it, and
-//! one that notes what it saw.
+//! Checks of a server's certificate: those that are weaker than the usual one, for sites whose certificates demand it,
+//! one that takes a single certificate, and one that notes what it saw.
 //!
 //! All still verify the handshake's signatures: the other side must hold the key of the certificate that it shows.
 
@@ -13,6 +13,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::certificates::{CertificateFacts, CertificateRole};
+use super::own_server::fingerprint;
 
 /// The certificate that the server showed last.
 #[derive(Debug, Default)]
@@ -113,6 +114,58 @@ impl ServerCertVerifier for Lenient {
             verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, self.algorithms.all)?;
         }
         Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Accepts one certificate alone.
+#[derive(Debug)]
+pub(super) struct Pinned {
+    fingerprint: String,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Pinned {
+    /// The certificate with this SHA-256, in hexadecimal digits.
+    pub(super) fn to(fingerprint: &str, algorithms: WebPkiSupportedAlgorithms) -> Arc<Self> {
+        Arc::new(Self { fingerprint: fingerprint.to_owned(), algorithms })
+    }
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if fingerprint(end_entity) == self.fingerprint {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(CertificateError::ApplicationVerificationFailure.into())
     }
 
     fn verify_tls12_signature(

@@ -13,10 +13,11 @@ use futures_util::FutureExt;
 use super::answer::{self, Answer, Failure};
 use super::auth::Auth;
 use super::context::Context;
+use super::cors::Cors;
 use super::endpoints::Mount;
 use super::origin::Origins;
 use super::own::Own;
-use super::request::{self, Call};
+use super::request::{self, Bodies, Call};
 use super::routes::{RouteError, Table, Target};
 use super::switches::Switches;
 use super::{documentation, metrics, v4, v5};
@@ -29,7 +30,8 @@ pub(super) struct Api {
     table: Current<Table>,
     auth: Auth,
     origins: Origins,
-    body_deadline: Duration,
+    cors: Cors,
+    bodies: Bodies,
 }
 
 /// The two ends of a connection.
@@ -49,7 +51,8 @@ impl Api {
         body_deadline: Duration,
     ) -> Result<Self, RouteError> {
         let table = Current::new(Table::with(mounts, &Switches::new(&rest.disabled_endpoints))?);
-        Ok(Self { context, table, auth: Auth::new(rest, admin_token), origins: Origins::new(rest), body_deadline })
+        let (origins, cors, bodies) = (Origins::new(rest), Cors::new(rest), Bodies::new(body_deadline));
+        Ok(Self { context, table, auth: Auth::new(rest, admin_token), origins, cors, bodies })
     }
 
     /// Serves these endpoints of plugins instead of the former ones, and the host's own, without those that are disabled.
@@ -65,6 +68,7 @@ impl Api {
         let method = request::method(&parts.method, &parts.headers);
         let path = parts.uri.path().to_owned();
         let overridden_head = method == Method::HEAD && parts.method != Method::HEAD;
+        let origin = self.cors.origin(&parts.headers);
         let mut caller = None;
         let answering = AssertUnwindSafe(self.answer(parts, body, &method, ends, &mut caller)).catch_unwind();
         let mut answer = match answering.await {
@@ -77,6 +81,7 @@ impl Api {
             }
         };
         answer::finish(&mut answer);
+        self.cors.finish(origin, &mut answer);
         if overridden_head {
             *answer.body_mut() = Body::empty();
         }
@@ -100,6 +105,9 @@ impl Api {
         who: &mut Option<String>,
     ) -> Result<Answer, Failure> {
         self.origins.check(parts.version, &parts.uri, &parts.headers, ends.local)?;
+        if let Some(answer) = self.cors.preflight(&parts.method, &parts.headers) {
+            return Ok(answer);
+        }
         let uri = parts.uri.path_and_query().map_or("/", axum::http::uri::PathAndQuery::as_str).to_owned();
         let table = self.table.get();
         let Some((route, params)) = table.find(method, parts.uri.path()) else {
@@ -117,11 +125,12 @@ impl Api {
         };
         let params = params?;
         let mut headers = parts.headers;
-        let body = if matches!(*method, Method::GET | Method::HEAD) {
-            Vec::new()
+        // The room of the body is held until the handler is done.
+        let (body, _room) = if matches!(*method, Method::GET | Method::HEAD) {
+            (Vec::new(), None)
         } else {
-            let bytes = request::read(&headers, body, self.body_deadline).await?;
-            request::check_body(route, method, &mut headers, bytes)?
+            let (bytes, room) = self.bodies.read(&headers, body).await?;
+            (request::check_body(route, method, &mut headers, bytes)?, room)
         };
         let query = request::check_query(route, parts.uri.query().unwrap_or_default())?;
         let call = Call { uri, headers, caller, params, query, body };

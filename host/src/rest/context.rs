@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use super::server::{Connections, Tls};
 use crate::cloud::CloudEvents;
 use crate::config::Secrets;
 use crate::current::Current;
@@ -59,6 +60,8 @@ pub struct ContextParts {
     pub secrets: Arc<Current<Secrets>>,
     /// Told when a delivery became pending again.
     pub queues: Queues,
+    /// Certificate of the REST server, if it has one.
+    pub tls: Option<Arc<Tls>>,
     /// Called when somebody asks for it.
     pub reload: Reload,
 }
@@ -82,7 +85,10 @@ pub struct Context {
     pub(super) metrics: Arc<PluginMetrics>,
     secrets: Arc<Current<Secrets>>,
     pub(super) queues: Queues,
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) reload: Reload,
+    /// Connections of the REST server.
+    pub(super) connections: Arc<Connections>,
     /// When it was made: for the uptime. Milliseconds since 1970.
     pub(super) started_ms: i64,
     /// Version of Butler.
@@ -110,6 +116,7 @@ impl Context {
             metrics,
             secrets,
             queues,
+            tls,
             reload,
         } = parts;
         let (started_ms, version) = (now_ms(), env!("CARGO_PKG_VERSION"));
@@ -131,7 +138,9 @@ impl Context {
             metrics,
             secrets,
             queues,
+            tls,
             reload,
+            connections: Arc::default(),
             started_ms,
             version,
         }

@@ -92,12 +92,21 @@ fn own(page: &mut Exposition, context: &Context) {
         }
         let help = "Events that no other road had told";
         page.single("butler_reconcile_found_total", Kind::Counter, help, found);
-        certificates(page, &lookups.repository().certificates());
+    }
+    let qlik = context.lookups.iter().flat_map(|lookups| lookups.repository().certificates());
+    certificates(page, qlik.chain(context.tls.as_ref().and_then(|tls| tls.certificate())));
+    let help = "Open connections of the REST server";
+    page.single("butler_rest_connections", Kind::Gauge, help, context.connections.open());
+    let name = "butler_rest_connections_turned_away_total";
+    page.metric(name, Kind::Counter, "Connections that were closed for new ones, and new ones without a place");
+    for (what, count) in ["closed", "refused"].into_iter().zip(context.connections.turned_away()) {
+        page.sample(name, &[("what", what)], count);
     }
 }
 
-fn certificates(page: &mut Exposition, certificates: &[CertificateFacts]) {
-    let help = "When a certificate of the connection to Qlik Sense ends to be valid, since 1970";
+fn certificates(page: &mut Exposition, certificates: impl Iterator<Item = CertificateFacts>) {
+    let help =
+        "When a certificate of the connection to Qlik Sense, or of the REST server, ends to be valid, since 1970";
     page.metric("butler_certificate_expiry_timestamp_seconds", Kind::Gauge, help);
     for facts in certificates {
         let labels = [("certificate", facts.role.label())];

@@ -2,10 +2,11 @@
 //!
 //! A request passes, in this order: the check of `Host` and `Origin` (`origin`), the method override, the table of routes
 //! (`routes`), the caller's scope (`auth`), body and query (`request`, `coerce`), and the handler: one of the host's own
-//! (`v4`, `v5`, `metrics`, `documentation`) or an endpoint of a plugin (`endpoints`). `api` is that way; `server` is the sockets below it.
+//! (`v4`, `v5`, `metrics`, `documentation`) or an endpoint of a plugin (`endpoints`). `api` is that way; `server` is the
+//! sockets below it, and `cors` says which web pages may read the answers.
 //!
 //! ```text
-//! Server::bind -> RunFile::write -> Server::with_routes -> Serving::run
+//! Server::bind -> Server::write_run_file -> Server::with_routes -> Serving::run
 //! ```
 //!
 //! Routes are kept in a table of our own: methods that are not served answer as unknown paths do, a path parameter may be
@@ -16,6 +17,7 @@ mod api;
 mod auth;
 mod coerce;
 mod context;
+mod cors;
 mod documentation;
 mod endpoints;
 mod metrics;
@@ -37,5 +39,5 @@ pub use context::{Context, ContextParts, Reload};
 pub use endpoints::check_manifests;
 pub use routes::RouteError;
 pub use run_file::{RunFile, RunFileError, RunInfo};
-pub use server::{BindError, Remount, Server, Serving};
+pub use server::{BindError, Remount, Server, Serving, Tls};
 pub use switches::Known;

@@ -81,10 +81,15 @@ impl Origins {
         if hosts.len() > 1 {
             return Err(Failure::bad_request("the request has several `Host` headers"));
         }
-        // A request line with a whole URL counts more than the header, and both must do.
+        // A request line with a whole URL, or `:authority` of HTTP/2, counts more than the header, and both must do.
         hosts.extend(uri.authority().map(axum::http::uri::Authority::as_str));
+        if let ([header, authority], Version::HTTP_2) = (hosts.as_slice(), version)
+            && !header.eq_ignore_ascii_case(authority)
+        {
+            return Err(Failure::bad_request("`:authority` and `Host` differ"));
+        }
         if hosts.is_empty() && version > Version::HTTP_10 {
-            return Err(Failure::bad_request("the request has no `Host` header"));
+            return Err(Failure::bad_request("the request does not say which host it is for (`Host`, `:authority`)"));
         }
         for host in &hosts {
             if !name_of(host).is_some_and(|name| self.allows(name, local.ip().to_canonical())) {
@@ -229,6 +234,26 @@ mod tests {
         assert_eq!(check(&[host, ("sec-fetch-site", "same-origin"), ("origin", "http://localhost:8080")]), 0);
         assert_eq!(check(&[host, ("sec-fetch-site", "none")]), 0);
         assert_eq!(check(&[host, ("origin", "https://hub.example.com"), ("origin", "http://evil.example")]), 400);
+    }
+
+    #[test]
+    fn http2_names_the_host_by_its_authority() {
+        let check = |uri: &'static str, headers: &[(&'static str, &'static str)]| {
+            let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+            let local = "127.0.0.1:80".parse().unwrap();
+            let checked = origins().check(Version::HTTP_2, &Uri::from_static(uri), &headers, local);
+            checked.err().map_or(0, |failure| failure.status.as_u16())
+        };
+        assert_eq!(check("https://butler.example.com:8080/x", &[]), 0);
+        assert_eq!(check("https://butler.example.com/x", &[("host", "Butler.example.com")]), 0);
+        assert_eq!(check("https://butler.example.com/x", &[("host", "localhost")]), 400);
+        assert_eq!(check("https://evil.example/x", &[]), 403);
+        assert_eq!(check("https://me@localhost/x", &[]), 403);
+        assert_eq!(check("/x", &[]), 400);
+        assert_eq!(check("/x", &[("host", "localhost")]), 0);
+        let origin = ("origin", "https://butler.example.com:8080");
+        assert_eq!(check("https://butler.example.com:8080/x", &[origin]), 0);
+        assert_eq!(check("https://butler.example.com/x", &[origin]), 403);
     }
 
     #[test]

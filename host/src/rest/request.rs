@@ -1,5 +1,6 @@
 //! A request on its way to a handler: body and query, read and held against what the route declares.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -7,6 +8,7 @@ use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use futures_util::StreamExt;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::Failure;
 use super::auth::Caller;
@@ -14,8 +16,8 @@ use super::routes::{Params, Route};
 
 /// Longest body, in bytes.
 pub(super) const MAX_BODY: usize = 1 << 20;
-/// So much more is read and thrown away, so that the sender gets to see the answer.
-const MAX_DISCARDED: usize = 4 << 20;
+/// All bodies that are in memory at one time, in bytes.
+const MAX_BODIES: usize = 128 << 20;
 /// Clients that can only do GET and POST name the method that they mean here.
 const OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
 
@@ -46,34 +48,62 @@ pub(super) fn method(method: &Method, headers: &HeaderMap) -> Method {
     named.unwrap_or_else(|| method.clone())
 }
 
-/// Reads the whole body, within limits of size and time.
-pub(super) async fn read(headers: &HeaderMap, body: Body, deadline: Duration) -> Result<Vec<u8>, Failure> {
-    let too_large =
-        || Failure::coded(StatusCode::PAYLOAD_TOO_LARGE, "FST_ERR_CTP_BODY_TOO_LARGE", "Request body is too large");
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > MAX_BODY + MAX_DISCARDED) {
-        return Err(too_large());
+/// Reads bodies, within limits of size and time.
+pub(super) struct Bodies {
+    deadline: Duration,
+    /// A permit for each byte.
+    room: Arc<Semaphore>,
+}
+
+impl Bodies {
+    pub(super) fn new(deadline: Duration) -> Self {
+        Self { deadline, room: Arc::new(Semaphore::new(MAX_BODIES)) }
     }
-    let reading = async {
-        let mut bytes = Vec::with_capacity(announced.unwrap_or_default().min(MAX_BODY));
-        let mut length = 0;
-        let mut chunks = body.into_data_stream();
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| Failure::bad_request(format!("the body cannot be read: {error}")))?;
-            length += chunk.len();
-            if length > MAX_BODY + MAX_DISCARDED {
-                break;
-            }
-            if length <= MAX_BODY {
+
+    /// Reads a whole body. What it takes of the room for all bodies is free again when the second value is dropped.
+    pub(super) async fn read(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Failure> {
+        let too_large =
+            || Failure::coded(StatusCode::PAYLOAD_TOO_LARGE, "FST_ERR_CTP_BODY_TOO_LARGE", "Request body is too large");
+        let announced =
+            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > MAX_BODY as u64) {
+            return Err(too_large());
+        }
+        let reading = async {
+            let mut bytes = Vec::new();
+            let mut room: Option<OwnedSemaphorePermit> = None;
+            let mut chunks = body.into_data_stream();
+            while let Some(chunk) = chunks.next().await {
+                let chunk = chunk.map_err(|error| Failure::bad_request(format!("the body cannot be read: {error}")))?;
+                if bytes.len() + chunk.len() > MAX_BODY {
+                    return Err(too_large());
+                }
+                let more = u32::try_from(chunk.len()).map_err(|_| too_large())?;
+                let more = self.room.clone().try_acquire_many_owned(more).map_err(|_| busy())?;
+                match &mut room {
+                    Some(room) => room.merge(more),
+                    None => room = Some(more),
+                }
                 bytes.extend_from_slice(&chunk);
             }
-        }
-        if length > MAX_BODY { Err(too_large()) } else { Ok(bytes) }
-    };
-    let message = || format!("the body did not come within {} s", deadline.as_secs());
-    tokio::time::timeout(deadline, reading)
-        .await
-        .unwrap_or_else(|_| Err(Failure::new(StatusCode::REQUEST_TIMEOUT, message())))
+            Ok((bytes, room))
+        };
+        let message = || format!("the body did not come within {} s", self.deadline.as_secs());
+        tokio::time::timeout(self.deadline, reading)
+            .await
+            .unwrap_or_else(|_| Err(Failure::new(StatusCode::REQUEST_TIMEOUT, message())))
+    }
+}
+
+fn busy() -> Failure {
+    Failure::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the requests that come at this time are too large together: try again",
+    )
 }
 
 /// The body as the handler gets it: checked and coerced where the route declares a schema, else as it came.
@@ -155,5 +185,26 @@ pub(super) fn check_query(route: &Route, query: &str) -> Result<Map<String, Valu
     match value {
         Value::Object(entries) => Ok(entries),
         _ => Ok(Map::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_bodies_together_have_a_limit() {
+        let bodies = Bodies::new(Duration::from_secs(5));
+        let read = async || bodies.read(&HeaderMap::new(), Body::from(vec![b'x'; MAX_BODY])).await;
+        let mut rooms = Vec::new();
+        for _ in 0..MAX_BODIES / MAX_BODY {
+            rooms.push(read().await.unwrap().1.unwrap());
+        }
+        let refused = bodies.read(&HeaderMap::new(), Body::from("x")).await.unwrap_err();
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(bodies.read(&HeaderMap::new(), Body::empty()).await.is_ok());
+        rooms.pop();
+        assert_eq!(read().await.unwrap().0.len(), MAX_BODY);
+        assert_eq!(read().await.unwrap().0.len(), MAX_BODY, "what was read is forgotten again");
     }
 }

@@ -20,13 +20,16 @@ pub struct RunInfo {
     pub pid: u32,
     /// Its version.
     pub version: String,
-    /// Where its REST server can be reached from this machine: `http://127.0.0.1:8080`.
+    /// Where its REST server can be reached from this machine: `http://127.0.0.1:8080`, or `https://…`.
     pub rest: String,
     /// Where it listens for UDP, if it does.
     pub udp: Option<String>,
     /// Where it listens for sessions of users, if they have a port of their own.
     #[serde(default, rename = "udpSessions", skip_serializing_if = "Option::is_none")]
     pub udp_sessions: Option<String>,
+    /// With HTTPS: SHA-256 of the REST server's certificate, in hexadecimal digits.
+    #[serde(default, rename = "certificateSha256", skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// A token that may do everything, made anew at each start.
     pub token: String,
 }
@@ -102,27 +105,42 @@ pub struct RunFile {
 }
 
 impl RunFile {
-    /// Writes it, with a new token. `rest`, and `udp` with one for sessions, are the addresses that were bound.
-    pub fn write(store: &Path, rest: SocketAddr, udp: [Option<SocketAddr>; 2]) -> Result<Self, RunFileError> {
+    /// Writes it, with a new token. `rest`, and `udp` with one for sessions, are the addresses that were bound; `certificate`
+    /// is the SHA-256 of the REST server's, if it has one.
+    pub fn write(
+        store: &Path,
+        rest: SocketAddr,
+        certificate: Option<String>,
+        udp: [Option<SocketAddr>; 2],
+    ) -> Result<Self, RunFileError> {
         let path = path_of(store);
         let error = |cause| RunFileError::Write { path: path.clone(), cause };
         let [udp, udp_sessions] = udp;
         let info = RunInfo {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            rest: format!("http://{}", reachable(rest)),
+            rest: format!("{}://{}", if certificate.is_some() { "https" } else { "http" }, reachable(rest)),
             udp: udp.map(|address| address.to_string()),
             udp_sessions: udp_sessions.map(|address| address.to_string()),
+            certificate,
             token: token().map_err(error)?,
         };
-        let text = serde_json::to_string_pretty(&info).map_err(|cause| error(cause.into()))?;
-        replace(&path, &(text + "\n")).map_err(error)?;
+        replace(&path, &info).map_err(error)?;
         Ok(Self { path, info })
     }
 
-    /// What it says.
+    /// What it said at the start.
     pub fn info(&self) -> &RunInfo {
         &self.info
+    }
+
+    /// The certificate of the REST server is another one now; its SHA-256.
+    pub(super) fn renew(&self, certificate: &str) {
+        let info = RunInfo { certificate: Some(certificate.to_owned()), ..self.info.clone() };
+        if let Err(error) = replace(&self.path, &info) {
+            tracing::warn!(path = %self.path.display(), %error, "the run file cannot be written: the command line does not \
+                know the renewed certificate");
+        }
     }
 }
 
@@ -156,7 +174,8 @@ fn token() -> io::Result<String> {
 }
 
 /// Writes beside the file and renames: so it is never there in part, and never with wider rights.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+fn replace(path: &Path, info: &RunInfo) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(info)? + "\n";
     let mut part = OsString::from(path);
     part.push(".part");
     // Left over from a start that was killed.
@@ -196,7 +215,7 @@ mod tests {
         // A part of a killed start is no hindrance, and neither are its rights.
         fs::write(folder.path().join("butler.db.run.json.part"), "{").unwrap();
         let udp = ["127.0.0.1:9998", "127.0.0.1:9997"].map(|address| Some(address.parse().unwrap()));
-        let file = RunFile::write(&store, "0.0.0.0:8080".parse().unwrap(), udp).unwrap();
+        let file = RunFile::write(&store, "0.0.0.0:8080".parse().unwrap(), None, udp).unwrap();
         let info = RunInfo::read(&store).unwrap();
         assert_eq!((info.rest.as_str(), info.udp.as_deref()), ("http://127.0.0.1:8080", Some("127.0.0.1:9998")));
         assert_eq!(info.udp_sessions.as_deref(), Some("127.0.0.1:9997"));
@@ -217,18 +236,30 @@ mod tests {
     fn each_start_has_another_token_and_ipv6_is_written_as_a_url() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("butler.db");
-        let one = RunFile::write(&store, "[::]:1".parse().unwrap(), [None; 2]).unwrap();
+        let one = RunFile::write(&store, "[::]:1".parse().unwrap(), None, [None; 2]).unwrap();
         assert_eq!(one.info().rest, "http://[::1]:1");
         let token = one.info().token.clone();
-        let two = RunFile::write(&store, "[::1]:1".parse().unwrap(), [None; 2]).unwrap();
+        let two = RunFile::write(&store, "[::1]:1".parse().unwrap(), None, [None; 2]).unwrap();
         assert_ne!(token, two.info().token);
+    }
+
+    #[test]
+    fn a_certificate_is_named_and_may_be_renewed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("butler.db");
+        let file = RunFile::write(&store, "127.0.0.1:1".parse().unwrap(), Some("aa".to_owned()), [None; 2]).unwrap();
+        let info = RunInfo::read(&store).unwrap();
+        assert_eq!((info.rest.as_str(), info.certificate.as_deref()), ("https://127.0.0.1:1", Some("aa")));
+        file.renew("bb");
+        let renewed = RunInfo::read(&store).unwrap();
+        assert_eq!((renewed.certificate.as_deref(), renewed.token), (Some("bb"), info.token));
     }
 
     #[test]
     fn what_cannot_be_used_says_why() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("no-such-folder/butler.db");
-        let error = RunFile::write(&store, "[::1]:1".parse().unwrap(), [None; 2]).unwrap_err().to_string();
+        let error = RunFile::write(&store, "[::1]:1".parse().unwrap(), None, [None; 2]).unwrap_err().to_string();
         assert!(error.contains("cannot be written") && error.contains("`store.path`"), "{error}");
         let store = folder.path().join("butler.db");
         fs::write(folder.path().join("butler.db.run.json"), "{}").unwrap();

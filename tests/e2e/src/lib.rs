@@ -145,12 +145,39 @@ where
 /// # Panics
 /// When the TLS library refuses its own defaults.
 pub fn http() -> reqwest::Client {
+    client(tls_trusting(None))
+}
+
+/// A client that trusts this certificate, as authority or as the server's own, and checks names. PEM.
+///
+/// # Panics
+/// When the certificate cannot be read.
+pub fn https(certificate: &str) -> reqwest::Client {
+    client(tls_trusting(Some(certificate)))
+}
+
+/// TLS settings of a client that trusts this certificate in PEM form, or none.
+///
+/// # Panics
+/// When the certificate cannot be read.
+pub fn tls_trusting(certificate: Option<&str>) -> rustls::ClientConfig {
+    use rustls::pki_types::pem::PemObject as _;
+
+    let mut roots = rustls::RootCertStore::empty();
+    if let Some(certificate) = certificate {
+        let der = rustls::pki_types::CertificateDer::from_pem_slice(certificate.as_bytes())
+            .expect("a certificate in PEM form");
+        roots.add(der).expect("a certificate that can be trusted");
+    }
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
+    rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("the provider knows the default versions")
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
+fn client(tls: rustls::ClientConfig) -> reqwest::Client {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .no_proxy()

@@ -134,3 +134,36 @@ fn a_changed_passphrase_is_a_change() {
     assert_ne!(written("pfx: p, passphrase: one"), written("pfx: p, passphrase: two"));
     assert_ne!(written("pfx: p, passphrase: one"), written("pfx: p"));
 }
+
+/// A config whose REST server has this certificate, if any, and is called at this address by Qlik Sense.
+fn called(callback: &str, certificate: Option<&str>) -> String {
+    let tls = certificate.map(|file| format!("rest:\n  tls: {{ certificate: {file}, key: key.pem }}\n"));
+    format!(
+        "version: 1\nqlik:\n  host: sense\n  user: I\\sa\n  certificates: {{ client: c, key: k, ca: r }}\n  \
+         notifications: {{ callback: \"{callback}\" }}\n{}",
+        tls.unwrap_or_default()
+    )
+}
+
+#[test]
+fn the_callback_of_qlik_sense_is_as_the_server_speaks() {
+    for (callback, certificate) in [("http://butler:8080", None), ("https://butler:8080", Some("good.pem"))] {
+        assert!(load(&called(callback, certificate)).is_ok(), "{callback} {certificate:?}");
+    }
+    for (callback, certificate, expected) in [
+        ("https://butler:8080", None, "such as `http://butler.example.com:8080`"),
+        ("http://butler:8080", Some("good.pem"), "which has a certificate (`rest.tls`), such as `https://"),
+        ("https://butler:8080/path", Some("good.pem"), "must be how Qlik Sense reaches"),
+    ] {
+        let report = load(&called(callback, certificate)).unwrap_err().to_string();
+        assert!(report.contains("qlik.notifications.callback") && report.contains(expected), "{report}");
+    }
+}
+
+#[test]
+fn the_certificate_of_the_rest_server_is_looked_at() {
+    let report = load("version: 1\nrest:\n  tls: { certificate: bad.pem, key: key.pem }\n").unwrap_err().to_string();
+    assert!(report.contains("rest.tls") && report.contains("no certificate in it"), "{report}");
+    let old = load("version: 1\nrest:\n  tls: { certificate: old.pem, key: key.pem }\n").unwrap();
+    assert_eq!(old.warnings, ["line 3, rest.tls: has expired"]);
+}

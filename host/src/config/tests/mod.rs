@@ -15,7 +15,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::secrets::Source;
-use super::{Checks, Document, Loaded, PluginSchema, Report, Rule};
+use super::{Checks, Document, Loaded, PluginSchema, Report, Rule, ServerTls};
 
 /// Settings of the plugin `chat` of these tests.
 fn chat_schema() -> Value {
@@ -86,6 +86,14 @@ impl Checks for NoBad {
 
     fn endpoint(&self, entry: &str) -> Result<(), Option<String>> {
         if entry.contains("bad") { Err((entry == "bad1").then(|| "good1".to_owned())) } else { Ok(()) }
+    }
+
+    fn server_tls(&self, tls: &ServerTls) -> Result<Option<String>, String> {
+        match tls.certificate.to_str() {
+            Some("bad.pem") => Err("no certificate in it".to_owned()),
+            Some("old.pem") => Ok(Some("has expired".to_owned())),
+            _ => Ok(None),
+        }
     }
 }
 

@@ -21,6 +21,7 @@ qlik:
 udp: { listen: 0.0.0.0:9998 }
 pluginDirs: [plugins]
 tls: { intern: { ca: ca.pem } }
+rest: { tls: { certificate: certs/butler.pem, key: certs/butler_key.pem } }
 plugins:
   - use: free
     on: [{ events: [reload-task.failed], where: { task.tags: [a, b] }, throttle: { per: task, every: 15m } }]
@@ -36,6 +37,8 @@ plugins:
     assert_eq!(loaded.config.store.path, at("data/butler.db"));
     assert_eq!(loaded.config.plugin_dirs, [at("plugins")]);
     assert_eq!(loaded.config.tls["intern"].ca, Some(at("ca.pem")));
+    let server = ServerTls { certificate: at("certs/butler.pem"), key: at("certs/butler_key.pem") };
+    assert_eq!(loaded.config.rest.tls, Some(server));
     assert_eq!(loaded.config.shutdown_timeout.duration(), Duration::from_secs(20));
     assert_eq!(loaded.config.plugins[0].instance(), "free");
     assert_eq!(loaded.config.plugins[0].settings, json!({}));

@@ -26,7 +26,7 @@ async fn bodies_have_a_limit() {
     let too_large = json!({ "statusCode": 413, "code": "FST_ERR_CTP_BODY_TOO_LARGE", "error": "Payload Too Large",
         "message": "Request body is too large" });
     assert_eq!(answer(post((1 << 20) + 1)).await, (413, too_large.clone()));
-    // Announced or not; little more than the limit, so that nothing is left unread when the server closes.
+    // Not announced; what the server does not want to read it throws away.
     let chunk = [b"80001\r\n".as_slice(), &vec![b' '; 0x80001], b"\r\n"].concat();
     let head = b"POST /v4/any HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
     let request = [head.as_slice(), &chunk, &chunk, b"0\r\n\r\n"].concat();
@@ -52,6 +52,7 @@ async fn who_sends_slowly_is_cut_off_and_others_get_their_place() {
         connections: 1,
         head: Duration::from_millis(200),
         body: Duration::from_millis(200),
+        answer: Duration::from_secs(30),
         ..Limits::default()
     };
     let mounts = vec![echo("a", Endpoint::new("POST", "/v4/any", Scope::Read, ""))];
@@ -136,4 +137,92 @@ async fn a_port_that_is_taken_is_explained() {
     let foreign = Rest { listen: "192.0.2.1:0".parse().unwrap(), ..Rest::default() };
     let error = Server::bind(&foreign).unwrap_err().to_string();
     assert!(error.contains("this machine has no such address"), "{error}");
+}
+
+/// An endpoint that answers with so many bytes.
+fn large(length: usize) -> Mount {
+    Mount::fake("a", Endpoint::new("GET", "/v4/large", Scope::Read, ""), move |_| {
+        let mut answer = wire(PluginResponse::json(200, &()));
+        answer.body = vec![b'x'; length];
+        std::future::ready(answer).boxed()
+    })
+}
+
+const GET_LARGE: &[u8] = b"GET /v4/large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+const LARGE: usize = 32 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_take_the_answer_is_cut_off_and_who_takes_it_slowly_is_not() {
+    let limits = Limits { answer: Duration::from_millis(400), ..Limits::default() };
+    let site = Site::start(Options { mounts: vec![large(LARGE)], limits, ..Options::default() }).await;
+    let address = site.address;
+    let idle = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(GET_LARGE).unwrap();
+        std::thread::sleep(Duration::from_secs(3));
+        let mut seen = 0;
+        let mut buffer = vec![0; 1 << 20];
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            seen += length;
+        }
+        seen
+    });
+    let slow = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(GET_LARGE).unwrap();
+        let mut seen = 0;
+        let mut buffer = vec![0; 1 << 20];
+        while let length @ 1.. = stream.read(&mut buffer).unwrap() {
+            seen += length;
+            std::thread::sleep(Duration::from_millis(40));
+        }
+        seen
+    });
+    assert!(idle.await.unwrap() < LARGE);
+    assert!(slow.await.unwrap() > LARGE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_request_is_at_work_is_not_closed_for_another() {
+    let (arrived, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let slow = {
+        let (arrived, go) = (arrived.clone(), go.clone());
+        Mount::fake("a", Endpoint::new("POST", "/v4/slow", Scope::Read, ""), move |request| {
+            let (arrived, go) = (arrived.clone(), go.clone());
+            assert_eq!(request.body, b"{}");
+            async move {
+                arrived.notify_one();
+                go.notified().await;
+                wire(PluginResponse::json(200, &"done"))
+            }
+            .boxed()
+        })
+    };
+    let limits = Limits { connections: 2, head: Duration::from_millis(100), ..Limits::default() };
+    let site = Site::start(Options { mounts: vec![slow], limits, ..Options::default() }).await;
+    let request = site.request(Method::POST, "/v4/slow").header("content-type", "application/json").body("{}");
+    let request = tokio::spawn(answer(request));
+    arrived.notified().await;
+    // Each of these takes the only other place from the last.
+    let address = site.address;
+    let waiting: Vec<_> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let answered = tokio::task::spawn_blocking(move || {
+        raw(address, b"GET /v4/butlerping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    });
+    assert!(answered.await.unwrap().starts_with("HTTP/1.1 200"));
+    drop(waiting);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    go.notify_one();
+    assert_eq!(request.await.unwrap(), (200, json!("done")));
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed() {
+    let limits = Limits { head: Duration::from_millis(200), ..Limits::default() };
+    let site = Site::start(Options { limits, ..Options::default() }).await;
+    let address = site.address;
+    let ping = b"GET /v4/butlerping HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let answer = tokio::task::spawn_blocking(move || raw(address, ping)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }

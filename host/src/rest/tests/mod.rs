@@ -1,6 +1,7 @@
 //! The server as callers see it, over loopback.
 
 mod access;
+mod cors;
 mod documentation;
 mod limits;
 mod lists;
@@ -117,6 +118,7 @@ impl Site {
             metrics: shared.metrics.clone(),
             secrets: Arc::new(Current::new(shared.secrets.clone())),
             queues: queues.clone(),
+            tls: None,
             reload: Box::new(|| Box::pin(std::future::ready(Err("line 3: no".to_owned())))),
         });
         let rest = Rest { listen: "127.0.0.1:0".parse().unwrap(), ..options.rest };

@@ -203,6 +203,7 @@ async fn two_instances_with_one_route_are_refused() {
         untold: Arc::default(),
         metrics: Arc::default(),
         secrets: Arc::default(),
+        tls: None,
         queues: Queues::default(),
         reload: Box::new(|| unreachable!("not called")),
     }));

@@ -79,6 +79,9 @@ pub(in super::super) fn ready(context: &Context, call: &Call) -> Answer {
         let repository = lookups.repository();
         report.add_certificates(&repository.certificates(), repository.server(), now_ms(), told);
     }
+    if let Some(certificate) = context.tls.as_ref().and_then(|tls| tls.certificate()) {
+        report.add_certificates(&[certificate], "", now_ms(), told);
+    }
     context.cloud.states().for_each(|state| report.add_tenant(state, told));
     let (status, report) = report.finish();
     answer(&context.secrets(), status, &report)
