@@ -42,7 +42,7 @@ pub use patterns::Patterns;
 pub use pin::PinError;
 pub use redact::Secrets;
 pub use report::{ConfigError, Report};
-pub use rest::{Grant, Rest, ServerTls, Token};
+pub use rest::{Grant, Rest, ServerTls, Token, network};
 pub use schema::{compose, published};
 pub use types::*;
 pub use units::{Size, Span, UnitError};

@@ -1,9 +1,10 @@
 //! `rest`: the REST server, and who may do what.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use butler_plugin_api::Scope;
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -87,4 +88,9 @@ pub struct Grant {
     pub network: String,
     /// What it allows.
     pub scopes: Vec<Scope>,
+}
+
+/// A network, or an address as a network of its own; `None` when the text is neither.
+pub fn network(text: &str) -> Option<IpNet> {
+    text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()
 }

@@ -26,6 +26,7 @@ pub(super) enum Own {
     DumpApp,
     ReloadApp,
     AppReloads,
+    Audit,
 }
 
 /// What is declared of an endpoint, as a plugin does in its manifest.

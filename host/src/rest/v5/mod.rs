@@ -1,6 +1,7 @@
 //! The API of this Butler: health, instances, events, deliveries, messages, Sense nodes.
 
 mod app_reloads;
+mod audit;
 mod deliveries;
 mod events;
 mod health;
@@ -17,6 +18,7 @@ use butler_plugin_api::{Endpoint, Scope};
 use super::own::{Declared, Own};
 
 pub(super) use app_reloads::app_reloads;
+pub(super) use audit::audit;
 pub(super) use deliveries::{deliveries, delivery, move_deliveries, retry};
 pub(super) use events::{event, events};
 pub(super) use health::{live, ready};
@@ -54,6 +56,7 @@ pub(super) fn endpoints() -> Vec<Declared> {
             "Posts a message to the instances that want such",
         ),
         of("POST", "/v5/reload", Scope::Admin, Own::Reload, "Reads the config anew"),
+        of("GET", "/v5/audit", Scope::Admin, Own::Audit, "The last writes by REST"),
         of("GET", "/v5/apps/reloads", read, Own::AppReloads, "Reloads of apps through Butler"),
     ]
 }
