@@ -57,16 +57,30 @@ pub(super) struct Write {
 pub(super) struct Audit {
     context: Arc<Context>,
     scopes: BTreeMap<Scope, Mutex<Kept>>,
+    /// Of the next write in the log: times may be the same.
+    number: AtomicU64,
     waiting: Arc<Semaphore>,
     untold: Arc<AtomicU64>,
     loop_told: AtomicBool,
 }
 
+/// The writes of a scope with their numbers, and how many had each result.
 #[derive(Default)]
 struct Kept {
-    done: VecDeque<Write>,
-    refused: VecDeque<Write>,
+    done: VecDeque<(u64, Write)>,
+    refused: VecDeque<(u64, Write)>,
     results: [u64; RESULTS.len()],
+}
+
+impl Kept {
+    fn push(&mut self, number: u64, write: &Write) {
+        self.results[result(write)] += 1;
+        let (log, most) = if write.allowed { (&mut self.done, KEPT) } else { (&mut self.refused, KEPT_REFUSED) };
+        if log.len() == most {
+            log.pop_front();
+        }
+        log.push_back((number, write.clone()));
+    }
 }
 
 /// What a delivery carries, if the request is one.
@@ -79,6 +93,7 @@ impl Audit {
         Self {
             context,
             scopes: Scope::ALL.iter().map(|scope| (*scope, Mutex::default())).collect(),
+            number: AtomicU64::new(0),
             waiting: Arc::new(Semaphore::new(WAITING)),
             untold: Arc::default(),
             loop_told: AtomicBool::new(false),
@@ -122,13 +137,8 @@ impl Audit {
             "REST write"
         );
         if let Some(kept) = self.scopes.get(&write.scope) {
-            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.results[result(write)] += 1;
-            let (log, most) = if write.allowed { (&mut kept.done, KEPT) } else { (&mut kept.refused, KEPT_REFUSED) };
-            if log.len() == most {
-                log.pop_front();
-            }
-            log.push_back(write.clone());
+            let number = self.number.fetch_add(1, Ordering::Relaxed);
+            kept.lock().unwrap_or_else(PoisonError::into_inner).push(number, write);
         }
         let told = matches!(write.scope, Scope::Tasks | Scope::Scheduler | Scope::Admin | Scope::Deliveries);
         write.allowed && told
@@ -136,15 +146,15 @@ impl Audit {
 
     /// The log, the newest first: of one scope, or of all.
     pub(super) fn writes(&self, scope: Option<Scope>, limit: usize) -> Vec<Write> {
-        let mut writes: Vec<Write> = Vec::new();
+        let mut writes = Vec::new();
         for (_, kept) in self.scopes.iter().filter(|(known, _)| scope.is_none_or(|scope| scope == **known)) {
             let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
             writes.extend(kept.done.iter().rev().take(limit).cloned());
             writes.extend(kept.refused.iter().rev().take(limit).cloned());
         }
-        writes.sort_by_key(|write| std::cmp::Reverse(write.time_ms));
+        writes.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
         writes.truncate(limit);
-        writes
+        writes.into_iter().map(|(_, write)| write).collect()
     }
 
     pub(super) fn expose(&self, page: &mut Exposition) {
@@ -231,5 +241,54 @@ fn event(write: Write) -> NewEvent {
         source: "rest".to_owned(),
         keys: Vec::new(),
         data: Data { audit: Some(Box::new(audit)), ..Data::default() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(allowed: bool, status: Option<u16>) -> Write {
+        Write {
+            time_ms: 1,
+            scope: Scope::Kv,
+            allowed,
+            caller: None,
+            address: IpAddr::from([10, 0, 0, 1]),
+            method: Method::PUT,
+            path: "/v4/x".to_owned(),
+            status,
+            duration: Duration::ZERO,
+            delivery: None,
+        }
+    }
+
+    #[test]
+    fn the_last_are_kept_and_who_knocks_drives_nothing_out() {
+        let mut kept = Kept::default();
+        for number in 0..3000 {
+            kept.push(number, &write(number < 1500, Some(200)));
+        }
+        let numbers = |log: &VecDeque<(u64, Write)>| (log[0].0, log[log.len() - 1].0, log.len());
+        assert_eq!(numbers(&kept.done), (500, 1499, 1000));
+        assert_eq!(numbers(&kept.refused), (2750, 2999, 250));
+        assert_eq!(kept.results, [1500, 1500, 0, 0]);
+    }
+
+    #[test]
+    fn results() {
+        for (allowed, status, expected) in [
+            (true, Some(204), "ok"),
+            (true, Some(302), "ok"),
+            (true, Some(400), "invalid"),
+            // By the handler, not by the scope.
+            (true, Some(403), "invalid"),
+            (true, Some(503), "failed"),
+            (true, None, "failed"),
+            (false, Some(401), "refused"),
+            (false, Some(429), "refused"),
+        ] {
+            assert_eq!(RESULTS[result(&write(allowed, status))], expected, "{allowed} {status:?}");
+        }
     }
 }
