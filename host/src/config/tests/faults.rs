@@ -111,13 +111,13 @@ const FAULTS: &[(&str, usize, &str, &str)] = &[
         "at least one scope",
     ),
     (
-        "version: 1\nrest:\n  tokens:\n    - { name: a, sha256: 0000000000000000000000000000000000000000000000000000000000000000, scopes: [read], networks: [10.0.0.1, sense] }\n",
+        "version: 1\nrest:\n  tokens:\n    - { name: a, sha256: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, scopes: [read], networks: [10.0.0.1, sense] }\n",
         4,
         "rest.tokens[0].networks[1]",
         "must be an address or a network",
     ),
     (
-        "version: 1\nrest:\n  tokens:\n    - { name: a, sha256: 0000000000000000000000000000000000000000000000000000000000000000, scopes: [read], networks: [] }\n",
+        "version: 1\nrest:\n  tokens:\n    - { name: a, sha256: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, scopes: [read], networks: [] }\n",
         4,
         "rest.tokens[0].networks",
         "leave `networks` out",
