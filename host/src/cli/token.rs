@@ -18,6 +18,10 @@ pub(super) enum Token {
         /// What it allows, separated by commas: read, deliveries, tasks, kv, files, messages, scheduler, admin.
         #[arg(long, value_delimiter = ',', default_value = "read", value_parser = scope)]
         scopes: Vec<Scope>,
+        /// Address or network from which it may be used, such as 10.1.2.3 or 10.1.0.0/16; several: once for each. Without
+        /// it: from everywhere.
+        #[arg(long = "network", value_name = "NETWORK", value_parser = network)]
+        networks: Vec<String>,
     },
 }
 
@@ -26,9 +30,14 @@ fn scope(text: &str) -> Result<Scope, String> {
         .map_err(|_| "write read, deliveries, tasks, kv, files, messages, scheduler or admin".to_owned())
 }
 
+fn network(text: &str) -> Result<String, String> {
+    let known = crate::config::network(text).map(|_| text.to_owned());
+    known.ok_or_else(|| "write an address or a network, such as 10.1.2.3 or 10.1.0.0/16".to_owned())
+}
+
 impl Token {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let Self::New { name, scopes } = self;
+        let Self::New { name, scopes, networks } = self;
         let mut random = [0_u8; 32];
         getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
         let token = URL_SAFE_NO_PAD.encode(random);
@@ -41,6 +50,10 @@ impl Token {
         println!("Add to the config:\n\nrest:\n  tokens:");
         println!("    - name: {}", serde_json::to_string(&name)?);
         println!("      sha256: {hash}\n      scopes: [{}]", scopes.join(", "));
+        if !networks.is_empty() {
+            // In quotes: those of IPv6 have colons.
+            println!("      networks: {}", serde_json::to_string(&networks)?);
+        }
         Ok(())
     }
 }

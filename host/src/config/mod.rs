@@ -43,7 +43,7 @@ pub use pin::PinError;
 pub use redact::Secrets;
 pub(crate) use report::similar;
 pub use report::{ConfigError, Report};
-pub use rest::{Grant, Rest, ServerTls, Token};
+pub use rest::{Grant, Rest, ServerTls, Token, network};
 pub use schema::{compose, published};
 pub use types::*;
 pub use units::{Size, Span, UnitError};

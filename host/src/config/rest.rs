@@ -1,9 +1,10 @@
 //! `rest`: the REST server, and who may do what.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use butler_plugin_api::Scope;
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -87,4 +88,39 @@ pub struct Grant {
     pub network: String,
     /// What it allows.
     pub scopes: Vec<Scope>,
+}
+
+/// A network, or an address as a network of its own; `None` when the text is neither. Addresses of IPv4 in the form of IPv6
+/// (`::ffff:10.1.2.3`) are meant as those of IPv4.
+pub fn network(text: &str) -> Option<IpNet> {
+    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?;
+    let mapped = match network {
+        IpNet::V6(network) => network.addr().to_ipv4_mapped().zip(network.prefix_len().checked_sub(96)),
+        IpNet::V4(_) => None,
+    };
+    mapped.map_or(Some(network), |(address, length)| IpNet::new(address.into(), length).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks() {
+        for (text, expected) in [
+            ("10.1.2.3", Some("10.1.2.3/32")),
+            ("10.1.2.3/16", Some("10.1.2.3/16")),
+            ("fd00::/8", Some("fd00::/8")),
+            ("::1", Some("::1/128")),
+            ("::ffff:10.1.2.3", Some("10.1.2.3/32")),
+            ("::ffff:10.1.0.0/112", Some("10.1.0.0/16")),
+            ("::ffff:0.0.0.0/64", Some("::ffff:0.0.0.0/64")),
+            ("10.1.2.3/33", None),
+            ("10.1.2", None),
+            ("sense", None),
+            ("", None),
+        ] {
+            assert_eq!(network(text).map(|network| network.to_string()).as_deref(), expected, "{text}");
+        }
+    }
 }

@@ -16,7 +16,7 @@ use super::document::Document;
 use super::heard::{AppReload, Udp};
 use super::patterns::Patterns;
 use super::report::{Problem, join, unescape};
-use super::rest::{Grant, Rest, ServerTls, Token};
+use super::rest::{Grant, Rest, ServerTls, Token, network};
 use super::secrets::Resolved;
 use super::types::{Enrich, Qlik, Reconcile, Retry, Rule, ScriptLog, Store, TlsProfile, Verify};
 use super::units::{Size, Span};
@@ -233,15 +233,18 @@ impl<'a> Semantics<'a> {
                 self.problem(join(&pointer, "name"), "must not be empty");
             }
             self.scopes(&pointer, token.scopes.is_empty());
+            let pointer = join(&pointer, "networks");
+            if token.networks.as_ref().is_some_and(Vec::is_empty) {
+                let message = "must have at least one address or network: without one nobody may use the token";
+                self.suggest(pointer.as_str(), message, "leave `networks` out if it may be used from everywhere");
+            }
+            for (index, text) in token.networks.iter().flatten().enumerate() {
+                self.network(join(&pointer, index), text);
+            }
         }
         for (index, grant) in self.entries::<Grant>("/rest/grants") {
             let pointer = join("/rest/grants", index);
-            let network = join(&pointer, "network");
-            if !is_network(&grant.network) {
-                let words = "must be an address or a network, such as `10.1.2.3` or `10.1.0.0/16`";
-                let message = self.with_value(&network, words, &grant.network);
-                self.problem(network, message);
-            }
+            self.network(join(&pointer, "network"), &grant.network);
             self.scopes(&pointer, grant.scopes.is_empty());
         }
         if let Some(tls) = self.section::<ServerTls>("/rest/tls") {
@@ -294,6 +297,15 @@ impl<'a> Semantics<'a> {
                 Some(meant) => self.suggest(pointer, message, format!("did you mean `{meant}`?")),
                 None => self.problem(pointer, message),
             }
+        }
+    }
+
+    /// An address or a network.
+    fn network(&mut self, pointer: String, text: &str) {
+        if !is_network(text) {
+            let words = "must be an address or a network, such as `10.1.2.3` or `10.1.0.0/16`";
+            let message = self.with_value(&pointer, words, text);
+            self.problem(pointer, message);
         }
     }
 
@@ -436,7 +448,7 @@ impl<'a> Semantics<'a> {
 
 /// An address or a network.
 fn is_network(text: &str) -> bool {
-    text.parse::<IpAddr>().is_ok() || text.parse::<ipnet::IpNet>().is_ok()
+    network(text).is_some()
 }
 
 /// What may be the name of a host: letters, digits, `-`, `_` and dots; and not a mistyped address.

@@ -1,9 +1,10 @@
 //! Answers: JSON, and the forms of errors that clients of `/v4` know.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Method, Response, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -22,6 +23,8 @@ pub(super) struct Failure {
     /// A stable name, for the errors that have one in `/v4`.
     pub(super) code: Option<&'static str>,
     pub(super) message: String,
+    /// After how many seconds it is worth trying again, for the header of that name.
+    pub(super) retry_after: Option<u64>,
 }
 
 // Fields in the order in which they are written.
@@ -57,11 +60,16 @@ struct NoRouteBody<'a> {
 
 impl Failure {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, code: None, message: message.into() }
+        Self { status, code: None, message: message.into(), retry_after: None }
     }
 
     pub(super) fn coded(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code: Some(code), message: message.into() }
+        Self { code: Some(code), ..Self::new(status, message) }
+    }
+
+    pub(super) fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait.as_secs());
+        self
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
@@ -88,6 +96,9 @@ impl Failure {
         let mut answer = written(self.status, &body);
         if self.status == StatusCode::UNAUTHORIZED {
             answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after {
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         answer
     }

@@ -1,6 +1,6 @@
 //! The way of a request through the checks to its handler, and of the answer back.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,27 +8,36 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{Method, Request, StatusCode};
+use butler_plugin_api::Scope;
 use futures_util::FutureExt;
 
 use super::answer::{self, Answer, Failure};
+use super::audit::{self, Audit, Write};
 use super::auth::Auth;
 use super::context::Context;
 use super::cors::Cors;
 use super::endpoints::Mount;
 use super::origin::Origins;
 use super::own::Own;
+use super::rate::{Counted, RateLimit};
 use super::request::{self, Bodies, Call};
 use super::routes::{RouteError, Table, Target};
 use super::switches::Switches;
 use super::{documentation, metrics, v4, v5};
 use crate::config::Rest;
 use crate::current::Current;
+use crate::store::now_ms;
+
+/// Longest path in logs, in bytes.
+const LONGEST_PATH: usize = 500;
 
 /// Everything above the sockets.
 pub(super) struct Api {
     context: Arc<Context>,
     table: Current<Table>,
     auth: Auth,
+    rate: RateLimit,
+    audit: Arc<Audit>,
     origins: Origins,
     cors: Cors,
     bodies: Bodies,
@@ -51,8 +60,10 @@ impl Api {
         body_deadline: Duration,
     ) -> Result<Self, RouteError> {
         let table = Current::new(Table::with(mounts, &Switches::new(&rest.disabled_endpoints))?);
+        let (auth, rate) = (Auth::new(rest, admin_token), RateLimit::new(rest.max_per_minute));
         let (origins, cors, bodies) = (Origins::new(rest), Cors::new(rest), Bodies::new(body_deadline));
-        Ok(Self { context, table, auth: Auth::new(rest, admin_token), origins, cors, bodies })
+        let audit = Arc::new(Audit::new(context.clone()));
+        Ok(Self { context, table, auth, rate, audit, origins, cors, bodies })
     }
 
     /// Serves these endpoints of plugins instead of the former ones, and the host's own, without those that are disabled.
@@ -63,36 +74,30 @@ impl Api {
 
     /// Answers a request, whatever happens.
     pub(super) async fn handle(&self, request: Request<Body>, ends: Ends) -> Answer {
-        let started = Instant::now();
         let (parts, body) = request.into_parts();
         let method = request::method(&parts.method, &parts.headers);
-        let path = parts.uri.path().to_owned();
         let overridden_head = method == Method::HEAD && parts.method != Method::HEAD;
         let origin = self.cors.origin(&parts.headers);
-        let mut caller = None;
-        let answering = AssertUnwindSafe(self.answer(parts, body, &method, ends, &mut caller)).catch_unwind();
+        let mut trace = Trace::new(self, &parts, method.clone(), ends.peer.ip());
+        let answering = AssertUnwindSafe(self.answer(parts, body, &method, ends, &mut trace)).catch_unwind();
         let mut answer = match answering.await {
             Ok(Ok(answer)) => answer,
             Ok(Err(failure)) => failure.into_answer(&self.context.secrets()),
             Err(_) => {
-                tracing::error!(%method, path = %self.context.secrets().redact(&path), "a REST handler panicked; please report this");
+                tracing::error!(%method, path = trace.path(), "a REST handler panicked; please report this");
                 Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "Butler made a mistake; its log says more")
                     .into_answer(&self.context.secrets())
             }
         };
         answer::finish(&mut answer);
         self.cors.finish(origin, &mut answer);
+        if let Some(counted) = &trace.counted {
+            counted.write(answer.headers_mut());
+        }
         if overridden_head {
             *answer.body_mut() = Body::empty();
         }
-        tracing::debug!(
-            %method,
-            path = %self.context.secrets().redact(v5::without_secret(&path)),
-            status = answer.status().as_u16(),
-            caller = caller.unwrap_or_else(|| ends.peer.ip().to_string()),
-            duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "REST request"
-        );
+        trace.end(answer.status()).await;
         answer
     }
 
@@ -102,8 +107,9 @@ impl Api {
         body: Body,
         method: &Method,
         ends: Ends,
-        who: &mut Option<String>,
+        trace: &mut Trace<'_>,
     ) -> Result<Answer, Failure> {
+        // A page of another site must not use up what the scripts of its visitor's machine may send: not counted.
         self.origins.check(parts.version, &parts.uri, &parts.headers, ends.local)?;
         if let Some(answer) = self.cors.preflight(&parts.method, &parts.headers) {
             return Ok(answer);
@@ -111,14 +117,23 @@ impl Api {
         let uri = parts.uri.path_and_query().map_or("/", axum::http::uri::PathAndQuery::as_str).to_owned();
         let table = self.table.get();
         let Some((route, params)) = table.find(method, parts.uri.path()) else {
+            self.count(trace)?;
             return Ok(answer::no_route(method, &uri));
         };
         let caller = self.auth.caller(ends.peer.ip(), &parts.headers);
-        *who = caller.as_ref().ok().map(|caller| caller.name.clone());
+        trace.caller = caller.as_ref().ok().map(|caller| caller.name.clone());
+        // Qlik's own calls show who they are by a secret or a signature, and an alert must not be lost since a load script on
+        // the same machine has sent too much.
+        let is_qlik = matches!(route.target, Target::Own(Own::QlikNotification | Own::QlikCloudEvents));
+        if !is_qlik && !caller.as_ref().is_ok_and(|caller| caller.is_own) {
+            self.count(trace)?;
+        }
+        trace.scope = route.scope;
         let caller = match route.scope {
             Some(scope) => {
                 let caller = caller?;
                 caller.require(scope)?;
+                trace.allowed = true;
                 Some(caller)
             }
             None => caller.ok(),
@@ -138,6 +153,35 @@ impl Api {
             Target::Own(own) => self.own(*own, &table, &call).await,
             Target::Plugin(mount) => mount.call(method, &route.endpoint.path, call).await,
         }
+    }
+
+    /// Counts a request against its client.
+    fn count(&self, trace: &mut Trace<'_>) -> Result<(), Failure> {
+        let Some(counted) = self.rate.count(trace.address, Instant::now()) else { return Ok(()) };
+        trace.counted = Some(counted);
+        if counted.is_news() {
+            tracing::warn!(
+                address = %trace.address,
+                method = %trace.method,
+                path = trace.path(),
+                "more requests than `rest.maxPerMinute` came from this address: further ones of this minute are answered 429"
+            );
+        }
+        counted.check()
+    }
+
+    /// A path as logs may have it: without secrets, and not too long.
+    fn shown(&self, path: &str) -> String {
+        let mut path = v5::without_secret(path);
+        let mut rest = "";
+        if path.len() > LONGEST_PATH {
+            // Whole segments, since half of a secret would not be found.
+            let end =
+                path.char_indices().map(|(at, _)| at).take_while(|at| *at < LONGEST_PATH).last().unwrap_or_default();
+            path = &path[..path[..end].rfind('/').map_or(0, |slash| slash + 1)];
+            rest = "…";
+        }
+        self.context.secrets().redact(&self.auth.without_token(path)).into_owned() + rest
     }
 
     async fn own(&self, own: Own, table: &Table, call: &Call) -> Result<Answer, Failure> {
@@ -163,7 +207,14 @@ impl Api {
             Own::Move => v5::move_deliveries(context, call).await,
             Own::PostMessage => v5::post_message(context, call).await,
             Own::Reload => v5::reload(context, call).await,
-            Own::Metrics => Ok(metrics::page(context).await),
+            Own::Metrics => {
+                let guards = |page: &mut _| {
+                    self.auth.expose(page);
+                    self.rate.expose(page);
+                    self.audit.expose(page);
+                };
+                Ok(metrics::page(context, guards).await)
+            }
             Own::ListApps => v4::list_apps(context).await,
             Own::DumpApp => v4::dump_app(context, call).await,
             Own::ReloadApp => v4::reload_app(context, call).await,
@@ -172,6 +223,96 @@ impl Api {
             Own::DocumentationFile => documentation::file(call),
             Own::DocumentationJson => Ok(documentation::json(table)),
             Own::DocumentationYaml => Ok(documentation::yaml(table)),
+            Own::Audit => Ok(v5::audit(context, &self.audit, call)),
+        }
+    }
+}
+
+/// What is known of a request, for the log and the audit.
+struct Trace<'a> {
+    api: &'a Api,
+    started: Instant,
+    time_ms: i64,
+    address: IpAddr,
+    method: Method,
+    path: String,
+    /// The delivery that sent it, by its own word.
+    delivery: Option<String>,
+    caller: Option<String>,
+    /// Of its route. `None` when it did not get so far, and for routes without.
+    scope: Option<Scope>,
+    /// The caller has that scope.
+    allowed: bool,
+    counted: Option<Counted>,
+    ended: bool,
+}
+
+impl<'a> Trace<'a> {
+    fn new(api: &'a Api, parts: &Parts, method: Method, address: IpAddr) -> Self {
+        Self {
+            api,
+            started: Instant::now(),
+            time_ms: now_ms(),
+            address: address.to_canonical(),
+            method,
+            path: parts.uri.path().to_owned(),
+            delivery: audit::delivery_of(&parts.headers),
+            caller: None,
+            scope: None,
+            allowed: false,
+            counted: None,
+            ended: false,
+        }
+    }
+
+    fn path(&self) -> String {
+        self.api.shown(&self.path)
+    }
+
+    /// What is to be taken down, if it is a write.
+    fn write(&mut self, status: Option<StatusCode>) -> Option<Write> {
+        let scope = self.scope.filter(|_| !matches!(self.method, Method::GET | Method::HEAD))?;
+        Some(Write {
+            time_ms: self.time_ms,
+            scope,
+            allowed: self.allowed,
+            caller: self.caller.take(),
+            address: self.address,
+            method: self.method.clone(),
+            path: self.path(),
+            status: status.map(|status| status.as_u16()),
+            duration: self.started.elapsed(),
+            delivery: self.delivery.take(),
+        })
+    }
+
+    /// The request is answered.
+    async fn end(mut self, status: StatusCode) {
+        self.ended = true;
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            tracing::debug!(
+                method = %self.method,
+                path = self.path(),
+                status = status.as_u16(),
+                caller = self.caller,
+                address = %self.address,
+                duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                "REST request"
+            );
+        }
+        if let Some(write) = self.write(Some(status)) {
+            self.api.audit.record(write).await;
+        }
+    }
+}
+
+impl Drop for Trace<'_> {
+    /// The caller went away before the answer: what was begun may be done all the same.
+    fn drop(&mut self) {
+        if !self.ended
+            && let Some(write) = self.write(None)
+        {
+            self.api.audit.record_abandoned(write);
         }
     }
 }

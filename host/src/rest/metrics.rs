@@ -36,10 +36,11 @@ pub(super) fn endpoint() -> Declared {
     Declared::new(endpoint, Own::Metrics)
 }
 
-/// The page.
-pub(super) async fn page(context: &Context) -> Answer {
+/// The page. `guards`: what those who watch over the requests have counted.
+pub(super) async fn page(context: &Context, guards: impl FnOnce(&mut Exposition)) -> Answer {
     let mut page = Exposition::default();
     own(&mut page, context);
+    guards(&mut page);
     udp(&mut page, context);
     let help = "Failed reloads outside the scheduler that `appReload` leaves untold";
     page.single("butler_app_reloads_untold_total", Kind::Counter, help, context.untold.get());

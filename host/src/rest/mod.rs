@@ -1,9 +1,10 @@
 //! The REST server: the same services as the daemon uses, driven from outside.
 //!
 //! A request passes, in this order: the check of `Host` and `Origin` (`origin`), the method override, the table of routes
-//! (`routes`), the caller's scope (`auth`), body and query (`request`, `coerce`), and the handler: one of the host's own
-//! (`v4`, `v5`, `metrics`, `documentation`) or an endpoint of a plugin (`endpoints`). `api` is that way; `server` is the
-//! sockets below it, and `cors` says which web pages may read the answers.
+//! (`routes`), the caller's name (`auth`, `guess`), the limit of requests (`rate`), the caller's scope, body and query
+//! (`request`, `coerce`), and the handler: one of the host's own (`v4`, `v5`, `metrics`, `documentation`) or an endpoint of a
+//! plugin (`endpoints`). Writes are taken down on the way back (`audit`). `api` is that way; `server` is the sockets below
+//! it, and `cors` says which web pages may read the answers.
 //!
 //! ```text
 //! Server::bind -> Server::write_run_file -> Server::with_routes -> Serving::run
@@ -14,16 +15,20 @@
 
 mod answer;
 mod api;
+mod audit;
 mod auth;
+mod clients;
 mod coerce;
 mod context;
 mod cors;
 mod documentation;
 mod endpoints;
+mod guess;
 mod metrics;
 mod openapi;
 mod origin;
 mod own;
+mod rate;
 mod request;
 mod routes;
 mod run_file;

@@ -38,6 +38,7 @@ pub(super) enum Own {
     DocumentationFile,
     DocumentationJson,
     DocumentationYaml,
+    Audit,
 }
 
 /// What is declared of an endpoint, as a plugin does in its manifest.

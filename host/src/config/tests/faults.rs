@@ -110,6 +110,18 @@ const FAULTS: &[(&str, usize, &str, &str)] = &[
         "rest.grants[0].scopes",
         "at least one scope",
     ),
+    (
+        "version: 1\nrest:\n  tokens:\n    - { name: a, sha256: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, scopes: [read], networks: [10.0.0.1, sense] }\n",
+        4,
+        "rest.tokens[0].networks[1]",
+        "must be an address or a network",
+    ),
+    (
+        "version: 1\nrest:\n  tokens:\n    - { name: a, sha256: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, scopes: [read], networks: [] }\n",
+        4,
+        "rest.tokens[0].networks",
+        "leave `networks` out",
+    ),
     ("version: 1\nrest:\n  hosts: [\"https://a.example.com\"]\n", 3, "rest.hosts[0]", "without scheme and port"),
     ("version: 1\nrest:\n  origins: [\"https://a.example.com/\"]\n", 3, "rest.origins[0]", "must be an origin"),
     ("version: 1\nshutdownTimeout: 500ms\n", 2, "shutdownTimeout", "must be at least 1s, not `500ms`"),

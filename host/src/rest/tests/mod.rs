@@ -7,6 +7,7 @@ mod limits;
 mod lists;
 mod messages;
 mod plugins;
+mod security;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

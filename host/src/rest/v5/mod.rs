@@ -1,6 +1,7 @@
 //! The API of this Butler: health, instances, events, deliveries, messages, Sense nodes.
 
 mod app_reloads;
+mod audit;
 mod deliveries;
 mod events;
 mod health;
@@ -15,6 +16,7 @@ mod reload;
 use super::own::Declared;
 
 pub(super) use app_reloads::app_reloads;
+pub(super) use audit::audit;
 pub(super) use deliveries::{deliveries, delivery, move_deliveries, retry};
 pub(super) use events::{event, events};
 pub(super) use health::{health, health_endpoint, live, ready};
@@ -31,6 +33,6 @@ pub(super) fn endpoints() -> Vec<Declared> {
     all.extend([instances::endpoint(), nodes::endpoint(), notifications::endpoint(), qlik_cloud::endpoint()]);
     all.extend(events::endpoints());
     all.extend(deliveries::endpoints());
-    all.extend([messages::endpoint(), reload::endpoint(), app_reloads::endpoint()]);
+    all.extend([messages::endpoint(), reload::endpoint(), audit::endpoint(), app_reloads::endpoint()]);
     all
 }

@@ -16,6 +16,11 @@ pub(super) const MAX_LIMIT: u32 = 500;
 pub(super) fn list(mut properties: Value) -> Value {
     let cursor = "Only entries that are older than this one: `next` of the page before";
     properties["before"] = json!({ "type": "string", "description": cursor });
+    limited(properties)
+}
+
+/// The same for a list without pages.
+pub(super) fn limited(mut properties: Value) -> Value {
     properties["limit"] = json!({
         "type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": LIMIT, "description": "So many at most",
     });
