@@ -15,6 +15,8 @@ use super::routes::{Params, Route};
 pub(super) const MAX_BODY: usize = 1 << 20;
 /// So much more is read and thrown away, so that the sender gets to see the answer.
 const MAX_DISCARDED: usize = 4 << 20;
+/// Some programs put it before their JSON, where it means nothing.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Clients that can only do GET and POST name the method that they mean here.
 const OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
 
@@ -91,7 +93,7 @@ pub(super) fn check_body(
     shape.apply("body", &mut value).map_err(Failure::validation)?;
     if sent.as_ref() == Some(&value) {
         // As it came: with the order of its keys.
-        return Ok(bytes);
+        return Ok(bytes.strip_prefix(BYTE_ORDER_MARK).map(<[u8]>::to_vec).unwrap_or(bytes));
     }
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     serde_json::to_vec(&value).map_err(|error| Failure::bad_request(error.to_string()))
@@ -117,7 +119,7 @@ pub(super) fn parse(
     }
     match media.as_deref() {
         None | Some("application/json") => {
-            let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+            let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
             let message = "Body is not valid JSON but content-type is set to 'application/json'";
             let invalid = |_| Failure::coded(StatusCode::BAD_REQUEST, "FST_ERR_CTP_INVALID_JSON_BODY", message);
             serde_json::from_slice(bytes).map(Some).map_err(invalid)

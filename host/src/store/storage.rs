@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::TryStreamExt as _;
 use serde_json::Value;
+use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::rows::{chunks, values};
@@ -331,7 +332,7 @@ async fn make(changes: &Changes, connection: &mut SqliteConnection) -> sqlx::Res
         let keys = values(chunk.len(), "(?)");
         let sql = format!("DELETE FROM storage WHERE instance = ? AND key IN ({keys})");
         let query = sqlx::query(AssertSqlSafe(sql)).bind(&changes.instance);
-        chunk.iter().fold(query, |query, key| query.bind(key)).execute(&mut *connection).await?;
+        chunk.iter().fold(query, Query::bind).execute(&mut *connection).await?;
     }
     for chunk in chunks(&changes.set) {
         let sql = format!(

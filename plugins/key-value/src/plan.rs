@@ -185,13 +185,12 @@ impl<'d> Plan<'d> {
             Some(found) => found,
             None => (self.create(namespace)?, None),
         };
-        let number = match existing {
-            Some(number) => number,
-            None => {
-                self.room_for_key(namespace)?;
-                self.next_key += 1;
-                self.next_key - 1
-            }
+        let number = if let Some(number) = existing {
+            number
+        } else {
+            self.room_for_key(namespace)?;
+            self.next_key += 1;
+            self.next_key - 1
         };
         if let Some(planned) = self.look(namespace) {
             planned.keys.insert(key.clone(), Some(number));

@@ -11,6 +11,7 @@ const MAX_VALUE: usize = 1 << 20;
 /// Settings of the key-value store.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[allow(clippy::struct_field_names, reason = "the names of the config, where each stands alone")]
 pub(crate) struct Settings {
     /// Most keys of a namespace. Further ones are refused until others are deleted or expire.
     #[schemars(range(min = 1, max = 99_000))]

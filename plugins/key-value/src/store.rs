@@ -168,7 +168,9 @@ impl Store {
                 {
                     let mut data = lock(&self.data);
                     let now = self.begun.elapsed();
-                    effects.into_iter().for_each(|effect| data.apply(effect, now));
+                    for effect in effects {
+                        data.apply(effect, now);
+                    }
                 }
                 self.count(&group, &answers);
                 for (waiting, answer) in group.into_iter().zip(answers) {

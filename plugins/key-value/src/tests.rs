@@ -1,4 +1,5 @@
 //! The plugin against a fake host. `model`: random writes against the simplest store that could be right.
+#![allow(clippy::needless_pass_by_value, reason = "reads better with `json!`")]
 
 mod model;
 
@@ -241,6 +242,7 @@ fn limits_are_kept_and_say_what_to_do() {
     store.delete("one", "b");
     assert_eq!(store.set("one", json!({ "key": "short", "value": "v", "ttl": 1 })).status, 201);
     std::thread::sleep(Duration::from_millis(5));
+    store.fake.advance(Duration::from_millis(5));
     assert_eq!(store.set("one", pair("d")).status, 201);
     // What is there already stays, whatever the limits are now.
     let store = store.restart(json!({ "maxKeysPerNamespace": 1, "maxNamespaces": 1 }));
@@ -281,6 +283,20 @@ fn everything_is_there_after_a_restart_in_its_order_and_with_the_time_that_is_le
     // Numbers go on behind those that are there.
     store.set("later", json!({ "key": "k", "value": "v" }));
     assert!(store.namespaces().body.ends_with(r#","a","later"]"#), "{:?}", store.namespaces());
+}
+
+#[test]
+fn more_than_a_page_of_records_is_read() {
+    let settings = json!({ "maxKeysPerNamespace": 5_000, "maxNamespaces": 5_000 });
+    let store = Fixture::new(settings.clone());
+    for n in 0..2_100 {
+        store.set("all", json!({ "key": n.to_string(), "value": "v" }));
+        store.set(&n.to_string(), json!({ "key": "k", "value": "v" }));
+    }
+    let before = (store.namespaces(), store.list("all"));
+    assert!(before.1.body.ends_with(r#"{"key":"2099"}]}"#), "{:?}", before.1);
+    let store = store.restart(settings);
+    assert_eq!((store.namespaces(), store.list("all")), before);
 }
 
 #[test]

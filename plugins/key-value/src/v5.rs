@@ -24,7 +24,7 @@ struct Counted<'a> {
 }
 
 #[derive(Serialize)]
-struct Keys<'a> {
+struct KeyPage<'a> {
     namespace: &'a str,
     keys: Vec<Key<'a>>,
     /// Where the next page begins.
@@ -76,7 +76,7 @@ pub(crate) fn keys(store: &Store, namespace: &str, request: &Request) -> Respons
             last = Some(entry.number);
         }
         let next = last.filter(|_| behind.next().is_some()).map(|last| last.to_string());
-        Response::json(200, &Keys { namespace, keys, next })
+        Response::json(200, &KeyPage { namespace, keys, next })
     })
 }
 

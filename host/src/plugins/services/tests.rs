@@ -88,7 +88,8 @@ async fn what_this_version_lacks_is_told_from_what_makes_no_sense() {
 
 #[tokio::test]
 async fn changes_of_the_storage_are_made_together_or_not_at_all() {
-    let Fixture { shared, .. } = Fixture::new().await;
+    let fixture = Fixture::new().await;
+    let shared = &fixture.shared;
     let call = async |input: Value| storage::answer(&shared.store, "i", input).await;
     let set = |key: &str, value: Value| json!({ "op": "set", "key": key, "value": value, "fieldOfALaterVersion": 1 });
     let entries = json!({ "op": "entries", "prefix": "" });
@@ -134,7 +135,8 @@ async fn changes_of_the_storage_are_made_together_or_not_at_all() {
 
 #[tokio::test]
 async fn the_storage_is_read_in_pages() {
-    let Fixture { shared, .. } = Fixture::new().await;
+    let fixture = Fixture::new().await;
+    let shared = &fixture.shared;
     let call = async |input: Value| storage::answer(&shared.store, "i", input).await.unwrap();
     let keys: Vec<String> = (0..25).map(|n| format!("k/{n:02}")).collect();
     let others = ["", "j", "k", "k0", "k/\0", "é"];

@@ -189,7 +189,9 @@ fn play(steps: &[Step]) {
                 assert_eq!(answers.iter().map(kind).collect::<Vec<_>>(), expected);
                 if *taken {
                     block_on(storage.apply(&changes)).unwrap();
-                    effects.into_iter().for_each(|effect| data.apply(effect, time));
+                    for effect in effects {
+                        data.apply(effect, time);
+                    }
                 } else {
                     model = before;
                 }

@@ -19,8 +19,7 @@ const READERS: u32 = 32;
 const WRITERS: u32 = 128;
 /// Keys in the store, which are read and overwritten in turn.
 const KEYS: usize = 1_000;
-const CONFIG: &str =
-    "rest: { listen: \"127.0.0.1:0\", maxPerMinute: 0 }\nplugins:\n  - use: key-value\n    settings: { maxKeysPerNamespace: 1000 }\n";
+const CONFIG: &str = "rest: { listen: \"127.0.0.1:0\", maxPerMinute: 0 }\nplugins:\n  - use: key-value\n    settings: { maxKeysPerNamespace: 1000 }\n";
 
 const READ: &str = r#"
 local n = 0
@@ -108,14 +107,10 @@ async fn wrk(rest: &str, connections: u32, script: &str) -> anyhow::Result<Round
     let Some(line) = line.filter(|_| output.status.success()) else {
         bail!("`wrk` failed: {text}{}", String::from_utf8_lossy(&output.stderr));
     };
-    let numbers: Vec<f64> = line.split(' ').map(str::parse).collect::<Result<_, _>>().context("wrk's line of results")?;
+    let numbers: Vec<f64> =
+        line.split(' ').map(str::parse).collect::<Result<_, _>>().context("wrk's line of results")?;
     let [requests, microseconds, middle, slow, failed] = numbers[..] else {
         bail!("wrk's line of results has other numbers: {line}");
     };
-    Ok(Round {
-        per_second: requests / microseconds * 1e6,
-        middle_ms: middle / 1e3,
-        slow_ms: slow / 1e3,
-        failed,
-    })
+    Ok(Round { per_second: requests / microseconds * 1e6, middle_ms: middle / 1e3, slow_ms: slow / 1e3, failed })
 }
