@@ -3,6 +3,7 @@
 //! Everything but HTTP crosses the boundary by `invoke(service, JSON) -> JSON`; the forms are given at each call.
 
 mod qlik;
+mod storage;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::abi::{WireRequest, WireResponse};
 use crate::host::{Host, Labels};
 
 pub use qlik::{HandedOver, Property, Qlik, QlikReply, StartTasks, StartedTask, TasksStarted};
+pub use storage::{Storage, StorageChange, StorageEntry, StoragePage};
 
 /// Why a service did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,40 +96,6 @@ pub(crate) async fn emit(host: &Host, kind: &str, data: Value, key: Option<&str>
     });
     let answer = host.invoke("emit", &input).await?;
     serde_json::from_value(answer).map_err(|error| ServiceError::Failed(error.to_string()))
-}
-
-/// Durable key-value storage of one instance. Keys at most 512 bytes, values at most 1 MB of JSON; the host's quota holds.
-#[derive(Debug, Clone)]
-pub struct Storage(Host);
-
-impl Storage {
-    pub(crate) fn new(host: Host) -> Self {
-        Self(host)
-    }
-
-    /// Reads a value.
-    pub async fn get(&self, key: &str) -> Result<Option<Value>, ServiceError> {
-        let answer = self.0.invoke("storage", &json!({ "op": "get", "key": key })).await?;
-        Ok(answer.get("value").filter(|_| answer["found"] == true).cloned())
-    }
-
-    /// Writes a value, for ever or for `ttl`. Answers when it is on disk.
-    pub async fn set(&self, key: &str, value: &Value, ttl: Option<Duration>) -> Result<(), ServiceError> {
-        let ttl = ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
-        self.0.invoke("storage", &json!({ "op": "set", "key": key, "value": value, "ttlMs": ttl })).await.map(drop)
-    }
-
-    /// Deletes a value; whether there was one.
-    pub async fn delete(&self, key: &str) -> Result<bool, ServiceError> {
-        let answer = self.0.invoke("storage", &json!({ "op": "delete", "key": key })).await?;
-        Ok(answer["found"] == true)
-    }
-
-    /// Keys that begin with `prefix`, sorted, at most 10,000.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<String>, ServiceError> {
-        let answer = self.0.invoke("storage", &json!({ "op": "list", "prefix": prefix })).await?;
-        serde_json::from_value(answer["keys"].clone()).map_err(|error| ServiceError::Failed(error.to_string()))
-    }
 }
 
 /// Counters and gauges of one instance, shown on the host's `/metrics` as `butler_plugin_<plugin>_<name>` with the

@@ -469,7 +469,8 @@ impl Instance {
             let response = butler_plugin_api::Response::error(status, message);
             WireResponse { status, headers: response.headers, body: response.body, options: String::new() }
         };
-        let (Condition::Running, Some(worker)) = (self.condition(), self.worker()) else {
+        let running = *self.condition.borrow() == Condition::Running;
+        let Some(worker) = self.worker().filter(|_| running) else {
             return error(503, &format!("the instance `{}` does not run at present", self.name()));
         };
         let secrets = self.shared.secrets.clone();

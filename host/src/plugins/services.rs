@@ -1,6 +1,7 @@
 //! What the host does for one generation of one instance.
 
 mod qlik;
+mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -32,7 +33,7 @@ use crate::current::Current;
 use crate::http::HttpClients;
 use crate::qlik::Lookups;
 use crate::start_tasks::TaskStarter;
-use crate::store::{Accepted, NewEvent, StorageError, Store, StoreError, now_ms};
+use crate::store::{Accepted, NewEvent, Store, StoreError, now_ms};
 
 /// Calls of services that an instance may have under way; more wait. Each has a task on the main runtime, and those that
 /// write share the one writer of the store with everybody else.
@@ -179,7 +180,7 @@ impl HostServices for Services {
                 let _place = place;
                 let input: Value = serde_json::from_str(&input).map_err(|error| invalid(&error))?;
                 let answer = match service.as_str() {
-                    "storage" => storage(&shared, &instance, input).await,
+                    "storage" => storage::answer(&shared.store, &instance, input).await,
                     "emit" => emit(&shared, library.manifest(), &instance, &chains, input).await,
                     "qlik" => qlik::answer(&shared, library.manifest(), &instance, input).await,
                     other => Err(ServiceError::Unsupported(format!("this Butler has no service `{other}`"))),
@@ -209,40 +210,6 @@ fn store_error(error: &StoreError) -> ServiceError {
     match error {
         StoreError::Closed => ServiceError::Stopped,
         other => ServiceError::Failed(other.to_string()),
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "op", rename_all = "camelCase", rename_all_fields = "camelCase")]
-enum StorageCall {
-    Get { key: String },
-    Set { key: String, value: Value, ttl_ms: Option<i64> },
-    Delete { key: String },
-    List { prefix: String },
-}
-
-async fn storage(shared: &Shared, instance: &str, input: Value) -> Result<Value, ServiceError> {
-    let store = &shared.store;
-    match operation("storage", &["get", "set", "delete", "list"], input)? {
-        StorageCall::Get { key } => {
-            let value = store.storage_get(instance, &key).await.map_err(|error| store_error(&error))?;
-            Ok(json!({ "found": value.is_some(), "value": value }))
-        }
-        StorageCall::Set { key, value, ttl_ms } => {
-            store.storage_set(instance, &key, &value, ttl_ms).await.map_err(|error| match error {
-                StorageError::Store(error) => store_error(&error),
-                quota => ServiceError::Quota(quota.to_string()),
-            })?;
-            Ok(json!({}))
-        }
-        StorageCall::Delete { key } => {
-            let found = store.storage_delete(instance, &key).await.map_err(|error| store_error(&error))?;
-            Ok(json!({ "found": found }))
-        }
-        StorageCall::List { prefix } => {
-            let keys = store.storage_list(instance, &prefix).await.map_err(|error| store_error(&error))?;
-            Ok(json!({ "keys": keys }))
-        }
     }
 }
 

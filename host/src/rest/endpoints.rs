@@ -11,12 +11,13 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCod
 use butler_plugin_api::abi::{WireRequest, WireResponse};
 use butler_plugin_api::{Endpoint, Manifest};
 use futures_util::future::BoxFuture;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::answer::{Answer, Failure};
 use super::coerce::Shape;
 use super::request::Call;
-use super::routes::Table;
+use super::routes::{Params, Table};
 use crate::plugins::Instance;
 
 type Handler = Arc<dyn Fn(WireRequest) -> BoxFuture<'static, WireResponse> + Send + Sync>;
@@ -27,6 +28,15 @@ pub(super) struct Mount {
     pub(super) plugin: String,
     pub(super) endpoint: Endpoint,
     handler: Handler,
+}
+
+/// What a plugin is told of a request beside the request itself.
+#[derive(Serialize)]
+struct Options<'a> {
+    route: &'a str,
+    params: &'a Params,
+    query: &'a Map<String, Value>,
+    caller: &'a str,
 }
 
 /// Headers that do not pass to a plugin.
@@ -108,19 +118,20 @@ impl Mount {
 
     /// Has the instance answer.
     pub(super) async fn call(&self, method: &Method, route: &str, call: Call) -> Result<Answer, Failure> {
-        let options = json!({
-            "route": route,
-            "params": call.params,
-            "query": call.query,
-            "caller": call.caller.as_ref().map(|caller| caller.name.as_str()).unwrap_or_default(),
-        });
+        let options = Options {
+            route,
+            params: &call.params,
+            query: &call.query,
+            caller: call.caller.as_ref().map(|caller| caller.name.as_str()).unwrap_or_default(),
+        };
         let request = WireRequest {
             // `HEAD` is the server's business.
             method: if *method == Method::HEAD { Method::GET } else { method.clone() }.to_string(),
             url: call.uri,
             headers: headers_in(&call.headers),
             body: call.body,
-            options: options.to_string(),
+            // Texts and JSON can always be written.
+            options: serde_json::to_string(&options).unwrap_or_default(),
         };
         let answer = (self.handler)(request).await;
         let status = StatusCode::from_u16(answer.status).ok().filter(|status| !status.is_informational());

@@ -18,6 +18,8 @@ use super::routes::{Params, Route};
 pub(super) const MAX_BODY: usize = 1 << 20;
 /// All bodies that are in memory at one time, in bytes.
 const MAX_BODIES: usize = 128 << 20;
+/// Some programs put it before their JSON, where it means nothing.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Clients that can only do GET and POST name the method that they mean here.
 const OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
 
@@ -121,9 +123,10 @@ pub(super) fn check_body(
     }
     shape.apply("body", &mut value).map_err(Failure::validation)?;
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-    if sent.as_ref() == Some(&value) && serde_json::from_slice::<IgnoredAny>(&bytes).is_ok() {
-        // As it came: with the order of its keys. A text, and what has a byte order mark, is not yet JSON.
-        return Ok(bytes);
+    let plain = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
+    if sent.as_ref() == Some(&value) && serde_json::from_slice::<IgnoredAny>(plain).is_ok() {
+        // As it came: with the order of its keys. A text is not yet JSON.
+        return Ok(if plain.len() == bytes.len() { bytes } else { plain.to_vec() });
     }
     serde_json::to_vec(&value).map_err(|error| Failure::bad_request(error.to_string()))
 }
@@ -148,7 +151,7 @@ pub(super) fn parse(
     }
     match media.as_deref() {
         None | Some("application/json") => {
-            let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+            let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
             let message = "Body is not valid JSON but content-type is set to 'application/json'";
             let invalid = |_| Failure::coded(StatusCode::BAD_REQUEST, "FST_ERR_CTP_INVALID_JSON_BODY", message);
             serde_json::from_slice(bytes).map(Some).map_err(invalid)

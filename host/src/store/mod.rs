@@ -48,7 +48,7 @@ pub use retention::{Limits, Place, Removed};
 pub use route::{NewDelivery, Routed, RoutedDelivery, ThrottleKey};
 pub use script_logs::NewScriptLog;
 pub use settle::{Released, Settled, Settlement};
-pub use storage::StorageError;
+pub use storage::{StorageChange, StorageEntry, StorageError, StoragePage};
 pub use waiting::{PutOff, Waiting};
 
 use writer::Writer;

@@ -320,24 +320,24 @@ async fn a_delivery_that_is_leased_when_it_is_made_needs_no_claim() {
 async fn storage_is_kept_apart_with_time_to_live_and_quota() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;
-    store.storage_set("x", "k%1", &json!(1), None).await.unwrap();
-    store.storage_set("x", "gone", &json!(1), Some(-1)).await.unwrap();
+    store.storage_set("x", "k%1", json!(1), None).await.unwrap();
+    store.storage_set("x", "gone", json!(1), Some(-1)).await.unwrap();
     assert_eq!(store.storage_get("x", "k%1").await.unwrap(), Some(json!(1)));
     assert_eq!(store.storage_get("y", "k%1").await.unwrap(), None);
     assert_eq!(store.storage_get("x", "gone").await.unwrap(), None);
     assert_eq!(store.storage_list("x", "k%").await.unwrap(), ["k%1"]);
     assert!(store.storage_delete("x", "k%1").await.unwrap() && !store.storage_delete("x", "k%1").await.unwrap());
     let large = json!("x".repeat(1 << 20));
-    assert!(matches!(store.storage_set("x", "k", &large, None).await, Err(StorageError::TooLong(_))));
+    assert!(matches!(store.storage_set("x", "k", large.clone(), None).await, Err(StorageError::TooLong(_))));
     let value = json!("x".repeat((1 << 20) - 100));
     for n in 0..64 {
-        store.storage_set("x", &format!("{n}"), &value, None).await.unwrap();
+        store.storage_set("x", &format!("{n}"), value.clone(), None).await.unwrap();
     }
-    assert!(matches!(store.storage_set("x", "more", &value, None).await, Err(StorageError::Full)));
-    store.storage_set("x", "1", &value, None).await.unwrap();
-    store.storage_set("y", "more", &value, None).await.unwrap();
+    assert!(matches!(store.storage_set("x", "more", value.clone(), None).await, Err(StorageError::Full)));
+    store.storage_set("x", "1", value.clone(), None).await.unwrap();
+    store.storage_set("y", "more", value.clone(), None).await.unwrap();
     assert!(store.storage_delete("x", "1").await.unwrap());
-    store.storage_set("x", "more", &value, None).await.unwrap();
+    store.storage_set("x", "more", value.clone(), None).await.unwrap();
 }
 
 #[tokio::test]
@@ -345,20 +345,28 @@ async fn storage_has_a_limited_number_of_values_and_knows_it_after_a_restart() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;
     let fill = async |store: &Store, from: usize, to: usize| {
-        let set = |n: usize| async move { store.storage_set("x", &n.to_string(), &json!(n), None).await };
+        let set = |n: usize| async move { store.storage_set("x", &n.to_string(), json!(n), None).await };
         futures_util::future::join_all((from..to).map(set)).await.into_iter().flatten().count()
     };
+    let set = |n: usize| StorageChange::Set { key: format!("many{n}"), value: json!(n), ttl_ms: None };
+    for thousand in 0..90 {
+        store.storage_apply("x", (thousand * 1000..(thousand + 1) * 1000).map(set).collect()).await.unwrap();
+    }
     assert_eq!(fill(store, 0, 9_990).await, 9_990);
     let fixture = fixture.reopen().await;
     let store = &fixture.store;
-    assert_eq!(fill(store, 9_990, 10_020).await, 10, "10,000 in all");
-    assert!(matches!(store.storage_set("x", "more", &json!(1), None).await, Err(StorageError::TooMany)));
-    store.storage_set("x", "7", &json!("changed"), None).await.unwrap();
-    store.storage_set("y", "other", &json!(1), None).await.unwrap();
+    assert_eq!(fill(store, 9_990, 10_020).await, 10, "100,000 in all");
+    let all_or_none =
+        [0, 1].map(|n| StorageChange::Set { key: ["7", "more"][n].to_owned(), value: json!("x"), ttl_ms: None });
+    assert!(matches!(store.storage_apply("x", all_or_none.into()).await, Err(StorageError::TooMany)));
+    assert_eq!(store.storage_get("x", "7").await.unwrap(), Some(json!(7)));
+    assert!(matches!(store.storage_set("x", "more", json!(1), None).await, Err(StorageError::TooMany)));
+    store.storage_set("x", "7", json!("changed"), None).await.unwrap();
+    store.storage_set("y", "other", json!(1), None).await.unwrap();
     store.storage_delete("x", "7").await.unwrap();
-    store.storage_set("x", "short", &json!(1), Some(-1)).await.unwrap();
-    store.storage_set("x", "more", &json!(1), None).await.unwrap();
-    assert!(matches!(store.storage_set("x", "7", &json!(1), None).await, Err(StorageError::TooMany)));
+    store.storage_set("x", "short", json!(1), Some(-1)).await.unwrap();
+    store.storage_set("x", "more", json!(1), None).await.unwrap();
+    assert!(matches!(store.storage_set("x", "7", json!(1), None).await, Err(StorageError::TooMany)));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The plugin's half: wraps a [`Plugin`] so that nothing of it can escape into the host.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
@@ -14,8 +14,8 @@ use abi_stable::library::{__call_root_module_loader, CheckTypeLayout, RootModule
 use abi_stable::prefix_type::PrefixTypeTrait;
 use abi_stable::std_types::{RResult, RString};
 use async_ffi::{FfiFuture, FutureExt};
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::types::{
     AbiAnswer, AbiCall, AbiRequest, AbiResponse, HostBox, PluginBox, PluginModule, PluginModuleRef, PluginObject,
@@ -282,17 +282,26 @@ impl<P: Plugin> PluginObject for Adapter<P> {
     }
 }
 
-/// The endpoint document in a request's `options`: `{"route": …, "params": {…}, "query": {…}, "caller": …}`.
+/// The endpoint document in a request's `options`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct EndpointOptions {
+    route: Option<String>,
+    params: BTreeMap<String, String>,
+    query: Map<String, Value>,
+    caller: String,
+}
+
 fn endpoint_request(wire: WireRequest) -> Request {
-    let options: Value = serde_json::from_str(&wire.options).unwrap_or_default();
+    let options: EndpointOptions = serde_json::from_str(&wire.options).unwrap_or_default();
     Request {
         method: wire.method,
-        route: options["route"].as_str().unwrap_or(&wire.url).to_owned(),
-        params: serde_json::from_value(options["params"].clone()).unwrap_or_default(),
-        query: options["query"].as_object().cloned().unwrap_or_default(),
+        route: options.route.unwrap_or(wire.url),
+        params: options.params,
+        query: options.query,
         headers: wire.headers,
         body: wire.body,
-        caller: options["caller"].as_str().unwrap_or_default().to_owned(),
+        caller: options.caller,
     }
 }
 

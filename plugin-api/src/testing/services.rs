@@ -1,6 +1,7 @@
 //! What the services of the fake host answer. They refuse what the real ones refuse.
 
 mod qlik;
+mod storage;
 
 use std::time::Duration;
 
@@ -10,9 +11,6 @@ use super::fake::State;
 use crate::abi::WireLogRecord;
 use crate::event::kind;
 use crate::services::ServiceError;
-
-const MAX_KEY: usize = 512;
-const MAX_VALUE: usize = 1 << 20;
 
 /// Forgets stored values whose time is over.
 pub(super) fn expire(state: &mut State, now: Duration) {
@@ -27,7 +25,7 @@ pub(super) fn answer(state: &mut State, now: Duration, service: &str, input: &Va
     let answer = match service {
         "storage" => {
             expire(state, now);
-            storage(state, now, input)
+            storage::answer(state, now, input)
         }
         "emit" => emit(state, input),
         "metrics" => metrics(state, input),
@@ -47,36 +45,6 @@ pub(super) fn answer(state: &mut State, now: Duration, service: &str, input: &Va
 
 fn text(input: &Value, name: &str) -> String {
     input[name].as_str().unwrap_or_default().to_owned()
-}
-
-fn storage(state: &mut State, now: Duration, input: &Value) -> Result<Value, ServiceError> {
-    let key = text(input, "key");
-    match input["op"].as_str() {
-        Some("get") => {
-            let value = state.storage.get(&key).map(|(value, _)| value);
-            Ok(json!({ "found": value.is_some(), "value": value }))
-        }
-        Some("set") => {
-            let value = input["value"].clone();
-            let (key_length, length) = (key.len(), value.to_string().len());
-            if key_length > MAX_KEY || length > MAX_VALUE {
-                let message = format!(
-                    "the key has {key_length} bytes, the value {length}: at most {MAX_KEY} and {MAX_VALUE} are allowed"
-                );
-                return Err(ServiceError::Quota(message));
-            }
-            let end = input["ttlMs"].as_u64().map(|ttl| now.saturating_add(Duration::from_millis(ttl)));
-            state.storage.insert(key, (value, end));
-            Ok(json!({}))
-        }
-        Some("delete") => Ok(json!({ "found": state.storage.remove(&key).is_some() })),
-        Some("list") => {
-            let prefix = text(input, "prefix");
-            let keys: Vec<_> = state.storage.keys().filter(|key| key.starts_with(&prefix)).take(10_000).collect();
-            Ok(json!({ "keys": keys }))
-        }
-        _ => Err(ServiceError::Unsupported("the service `storage` has no such operation".to_owned())),
-    }
 }
 
 fn emit(state: &mut State, input: &Value) -> Result<Value, ServiceError> {

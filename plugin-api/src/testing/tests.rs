@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::conformance::add_unknown;
 use super::*;
 use crate::{
-    CustomLink, Delivery, Emitted, Host, HttpError, Instance, Links, QlikReply, ServiceError, StartError, kind,
+    CustomLink, Delivery, Emitted, Host, HttpError, Instance, Links, QlikReply, ServiceError, StartError,
+    StorageChange, kind,
 };
 
 const HOUR: std::time::Duration = std::time::Duration::from_hours(1);
@@ -32,6 +33,40 @@ fn storage_and_emit_behave_like_the_host() {
         host.emit("node.silent", json!({ "message": 7 })).await.unwrap();
     });
     assert_eq!(fake.emitted().len(), 2);
+}
+
+#[test]
+fn changes_and_pages_of_the_storage_are_those_of_the_host() {
+    let host = FakeHost::new("t").store("b", json!(1)).host();
+    let set = |key: &str, ttl| StorageChange::Set { key: key.to_owned(), value: json!(key), ttl };
+    let storage = host.storage();
+    block_on(async {
+        let gone = StorageChange::DeletePrefix { prefix: "a/".to_owned() };
+        let changes = [set("a/1", None), gone, set("a/2", Some(HOUR)), StorageChange::Delete { key: "b".to_owned() }];
+        storage.apply(&changes).await.unwrap();
+        let page = storage.entries("", None, 10).await.unwrap();
+        let shown: Vec<_> = page.entries.iter().map(|entry| (entry.key.as_str(), entry.ttl_ms)).collect();
+        assert_eq!((shown, page.more), (vec![("a/2", Some(3_600_000))], false));
+        let error = storage.apply(&[set("c", None), set(&"k".repeat(513), None)]).await.unwrap_err();
+        assert!(matches!(error, ServiceError::Quota(_)), "{error}");
+        let many = vec![set("c", None); 10_001];
+        assert!(matches!(storage.apply(&many).await, Err(ServiceError::Quota(_))));
+        let unknown = json!({ "op": "apply", "changes": [{ "op": "explode" }] });
+        assert!(matches!(host.invoke("storage", &unknown).await, Err(ServiceError::Unsupported(_))));
+        assert_eq!(storage.get("c").await.unwrap(), None, "all or nothing");
+
+        storage.apply(&["a/3", "a/4", "a0", "a"].map(|key| set(key, Some(std::time::Duration::MAX)))).await.unwrap();
+        let mut read = Vec::new();
+        loop {
+            let after = read.last().map(String::as_str);
+            let page = storage.entries("a/", after, 2).await.unwrap();
+            read.extend(page.entries.into_iter().map(|entry| entry.key));
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(read, ["a/2", "a/3", "a/4"]);
+    });
 }
 
 #[test]

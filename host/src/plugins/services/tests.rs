@@ -69,7 +69,7 @@ async fn what_this_version_lacks_is_told_from_what_makes_no_sense() {
     let owner = Owner { plugin: "chat", instance: "i" };
     for (op, lacking) in [("explode", true), ("get", false)] {
         let errors = [
-            storage(&shared, "i", json!({ "op": op })).await,
+            storage::answer(&shared.store, "i", json!({ "op": op })).await,
             qlik::answer(&shared, &manifest, "i", json!({ "op": op })).await,
         ];
         for error in errors.map(Result::unwrap_err) {
@@ -84,4 +84,88 @@ async fn what_this_version_lacks_is_told_from_what_makes_no_sense() {
         let invalid = metrics(&shared, owner, input);
         assert!(matches!(invalid, Err(ServiceError::Invalid(_))), "{input}: {invalid:?}");
     }
+}
+
+#[tokio::test]
+async fn changes_of_the_storage_are_made_together_or_not_at_all() {
+    let fixture = Fixture::new().await;
+    let shared = &fixture.shared;
+    let call = async |input: Value| storage::answer(&shared.store, "i", input).await;
+    let set = |key: &str, value: Value| json!({ "op": "set", "key": key, "value": value, "fieldOfALaterVersion": 1 });
+    let entries = json!({ "op": "entries", "prefix": "" });
+    let first = json!([set("a/1", json!(1)), set("a/2", json!({ "n": 2 })), set("b", json!("x")), set("a", json!(0))]);
+    assert_eq!(call(json!({ "op": "apply", "changes": first })).await.unwrap(), json!({}));
+    assert_eq!(call(json!({ "op": "apply", "changes": [] })).await.unwrap(), json!({}));
+    // In their order: what comes later counts.
+    let second = json!([
+        set("a/2", json!("gone")), { "op": "deletePrefix", "prefix": "a/" }, set("a/3", json!(3)),
+        { "op": "delete", "key": "b" }, { "op": "delete", "key": "never" },
+        { "op": "delete", "key": "c" }, { "op": "set", "key": "c", "value": null, "ttlMs": 3_600_000 },
+    ]);
+    call(json!({ "op": "apply", "changes": second })).await.unwrap();
+    let mut page = call(entries.clone()).await.unwrap();
+    let ttl = page["entries"][2].as_object_mut().unwrap().remove("ttlMs").and_then(|ttl| ttl.as_i64()).unwrap();
+    assert!((3_590_000..=3_600_000).contains(&ttl), "{ttl}");
+    let kept = json!([{ "key": "a", "value": 0 }, { "key": "a/3", "value": 3 }, { "key": "c", "value": null }]);
+    assert_eq!(page, json!({ "entries": kept, "more": false }));
+
+    let good = set("d", json!(1));
+    let (long, huge) = (set(&"k".repeat(513), json!(1)), set("k", json!("v".repeat(1 << 20))));
+    let many = vec![good.clone(); 10_001];
+    let large = vec![set("d", json!("v".repeat(1_000_000))); 17];
+    for (changes, expected) in [
+        (
+            json!([good, { "op": "explode", "key": "a" }]),
+            "this Butler's service `storage.apply` has no operation `explode`",
+        ),
+        (json!([good, { "op": "delete" }]), "missing field `key`"),
+        (json!([good, 7]), "cannot be read"),
+        (json!(good), "cannot be read"),
+        (json!([good, long]), "the key has 513 bytes"),
+        (json!([good, huge]), "the value has 1048578 bytes"),
+        (json!(many), "10001 changes at once, at most 10000"),
+        (json!(large), "at most 16777216 are taken"),
+    ] {
+        let error = call(json!({ "op": "apply", "changes": changes })).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{expected}: {error:?}");
+        assert_eq!(matches!(error, ServiceError::Unsupported(_)), expected.contains("has no operation"), "{error:?}");
+    }
+    assert_eq!(call(json!({ "op": "get", "key": "d" })).await.unwrap()["found"], false);
+}
+
+#[tokio::test]
+async fn the_storage_is_read_in_pages() {
+    let fixture = Fixture::new().await;
+    let shared = &fixture.shared;
+    let call = async |input: Value| storage::answer(&shared.store, "i", input).await.unwrap();
+    let keys: Vec<String> = (0..25).map(|n| format!("k/{n:02}")).collect();
+    let others = ["", "j", "k", "k0", "k/\0", "é"];
+    let all = keys.iter().map(String::as_str).chain(others);
+    let changes: Vec<Value> = all.map(|key| json!({ "op": "set", "key": key, "value": key })).collect();
+    call(json!({ "op": "apply", "changes": changes })).await;
+    storage::answer(&shared.store, "other", json!({ "op": "set", "key": "k/00", "value": 1 })).await.unwrap();
+    call(json!({ "op": "set", "key": "k/expired", "value": 1, "ttlMs": 0 })).await;
+    for (limit, pages) in [(json!(10), 3), (json!(26), 1), (Value::Null, 1), (json!(1), 26)] {
+        let (mut read, mut after, mut count) = (Vec::new(), Value::Null, 0);
+        loop {
+            let page = call(json!({ "op": "entries", "prefix": "k/", "after": after, "limit": limit })).await;
+            count += 1;
+            for entry in page["entries"].as_array().unwrap() {
+                assert_eq!((&entry["key"], entry.get("ttlMs")), (&entry["value"], None));
+                after = entry["key"].clone();
+                read.push(after.as_str().unwrap().to_owned());
+            }
+            if page["more"] == false {
+                break;
+            }
+        }
+        let expected: Vec<&str> = std::iter::once("k/\0").chain(keys.iter().map(String::as_str)).collect();
+        assert_eq!((read.iter().map(String::as_str).collect::<Vec<_>>(), count), (expected, pages));
+    }
+    // Long values make short pages.
+    for n in 0..6 {
+        call(json!({ "op": "set", "key": format!("l/{n}"), "value": "v".repeat(1_000_000) })).await;
+    }
+    let page = call(json!({ "op": "entries", "prefix": "l/" })).await;
+    assert_eq!((page["entries"].as_array().unwrap().len(), &page["more"]), (5, &json!(true)));
 }

@@ -28,7 +28,7 @@ async fn what_is_parked_keeps_its_wait_and_is_due_in_time_when_its_instance_is_b
 async fn values_of_plugins_live_as_long_as_ever() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;
-    store.storage_set("x", "k", &json!(1), Some(60_000)).await.unwrap();
+    store.storage_set("x", "k", json!(1), Some(60_000)).await.unwrap();
     store.pass(59_000).await;
     assert_eq!(store.storage_get("x", "k").await.unwrap(), Some(json!(1)));
     store.pass(1_001).await;

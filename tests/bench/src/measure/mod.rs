@@ -5,6 +5,7 @@ mod boundary;
 mod burst;
 mod drain;
 mod history;
+mod key_value;
 mod latency;
 mod messages;
 mod neighbour;
@@ -45,6 +46,8 @@ pub enum Measurement {
     History,
     /// Latency while hundreds of thousands of old events are removed.
     Retention,
+    /// Reads/s and durable writes/s of the key-value store over HTTP, by `wrk`.
+    KeyValue,
 }
 
 impl Measurement {
@@ -75,6 +78,7 @@ impl Measurement {
             Self::Drain => drain::measure().await,
             Self::History => history::measure().await,
             Self::Retention => history::measure_retention().await,
+            Self::KeyValue => key_value::measure().await,
         }
     }
 }

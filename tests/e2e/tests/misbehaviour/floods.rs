@@ -57,12 +57,12 @@ async fn quotas_of_the_storage_hold() {
         ("key", "the key has 600 bytes, at most 512 are allowed"),
         ("value", "the value has 2097154 bytes, at most 1048576 are allowed"),
         ("total", "the storage of this instance is full (64 MB)"),
-        ("number", "the storage of this instance has 10000 values, which is the most"),
+        ("number", "the storage of this instance has 100000 values, which is the most"),
         ("data", "at most 1048576 are taken"),
     ] {
         assert!(report[what].as_str().is_some_and(|said| said.contains(text)), "{what}: {report}");
     }
-    assert_eq!((&report["stored"], &report["freed"]), (&10_000.into(), &true.into()), "{report}");
+    assert_eq!((&report["stored"], &report["freed"]), (&100_000.into(), &true.into()), "{report}");
     assert_served(&butler, &healthy).await;
     assert_stops(butler).await;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use butler_plugin_api::testing::block_on;
-use butler_plugin_api::{Delivery, DeliveryError, Host, ServiceError};
+use butler_plugin_api::{Delivery, DeliveryError, Host, ServiceError, StorageChange};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -91,10 +91,17 @@ pub async fn exceed_quotas(host: &Host) -> Value {
             break;
         }
     }
-    let names: Vec<String> = (0..11_000).map(|n| format!("small-{n}")).collect();
     let one = json!(1);
+    for n in 0..99 {
+        let set = |m| StorageChange::Set { key: format!("many-{n}-{m}"), value: one.clone(), ttl: None };
+        let many = storage.apply(&(0..1_000).map(set).collect::<Vec<_>>()).await;
+        if many.is_err() {
+            return json!({ "number": said(many) });
+        }
+    }
+    let names: Vec<String> = (0..2_000).map(|n| format!("small-{n}")).collect();
     let small = join_all(names.iter().map(|name| storage.set(name, &one, None))).await;
-    let stored = small.iter().filter(|result| result.is_ok()).count();
+    let stored = 99_000 + small.iter().filter(|result| result.is_ok()).count();
     let number = small.into_iter().find(Result::is_err).map(said);
     // It has what it may have, and no more harm was done: room that is freed can be used.
     let freed = storage.delete(&names[0]).await.is_ok() && storage.set("again", &json!(1), None).await.is_ok();
