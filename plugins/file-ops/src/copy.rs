@@ -48,17 +48,17 @@ pub(crate) enum Done {
 /// Copies a file or a tree. `part` is the name that the copy has until it is whole.
 pub(crate) fn copy(from: &Spot, to: &Spot, options: Options, part: &str, progress: &Progress) -> Result<Done, Trouble> {
     let source = place::source(from)?;
+    let (Source::File(_, found) | Source::Folder(_, found)) = &source;
+    if found.is_dir() && is_inside(from, to) {
+        return Err(Trouble::Failed("a directory cannot be copied into itself".to_owned()));
+    }
     let target = place::make(to)?;
     let there = place::look(&target.folder, &target.name).map_err(|error| Trouble::at_work(&error))?;
-    let (Source::File(_, found) | Source::Folder(_, found)) = &source;
     if let Some(there) = &there {
         clash(found, there, "copied")?;
         if !options.overwrite {
             return Ok(Done::Unchanged);
         }
-    }
-    if found.is_dir() && is_inside(from, to) {
-        return Err(Trouble::Failed("a directory cannot be copied into itself".to_owned()));
     }
     let part = Part::new(&target.folder, part);
     copy_to(&source, &target, part.name(), options, progress)?;
@@ -130,7 +130,7 @@ pub(crate) fn clash(source: &Metadata, target: &Metadata, done: &str) -> Result<
 /// Whether the target is below the source.
 pub(crate) fn is_inside(from: &Spot, to: &Spot) -> bool {
     let [from, to] = [from, to].map(|spot| spot.directory.join(&spot.steps));
-    from.below(&to).is_some()
+    from.below(&to).is_some_and(|rest| !rest.is_empty())
 }
 
 /// Copies an open file under a new name. It is on disk when this returns.

@@ -197,9 +197,6 @@ fn split_root(flavour: Flavour, text: &str) -> Result<(Root, &str), Fault> {
     };
     let names = [host.to_owned(), share.to_owned()];
     check_names(flavour, &names)?;
-    if names.iter().any(|name| matches!(name.as_str(), "." | "..")) {
-        return Err(Fault::Device);
-    }
     let [host, share] = names;
     Ok((Root::Share(host, share), parts.next().unwrap_or_default()))
 }

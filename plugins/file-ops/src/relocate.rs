@@ -26,7 +26,7 @@ pub(crate) fn relocate(
     if !found.is_dir() {
         place::refuse_special(&found)?;
     }
-    if found.is_dir() && copy::is_inside(from, to) && from != to {
+    if found.is_dir() && copy::is_inside(from, to) {
         return Err(Trouble::Failed("a directory cannot be moved into itself".to_owned()));
     }
     let target = place::make(to)?;

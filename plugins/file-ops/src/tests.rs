@@ -46,7 +46,8 @@ fn ask(plugin: &FileOps, method: &str, route: &str, body: &Value) -> (u16, Strin
 fn requests_are_answered_as_by_the_original() {
     let site = site();
     let path = |name: &str| site.path().join(name).to_str().unwrap().to_owned();
-    let plugin = block_on(fake(&site).start::<FileOps>(settings())).unwrap();
+    let fake = fake(&site);
+    let plugin = block_on(fake.start::<FileOps>(settings())).unwrap();
     let copy = |from: &str, to: &str| {
         ask(
             &plugin,
@@ -131,7 +132,8 @@ fn requests_are_answered_as_by_the_original() {
 #[test]
 fn what_is_not_configured_is_not_approved() {
     let site = site();
-    let plugin = block_on(fake(&site).start::<FileOps>(json!({}))).unwrap();
+    let fake = fake(&site);
+    let plugin = block_on(fake.start::<FileOps>(json!({}))).unwrap();
     let path = site.path().join("in/a.txt");
     let (from, to) = (path.to_str().unwrap(), site.path().join("out/a"));
     for (method, route, body, text) in [

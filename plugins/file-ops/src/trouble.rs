@@ -77,3 +77,21 @@ pub(crate) fn explain_directory(error: &io::Error) -> String {
         _ => explain(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_becomes_what_a_caller_can_do_about_it() {
+        let of = |kind: io::ErrorKind| Trouble::of(&kind.into());
+        assert_eq!(of(io::ErrorKind::NotFound), Trouble::Missing);
+        assert_eq!(of(io::ErrorKind::NotADirectory), Trouble::Missing);
+        // Without a number of the system it is the handle's own refusal.
+        assert_eq!(of(io::ErrorKind::PermissionDenied), Trouble::LeadsOut);
+        assert!(matches!(of(io::ErrorKind::InvalidFilename), Trouble::Invalid(_)));
+        assert_eq!(of(io::ErrorKind::StorageFull), Trouble::Failed("there is no room left on the disk".to_owned()));
+        let denied = Trouble::at_work(&io::Error::from_raw_os_error(13));
+        assert!(cfg!(windows) || denied == Trouble::Failed("the system does not let Butler's user".to_owned()));
+    }
+}

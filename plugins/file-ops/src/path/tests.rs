@@ -85,7 +85,7 @@ fn what_is_no_absolute_path_of_a_file_is_refused() {
         (r"\\.\PhysicalDrive0", Fault::Device),
         ("//./pipe/x", Fault::Device),
         (r"\??\C:\a", Fault::Device),
-        (r"\\server\..\x", Fault::Device),
+        (r"\\server\..\x", Fault::Name("..".to_owned())),
         ("C:/a\0", Fault::Nul),
         (&format!("C:/{long}"), Fault::TooLong),
     ] {
