@@ -75,5 +75,7 @@ pub(crate) fn creation(directories: &[Location], path: &Location) -> Option<Oper
     find_or_itself(directories, path).map(Operation::CreateFolder)
 }
 
-#[cfg(all(test, unix))]
+// By links, rights and pipes of Unix.
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;

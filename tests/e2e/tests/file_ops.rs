@@ -278,7 +278,7 @@ async fn a_large_copy_holds_up_nobody() {
         let (butler, from, to) = (butler.clone(), large.clone(), place.join("out/large"));
         tokio::spawn(async move { copy(&butler, &from, &to, false).await })
     };
-    let unfinished = || names(&place.join("out")).into_iter().find(|name| name.ends_with(".part"));
+    let unfinished = || names(&place.join("out")).into_iter().find(|name| name.starts_with(".butler-"));
     wait_for("the copy to be under way", || async { unfinished() }).await;
     assert!(!place.join("out/large").exists(), "it has no name before it is whole");
     let (mut slowest, mut meanwhile) = (Duration::ZERO, 0);
@@ -307,7 +307,7 @@ async fn what_a_kill_leaves_goes_at_the_next_start() {
     let request =
         http().put(url).bearer_auth(butler.token()).header("content-type", "application/json").body(body.to_string());
     let asked = tokio::spawn(async move { request.send().await.map(|answer| answer.status()) });
-    let unfinished = || names(&place.join("out")).into_iter().find(|name| name.ends_with(".part"));
+    let unfinished = || names(&place.join("out")).into_iter().find(|name| name.starts_with(".butler-"));
     wait_for("the copy to be under way", || async {
         let part = place.join("out").join(unfinished()?);
         (fs::metadata(part).ok()?.len() > 0).then_some(())

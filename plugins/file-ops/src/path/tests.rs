@@ -192,7 +192,7 @@ fn texts() -> impl Strategy<Value = String> {
     ];
     let separator = prop_oneof![Just("/"), Just("\\"), Just("//"), Just(r"\\")];
     proptest::collection::vec((separator, part), 0..8)
-        .prop_map(|parts| parts.into_iter().map(|(separator, part)| format!("{separator}{part}")).collect())
+        .prop_map(|parts| parts.into_iter().flat_map(|(separator, part)| [separator.to_owned(), part]).collect())
 }
 
 proptest! {
