@@ -256,6 +256,9 @@ pub struct Endpoint {
     /// What it answers, for the API documentation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<EndpointAnswer>,
+    /// How long one call may take, in seconds, before the host answers 504 and drops its future. Absent: 60.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_seconds: Option<u32>,
 }
 
 /// An answer of an endpoint.
@@ -285,6 +288,7 @@ impl Endpoint {
             shared: false,
             name: String::new(),
             answers: Vec::new(),
+            deadline_seconds: None,
         }
     }
 
@@ -306,6 +310,14 @@ impl Endpoint {
     #[must_use]
     pub fn query(mut self, schema: Value) -> Self {
         self.query = schema;
+        self
+    }
+
+    /// Gives a call more or less time than a minute: 1 to 86,400 seconds. For what a caller is willing to wait for; work that
+    /// must end even if nobody waits any more belongs into [`Host::spawn`](crate::Host::spawn).
+    #[must_use]
+    pub fn deadline(mut self, seconds: u32) -> Self {
+        self.deadline_seconds = Some(seconds);
         self
     }
 

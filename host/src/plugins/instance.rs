@@ -463,8 +463,9 @@ impl Instance {
         }
     }
 
-    /// Calls an endpoint: 503 while it does not run, 504 when it takes too long.
-    pub async fn call(&self, request: WireRequest) -> WireResponse {
+    /// Calls an endpoint, which may take so many seconds (a minute if it does not say): 503 while the instance does not run,
+    /// 504 when it takes too long.
+    pub async fn call(&self, request: WireRequest, deadline_seconds: Option<u32>) -> WireResponse {
         let error = |status: u16, message: &str| {
             let response = butler_plugin_api::Response::error(status, message);
             WireResponse { status, headers: response.headers, body: response.body, options: String::new() }
@@ -478,7 +479,8 @@ impl Instance {
             let answer = handle.call(request);
             async move { answers::response(&secrets, answer.await) }
         };
-        match worker.call(CALL_DEADLINE, call).await {
+        let deadline = deadline_seconds.map_or(CALL_DEADLINE, |seconds| Duration::from_secs(u64::from(seconds.max(1))));
+        match worker.call(deadline, call).await {
             Ok(Ok(response)) => {
                 if let Some(panic) = panic_of(&response) {
                     tracing::error!(instance = self.name(), panic, "panicked in an endpoint");

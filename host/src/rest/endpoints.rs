@@ -90,18 +90,18 @@ fn items_fault<'a>(
 impl Mount {
     /// All endpoints of an instance. They answer 503 while it does not run.
     pub(super) fn of(instance: &Arc<Instance>) -> Vec<Self> {
-        let handler: Handler = {
+        let handler = |deadline: Option<u32>| -> Handler {
             let instance = instance.clone();
             Arc::new(move |request| {
                 let instance = instance.clone();
-                Box::pin(async move { instance.call(request).await })
+                Box::pin(async move { instance.call(request, deadline).await })
             })
         };
         let mount = |endpoint: &Endpoint| Self {
             instance: instance.name().to_owned(),
             plugin: instance.manifest().name.clone(),
             endpoint: endpoint.clone(),
-            handler: handler.clone(),
+            handler: handler(endpoint.deadline_seconds),
         };
         instance.manifest().endpoints.iter().map(mount).collect()
     }

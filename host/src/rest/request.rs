@@ -149,9 +149,9 @@ pub(super) fn parse(
         }
         return Ok(None);
     }
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     match media.as_deref() {
         None | Some("application/json") => {
-            let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
             let message = "Body is not valid JSON but content-type is set to 'application/json'";
             let invalid = |_| Failure::coded(StatusCode::BAD_REQUEST, "FST_ERR_CTP_INVALID_JSON_BODY", message);
             serde_json::from_slice(bytes).map(Some).map_err(invalid)

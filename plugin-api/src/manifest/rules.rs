@@ -40,6 +40,8 @@ const START_ITEMS: [&str; 3] = ["starttaskid", "starttasktag", "starttaskcustomp
 const BATCHES: std::ops::RangeInclusive<u32> = 1..=1000;
 /// Seconds that a call of `deliver` may take.
 const DEADLINES: std::ops::RangeInclusive<u32> = 1..=3600;
+/// Seconds that a call of an endpoint may take.
+const CALL_DEADLINES: std::ops::RangeInclusive<u32> = 1..=86_400;
 
 impl Manifest {
     /// Why the host refuses the plugin: a number out of range, or a name, a kind of event or a path of an endpoint that is
@@ -78,6 +80,15 @@ impl Manifest {
                 endpoint.path,
                 name = self.name
             )
+        }));
+        faults.extend(self.endpoints.iter().filter_map(|endpoint| {
+            let seconds = endpoint.deadline_seconds.filter(|seconds| !CALL_DEADLINES.contains(seconds))?;
+            Some(format!(
+                "its endpoint `{} {}` asks for a deadline of {seconds} s, 1 to {} are possible",
+                endpoint.method,
+                endpoint.path,
+                CALL_DEADLINES.end()
+            ))
         }));
         let reserved = |item: &&StartTaskItem| START_ITEMS.contains(&item.item_type.as_str());
         faults.extend(self.start_task_items.iter().filter(reserved).map(|item| {
@@ -227,7 +238,7 @@ mod tests {
             .endpoint(Endpoint::new("GET", "/v4/keyvalues/{namespace}", Scope::Kv, ""))
             .endpoint(Endpoint::new("DELETE", "/v4/keyvalues/{namespace}", Scope::Kv, ""))
             .endpoint(Endpoint::new("GET", "/v5/new-relic", Scope::Kv, ""))
-            .endpoint(Endpoint::new("GET", "/v5/new-relic/{a}/b", Scope::Kv, ""))
+            .endpoint(Endpoint::new("GET", "/v5/new-relic/{a}/b", Scope::Kv, "").deadline(86_400))
             .emits(&[kind::NODE_SILENT, "new-relic.*", "new-relic-rule.broken", "new-relic.told"])
             .qlik_writes(&["license/*"])
             .start_task_item("newrelic", Value::Null);
@@ -289,6 +300,7 @@ mod tests {
             .endpoint(Endpoint::new("GET", "/v4/a/{b}", Scope::Kv, ""))
             .endpoint(Endpoint::new("GET", "/v4/a/{c}", Scope::Kv, ""))
             .endpoint(Endpoint::new("get", "/v4/a", Scope::Kv, ""))
+            .endpoint(Endpoint::new("GET", "/v4/d", Scope::Kv, "").deadline(86_401))
             .endpoint(Endpoint::new("GET", "/v4/a//b", Scope::Kv, ""))
             .endpoint(Endpoint::new("GET", "/v5/{a}/{a}", Scope::Kv, ""))
             .qlik_writes(&["/license"])
@@ -301,6 +313,7 @@ mod tests {
             "its name is `New_Relic`",
             "no description",
             "deadline of 0 s",
+            "`GET /v4/d` asks for a deadline of 86401 s",
             "default events: `reload`",
             "emits: `moon`",
             "`moon` among `emits`",
@@ -315,6 +328,6 @@ mod tests {
         ] {
             assert_eq!(faults.iter().filter(|fault| fault.contains(part)).count(), 1, "{part}: {faults:#?}");
         }
-        assert_eq!(faults.len(), 15, "{faults:#?}");
+        assert_eq!(faults.len(), 16, "{faults:#?}");
     }
 }

@@ -1,26 +1,219 @@
-//! Copies, moves and deletes files and makes directories, within approved directories.
+//! Copies, moves and deletes files and creates directories, within approved directories.
+//!
+//! [`endpoints`] reads a request and finds the approved directory by the text of its [`path`]; [`operations`] carries it out, on a
+//! thread of the [`crew`], by handles of that directory ([`place`]) which nothing leads out of. [`copy`] and [`relocate`] give
+//! targets their names at the end, whole; what they make until then has a [`temporary`] name.
 
-use butler_plugin_api::{Host, Manifest, Plugin, StartError};
-use schemars::JsonSchema;
-use serde::Deserialize;
+mod copy;
+mod crew;
+mod endpoints;
+mod operations;
+mod path;
+mod place;
+mod probe;
+mod relocate;
+mod rename;
+mod settings;
+mod temporary;
+mod trouble;
 
-/// Settings.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Settings {}
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-struct Skeleton;
+use butler_plugin_api::{Health, Host, Manifest, OperationError, Plugin, Request, Response, StartError};
+use serde_json::Value;
 
-impl Plugin for Skeleton {
+use copy::{Done, Progress};
+use crew::{Idle, Lane};
+use endpoints::Order;
+use operations::Operation;
+use path::Flavour;
+use probe::Need;
+use settings::{Approved, Settings};
+use temporary::Names;
+use trouble::Trouble;
+
+/// How often the approved directories are looked at.
+const LOOKED_AT: Duration = Duration::from_mins(1);
+
+struct FileOps(Arc<Shared>);
+
+/// What goes on with an operation when its caller has gone away.
+struct Shared {
+    approved: Approved,
+    host: Host,
+    names: Names,
+    /// Copying and moving.
+    slow: Lane,
+    /// The rest.
+    quick: Lane,
+    progress: Arc<Progress>,
+    /// What is wrong with the approved directories.
+    trouble: Mutex<Option<String>>,
+}
+
+impl Plugin for FileOps {
     type Settings = Settings;
+    const RUNTIME: bool = true;
 
     fn manifest() -> Manifest {
-        Manifest::new("file-ops", "Copies, moves and deletes files and makes directories, within approved directories")
+        let manifest = Manifest::new(
+            "file-ops",
+            "Copies, moves and deletes files and creates directories, within approved directories",
+        );
+        endpoints::all().into_iter().fold(manifest.operation("check"), Manifest::endpoint)
     }
 
-    async fn start(_: Settings, _: Host) -> Result<Self, StartError> {
-        Ok(Self)
+    /// Directories may be missing: network shares come and go.
+    async fn start(settings: Settings, host: Host) -> Result<Self, StartError> {
+        let approved = settings.check(Flavour::HERE, &host.instance().config_dir).map_err(StartError::Config)?;
+        Ok(Self(Arc::new(Shared {
+            approved,
+            host,
+            names: Names::new(),
+            slow: Lane::new(),
+            quick: Lane::new(),
+            progress: Arc::default(),
+            trouble: Mutex::default(),
+        })))
+    }
+
+    /// Only the daemon cleans up: other processes that start the instance must not take its files away.
+    async fn run(&self) {
+        let mut left = temporary::left(&self.0.host, &self.0.names).await;
+        loop {
+            let mut still = Vec::new();
+            for (name, note) in left {
+                let approved = self.0.directories();
+                let (swept, noted) = (name.clone(), note.clone());
+                if self.0.quickly(move || temporary::sweep(&swept, &noted, &approved)).await == Ok(true) {
+                    temporary::forget(&self.0.host, &name).await;
+                } else {
+                    still.push((name, note));
+                }
+            }
+            left = still;
+            let needs = probe::needs(&self.0.approved);
+            if let Ok(trouble) = self.0.quickly(move || probe::look(&needs)).await {
+                self.0.note(trouble);
+            }
+            self.0.host.sleep(LOOKED_AT).await;
+        }
+    }
+
+    async fn call(&self, request: Request) -> Response {
+        let order = match endpoints::order(Flavour::HERE, &self.0.approved, &request) {
+            Ok(order) => order,
+            Err(response) => {
+                self.0.count("refused", endpoints::operation(&request.route).unwrap_or("unknown"));
+                return response;
+            }
+        };
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let shared = self.0.clone();
+        // The work and what belongs to it go on when the caller does not wait any more.
+        self.0.host.spawn(async move {
+            let _ = answer.send(shared.carry_out(order, &request.caller).await);
+        });
+        answered.await.unwrap_or_else(|_| Response::error(503, "Butler stops, or the instance does: ask again later"))
+    }
+
+    async fn invoke(&self, operation: &str, _: Value) -> Result<Value, OperationError> {
+        if operation != "check" {
+            return Err(OperationError::Unsupported(operation.to_owned()));
+        }
+        let (needs, name) = (probe::needs(&self.0.approved), self.0.names.make());
+        let tried = self.0.quickly(move || probe::try_out(&needs, &name)).await;
+        tried
+            .map_err(|idle| OperationError::Failed(idle_text(idle).to_owned()))?
+            .map(Value::from)
+            .map_err(OperationError::Failed)
+    }
+
+    async fn health(&self) -> Health {
+        match &*self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(text) => Health::Degraded(text.clone()),
+            None => Health::Good,
+        }
+    }
+
+    /// Ends copies between two pieces, so that they remove what they have made.
+    async fn stop(&self) {
+        self.0.progress.is_ending.store(true, Ordering::Relaxed);
+        self.0.slow.end().await;
+        self.0.quick.end().await;
     }
 }
 
-butler_plugin_api::export!(Skeleton);
+butler_plugin_api::export!(FileOps);
+
+impl Shared {
+    async fn carry_out(&self, order: Order, caller: &str) -> Response {
+        let part = self.names.make();
+        let note = order.operation.note();
+        if let Some(note) = &note {
+            temporary::note(&self.host, &part, note).await;
+        }
+        let lane = if matches!(order.operation, Operation::Copy { .. } | Operation::Move { .. }) {
+            &self.slow
+        } else {
+            &self.quick
+        };
+        let (operation, progress, name) = (order.operation.clone(), self.progress.clone(), part.clone());
+        let done = lane.run(self.host.runtime(), move || operation.perform(&name, &progress)).await;
+        if note.is_some() {
+            temporary::forget(&self.host, &part).await;
+        }
+        let operation = order.words.operation;
+        let (result, response) = match done {
+            Ok(Ok(Done::Done)) => ("done", order.answer),
+            Ok(Ok(Done::Unchanged)) => ("unchanged", order.answer),
+            Ok(Err(trouble)) => {
+                tracing::info!(operation, caller, "not done: {trouble:?}");
+                let result = if matches!(trouble, Trouble::Failed(_)) { "failed" } else { "refused" };
+                (result, order.words.answer(&trouble))
+            }
+            Err(idle @ Idle::Full) => ("refused", Response::error(503, idle_text(idle)).header("retry-after", "10")),
+            Err(idle @ Idle::Broken) => ("failed", order.words.answer(&Trouble::Failed(idle_text(idle).to_owned()))),
+        };
+        self.count(result, operation);
+        let bytes = self.progress.bytes.swap(0, Ordering::Relaxed);
+        if bytes > 0 {
+            self.host.metrics().count("copied_bytes_total", &[], bytes);
+        }
+        response
+    }
+
+    fn count(&self, result: &str, operation: &str) {
+        self.host.metrics().count("operations_total", &[("operation", operation), ("result", result)], 1);
+    }
+
+    async fn quickly<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Idle> {
+        self.quick.run(self.host.runtime(), work).await
+    }
+
+    fn directories(&self) -> Vec<path::Location> {
+        probe::needs(&self.approved).into_iter().map(|Need { directory, .. }| directory).collect()
+    }
+
+    fn note(&self, trouble: Option<String>) {
+        let mut noted = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*noted, &trouble) {
+            (before, Some(text)) if before.as_ref() != Some(text) => tracing::warn!("{text}"),
+            (Some(_), None) => tracing::info!("all approved directories are there again"),
+            _ => {}
+        }
+        *noted = trouble;
+    }
+}
+
+fn idle_text(idle: Idle) -> &'static str {
+    match idle {
+        Idle::Full => "too many file operations wait already: ask again later",
+        Idle::Broken => "the work broke off; the log says why",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -212,6 +212,20 @@ async fn an_endpoint_of_a_plugin_demands_its_scope() {
 }
 
 #[tokio::test]
+async fn an_endpoint_has_the_time_that_it_asks_for() {
+    let healthy = Sink::start().await;
+    let butler = start(&config("", &healthy)).await;
+    let started = Instant::now();
+    let (status, body) = butler.get("/v5/probe/hang").await;
+    assert_eq!((status, &body["statusCode"]), (504, &json!(504)), "{body}");
+    let took = started.elapsed().as_secs();
+    assert!((1..30).contains(&took), "{took} s, and not the minute of others");
+    wait_for("the next answer", || async { (butler.post("/v5/probe/x", &json!(1)).await.0 == 201).then_some(()) })
+        .await;
+    assert_stops(butler).await;
+}
+
+#[tokio::test]
 async fn a_panic_in_an_endpoint_is_a_500_and_no_more() {
     let healthy = Sink::start().await;
     let butler = start(&config("", &healthy)).await;

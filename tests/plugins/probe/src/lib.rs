@@ -81,6 +81,7 @@ impl Plugin for Probe {
             .endpoint(Endpoint::new("POST", "/v5/probe/{topic}", Scope::Messages, "Echoes a request"))
             .endpoint(Endpoint::new("POST", "/v5/probe/emit", Scope::Messages, "Emits an event: {kind, data}"))
             .endpoint(Endpoint::new("GET", "/v5/probe/panic", Scope::Read, "Panics"))
+            .endpoint(Endpoint::new("GET", "/v5/probe/hang", Scope::Read, "Never answers").deadline(1))
             .endpoint(Endpoint::new("POST", "/v5/probe/qlik/{call}", Scope::Admin, "Calls the service qlik"));
         manifest.deadline_seconds = 2;
         manifest
@@ -129,6 +130,9 @@ impl Plugin for Probe {
 
     async fn call(&self, request: Request) -> Response {
         assert!(request.route != "/v5/probe/panic", "the probe was told to panic");
+        if request.route == "/v5/probe/hang" {
+            std::future::pending::<()>().await;
+        }
         if request.route == "/v5/probe/qlik/{call}" {
             return self.qlik(&request).await;
         }
