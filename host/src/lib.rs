@@ -24,6 +24,7 @@ pub mod plugins;
 pub mod qlik;
 pub mod reconcile;
 pub mod rest;
+pub mod schedule;
 pub mod start_tasks;
 mod stop;
 pub mod store;

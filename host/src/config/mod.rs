@@ -28,7 +28,7 @@ mod semantics;
 mod types;
 mod units;
 mod validate;
-mod yaml;
+pub(crate) mod yaml;
 
 #[cfg(test)]
 mod tests;
