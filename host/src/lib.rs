@@ -5,7 +5,7 @@
 //! reconcile -^
 //! cloud -----^  (by rest and plugins)
 //! rest, cli: drive the same services from outside                      daemon: the only place that wires
-//! start_tasks: what they and plugins have Qlik Sense do
+//! start_tasks: what they and plugins have Qlik Sense do; schedule: at planned times
 //! log4net: what makes Qlik Sense send
 //! ```
 

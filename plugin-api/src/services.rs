@@ -3,6 +3,7 @@
 //! Everything but HTTP crosses the boundary by `invoke(service, JSON) -> JSON`; the forms are given at each call.
 
 mod qlik;
+mod schedule;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::abi::{WireRequest, WireResponse};
 use crate::host::{Host, Labels};
 
 pub use qlik::{HandedOver, Property, Qlik, QlikReply, StartTasks, StartedTask, TasksStarted};
+pub use schedule::{Schedule, Tick, When};
 
 /// Why a service did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

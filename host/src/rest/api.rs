@@ -154,6 +154,8 @@ impl Api {
             Own::DumpApp => v4::dump_app(context, call).await,
             Own::ReloadApp => v4::reload_app(context, call).await,
             Own::AppReloads => Ok(v5::app_reloads(context)),
+            Own::V4Schedules(asked) => v4::schedules(context, call, asked).await,
+            Own::Schedules(asked) => v5::schedules(context, call, asked).await,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use butler_plugin_api::{Endpoint, Scope};
 
+use super::{v4, v5};
+
 /// An endpoint of the host itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Own {
@@ -26,6 +28,8 @@ pub(super) enum Own {
     DumpApp,
     ReloadApp,
     AppReloads,
+    V4Schedules(v4::Schedules),
+    Schedules(v5::Schedules),
 }
 
 /// What is declared of an endpoint, as a plugin does in its manifest.
@@ -50,8 +54,8 @@ impl Declared {
 
 /// All of them.
 pub(super) fn endpoints() -> Vec<Declared> {
-    let mut all = super::v4::endpoints();
-    all.extend(super::v5::endpoints());
+    let mut all = v4::endpoints();
+    all.extend(v5::endpoints());
     let metrics = Endpoint::new("GET", "/metrics", Scope::Read, "Metrics in the text format of Prometheus");
     all.push(Declared::new(metrics, Own::Metrics));
     all

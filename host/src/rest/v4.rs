@@ -1,6 +1,7 @@
 //! Endpoints of Butler 16 that are the host's own.
 
 mod apps;
+mod schedules;
 mod start_tasks;
 
 use axum::http::StatusCode;
@@ -12,6 +13,7 @@ use super::context::Context;
 use super::own::{Declared, Own};
 
 pub(super) use apps::{dump_app, list_apps, reload_app};
+pub(super) use schedules::{Schedules, schedules};
 pub(super) use start_tasks::start_tasks;
 
 /// What is declared of them. Names are those of Butler 16's switches.
@@ -26,7 +28,7 @@ pub(super) fn endpoints() -> Vec<Declared> {
     let reload =
         endpoint("PUT", "/v4/app/{appId}/reload", Scope::Tasks, "senseAppReload", "Reloads an app of Qlik Sense");
     let ping = endpoint("GET", "/v4/butlerping", Scope::Read, "butlerping", "Says that Butler is there");
-    vec![
+    let mut all = vec![
         Declared::new(ping, Own::Ping),
         Declared::new(starts("PUT"), Own::StartTasks),
         Declared::new(starts("POST"), Own::StartTasks),
@@ -35,7 +37,9 @@ pub(super) fn endpoints() -> Vec<Declared> {
         Declared::new(dump("/v4/senseappdump/{appId}"), Own::DumpApp),
         Declared::new(dump("/v4/app/{appId}/dump"), Own::DumpApp),
         Declared::new(reload.body(apps::reload_body()), Own::ReloadApp),
-    ]
+    ];
+    all.extend(schedules::endpoints());
+    all
 }
 
 #[derive(Serialize)]

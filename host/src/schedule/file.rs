@@ -20,7 +20,13 @@ pub struct Read {
 /// Reads a file of either form; JSON is YAML. All faults are told, each with its line.
 pub fn read(text: &str) -> Result<Read, Vec<String>> {
     let text = text.trim_start_matches('\u{feff}');
-    let none = || vec![format!("the file has no schedules: it must have a list `{}:` or `{}:`", Form::Own.key(), Form::Butler16.key())];
+    let none = || {
+        vec![format!(
+            "the file has no schedules: it must have a list `{}:` or `{}:`",
+            Form::Own.key(),
+            Form::Butler16.key()
+        )]
+    };
     let parsed = yaml::parse(text).map_err(|errors| {
         let told = errors.into_iter().map(|error| {
             let remedy = error.suggestion.map(|remedy| format!(" ({remedy})")).unwrap_or_default();
@@ -36,7 +42,10 @@ pub fn read(text: &str) -> Result<Read, Vec<String>> {
     let mut faults = Vec::new();
     let own_keys = parsed.value.as_object().into_iter().flatten().map(|(name, _)| name);
     faults.extend(own_keys.filter(|name| *name != key).map(|name| {
-        format!("line {}: `{name}` is no part of a file of schedules: remove it", line(&parsed.place, &format!("/{name}")))
+        format!(
+            "line {}: `{name}` is no part of a file of schedules: remove it",
+            line(&parsed.place, &format!("/{name}"))
+        )
     }));
     let (mut schedules, mut warnings) = (Vec::new(), Vec::new());
     let (mut ids, mut names) = (HashMap::new(), HashMap::new());
@@ -135,7 +144,10 @@ mod tests {
         );
         let Read { schedules, warnings } = read(&text).unwrap();
         assert!(warnings.is_empty() && schedules.len() == 2);
-        assert_eq!((schedules[0].id.as_str(), schedules[0].enabled, schedules[0].cron.to_string().as_str()), ("17", true, "0 6 * 1-6 1-5"));
+        assert_eq!(
+            (schedules[0].id.as_str(), schedules[0].enabled, schedules[0].cron.to_string().as_str()),
+            ("17", true, "0 6 * 1-6 1-5")
+        );
         assert!(!schedules[1].enabled && schedules[1].id.len() == 36);
         let theirs = write(&schedules, Form::Butler16);
         assert_eq!(value(&theirs)["butlerSchedule"][0]["cronSchedule"], "0 6 * 0-5 1-5", "{theirs}");
@@ -146,7 +158,7 @@ mod tests {
         assert_eq!(read(&ours).unwrap().schedules, schedules, "{ours}");
         let as_json = json!({ "schedules": [json!(schedules[0].own())] }).to_string();
         assert_eq!(read(&as_json).unwrap().schedules, schedules[..1]);
-        assert_eq!(write::<Schedule>(&[], Form::Own), "schedules: []\n");
+        assert_eq!(write(&schedules[..0], Form::Own), "schedules: []\n");
     }
 
     #[test]
@@ -179,7 +191,8 @@ mod tests {
         ] {
             assert!(read(text).unwrap_err()[0].contains(part), "{text}: {:?}", read(text).unwrap_err());
         }
-        let entry = |id: &str| format!("  - {{ id: {id}, name: same, cron: 0 6 * * *, timeZone: UTC, taskId: {TASK} }}\n");
+        let entry =
+            |id: &str| format!("  - {{ id: {id}, name: same, cron: 0 6 * * *, timeZone: UTC, taskId: {TASK} }}\n");
         let twice = format!("schedules:\n{}{}", entry("a"), entry("b"));
         assert_eq!(read(&twice).unwrap().warnings, ["line 3: the schedule has the name of the one in line 2"]);
     }

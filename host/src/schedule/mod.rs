@@ -19,10 +19,10 @@ mod file;
 mod plan;
 mod record;
 mod start;
-mod ticks;
-mod zone;
 #[cfg(test)]
 mod tests;
+mod ticks;
+mod zone;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -177,7 +177,12 @@ impl Scheduler {
     }
 
     /// Switches one schedule on or off, or all. Unless it is to last, `startupState` decides again at the next start.
-    pub async fn switch(&self, id: Option<&str>, enabled: bool, lasting: bool) -> Result<Vec<Arc<Schedule>>, ChangeError> {
+    pub async fn switch(
+        &self,
+        id: Option<&str>,
+        enabled: bool,
+        lasting: bool,
+    ) -> Result<Vec<Arc<Schedule>>, ChangeError> {
         let _changing = self.changes.lock().await;
         let chosen: Vec<Arc<Schedule>> =
             self.all().into_iter().filter(|schedule| id.is_none_or(|id| schedule.id == id)).collect();

@@ -74,11 +74,21 @@ impl Due {
         let planned = rfc3339(self.planned);
         match (self.first.map(rfc3339), self.missed) {
             (None, false) => {}
-            (None, true) => tracing::warn!(schedule = id, name, planned, "a run was missed and is left out (`missed: skip`)"),
-            (Some(first), true) => {
-                tracing::warn!(schedule = id, name, first, last = planned, "runs were missed and are left out (`missed: skip`)");
+            (None, true) => {
+                tracing::warn!(schedule = id, name, planned, "a run was missed and is left out (`missed: skip`)")
             }
-            (Some(first), false) => tracing::warn!(schedule = id, name, first, "runs were missed; one is made instead of them"),
+            (Some(first), true) => {
+                tracing::warn!(
+                    schedule = id,
+                    name,
+                    first,
+                    last = planned,
+                    "runs were missed and are left out (`missed: skip`)"
+                );
+            }
+            (Some(first), false) => {
+                tracing::warn!(schedule = id, name, first, "runs were missed; one is made instead of them")
+            }
         }
     }
 }
@@ -147,11 +157,7 @@ impl Scheduler {
         let claimed = self.store.claim_runs(claims.collect()).await?;
         self.go_on(|entry| due.iter().find(|due| due.schedule.id == entry.schedule.id).map(|due| due.planned));
         let claimed = due.into_iter().zip(claimed).filter(|(_, claimed)| *claimed).map(|(due, _)| due);
-        Ok(claimed
-            .inspect(Due::tell)
-            .filter(|due| !due.missed)
-            .map(|due| (due.schedule, due.planned))
-            .collect())
+        Ok(claimed.inspect(Due::tell).filter(|due| !due.missed).map(|due| (due.schedule, due.planned)).collect())
     }
 
     /// Notes until where schedules are dealt with.

@@ -120,7 +120,8 @@ impl Schedule {
         let zone = entries.parsed(zone_field, zone, Zone::named);
         let task_field = named("taskId", "qlikSenseTaskId");
         let task = entries.required(task_field);
-        let guid = |text: &str| if is_guid(text) { Ok(text.to_owned()) } else { Err("must be the id of a task, a GUID") };
+        let guid =
+            |text: &str| if is_guid(text) { Ok(text.to_owned()) } else { Err("must be the id of a task, a GUID") };
         let task_id = entries.parsed(task_field, task, guid);
         let startup_state = if own { entries.text("startupState") } else { entries.required("startupState") };
         if startup_state.as_deref().is_some_and(|state| !STARTUP_STATES.contains(&state)) {
@@ -132,7 +133,8 @@ impl Schedule {
         if own {
             enabled = entries.flag("enabled").unwrap_or(enabled);
             missed = entries.choice("missed", [("skip", Missed::Skip), ("once", Missed::Once)]).unwrap_or_default();
-            overlap = entries.choice("overlap", [("allow", Overlap::Allow), ("skip", Overlap::Skip)]).unwrap_or_default();
+            overlap =
+                entries.choice("overlap", [("allow", Overlap::Allow), ("skip", Overlap::Skip)]).unwrap_or_default();
             properties = entries.object("properties");
         } else {
             entries.left.remove("lastKnownState");
@@ -142,7 +144,8 @@ impl Schedule {
         let created = created.map(|text| match text.parse::<jiff::Timestamp>() {
             Ok(time) => format!("{time:.3}"),
             Err(_) => {
-                entries.fault("created", "must be a date with time and zone, such as `2026-01-31T12:00:00Z`".to_owned());
+                entries
+                    .fault("created", "must be a date with time and zone, such as `2026-01-31T12:00:00Z`".to_owned());
                 String::new()
             }
         });
@@ -163,20 +166,7 @@ impl Schedule {
             return Err(entries.faults);
         };
         let id = id.map_or_else(new_id, Ok).map_err(|message| vec![Fault { field: "id".to_owned(), message }])?;
-        Ok(Self {
-            id,
-            name,
-            cron,
-            zone,
-            task_id,
-            enabled,
-            startup_state,
-            tags,
-            missed,
-            overlap,
-            created,
-            properties,
-        })
+        Ok(Self { id, name, cron, zone, task_id, enabled, startup_state, tags, missed, overlap, created, properties })
     }
 
     /// The same, made now: whatever was said of id and creation.
@@ -223,10 +213,30 @@ impl Schedule {
 
     /// In the form of Butler 16 with all that there is.
     pub fn butler16(&self) -> impl Serialize + use<> {
-        let Listed { id, created, name, cron_schedule, timezone, qlik_sense_task_id, startup_state, tags, last_known_state } =
-            self.listed();
+        let Listed {
+            id,
+            created,
+            name,
+            cron_schedule,
+            timezone,
+            qlik_sense_task_id,
+            startup_state,
+            tags,
+            last_known_state,
+        } = self.listed();
         let more = self.properties.clone();
-        Whole { name, cron_schedule, timezone, qlik_sense_task_id, startup_state, tags, more, id, created, last_known_state }
+        Whole {
+            name,
+            cron_schedule,
+            timezone,
+            qlik_sense_task_id,
+            startup_state,
+            tags,
+            more,
+            id,
+            created,
+            last_known_state,
+        }
     }
 
     /// In the form of Butler 16, as its list has it.
@@ -435,7 +445,8 @@ mod tests {
     const TASK: &str = "5d2c7f10-1111-4a2b-9c3d-0123456789ab";
 
     fn read(value: &Value, form: Form) -> Result<Schedule, Vec<String>> {
-        let faults = |faults: Vec<Fault>| faults.iter().map(|fault| format!("{}: {}", fault.field, fault.message)).collect();
+        let faults =
+            |faults: Vec<Fault>| faults.iter().map(|fault| format!("{}: {}", fault.field, fault.message)).collect();
         Schedule::read(value.as_object().unwrap(), form).map_err(faults)
     }
 

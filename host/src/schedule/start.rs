@@ -96,7 +96,9 @@ impl Scheduler {
             };
             again = true;
             let (reason, events) = match attempt {
-                Attempt::Started(session, events) => return self.settle(&run, RunState::Started, &session, events).await,
+                Attempt::Started(session, events) => {
+                    return self.settle(&run, RunState::Started, &session, events).await;
+                }
                 Attempt::Skipped(reason) => {
                     tracing::warn!(schedule = schedule.id, name = schedule.name, "a run is left out: {reason}");
                     return self.settle(&run, RunState::Skipped, &reason, Vec::new()).await;
@@ -105,7 +107,8 @@ impl Scheduler {
                 Attempt::Failed(reason, events) => (reason, events),
             };
             let next_run = next_ms(&schedule, planned.max(now_ms())).unwrap_or(i64::MAX);
-            let wait = waits.next().filter(|wait| now_ms() + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX) < next_run);
+            let wait =
+                waits.next().filter(|wait| now_ms() + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX) < next_run);
             // It may have been changed, stopped or deleted meanwhile.
             let wanted = self.get(&schedule.id).is_some_and(|now| now.enabled && now.task_id == schedule.task_id);
             let Some(wait) = wait.filter(|_| wanted) else {
@@ -132,7 +135,13 @@ impl Scheduler {
         // To its end, also when the caller goes away.
         let work = tokio::spawn(async move {
             let planned = this.claim_now(&schedule.id).await?;
-            let run = Run { schedule: schedule.id.clone(), planned, claimed: planned, state: RunState::Claimed, message: None };
+            let run = Run {
+                schedule: schedule.id.clone(),
+                planned,
+                claimed: planned,
+                state: RunState::Claimed,
+                message: None,
+            };
             let attempt = {
                 let _place = this.places.acquire().await;
                 this.attempt(&schedule, &who, None).await
@@ -140,7 +149,9 @@ impl Scheduler {
             let (state, message, events) = match attempt {
                 Attempt::Started(session, events) => (RunState::Started, session, events),
                 Attempt::Skipped(reason) => (RunState::Skipped, reason, Vec::new()),
-                Attempt::Failed(reason, events) | Attempt::Refused(reason, events) => (RunState::Failed, reason, events),
+                Attempt::Failed(reason, events) | Attempt::Refused(reason, events) => {
+                    (RunState::Failed, reason, events)
+                }
             };
             this.settle(&run, state, &message, events).await;
             Ok(RunNow { planned, state, message })
@@ -172,8 +183,14 @@ impl Scheduler {
                 Err(reason) => return Attempt::Failed(reason.clone(), vec![not_started(task, caller, &reason)]),
                 Ok(None) => {}
                 Ok(Some(last)) => {
-                    if let Some(since) = in_doubt.filter(|since| last.begun.is_some_and(|begun| begun >= since - SKEW_MS)) {
-                        tracing::info!(schedule = schedule.id, since, "the task has begun to run since: it is not started again");
+                    if let Some(since) =
+                        in_doubt.filter(|since| last.begun.is_some_and(|begun| begun >= since - SKEW_MS))
+                    {
+                        tracing::info!(
+                            schedule = schedule.id,
+                            since,
+                            "the task has begun to run since: it is not started again"
+                        );
                         return Attempt::Started(String::new(), Vec::new());
                     }
                     if schedule.overlap == Overlap::Skip && last.running {
@@ -214,7 +231,9 @@ impl Scheduler {
         if !events.is_empty() {
             match self.store.accept(events).await {
                 Ok(_) => self.accepted.notify_one(),
-                Err(error) => tracing::error!(%error, "what became of the run of a schedule cannot be stored as an event"),
+                Err(error) => {
+                    tracing::error!(%error, "what became of the run of a schedule cannot be stored as an event")
+                }
             }
         }
         let message = (!message.is_empty()).then(|| message.to_owned());

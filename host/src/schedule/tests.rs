@@ -150,7 +150,10 @@ async fn a_start_that_fails_is_tried_again_and_told_only_when_it_is_given_up() {
     let (state, reason) = lab.last().await;
     assert!(state == RunState::Failed && reason.contains("500"), "{reason}");
     let events = lab.events().await;
-    assert_eq!(events.iter().map(|event| event.0.as_str()).collect::<Vec<_>>(), [kind::TASK_START_SUCCEEDED, kind::TASK_START_FAILED]);
+    assert_eq!(
+        events.iter().map(|event| event.0.as_str()).collect::<Vec<_>>(),
+        [kind::TASK_START_SUCCEEDED, kind::TASK_START_FAILED]
+    );
     assert_eq!(lab.simulator.site().starts().len(), 1);
 }
 

@@ -150,7 +150,8 @@ impl Store {
 
     /// Runs that were claimed and not settled.
     pub async fn claimed_runs(&self) -> Result<Vec<Run>, StoreError> {
-        let sql = "SELECT schedule, planned, claimed, state, message FROM schedule_runs WHERE state = 0 ORDER BY planned";
+        let sql =
+            "SELECT schedule, planned, claimed, state, message FROM schedule_runs WHERE state = 0 ORDER BY planned";
         let rows: Vec<RunRow> = sqlx::query_as(sql).fetch_all(&self.inner.readers).await?;
         Ok(rows.into_iter().map(run).collect())
     }
@@ -280,7 +281,10 @@ mod tests {
         assert_eq!(open.iter().map(|run| run.schedule.as_str()).collect::<Vec<_>>(), ["b"]);
         let last = store.last_runs(Some("a")).await.unwrap();
         let message = Some("session".to_owned());
-        assert_eq!(last, [Run { schedule: "a".to_owned(), planned: 10, claimed: 11, state: RunState::Started, message }]);
+        assert_eq!(
+            last,
+            [Run { schedule: "a".to_owned(), planned: 10, claimed: 11, state: RunState::Started, message }]
+        );
         for planned in 11..60 {
             store.claim_runs(vec![claim("a", planned)]).await.unwrap();
             store.settle_run("a", planned, RunState::Failed, None).await.unwrap();

@@ -11,6 +11,7 @@ mod notifications;
 mod qlik_cloud;
 mod query;
 mod reload;
+mod schedules;
 
 use butler_plugin_api::{Endpoint, Scope};
 
@@ -26,6 +27,7 @@ pub(super) use nodes::nodes;
 pub(super) use notifications::{qlik_notification, without_secret};
 pub(super) use qlik_cloud::qlik_cloud_events;
 pub(super) use reload::reload;
+pub(super) use schedules::{Schedules, schedules};
 
 /// What is declared of them.
 pub(super) fn endpoints() -> Vec<Declared> {
@@ -33,7 +35,7 @@ pub(super) fn endpoints() -> Vec<Declared> {
         Declared::new(Endpoint::new(method, path, scope, summary), own)
     };
     let (read, deliveries) = (Scope::Read, Scope::Deliveries);
-    vec![
+    let mut all = vec![
         of("GET", "/v5/health/live", read, Own::Live, "Whether the process answers").open(),
         of("GET", "/v5/health/ready", read, Own::Ready, "Whether Butler can do its work").open(),
         of("GET", "/v5/plugins", read, Own::Plugins, "The instances and how they are"),
@@ -55,5 +57,7 @@ pub(super) fn endpoints() -> Vec<Declared> {
         ),
         of("POST", "/v5/reload", Scope::Admin, Own::Reload, "Reads the config anew"),
         of("GET", "/v5/apps/reloads", read, Own::AppReloads, "Reloads of apps through Butler"),
-    ]
+    ];
+    all.extend(schedules::endpoints());
+    all
 }

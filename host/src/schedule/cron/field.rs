@@ -86,7 +86,9 @@ impl Field {
                     last = self.highest;
                 }
                 if last < first {
-                    return Err(self.error(column_of_last, format!("`{range}` ends before it begins: write the smaller first")));
+                    return Err(
+                        self.error(column_of_last, format!("`{range}` ends before it begins: write the smaller first"))
+                    );
                 }
                 (first, last)
             }
@@ -99,8 +101,9 @@ impl Field {
             None => 1,
             Some((text, column)) => {
                 let step = digits(text).and_then(|text| text.parse::<usize>().ok());
-                step.filter(|step| *step > 0)
-                    .ok_or_else(|| self.error(column, format!("`{text}` is no step: write a number from 1 on, such as `*/5`")))?
+                step.filter(|step| *step > 0).ok_or_else(|| {
+                    self.error(column, format!("`{text}` is no step: write a number from 1 on, such as `*/5`"))
+                })?
             }
         };
         let numbers = (first..=last).step_by(step);

@@ -59,7 +59,10 @@ impl Cron {
         let words = words(text);
         let whole = |column, reason: String| CronError { column, field: None, reason };
         if text.trim_start().starts_with('@') {
-            return Err(whole(words[0].0, "names such as `@daily` are not known: write fields, such as `0 0 * * *`".into()));
+            return Err(whole(
+                words[0].0,
+                "names such as `@daily` are not known: write fields, such as `0 0 * * *`".into(),
+            ));
         }
         let fields = Field::all(months);
         let fields = match words.len() {

@@ -53,7 +53,10 @@ fn what_is_accepted_and_what_is_not() {
         }
     }
     for (text, message) in [
-        ("* * * *", "column 8: 4 fields, but there must be 5 (minute, hour, day of month, month, day of week) or 6 (with the second before them)"),
+        (
+            "* * * *",
+            "column 8: 4 fields, but there must be 5 (minute, hour, day of month, month, day of week) or 6 (with the second before them)",
+        ),
         ("", "column 1: 0 fields"),
         ("* * * * * * *", "column 13: 7 fields"),
         ("@daily", "column 1: names such as `@daily` are not known: write fields, such as `0 0 * * *`"),
@@ -64,7 +67,10 @@ fn what_is_accepted_and_what_is_not() {
         ("0 0 0 * *", "column 5 (day of month): `0` stands where a number from 1 to 31 must be"),
         ("0 0 1 0 *", "column 7 (month): `0` stands where a number from 1 to 12 or a name from `jan` to `dec` must be"),
         ("0 0 1 13 *", "column 7 (month): `13`"),
-        ("0 0 * * 8", "column 9 (day of week): `8` stands where a number from 0 to 7 or a name from `sun` to `sat` must be"),
+        (
+            "0 0 * * 8",
+            "column 9 (day of week): `8` stands where a number from 0 to 7 or a name from `sun` to `sat` must be",
+        ),
         ("0 0 * * monday", "column 9 (day of week): `monday`"),
         ("*/0 * * * *", "column 3 (minute): `0` is no step: write a number from 1 on, such as `*/5`"),
         ("*/ * * * *", "column 3 (minute): `` is no step"),
@@ -103,7 +109,10 @@ fn months_of_butler_16_begin_with_0() {
         ("*/5 6 * * 1-5", "*/5 6 * * 1-5"),
     ] {
         let cron = of(from_zero);
-        assert_eq!((cron.text(Months::FromOne), cron.text(Months::FromZero)), (from_one.to_owned(), from_zero.to_owned()));
+        assert_eq!(
+            (cron.text(Months::FromOne), cron.text(Months::FromZero)),
+            (from_one.to_owned(), from_zero.to_owned())
+        );
         assert_eq!(cron, self::cron(from_one));
     }
 }
@@ -112,8 +121,16 @@ fn months_of_butler_16_begin_with_0() {
 fn either_field_of_days_counts_where_both_leave_days_out() {
     // 2026-06-05 is a Friday.
     let both = coming(&cron("0 0 13 * fri"), "2026-06-01T00:00:00Z", "UTC", 4);
-    assert_eq!(both.iter().map(|time| &time[..10]).collect::<Vec<_>>(), ["2026-06-05", "2026-06-12", "2026-06-13", "2026-06-19"]);
-    for (text, day) in [("0 0 13 * *", "2026-06-13"), ("0 0 * * 7", "2026-06-07"), ("0 0 * * 0", "2026-06-07"), ("0 0 13 * 0-7", "2026-06-13")] {
+    assert_eq!(
+        both.iter().map(|time| &time[..10]).collect::<Vec<_>>(),
+        ["2026-06-05", "2026-06-12", "2026-06-13", "2026-06-19"]
+    );
+    for (text, day) in [
+        ("0 0 13 * *", "2026-06-13"),
+        ("0 0 * * 7", "2026-06-07"),
+        ("0 0 * * 0", "2026-06-07"),
+        ("0 0 13 * 0-7", "2026-06-13"),
+    ] {
         assert_eq!(&coming(&cron(text), "2026-06-01T00:00:00Z", "UTC", 1)[0][..10], day, "{text}");
     }
 }
@@ -147,7 +164,10 @@ fn a_time_that_there_is_not_comes_in_the_first_moment_after() {
         ["2026-03-29T01:30:00+01:00", "2026-03-29T03:00:00+02:00", "2026-03-29T03:30:00+02:00"]
     );
     // A day without midnight.
-    assert_eq!(coming(&cron("0 0 * * *"), "2018-11-03T12:00:00Z", "America/Sao_Paulo", 1), ["2018-11-04T01:00:00-02:00"]);
+    assert_eq!(
+        coming(&cron("0 0 * * *"), "2018-11-03T12:00:00Z", "America/Sao_Paulo", 1),
+        ["2018-11-04T01:00:00-02:00"]
+    );
     // A day that there never was.
     assert_eq!(coming(&cron("0 6 30 12 *"), "2011-12-29T00:00:00Z", "Pacific/Apia", 1), ["2011-12-31T00:00:00+14:00"]);
 }
@@ -158,14 +178,24 @@ fn a_time_that_comes_twice_counts_once_except_for_intervals() {
     assert_eq!(oslo("30 2 * * *", 2), ["2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00"]);
     assert_eq!(
         oslo("30 * * * *", 4),
-        ["2026-10-25T01:30:00+02:00", "2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00", "2026-10-25T03:30:00+01:00"]
+        [
+            "2026-10-25T01:30:00+02:00",
+            "2026-10-25T02:30:00+02:00",
+            "2026-10-25T02:30:00+01:00",
+            "2026-10-25T03:30:00+01:00"
+        ]
     );
     let asked_in_the_second = "2026-10-25T01:10:00Z";
     assert_eq!(coming(&cron("30 2 * * *"), asked_in_the_second, "Europe/Oslo", 1), ["2026-10-26T02:30:00+01:00"]);
     // Half an hour.
     assert_eq!(
         coming(&cron("*/15 * * * *"), "2026-04-04T14:44:00Z", "Australia/Lord_Howe", 4),
-        ["2026-04-05T01:45:00+11:00", "2026-04-05T01:30:00+10:30", "2026-04-05T01:45:00+10:30", "2026-04-05T02:00:00+10:30"]
+        [
+            "2026-04-05T01:45:00+11:00",
+            "2026-04-05T01:30:00+10:30",
+            "2026-04-05T01:45:00+10:30",
+            "2026-04-05T02:00:00+10:30"
+        ]
     );
 }
 
@@ -187,7 +217,8 @@ fn the_latest_of_many_is_found_at_once() {
 /// Numbers of a field, and the text for them.
 fn field(min: u8, max: u8) -> BoxedStrategy<(Vec<u8>, String)> {
     let all = (Just((min..=max).collect::<Vec<u8>>()), Just("*".to_owned()));
-    let steps = (1..=max).prop_map(move |step| ((min..=max).step_by(step.into()).collect::<Vec<u8>>(), format!("*/{step}")));
+    let steps =
+        (1..=max).prop_map(move |step| ((min..=max).step_by(step.into()).collect::<Vec<u8>>(), format!("*/{step}")));
     let range = (min..=max, min..=max, 1..5_u8).prop_map(|(one, other, step)| {
         let (first, last) = (one.min(other), one.max(other));
         ((first..=last).step_by(step.into()).collect::<Vec<u8>>(), format!("{first}-{last}/{step}"))
