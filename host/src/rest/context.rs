@@ -121,7 +121,6 @@ impl Context {
         } = parts;
         let (started_ms, version) = (now_ms(), env!("CARGO_PKG_VERSION"));
         Self {
-            scheduler,
             store,
             accepted,
             router,
@@ -129,6 +128,7 @@ impl Context {
             udp,
             lookups,
             task_starter,
+            scheduler,
             cloud,
             cloud_events,
             engine,

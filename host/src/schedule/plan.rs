@@ -75,7 +75,7 @@ impl Due {
         match (self.first.map(rfc3339), self.missed) {
             (None, false) => {}
             (None, true) => {
-                tracing::warn!(schedule = id, name, planned, "a run was missed and is left out (`missed: skip`)")
+                tracing::warn!(schedule = id, name, planned, "a run was missed and is left out (`missed: skip`)");
             }
             (Some(first), true) => {
                 tracing::warn!(
@@ -87,7 +87,7 @@ impl Due {
                 );
             }
             (Some(first), false) => {
-                tracing::warn!(schedule = id, name, first, "runs were missed; one is made instead of them")
+                tracing::warn!(schedule = id, name, first, "runs were missed; one is made instead of them");
             }
         }
     }

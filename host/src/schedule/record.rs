@@ -141,14 +141,11 @@ impl Schedule {
         }
         let tags = entries.tags();
         let created = entries.text("created").filter(|created| !created.is_empty());
-        let created = created.map(|text| match text.parse::<jiff::Timestamp>() {
-            Ok(time) => format!("{time:.3}"),
-            Err(_) => {
-                entries
-                    .fault("created", "must be a date with time and zone, such as `2026-01-31T12:00:00Z`".to_owned());
-                String::new()
-            }
-        });
+        let date = |text: &str| match text.parse::<jiff::Timestamp>() {
+            Ok(time) => Ok(format!("{time:.3}")),
+            Err(_) => Err("must be a date with time and zone, such as `2026-01-31T12:00:00Z`"),
+        };
+        let created = entries.parsed("created", created, date);
         if own {
             let unknown: Vec<String> = entries.left.keys().cloned().collect();
             for name in unknown {
@@ -188,6 +185,7 @@ impl Schedule {
     }
 
     /// What Butler starts with.
+    #[must_use]
     pub fn at_start(mut self) -> Self {
         self.enabled = self.startup_state.as_deref().map_or(self.enabled, is_start);
         self
@@ -369,13 +367,11 @@ impl Reader {
     }
 
     fn flag(&mut self, name: &str) -> Option<bool> {
-        match self.left.remove(name)? {
-            Value::Bool(flag) => Some(flag),
-            _ => {
-                self.fault(name, "must be true or false".to_owned());
-                None
-            }
+        let flag = self.left.remove(name)?.as_bool();
+        if flag.is_none() {
+            self.fault(name, "must be true or false".to_owned());
         }
+        flag
     }
 
     fn choice<T: Copy>(&mut self, name: &str, choices: [(&str, T); 2]) -> Option<T> {
@@ -434,7 +430,7 @@ fn new_id() -> Result<String, String> {
     getrandom::fill(&mut bytes).map_err(|error| format!("the system gives no random numbers: {error}"))?;
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     Ok(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
 }
 

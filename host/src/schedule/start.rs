@@ -232,7 +232,7 @@ impl Scheduler {
             match self.store.accept(events).await {
                 Ok(_) => self.accepted.notify_one(),
                 Err(error) => {
-                    tracing::error!(%error, "what became of the run of a schedule cannot be stored as an event")
+                    tracing::error!(%error, "what became of the run of a schedule cannot be stored as an event");
                 }
             }
         }

@@ -23,7 +23,7 @@ fn at(text: &str) -> i64 {
     text.parse::<Timestamp>().unwrap().as_millisecond()
 }
 
-fn schedule(more: Value) -> Schedule {
+fn schedule(more: &Value) -> Schedule {
     let mut value = json!({ "id": "s", "name": "nightly", "cron": "0 6 * * *", "timeZone": "UTC", "taskId": Site::SAMPLE_RELOAD_TASK });
     value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     Schedule::read(value.as_object().unwrap(), Form::Own).unwrap()
@@ -43,7 +43,7 @@ fn rfc(ms: i64) -> String {
 
 #[test]
 fn what_is_due_is_due_once() {
-    let nightly = schedule(json!({}));
+    let nightly = schedule(&json!({}));
     let none = || (Vec::new(), 0);
     let due = |time: &str| (vec![time.to_owned()], 0);
     let since = "2026-06-01T06:00:00Z";
@@ -53,15 +53,15 @@ fn what_is_due_is_due_once() {
     assert_eq!(looked(&nightly, since, "2026-06-02T06:01:01Z"), due("2026-06-02T06:00:00Z missed"));
     assert_eq!(looked(&nightly, since, "2026-06-20T07:00:00Z"), due("2026-06-20T06:00:00Z missed"));
     assert_eq!(looked(&nightly, since, "2026-06-20T06:00:10Z"), due("2026-06-20T06:00:00Z"));
-    let once = schedule(json!({ "missed": "once" }));
+    let once = schedule(&json!({ "missed": "once" }));
     assert_eq!(looked(&once, since, "2026-06-20T07:00:00Z"), due("2026-06-20T06:00:00Z"));
-    let stopped = schedule(json!({ "enabled": false }));
+    let stopped = schedule(&json!({ "enabled": false }));
     assert_eq!(looked(&stopped, since, "2026-06-20T06:00:10Z"), none());
 }
 
 #[test]
 fn a_clock_that_was_set_back_neither_repeats_nor_stops_runs() {
-    let (nightly, hourly) = (schedule(json!({})), schedule(json!({ "cron": "*/5 * * * *" })));
+    let (nightly, hourly) = (schedule(&json!({})), schedule(&json!({ "cron": "*/5 * * * *" })));
     let since = "2026-06-02T06:00:00Z";
     // Adjusted.
     assert_eq!(looked(&hourly, since, "2026-06-02T05:59:30Z"), (Vec::new(), 0));
@@ -80,7 +80,7 @@ struct Lab {
     _folder: TempDir,
 }
 
-async fn lab(schedules: Vec<Schedule>) -> Lab {
+async fn lab(of: Vec<Schedule>) -> Lab {
     let simulator = QlikSimulator::start(Options::default()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let files = simulator.certificates().write_to(folder.path()).unwrap();
@@ -94,7 +94,7 @@ async fn lab(schedules: Vec<Schedule>) -> Lab {
     let store = Store::open(&folder.path().join("butler.db")).await.unwrap();
     let starter = TaskStarter::new(lookups, store.clone(), Arc::default(), Arc::new(Current::new(config)));
     let scheduler = Scheduler::open(store.clone(), Some(starter), Arc::default()).await.unwrap();
-    scheduler.add(schedules, false).await.unwrap();
+    scheduler.add(of, false).await.unwrap();
     Lab { simulator, scheduler, store, stop: watch::Sender::new(false), _folder: folder }
 }
 
@@ -129,7 +129,7 @@ impl Lab {
 
 #[tokio::test]
 async fn a_task_is_started_and_told_of() {
-    let lab = lab(vec![schedule(json!({}))]).await;
+    let lab = lab(vec![schedule(&json!({}))]).await;
     lab.run(now_ms()).await;
     assert_eq!(lab.simulator.site().starts(), [Site::SAMPLE_RELOAD_TASK]);
     assert_eq!(lab.last().await.0, RunState::Started);
@@ -138,13 +138,13 @@ async fn a_task_is_started_and_told_of() {
 
 #[tokio::test]
 async fn a_start_that_fails_is_tried_again_and_told_only_when_it_is_given_up() {
-    let lab = lab(vec![schedule(json!({}))]).await;
+    let lab = lab(vec![schedule(&json!({}))]).await;
     lab.simulator.faults().add(Fault::status(500).on(Endpoint::TaskFull).first(1));
     lab.run(now_ms()).await;
     assert_eq!(lab.last().await.0, RunState::Started, "the second attempt");
     assert_eq!(lab.events().await.len(), 1);
     // The next run is too near for another attempt.
-    lab.scheduler.add(vec![schedule(json!({ "cron": "* * * * * *" }))], true).await.unwrap();
+    lab.scheduler.add(vec![schedule(&json!({ "cron": "* * * * * *" }))], true).await.unwrap();
     lab.simulator.faults().add(Fault::status(500).on(Endpoint::TaskFull));
     lab.run(now_ms()).await;
     let (state, reason) = lab.last().await;
@@ -159,7 +159,7 @@ async fn a_start_that_fails_is_tried_again_and_told_only_when_it_is_given_up() {
 
 #[tokio::test]
 async fn an_attempt_whose_answer_was_lost_is_not_doubled() {
-    let lab = lab(vec![schedule(json!({}))]).await;
+    let lab = lab(vec![schedule(&json!({}))]).await;
     lab.simulator.faults().add(Fault::reset().on(Endpoint::TaskStartSynchronous).first(1));
     let running = lab.run(now_ms());
     let begins = async {
@@ -176,7 +176,7 @@ async fn an_attempt_whose_answer_was_lost_is_not_doubled() {
 #[tokio::test]
 async fn what_no_attempt_would_help_is_told_at_once() {
     let unknown = "11111111-2222-4333-8444-555555555555";
-    let lab = lab(vec![schedule(json!({ "taskId": unknown }))]).await;
+    let lab = lab(vec![schedule(&json!({ "taskId": unknown }))]).await;
     lab.run(now_ms()).await;
     let (state, reason) = lab.last().await;
     assert!(state == RunState::Failed && reason.contains("no task with this id"), "{reason}");
@@ -185,7 +185,7 @@ async fn what_no_attempt_would_help_is_told_at_once() {
 
 #[tokio::test]
 async fn a_task_that_runs_still_is_left_alone_where_that_is_wanted() {
-    let lab = lab(vec![schedule(json!({ "overlap": "skip" }))]).await;
+    let lab = lab(vec![schedule(&json!({ "overlap": "skip" }))]).await;
     lab.simulator.site().begin_task(Site::SAMPLE_RELOAD_TASK, "e").unwrap();
     lab.run(now_ms()).await;
     let (state, reason) = lab.last().await;
@@ -194,7 +194,7 @@ async fn a_task_that_runs_still_is_left_alone_where_that_is_wanted() {
     lab.simulator.site().succeed_task(Site::SAMPLE_RELOAD_TASK, "e").unwrap();
     lab.run(now_ms() + 1).await;
     assert_eq!(lab.last().await.0, RunState::Started);
-    lab.scheduler.add(vec![schedule(json!({}))], true).await.unwrap();
+    lab.scheduler.add(vec![schedule(&json!({}))], true).await.unwrap();
     lab.simulator.site().begin_task(Site::SAMPLE_RELOAD_TASK, "f").unwrap();
     lab.run(now_ms() + 2).await;
     assert_eq!((lab.last().await.0, lab.simulator.site().starts().len()), (RunState::Started, 2));
@@ -202,7 +202,7 @@ async fn a_task_that_runs_still_is_left_alone_where_that_is_wanted() {
 
 #[tokio::test]
 async fn a_run_that_was_claimed_when_butler_ended_is_not_forgotten() {
-    let lab = lab(vec![schedule(json!({}))]).await;
+    let lab = lab(vec![schedule(&json!({}))]).await;
     let claim = |planned| Claim { schedule: "s".to_owned(), planned, at: planned, missed: false };
     let now = now_ms();
     lab.store.claim_runs(vec![claim(now)]).await.unwrap();
@@ -212,7 +212,7 @@ async fn a_run_that_was_claimed_when_butler_ended_is_not_forgotten() {
     assert_eq!(lab.events().await[0].0, kind::TASK_START_FAILED);
     assert!(lab.simulator.site().starts().is_empty());
 
-    lab.scheduler.add(vec![schedule(json!({ "missed": "once" }))], true).await.unwrap();
+    lab.scheduler.add(vec![schedule(&json!({ "missed": "once" }))], true).await.unwrap();
     lab.store.claim_runs(vec![claim(now + 1)]).await.unwrap();
     lab.recover().await;
     assert_eq!((lab.last().await.0, lab.simulator.site().starts().len()), (RunState::Started, 1));
@@ -227,13 +227,13 @@ async fn a_run_that_was_claimed_when_butler_ended_is_not_forgotten() {
 
 #[tokio::test]
 async fn schedules_are_changed_all_or_none() {
-    let lab = lab(vec![schedule(json!({}))]).await;
-    let two = || vec![schedule(json!({ "id": "t" })), schedule(json!({}))];
+    let lab = lab(vec![schedule(&json!({}))]).await;
+    let two = || vec![schedule(&json!({ "id": "t" })), schedule(&json!({}))];
     let error = lab.scheduler.add(two(), false).await.unwrap_err();
     assert_eq!(error.to_string(), "there is a schedule with this id already: s");
     assert_eq!(lab.scheduler.all().len(), 1);
     lab.scheduler.add(two(), true).await.unwrap();
-    let many = (0..MAX_SCHEDULES).map(|n| schedule(json!({ "id": n })));
+    let many = (0..MAX_SCHEDULES).map(|n| schedule(&json!({ "id": n })));
     assert!(matches!(lab.scheduler.add(many.collect(), false).await, Err(ChangeError::TooMany)));
     let switched = lab.scheduler.switch(None, false, true).await.unwrap();
     assert!(switched.len() == 2 && switched.iter().all(|one| !one.enabled && one.next_runs(5).is_empty()));
@@ -247,24 +247,24 @@ async fn schedules_are_changed_all_or_none() {
 
 #[tokio::test]
 async fn what_a_change_leaves_as_planned_goes_on_and_all_else_begins_now() {
-    let lab = lab(vec![schedule(json!({}))]).await;
+    let lab = lab(vec![schedule(&json!({}))]).await;
     lab.scheduler.entries_mut(|entries| entries[0].since = 5);
-    lab.scheduler.add(vec![schedule(json!({ "name": "other" }))], true).await.unwrap();
+    lab.scheduler.add(vec![schedule(&json!({ "name": "other" }))], true).await.unwrap();
     assert_eq!(lab.scheduler.entries()[0].since, 5);
-    lab.scheduler.add(vec![schedule(json!({ "cron": "0 7 * * *" }))], true).await.unwrap();
+    lab.scheduler.add(vec![schedule(&json!({ "cron": "0 7 * * *" }))], true).await.unwrap();
     assert!(lab.scheduler.entries()[0].since > now_ms() - HOUR);
 }
 
 #[tokio::test]
 async fn it_works_until_it_is_to_stop() {
-    let lab = lab(vec![schedule(json!({ "cron": "* * * * * *" }))]).await;
+    let lab = lab(vec![schedule(&json!({ "cron": "* * * * * *" }))]).await;
     let work = tokio::spawn(lab.scheduler.clone().run(lab.stop.subscribe()));
     while lab.simulator.site().starts().len() < 3 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     // Another one, while it waits.
     let other = json!({ "id": "t", "cron": "* * * * * *", "taskId": Site::SAMPLE_PRELOAD_TASK });
-    lab.scheduler.add(vec![schedule(other)], false).await.unwrap();
+    lab.scheduler.add(vec![schedule(&other)], false).await.unwrap();
     while !lab.simulator.site().starts().contains(&Site::SAMPLE_PRELOAD_TASK.to_owned()) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

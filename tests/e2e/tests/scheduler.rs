@@ -1,6 +1,8 @@
 //! Schedules: the API of Butler 16 and the better one, and that tasks start when they are to, whatever happens to the clock,
 //! the store, Qlik Sense and the daemon.
 
+#![allow(clippy::unwrap_used, reason = "for tests, which may panic")]
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -2,6 +2,8 @@
 //!
 //! A start or stop lasts until the next start of Butler, when `startupState` decides; one by `/v5` lasts for good.
 
+use std::fmt::Write as _;
+
 use axum::http::{HeaderValue, StatusCode};
 use butler_plugin_api::{Endpoint, Scope};
 use serde_json::{Map, Value, json};
@@ -195,7 +197,8 @@ fn status(context: &Context, scheduler: &Scheduler) -> Answer {
     let mut text = "{\n".to_owned();
     for schedule in scheduler.all() {
         let state = if schedule.enabled { "Running" } else { "Stopped" };
-        text += &format!("'{}': {} status: {state}\n", schedule.id, schedule.cron.text(Months::FromZero));
+        // Writing to a text cannot fail.
+        let _ = writeln!(text, "'{}': {} status: {state}", schedule.id, schedule.cron.text(Months::FromZero));
     }
     text += "}\n";
     answer::text(&context.secrets(), HeaderValue::from_static("text/plain; charset=utf-8"), &text)
