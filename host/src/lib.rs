@@ -5,7 +5,7 @@
 //! reconcile -^
 //! cloud -----^  (by rest and plugins)
 //! rest, cli: drive the same services from outside                      daemon: the only place that wires
-//! start_tasks: what they and plugins have Qlik Sense do
+//! start_tasks: what they and plugins have Qlik Sense do; schedule: at planned times
 //! log4net: what makes Qlik Sense send
 //! ```
 
@@ -24,6 +24,7 @@ pub mod plugins;
 pub mod qlik;
 pub mod reconcile;
 pub mod rest;
+pub mod schedule;
 pub mod start_tasks;
 mod stop;
 pub mod store;

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::abi::HostHandle;
 use crate::abi::plugin::{Scope, Scoped};
-use crate::services::{Emitted, Http, Metrics, Qlik, ServiceError, Storage};
+use crate::services::{Emitted, Http, Metrics, Qlik, Schedule, ServiceError, Storage};
 
 /// What the host says about itself and the instance when it creates it. Minor versions add fields.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -124,6 +124,11 @@ impl Host {
     /// Qlik Sense, as the user of the config.
     pub fn qlik(&self) -> Qlik {
         Qlik::new(self.clone())
+    }
+
+    /// Planned times of this instance.
+    pub fn schedule(&self) -> Schedule {
+        Schedule::new(self.clone())
     }
 
     /// Counters and gauges on the host's `/metrics`.

@@ -112,8 +112,9 @@ pub use plugin::{Health, OperationError, Plugin, StartError};
 pub use request::{Request, Response};
 pub use samples::{sample_delivery, sample_event, sample_events};
 pub use services::{
-    Emitted, HandedOver, Http, HttpError, HttpReply, HttpRequest, Metrics, Property, Qlik, QlikReply, ServiceError,
-    StartTasks, StartedTask, StatusError, Storage, StorageChange, StorageEntry, StoragePage, TasksStarted,
+    Emitted, HandedOver, Http, HttpError, HttpReply, HttpRequest, Metrics, Property, Qlik, QlikReply, Schedule,
+    ServiceError, StartTasks, StartedTask, StatusError, Storage, StorageChange, StorageEntry, StoragePage,
+    TasksStarted, Tick, When,
 };
 
 /// Version of this crate: what a plugin was built against, and what the host checks when it opens a library.

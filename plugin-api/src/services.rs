@@ -3,6 +3,7 @@
 //! Everything but HTTP crosses the boundary by `invoke(service, JSON) -> JSON`; the forms are given at each call.
 
 mod qlik;
+mod schedule;
 mod storage;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::abi::{WireRequest, WireResponse};
 use crate::host::{Host, Labels};
 
 pub use qlik::{HandedOver, Property, Qlik, QlikReply, StartTasks, StartedTask, TasksStarted};
+pub use schedule::{Schedule, Tick, When};
 pub use storage::{Storage, StorageChange, StorageEntry, StoragePage};
 
 /// Why a service did not do what was asked.

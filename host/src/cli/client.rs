@@ -45,18 +45,37 @@ impl Daemon {
         self.ask(self.client.post(self.url(path)?).header("content-type", json).body(body.to_string())).await
     }
 
+    /// GET of what is no JSON.
+    pub(super) async fn get_text(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<String> {
+        let mut url = self.url(path)?;
+        url.query_pairs_mut().extend_pairs(query);
+        let bytes = self.bytes(self.client.get(url)).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// POST of a text.
+    pub(super) async fn post_text(&self, path: &str, body: String) -> anyhow::Result<Value> {
+        let request = self.client.post(self.url(path)?).header("content-type", "text/plain; charset=utf-8").body(body);
+        self.ask(request).await
+    }
+
     fn url(&self, path: &str) -> anyhow::Result<reqwest::Url> {
         Ok(format!("{}{path}", self.run.rest).parse()?)
     }
 
     async fn ask(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+        Ok(serde_json::from_slice(&self.bytes(request).await?).unwrap_or_default())
+    }
+
+    async fn bytes(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Vec<u8>> {
         let answer = request.bearer_auth(&self.run.token).send().await;
         let answer = answer.with_context(|| format!("the daemon does not answer at {}", self.run.rest))?;
         let status = answer.status();
-        let body: Value = serde_json::from_slice(&answer.bytes().await?).unwrap_or_default();
+        let bytes = answer.bytes().await?;
         if !status.is_success() {
+            let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
             bail!("{}", body["message"].as_str().unwrap_or("the daemon refused without a reason"));
         }
-        Ok(body)
+        Ok(bytes.to_vec())
     }
 }

@@ -11,6 +11,7 @@ mod plugins;
 mod reload;
 mod render;
 mod roads;
+mod schedules;
 mod schema;
 mod test_alert;
 mod token;
@@ -62,6 +63,9 @@ enum Command {
     /// Deliveries of the running daemon.
     #[command(subcommand)]
     Deliveries(deliveries::Deliveries),
+    /// Schedules of the running daemon.
+    #[command(subcommand)]
+    Schedules(schedules::Schedules),
     /// Tokens for the REST API.
     #[command(subcommand)]
     Token(token::Token),
@@ -114,6 +118,7 @@ pub fn run() -> Result<(), Failure> {
         Command::Schema(schema) => Ok(schema.run()?),
         Command::Plugins(plugins) => Ok(plugins.run()?),
         Command::Deliveries(deliveries) => block_on(deliveries.run()),
+        Command::Schedules(schedules) => block_on(schedules.run()),
         Command::Token(token) => Ok(token.run()?),
         Command::UdpSend(send) => Ok(send.run()?),
         Command::LogAppender(appender) => Ok(appender.run()?),

@@ -22,13 +22,14 @@ mod redact;
 mod relax;
 mod report;
 mod rest;
+mod scheduler;
 mod schema;
 mod secrets;
 mod semantics;
 mod types;
 mod units;
 mod validate;
-mod yaml;
+pub(crate) mod yaml;
 
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ pub use redact::Secrets;
 pub(crate) use report::similar;
 pub use report::{ConfigError, Report};
 pub use rest::{Grant, Rest, ServerTls, Token, network};
+pub use scheduler::SchedulerConfig;
 pub use schema::{compose, published};
 pub use types::*;
 pub use units::{Size, Span, UnitError};

@@ -13,6 +13,7 @@ use super::certificates::Certificates;
 use super::cloud::QlikCloud;
 use super::heard::{AppReload, Udp};
 use super::rest::Rest;
+use super::scheduler::SchedulerConfig;
 use super::units::{Size, Span};
 
 /// The whole file.
@@ -34,6 +35,9 @@ pub struct Config {
     /// REST server.
     #[serde(default)]
     pub rest: Rest,
+    /// Starts tasks of Qlik Sense at planned times.
+    #[serde(default)]
+    pub scheduler: SchedulerConfig,
     /// Where events and deliveries are kept.
     #[serde(default)]
     pub store: Store,

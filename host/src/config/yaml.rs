@@ -22,11 +22,11 @@ const LONGEST_KEY: usize = 256;
 const MOST_ERRORS: usize = 200;
 
 /// Line and column, from 1.
-pub(super) type Spot = (usize, usize);
+pub(crate) type Spot = (usize, usize);
 
 /// Where a node stands, and where what is in it stands. What an alias stands for has no places, only the alias has.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Its key, if it has one.
     pub key: Option<Spot>,
     /// The node itself.
@@ -60,7 +60,7 @@ impl Place {
 
 /// A document.
 #[derive(Debug, Clone)]
-pub(super) struct Parsed {
+pub(crate) struct Parsed {
     /// Its content.
     pub value: Value,
     /// The places of its nodes.
@@ -68,7 +68,7 @@ pub(super) struct Parsed {
 }
 
 /// Parses a text with at most one document. `None`: there is none, or it is empty.
-pub(super) fn parse(text: &str) -> Result<Option<Parsed>, Vec<ConfigError>> {
+pub(crate) fn parse(text: &str) -> Result<Option<Parsed>, Vec<ConfigError>> {
     let mut parser = Parser::new_from_str(text);
     let mut builder = Builder::default();
     while let Some(event) = parser.next_event().filter(|_| builder.errors.len() < MOST_ERRORS) {

@@ -21,6 +21,7 @@ use crate::plugins::{Instance, PluginMetrics, Shared};
 use crate::qlik::{Cloud, Engine, Lookups, Repository};
 use crate::reconcile::{Notifications, Reconciler, ReconcilerParts};
 use crate::rest;
+use crate::schedule::Scheduler;
 use crate::start_tasks::TaskStarter;
 use crate::store::{Released, Store, StoreError};
 
@@ -36,6 +37,7 @@ pub(super) struct Parts {
     pub(super) reconciler: Option<Arc<Reconciler>>,
     pub(super) notifications: Option<Notifications>,
     pub(super) engine: Option<Arc<Engine>>,
+    pub(super) scheduler: Option<Arc<Scheduler>>,
     pub(super) udp: Option<Arc<ingest::Running>>,
     pub(super) server: rest::Serving,
     pub(super) rest_address: SocketAddr,
@@ -195,6 +197,12 @@ impl Parts {
             let repository = starter.lookups().repository().clone();
             Arc::new(Engine::new(qlik, repository, core.secrets.clone(), starter.follow_up()))
         });
+        let scheduler = if config.scheduler.enabled {
+            let opened = Scheduler::open(store.clone(), core.task_starter.clone(), core.accepted.clone()).await;
+            Some(opened.map_err(anyhow::Error::from)?)
+        } else {
+            None
+        };
         let (reload, reloads) = reload::channel();
         let context = rest::Context::new(rest::ContextParts {
             store,
@@ -206,6 +214,7 @@ impl Parts {
             udp: udp.clone(),
             lookups,
             task_starter: core.task_starter.clone(),
+            scheduler: scheduler.clone(),
             engine: engine.clone(),
             tasks,
             roads: core.roads.clone(),
@@ -227,6 +236,7 @@ impl Parts {
             reconciler,
             notifications,
             engine,
+            scheduler,
             udp,
             server,
             rest_address,

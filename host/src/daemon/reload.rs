@@ -192,6 +192,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
             ("qlikCloud", cloud(config)),
             ("udp", json!(config.udp)),
             ("rest", sockets(&config.rest)),
+            ("scheduler", json!(config.scheduler)),
             ("store.path", json!(config.store.path)),
             ("log.format", json!(config.log.format)),
             ("enrich.concurrency", json!(config.enrich.concurrency)),

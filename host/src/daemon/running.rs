@@ -74,6 +74,7 @@ impl Running {
             reconciler,
             notifications,
             engine,
+            scheduler,
             udp,
             server,
             rest_address,
@@ -104,6 +105,9 @@ impl Running {
         }
         if let Some(engine) = engine {
             work.spawn(engine.run(stopping.clone()));
+        }
+        if let Some(scheduler) = scheduler {
+            work.spawn(scheduler.run(stopping.clone()));
         }
         let released = {
             let core = core.clone();

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use super::answers;
 use super::chain::Chains;
 use super::flood::FloodGate;
-use super::services::{Calls, Services, Shared};
+use super::services::{Calls, Services, Shared, Waits};
 use super::worker::{CallError, Worker};
 use crate::config::{OnStuck, PluginEntry};
 use crate::stop::stopping;
@@ -197,7 +197,8 @@ impl Instance {
         let made =
             Worker::start(&self.library, self.document.clone(), self.entry.settings.clone(), |spawner, alive| {
                 let (flood, calls, library) = (FloodGate::new(), Calls::default(), self.library.clone());
-                Arc::new(Services { instance, library, shared, spawner, alive, max_level, flood, calls, chains })
+                let waits = Waits::default();
+                Arc::new(Services { instance, library, shared, spawner, alive, max_level, flood, calls, chains, waits })
                     as Arc<dyn HostServices>
             });
         let worker = match made {

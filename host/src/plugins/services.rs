@@ -1,6 +1,7 @@
 //! What the host does for one generation of one instance.
 
 mod qlik;
+mod schedule;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 
+pub(super) use self::schedule::Waits;
 use super::answers::cut;
 use super::chain::{self, Chains};
 use super::flood::FloodGate;
@@ -84,6 +86,7 @@ pub(super) struct Services {
     pub(super) flood: FloodGate,
     pub(super) calls: Calls,
     pub(super) chains: Arc<Chains>,
+    pub(super) waits: Waits,
 }
 
 /// Places for calls of the host.
@@ -168,6 +171,18 @@ impl HostServices for Services {
             let owner = Owner { plugin: &self.library.manifest().name, instance: &self.instance };
             let answer = metrics(&self.shared, owner, &input).map(|()| json!({}).to_string());
             return Box::pin(std::future::ready(answer));
+        }
+        if service == "schedule" {
+            // Takes no place: it waits for hours. Ends when the plugin drops the future, which a stop does.
+            let (runtime, shared, instance) = (self.shared.runtime.clone(), self.shared.clone(), self.instance.clone());
+            let (waits, alive) = (self.waits.clone(), self.alive.clone());
+            return Box::pin(async move {
+                let mut task =
+                    AbortOnDrop(runtime.spawn(async move {
+                        schedule::answer(&shared.store, &instance, &waits, &alive, &input).await
+                    }));
+                (&mut task.0).await.unwrap_or(Err(ServiceError::Stopped))
+            });
         }
         let (shared, instance, chains) = (self.shared.clone(), self.instance.clone(), self.chains.clone());
         let (library, places) = (self.library.clone(), self.calls.services.clone());

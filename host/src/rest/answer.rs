@@ -142,6 +142,20 @@ pub(super) fn finish(answer: &mut Answer) {
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
 
+/// A text without secrets.
+pub(super) fn text(secrets: &Secrets, content_type: HeaderValue, text: &str) -> Answer {
+    let mut answer = Response::new(Body::from(secrets.redact(text).into_owned()));
+    answer.headers_mut().insert(CONTENT_TYPE, content_type);
+    answer
+}
+
+/// An answer that is a status.
+pub(super) fn empty(status: StatusCode) -> Answer {
+    let mut answer = Response::new(Body::empty());
+    *answer.status_mut() = status;
+    answer
+}
+
 /// A JSON answer that is written already, and has no secrets in it.
 pub(super) fn ready(body: Body) -> Answer {
     with_body(StatusCode::OK, body)

@@ -224,6 +224,8 @@ impl Api {
             Own::DocumentationJson => Ok(documentation::json(table)),
             Own::DocumentationYaml => Ok(documentation::yaml(table)),
             Own::Audit => Ok(v5::audit(context, &self.audit, call)),
+            Own::V4Schedules(asked) => v4::schedules(context, call, asked).await,
+            Own::Schedules(asked) => v5::schedules(context, call, asked).await,
         }
     }
 }

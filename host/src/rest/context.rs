@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use super::answer::Failure;
 use super::server::{Connections, Tls};
 use crate::cloud::CloudEvents;
 use crate::config::Secrets;
@@ -18,6 +20,7 @@ use crate::pipeline::Router;
 use crate::plugins::{Instance, PluginMetrics};
 use crate::qlik::{Cloud, Engine, Lookups};
 use crate::reconcile::CallBack;
+use crate::schedule::Scheduler;
 use crate::start_tasks::TaskStarter;
 use crate::store::{Store, now_ms};
 
@@ -40,6 +43,8 @@ pub struct ContextParts {
     pub lookups: Option<Arc<Lookups>>,
     /// Starts tasks, if the config has Qlik Sense.
     pub task_starter: Option<Arc<TaskStarter>>,
+    /// Starts tasks by schedule, unless the config has it off.
+    pub scheduler: Option<Arc<Scheduler>>,
     /// The tenants of Qlik Cloud that the config has.
     pub cloud: Arc<Cloud>,
     /// Takes events of Qlik Cloud.
@@ -75,6 +80,7 @@ pub struct Context {
     pub(super) udp: Option<Arc<ingest::Running>>,
     pub(super) lookups: Option<Arc<Lookups>>,
     pub(super) task_starter: Option<Arc<TaskStarter>>,
+    scheduler: Option<Arc<Scheduler>>,
     pub(super) cloud: Arc<Cloud>,
     pub(super) cloud_events: Arc<CloudEvents>,
     pub(super) engine: Option<Arc<Engine>>,
@@ -106,6 +112,7 @@ impl Context {
             udp,
             lookups,
             task_starter,
+            scheduler,
             cloud,
             cloud_events,
             engine,
@@ -128,6 +135,7 @@ impl Context {
             udp,
             lookups,
             task_starter,
+            scheduler,
             cloud,
             cloud_events,
             engine,
@@ -148,6 +156,12 @@ impl Context {
 
     pub(super) fn instances(&self) -> Arc<Vec<Arc<Instance>>> {
         self.instances.get()
+    }
+
+    /// The scheduler, or the answer that it is off.
+    pub(super) fn scheduler(&self) -> Result<&Arc<Scheduler>, Failure> {
+        let off = "the scheduler is off: set `scheduler.enabled` in the config, and restart Butler";
+        self.scheduler.as_ref().ok_or_else(|| Failure::new(StatusCode::SERVICE_UNAVAILABLE, off))
     }
 
     pub(super) fn secrets(&self) -> Arc<Secrets> {

@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
+use super::{v4, v5};
+
 /// An endpoint of the host itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Own {
@@ -39,6 +41,8 @@ pub(super) enum Own {
     DocumentationJson,
     DocumentationYaml,
     Audit,
+    V4Schedules(v4::Schedules),
+    Schedules(v5::Schedules),
 }
 
 /// What is declared of an endpoint, as a plugin does in its manifest.
@@ -63,9 +67,9 @@ impl Declared {
 
 /// All of them.
 pub(super) fn endpoints() -> Vec<Declared> {
-    let mut all = super::v4::endpoints();
-    all.extend(super::v5::endpoints());
-    all.extend([super::v5::health_endpoint(), super::metrics::endpoint()]);
+    let mut all = v4::endpoints();
+    all.extend(v5::endpoints());
+    all.extend([v5::health_endpoint(), super::metrics::endpoint()]);
     all.extend(super::documentation::endpoints());
     all
 }

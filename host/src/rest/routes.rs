@@ -300,10 +300,10 @@ mod tests {
     #[test]
     fn fixed_segments_win_and_parameters_are_decoded() {
         let table = table(&[
-            ("PUT", "/v4/schedules/{scheduleId}/start"),
-            ("PUT", "/v4/schedules/all/{verb}"),
-            ("GET", "/v4/schedules/status"),
-            ("DELETE", "/v4/schedules/{id}"),
+            ("PUT", "/v4/rooms/{roomId}/start"),
+            ("PUT", "/v4/rooms/all/{verb}"),
+            ("GET", "/v4/rooms/status"),
+            ("DELETE", "/v4/rooms/{id}"),
             ("DELETE", "/v4/keyvalues/{ns}/{key}"),
         ]);
         let found = |method: Method, path: &str| {
@@ -312,16 +312,16 @@ mod tests {
             Some(format!("{} {}", route.endpoint.path, params.join(" ")))
         };
         let some = |text: &str| Some(text.to_owned());
-        assert_eq!(found(Method::PUT, "/v4/schedules/7/start"), some("/v4/schedules/{scheduleId}/start scheduleId=7"));
-        assert_eq!(found(Method::PUT, "/v4/schedules/all/start"), some("/v4/schedules/all/{verb} verb=start"));
-        assert_eq!(found(Method::HEAD, "/v4/schedules/status"), some("/v4/schedules/status "));
-        assert_eq!(found(Method::PUT, "/v4/schedules//start"), some("/v4/schedules/{scheduleId}/start scheduleId="));
+        assert_eq!(found(Method::PUT, "/v4/rooms/7/start"), some("/v4/rooms/{roomId}/start roomId=7"));
+        assert_eq!(found(Method::PUT, "/v4/rooms/all/start"), some("/v4/rooms/all/{verb} verb=start"));
+        assert_eq!(found(Method::HEAD, "/v4/rooms/status"), some("/v4/rooms/status "));
+        assert_eq!(found(Method::PUT, "/v4/rooms//start"), some("/v4/rooms/{roomId}/start roomId="));
         assert_eq!(
             found(Method::DELETE, "/v4/keyvalues/a%20b/x%2Fy%C3%A4"),
             some("/v4/keyvalues/{ns}/{key} key=x/yä ns=a b")
         );
         for (method, path) in [
-            (Method::GET, "/v4/schedules/7"),
+            (Method::GET, "/v4/rooms/7"),
             (Method::GET, "/v4/butlerping/"),
             (Method::GET, "/V4/butlerping"),
             (Method::GET, "//v4/butlerping"),

@@ -2,6 +2,7 @@
 
 mod apps;
 mod bases;
+mod schedules;
 mod start_tasks;
 
 use axum::http::StatusCode;
@@ -17,6 +18,7 @@ use super::routes::Table;
 
 pub(super) use apps::{dump_app, list_apps, reload_app};
 pub(super) use bases::{to_base16, to_base62};
+pub(super) use schedules::{Schedules, schedules};
 pub(super) use start_tasks::start_tasks;
 
 /// What is declared of them.
@@ -32,6 +34,7 @@ pub(super) fn endpoints() -> Vec<Declared> {
     all.extend(bases::endpoints());
     all.extend(start_tasks::endpoints());
     all.extend(apps::endpoints());
+    all.extend(schedules::endpoints());
     all
 }
 

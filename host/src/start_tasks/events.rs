@@ -36,8 +36,15 @@ pub(super) fn of_failure(request: &Request, error: &QlikError) -> Vec<NewEvent> 
     request.selections.iter().map(refused).collect()
 }
 
+/// A task was not started, for a reason that is known before Qlik Sense is asked.
+pub(crate) fn not_started(task: &str, caller: &str, reason: &str) -> NewEvent {
+    let selection = Selection::TaskId(task.to_owned());
+    refused(&selection, start_of(&selection, caller), reason)
+}
+
 impl TaskStarter {
-    pub(super) async fn tell(&self, events: Vec<NewEvent>) {
+    /// Keeps events of what became of a start.
+    pub(crate) async fn tell(&self, events: Vec<NewEvent>) {
         if events.is_empty() {
             return;
         }

@@ -3,7 +3,7 @@
 //! The tasks are looked up first; if that fails, none is started. Each is started once, however many selections choose it,
 //! and each outcome is an event with the name of who asked.
 
-mod events;
+pub(crate) mod events;
 mod filter;
 #[cfg(test)]
 mod tests;
@@ -21,7 +21,7 @@ use self::filter::{Filter, Verdict};
 use crate::config::{Config, StartTaskFilter};
 use crate::current::Current;
 use crate::qlik::{FollowUp, Lookups, QlikError, Start, TaskFacts, is_guid, refusal};
-use crate::store::Store;
+use crate::store::{NewEvent, Store};
 
 /// Tasks of one request that are started at once.
 const STARTS: usize = 8;
@@ -129,11 +129,7 @@ impl TaskStarter {
         let mut known = HashSet::new();
         request.selections.retain(|selection| known.insert(selection.clone()));
         let work = tokio::spawn(async move {
-            let report = this.work(&request).await;
-            let events = match &report {
-                Ok(report) => events::of(report, &request.caller),
-                Err(error) => events::of_failure(&request, error),
-            };
+            let (report, events) = this.attempt(&request).await;
             // Apart: tasks run already, and who hears nothing starts them again.
             let telling = tokio::spawn(async move { this.tell(events).await });
             let _ = tokio::time::timeout(TELLING, telling).await;
@@ -147,6 +143,16 @@ impl TaskStarter {
                 Err(_) => std::future::pending().await,
             },
         }
+    }
+
+    /// Starts tasks, and leaves the events to [`TaskStarter::tell`]: for who tries again and tells only of the end.
+    pub async fn attempt(&self, request: &Request) -> (Result<Report, QlikError>, Vec<NewEvent>) {
+        let report = self.work(request).await;
+        let events = match &report {
+            Ok(report) => events::of(report, &request.caller),
+            Err(error) => events::of_failure(request, error),
+        };
+        (report, events)
     }
 
     async fn work(&self, request: &Request) -> Result<Report, QlikError> {

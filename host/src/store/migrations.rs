@@ -18,6 +18,7 @@ const MIGRATIONS: &[Migration] = &[
         })
     }),
     Migration::Script(include_str!("migrations/0004_history.sql")),
+    Migration::Script(include_str!("migrations/0006_schedules.sql")),
 ];
 
 enum Migration {

@@ -76,6 +76,8 @@ pub(super) struct State {
     pub(super) started: Vec<String>,
     /// Ids of the reloads of Qlik Cloud that were handed over.
     pub(super) cloud_events: Vec<String>,
+    /// By the names of schedules: times that have come and were not asked for, and who waits.
+    pub(super) ticks: BTreeMap<String, (u32, Vec<Waker>)>,
 }
 
 type Answer = Result<WireResponse, HttpError>;
@@ -173,7 +175,7 @@ impl FakeHost {
         self
     }
 
-    /// Every call of a service fails: `storage`, `emit`, `metrics` or `qlik`.
+    /// Every call of a service fails: `storage`, `emit`, `metrics`, `schedule` or `qlik`.
     #[must_use]
     pub fn fail_service(self, service: &str, error: ServiceError) -> Self {
         self.state().failing.insert(service.to_owned(), error);
@@ -359,6 +361,22 @@ impl FakeHost {
         self.state().storage.get(key).map(|(value, _)| value.clone())
     }
 
+    /// The next time of a schedule has come: whoever waits for it, or asks next, is answered. Without this none ever comes.
+    pub fn tick(&self, name: &str) {
+        let waiting = {
+            let mut state = self.state();
+            let ticks = state.ticks.entry(name.to_owned()).or_default();
+            ticks.0 += 1;
+            std::mem::take(&mut ticks.1)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether somebody waits for a schedule.
+    pub fn awaits_tick(&self, name: &str) -> bool {
+        self.state().ticks.get(name).is_some_and(|(come, waiting)| *come == 0 && !waiting.is_empty())
+    }
+
     /// A metric by name and labels: `sent{kind="x"}`.
     pub fn metric(&self, series: &str) -> Option<f64> {
         self.state().metrics.get(series).copied()
@@ -387,6 +405,12 @@ impl FakeHost {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state()
+    }
+}
+
+impl State {
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped
     }
 }
 
@@ -458,6 +482,11 @@ impl HostServices for Services {
 
     fn invoke(&self, service: String, input: String) -> BoxFuture<Result<String, ServiceError>> {
         let mut state = self.0.state();
+        if service == "schedule" && !state.stopped && !state.failing.contains_key("schedule") {
+            drop(state);
+            let input: Value = serde_json::from_str(&input).unwrap_or_default();
+            return Box::pin(services::schedule(self.0.clone(), input));
+        }
         let answer = if state.stopped {
             Err(ServiceError::Stopped)
         } else {

@@ -3,14 +3,16 @@
 mod qlik;
 mod storage;
 
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::fake::State;
+use super::fake::{Shared, State};
 use crate::abi::WireLogRecord;
 use crate::event::kind;
-use crate::services::ServiceError;
+use crate::services::{ServiceError, When};
 
 /// Forgets stored values whose time is over.
 pub(super) fn expire(state: &mut State, now: Duration) {
@@ -74,6 +76,33 @@ fn emit(state: &mut State, input: &Value) -> Result<Value, ServiceError> {
         state.keys.insert(key, id.clone());
     }
     Ok(json!({ "id": id }))
+}
+
+/// Ends when the test says that the time has come. The host's reading of cron expressions is not done here.
+pub(super) async fn schedule(shared: Arc<Shared>, input: Value) -> Result<String, ServiceError> {
+    if let Err(error) = serde_json::from_value::<When>(input["when"].clone()) {
+        return Err(ServiceError::Invalid(error.to_string()));
+    }
+    let name = match input["op"].as_str() {
+        Some("check") => return Ok(json!({}).to_string()),
+        Some("next") => text(&input, "name"),
+        _ => return Err(ServiceError::Unsupported("the service `schedule` has no such operation".to_owned())),
+    };
+    std::future::poll_fn(|cx| {
+        let mut state = shared.state();
+        if state.is_stopped() {
+            return Poll::Ready(Err(ServiceError::Stopped));
+        }
+        let (come, waiting) = state.ticks.entry(name.clone()).or_default();
+        if *come == 0 {
+            waiting.push(cx.waker().clone());
+            return Poll::Pending;
+        }
+        *come -= 1;
+        Poll::Ready(Ok(()))
+    })
+    .await?;
+    Ok(json!({ "planned": "2026-01-31T06:00:00.000Z" }).to_string())
 }
 
 fn metrics(state: &mut State, input: &Value) -> Result<Value, ServiceError> {

@@ -8,7 +8,7 @@ use super::conformance::add_unknown;
 use super::*;
 use crate::{
     CustomLink, Delivery, Emitted, Host, HttpError, Instance, Links, QlikReply, ServiceError, StartError,
-    StorageChange, kind,
+    StorageChange, When, kind,
 };
 
 const HOUR: std::time::Duration = std::time::Duration::from_hours(1);
@@ -322,4 +322,44 @@ fn qlik_does_what_the_real_one_does() {
 
     fake.of(Manifest::new("t", "Writes nothing"));
     assert!(matches!(block_on(host.qlik().delete("tag/7")), Err(ServiceError::Denied(_))));
+}
+
+#[test]
+fn the_times_of_schedules_come_when_the_test_says_so() {
+    struct Watch(Host);
+    impl Plugin for Watch {
+        type Settings = Value;
+        fn manifest() -> Manifest {
+            Manifest::new("watch", "")
+        }
+        async fn start(_: Value, host: Host) -> Result<Self, StartError> {
+            let bad = host.invoke("schedule", &json!({ "op": "check", "when": {} })).await;
+            assert!(matches!(bad, Err(ServiceError::Invalid(_))), "{bad:?}");
+            host.schedule().check(&When::every(HOUR)).await.map_err(|error| StartError::Config(error.to_string()))?;
+            Ok(Self(host))
+        }
+        async fn run(&self) {
+            while let Ok(tick) = self.0.schedule().next("look", &When::every(HOUR)).await {
+                self.0.metrics().count("looks", &[], 1);
+                assert!(!tick.planned.is_empty());
+            }
+        }
+        async fn deliver(&self, _: &Delivery) -> Result<(), crate::DeliveryError> {
+            Ok(())
+        }
+    }
+    let fake = FakeHost::new("watch");
+    block_on(fake.run::<Watch>(json!({}))).unwrap();
+    fake.wait_until("a wait", |fake| fake.awaits_tick("look"));
+    assert_eq!(fake.metric("looks"), None);
+    for n in [1.0, 2.0] {
+        fake.tick("other");
+        fake.tick("look");
+        fake.wait_until("the look", |fake| fake.metric("looks") == Some(n) && fake.awaits_tick("look"));
+    }
+    // Two that come at once are two.
+    fake.tick("look");
+    fake.tick("look");
+    fake.wait_until("both", |fake| fake.metric("looks") == Some(4.0));
+    fake.stop();
 }

@@ -35,6 +35,7 @@ use crate::observe::TaskStates;
 use crate::pipeline::Router;
 use crate::plugins::Shared;
 use crate::qlik::{self, Cloud};
+use crate::schedule::Scheduler;
 use crate::store::{NewDelivery, NewEvent, Routed, Settled, Settlement, Store, now_ms};
 
 /// A running server over a store of its own.
@@ -109,6 +110,7 @@ impl Site {
             udp,
             lookups: None,
             task_starter: None,
+            scheduler: Some(Scheduler::open(store.clone(), None, Arc::default()).await.unwrap()),
             cloud: Cloud::new(&options.config).unwrap(),
             cloud_events: CloudEvents::new(options.config.qlik_cloud.as_ref(), store.clone(), Arc::default()),
             engine: None,

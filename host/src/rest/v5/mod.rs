@@ -12,6 +12,7 @@ mod notifications;
 mod qlik_cloud;
 mod query;
 mod reload;
+mod schedules;
 
 use super::own::Declared;
 
@@ -26,6 +27,7 @@ pub(super) use nodes::nodes;
 pub(super) use notifications::{qlik_notification, without_secret};
 pub(super) use qlik_cloud::qlik_cloud_events;
 pub(super) use reload::reload;
+pub(super) use schedules::{Schedules, schedules};
 
 /// What is declared of them.
 pub(super) fn endpoints() -> Vec<Declared> {
@@ -34,5 +36,6 @@ pub(super) fn endpoints() -> Vec<Declared> {
     all.extend(events::endpoints());
     all.extend(deliveries::endpoints());
     all.extend([messages::endpoint(), reload::endpoint(), audit::endpoint(), app_reloads::endpoint()]);
+    all.extend(schedules::endpoints());
     all
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use butler_plugin_api::{
     Delivery, DeliveryError, Endpoint, Health, Host, Manifest, OperationError, Plugin, Request, Response, Scope,
-    StartError, kind,
+    StartError, When, kind,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -20,6 +20,8 @@ struct Settings {
     url: Option<String>,
     /// A text that must not leave the process.
     secret: Option<String>,
+    /// When it emits `node.silent`.
+    when: Option<When>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -103,7 +105,20 @@ impl Plugin for Probe {
             }
             _ => {}
         }
+        if let Some(when) = &settings.when {
+            host.schedule().check(when).await.map_err(|error| StartError::Config(error.to_string()))?;
+        }
         Ok(Self { settings, host })
+    }
+
+    async fn run(&self) {
+        let Some(when) = &self.settings.when else { return };
+        while let Ok(tick) = self.host.schedule().next("tick", when).await {
+            let data = json!({ "node": "probe", "message": tick.planned });
+            if let Err(error) = self.host.emit("node.silent", data).await {
+                tracing::error!(%error, "a tick cannot be told");
+            }
+        }
     }
 
     async fn deliver(&self, delivery: &Delivery) -> Result<(), DeliveryError> {

@@ -1,0 +1,173 @@
+//! Which runs are due: one look at the clock after the other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::record::Missed;
+use super::{Entry, Schedule, Scheduler, next_ms};
+use crate::stop::stopping;
+use crate::store::{Claim, StoreError, now_ms, rfc3339};
+
+/// The clock is looked at so often: it may be set.
+const LOOK: Duration = Duration::from_secs(1);
+/// So late still counts as on time.
+pub(super) const GRACE_MS: i64 = 60_000;
+/// A clock that is back by less is adjusted, not set.
+const JUMP_MS: i64 = 60_000;
+/// Who set the clock back further has mended it; what ran by the wrong one says nothing.
+const MENDED_MS: i64 = 3 * 3_600_000;
+/// Starts under way get so long at a stop; what they leave is dealt with at the next start.
+const END: Duration = Duration::from_secs(2);
+/// While the store fails by itself.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// A run that is due.
+#[derive(Debug, PartialEq)]
+pub(super) struct Due {
+    pub(super) schedule: Arc<Schedule>,
+    pub(super) planned: i64,
+    /// It is too late, and not made up for.
+    pub(super) missed: bool,
+    /// The first one that it stands for, if that is an earlier one.
+    first: Option<i64>,
+}
+
+/// What a look at the clock leads to.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Look {
+    pub(super) due: Vec<Due>,
+    /// Schedules that go on from the present time, since the clock was set back.
+    pub(super) rewound: Vec<String>,
+}
+
+/// Looks at the clock.
+pub(super) fn look(entries: &[Entry], now: i64) -> Look {
+    let mut look = Look::default();
+    for entry in entries.iter().filter(|entry| entry.schedule.enabled) {
+        let (schedule, back) = (&entry.schedule, entry.since - now);
+        if back > MENDED_MS || back > JUMP_MS && schedule.cron.is_hourly() {
+            look.rewound.push(schedule.id.clone());
+            continue;
+        }
+        let Some(next) = entry.next.filter(|next| *next <= now) else { continue };
+        let planned = latest(schedule, entry.since, now).unwrap_or(next);
+        let missed = now - planned > GRACE_MS && schedule.missed == Missed::Skip;
+        let first = (next < planned).then_some(next);
+        look.due.push(Due { schedule: schedule.clone(), planned, missed, first });
+    }
+    look
+}
+
+fn latest(schedule: &Schedule, after: i64, until: i64) -> Option<i64> {
+    let (after, until) = (Timestamp::from_millisecond(after).ok()?, Timestamp::from_millisecond(until).ok()?);
+    schedule.cron.latest(after, until, schedule.zone.zone()).map(Timestamp::as_millisecond)
+}
+
+impl Due {
+    /// Says what is left out.
+    fn tell(&self) {
+        let Schedule { id, name, .. } = &*self.schedule;
+        let planned = rfc3339(self.planned);
+        match (self.first.map(rfc3339), self.missed) {
+            (None, false) => {}
+            (None, true) => {
+                tracing::warn!(schedule = id, name, planned, "a run was missed and is left out (`missed: skip`)");
+            }
+            (Some(first), true) => {
+                tracing::warn!(
+                    schedule = id,
+                    name,
+                    first,
+                    last = planned,
+                    "runs were missed and are left out (`missed: skip`)"
+                );
+            }
+            (Some(first), false) => {
+                tracing::warn!(schedule = id, name, first, "runs were missed; one is made instead of them");
+            }
+        }
+    }
+}
+
+impl Scheduler {
+    /// Works until `stop`.
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut starts = JoinSet::new();
+        self.recover(&mut starts, &stop).await;
+        loop {
+            tokio::select! {
+                () = stopping(&mut stop) => break,
+                () = self.changed.notified() => {}
+                () = tokio::time::sleep(self.wait()) => {}
+                Some(_) = starts.join_next() => continue,
+            }
+            let runs = tokio::select! {
+                // What is claimed by then is found at the next start.
+                () = stopping(&mut stop) => break,
+                runs = self.claim(now_ms()) => runs,
+            };
+            match runs {
+                Ok(runs) => {
+                    for (schedule, planned) in runs {
+                        starts.spawn(self.clone().start(schedule, planned, stop.clone()));
+                    }
+                }
+                Err(StoreError::Closed) => break,
+                Err(error) => {
+                    tracing::error!(%error, "no task can be started by schedule");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+        let ending = async { while starts.join_next().await.is_some() {} };
+        if tokio::time::timeout(END, ending).await.is_err() {
+            tracing::warn!("tasks are being started by schedule; what became of that is found out at the next start");
+        }
+    }
+
+    /// Until the next look.
+    fn wait(&self) -> Duration {
+        let next = self.entries().iter().filter_map(|entry| entry.next).min();
+        let wait = next.map_or(i64::MAX, |next| next - now_ms());
+        u64::try_from(wait).map_or(Duration::ZERO, Duration::from_millis).min(LOOK)
+    }
+
+    /// Claims what is due; what is to be started.
+    async fn claim(&self, now: i64) -> Result<Vec<(Arc<Schedule>, i64)>, StoreError> {
+        let _changing = self.changes.lock().await;
+        let Look { due, rewound } = look(&self.entries(), now);
+        if !rewound.is_empty() {
+            self.store.rewind_schedules(rewound.clone(), now).await?;
+            tracing::warn!(schedules = rewound.len(), "the clock was set back: schedules go on from the present time");
+            self.go_on(|entry| rewound.contains(&entry.schedule.id).then_some(now));
+        }
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let claims = due.iter().map(|due| Claim {
+            schedule: due.schedule.id.clone(),
+            planned: due.planned,
+            at: now,
+            missed: due.missed,
+        });
+        let claimed = self.store.claim_runs(claims.collect()).await?;
+        self.go_on(|entry| due.iter().find(|due| due.schedule.id == entry.schedule.id).map(|due| due.planned));
+        let claimed = due.into_iter().zip(claimed).filter(|(_, claimed)| *claimed).map(|(due, _)| due);
+        Ok(claimed.inspect(Due::tell).filter(|due| !due.missed).map(|due| (due.schedule, due.planned)).collect())
+    }
+
+    /// Notes until where schedules are dealt with.
+    fn go_on(&self, until: impl Fn(&Entry) -> Option<i64>) {
+        let mut entries = self.entries.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for entry in entries.iter_mut() {
+            if let Some(until) = until(entry) {
+                entry.since = until;
+                entry.next = next_ms(&entry.schedule, until);
+            }
+        }
+    }
+}
