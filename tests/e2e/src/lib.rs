@@ -17,6 +17,7 @@ mod new_relic;
 mod past;
 mod peer;
 pub mod place;
+pub mod qlik_script;
 mod sense;
 mod signl4;
 mod sink;
