@@ -234,38 +234,39 @@ fn operation(operator: &str, left: &Expression, right: &Expression, scope: &impl
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "numbers of scripts are small")]
 fn function(name: &str, arguments: &[Value]) -> Result<Value, Stop> {
-    let texts: Vec<String> = arguments.iter().map(Value::text).collect();
+    let of = |n: usize| arguments[n].text();
     let whole = |n: usize| arguments[n].number().map(|number| number as i64);
     let text = |text: String| Value::Text(text);
     if arguments.first() == Some(&Value::Null) && !matches!(name, "len" | "isnull" | "alt" | "match") {
         return Ok(Value::Null);
     }
     Ok(match (name, arguments.len()) {
-        ("len", 1) => Value::Number(f64::from(u32::try_from(texts[0].chars().count()).unwrap_or(u32::MAX))),
+        ("len", 1) => Value::Number(f64::from(u32::try_from(of(0).chars().count()).unwrap_or(u32::MAX))),
         ("null", 0) => Value::Null,
         ("true", 0) => true.into(),
         ("false", 0) => false.into(),
         ("isnull", 1) => (arguments[0] == Value::Null).into(),
-        ("trim", 1) => text(texts[0].trim().to_owned()),
-        ("lower", 1) => text(texts[0].to_lowercase()),
-        ("replace", 3) => text(texts[0].replace(&texts[1], &texts[2])),
-        ("left", 2) => text(texts[0].chars().take(whole(1).unwrap_or(0) as usize).collect()),
+        ("trim", 1) => text(of(0).trim().to_owned()),
+        ("lower", 1) => text(of(0).to_lowercase()),
+        ("replace", 3) => text(of(0).replace(&of(1), &of(2))),
+        ("left", 2) => text(of(0).chars().take(whole(1).unwrap_or(0) as usize).collect()),
         ("right", 2) => {
-            let skipped = texts[0].chars().count().saturating_sub(whole(1).unwrap_or(0) as usize);
-            text(texts[0].chars().skip(skipped).collect())
+            let skipped = of(0).chars().count().saturating_sub(whole(1).unwrap_or(0) as usize);
+            text(of(0).chars().skip(skipped).collect())
         }
         ("chr", 1) => match whole(0).and_then(|code| char::from_u32(u32::try_from(code).ok()?)) {
             Some(c) => text(c.to_string()),
-            None => return fault(format!("{} is no character", texts[0])),
+            None => return fault(format!("{} is no character", of(0))),
         },
-        ("num", 2) if texts[1] == "(HEX)" => text(format!("{:X}", whole(0).unwrap_or(0))),
+        ("num", 2) if of(1) == "(HEX)" => text(format!("{:X}", whole(0).unwrap_or(0))),
         ("div", 2) => numbers(&whole, |one, two| one.div_euclid(two)),
         ("mod", 2) => numbers(&whole, i64::rem_euclid),
         ("alt", _) => arguments.iter().find(|value| value.number().is_some()).cloned().unwrap_or(Value::Null),
         ("match", 2..) => {
-            let place = arguments[1..].iter().zip(&texts[1..]).position(|(value, text)| match (&arguments[0], value) {
+            let place = arguments[1..].iter().position(|value| match (&arguments[0], value) {
                 (Value::Number(one), Value::Number(two)) => one == two,
-                _ => *text == texts[0] && arguments[0] != Value::Null,
+                (Value::Null, _) => false,
+                (one, two) => one.text() == two.text(),
             });
             Value::Number(place.map_or(0.0, |place| f64::from(u32::try_from(place + 1).unwrap_or(0))))
         }

@@ -69,7 +69,13 @@ pub fn calls() -> Vec<Call> {
         ),
         call("PUT", &app_path, Some(&app_body), 201, json!({ "appId": app })),
         call("PUT", &app_path, Some(r#"{"partialReload":"false", "reloadMode":"2"}"#), 201, json!({ "appId": app })),
-        call("GET", "/v4/senselistapps", None, 200, json!([])),
+        call(
+            "GET",
+            "/v4/senselistapps",
+            None,
+            200,
+            json!([{ "id": app, "name": "Order analysis" }, { "id": "*" }, { "id": "*" }]),
+        ),
         call(
             "PUT",
             "/v4/slackpostmessage",

@@ -8,7 +8,7 @@ mod strict;
 
 use std::path::Path;
 
-use e2e::qlik::Site;
+use e2e::qlik::{Site, Task};
 use e2e::qlik_script::{ContentType, Interpreter, RestConnector, Stop, Value as Cell};
 use e2e::{Butler, Mosquitto, Sense, Slack, run, wait_for};
 use serde_json::Value;
@@ -263,6 +263,7 @@ async fn a_failed_call_stops_the_reload_or_is_told_to_the_script() {
 #[tokio::test]
 async fn the_example_runs() {
     let sense = Sense::start().await;
+    sense.site().add_task(Task::reload("After the stock", Site::SAMPLE_APP).tag("after-stock"));
     let butler = sense.butler("plugins: []\n").await;
     let address = butler.rest().to_owned();
     blocking(move || {
