@@ -147,6 +147,29 @@ async fn each_sub_sends_what_butler_expects_and_reads_the_answer() {
     }
 }
 
+#[test]
+fn the_maps_are_right_for_every_character() {
+    let mut script = script("http://127.0.0.1:1", ContentType::Script);
+    let all: String = ('\u{1}'..='\u{fffd}').collect();
+    let mut mapped = |map: &str| {
+        let text = all.replace('\'', "''");
+        script.run(&format!("Let vMapped = MapSubString('{map}', '{text}');")).unwrap();
+        script.variable("vMapped").unwrap().text()
+    };
+    let encoded: String = all
+        .bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect();
+    assert!(mapped("URL_EncodingReferenceMap") == encoded);
+    let json = mapped("Butler_JsonMap");
+    assert!(serde_json::from_str::<String>(&format!("\"{json}\"")).unwrap() == all);
+    // Nothing that Qlik or a character set could take for something else.
+    assert!(json.chars().all(|c| matches!(c, ' '..='~') && !"\"$';[]`*/".contains(c)), "{json}");
+}
+
 /// What a load script can use, with a daemon.
 struct World {
     sense: Sense,
