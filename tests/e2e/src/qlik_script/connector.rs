@@ -130,11 +130,11 @@ impl RestConnector {
         let broken = |error: std::io::Error| Stop::Failed(format!("{method} {}: {error}", request.url));
         let mut head = format!("{method} {target} HTTP/1.1\r\n");
         for (name, value) in &headers {
-            head += &format!("{name}: {value}\r\n");
+            head.extend([name, ": ", value, "\r\n"]);
         }
-        head += &format!("User-Agent: QvRestConnector\r\nHost: {host}\r\n");
+        head.extend(["User-Agent: QvRestConnector\r\nHost: ", &host, "\r\n"]);
         if method == "POST" {
-            head += &format!("Content-Length: {}\r\n", body.len());
+            head.extend(["Content-Length: ", &body.len().to_string(), "\r\n"]);
         }
         if !body.is_empty() {
             head += "Expect: 100-continue\r\n";
@@ -197,7 +197,7 @@ fn parts(url: &str) -> Result<(String, String), Stop> {
                 return fault(format!("`{url}` is not encoded"));
             }
             32..=126 => target.push(char::from(byte)),
-            _ => target += &format!("%{byte:02X}"),
+            _ => target.extend([format!("%{byte:02X}")]),
         }
     }
     Ok((host.to_owned(), target))

@@ -264,7 +264,7 @@ fn function(name: &str, arguments: &[Value]) -> Result<Value, Stop> {
         ("alt", _) => arguments.iter().find(|value| value.number().is_some()).cloned().unwrap_or(Value::Null),
         ("match", 2..) => {
             let place = arguments[1..].iter().position(|value| match (&arguments[0], value) {
-                (Value::Number(one), Value::Number(two)) => one == two,
+                (Value::Number(one), Value::Number(two)) => one.total_cmp(two).is_eq(),
                 (Value::Null, _) => false,
                 (one, two) => one.text() == two.text(),
             });

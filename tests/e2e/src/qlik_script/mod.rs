@@ -5,6 +5,7 @@
 //! follows Qlik's help: dollar signs are expanded just before a statement is read; parameters of a Sub are copied in and, where the
 //! argument is a variable, out again; a failed statement ends the run unless `ErrorMode` is 0.
 
+mod blocks;
 mod connector;
 mod expression;
 mod lexer;
@@ -17,6 +18,7 @@ pub use self::connector::{ContentType, Request, RestConnector, SentCall};
 pub use self::expression::Value;
 pub use self::tables::Table;
 
+use self::blocks::Node;
 use self::expression::{Expression, Scope, parse_all};
 use self::lexer::{Statement, Token, statements, tokens};
 
@@ -31,15 +33,6 @@ pub enum Stop {
 
 fn fault<T>(message: impl Into<String>) -> Result<T, Stop> {
     Err(Stop::Fault(message.into()))
-}
-
-/// Statements in their blocks.
-#[derive(Debug, Clone)]
-enum Node {
-    Plain(Statement),
-    Sub { name: String, parameters: Vec<String>, body: Vec<Node> },
-    If { branches: Vec<(Statement, Vec<Node>)>, otherwise: Vec<Node> },
-    For { head: Statement, body: Vec<Node> },
 }
 
 /// A script that runs.
@@ -164,66 +157,6 @@ impl Interpreter {
         &self.tables
     }
 
-    /// Reads statements up to one that begins with one of these words, which is left; none: to the end.
-    fn block(&mut self, left: &mut &[Statement], ends: &[&str]) -> Result<Vec<Node>, Stop> {
-        let mut nodes = Vec::new();
-        loop {
-            let Some((statement, rest)) = left.split_first() else {
-                return if ends.is_empty() { Ok(nodes) } else { fault(format!("{} is missing at the end", ends[0])) };
-            };
-            let words = statement.words();
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            let begins = |end: &&str| end.split(' ').eq(words.iter().copied().take(end.split(' ').count()));
-            if ends.iter().any(|end| begins(&end)) {
-                return Ok(nodes);
-            }
-            *left = rest;
-            let wrong = |what: &str| fault(format!("line {}: {what}: {}", statement.line, statement.text));
-            nodes.push(match words.first().copied().unwrap_or_default() {
-                "sub" => {
-                    let (name, parameters) = signature(statement)?;
-                    self.known.extend(parameters.iter().cloned());
-                    let body = self.block(left, &["end sub"])?;
-                    *left = &left[1..];
-                    Node::Sub { name, parameters, body }
-                }
-                "if" => {
-                    let mut branches = vec![(statement.clone(), self.block(left, &["elseif", "else", "end if"])?)];
-                    let mut otherwise = Vec::new();
-                    loop {
-                        let head = left[0].clone();
-                        *left = &left[1..];
-                        match head.words()[0].as_str() {
-                            "elseif" => branches.push((head, self.block(left, &["elseif", "else", "end if"])?)),
-                            "else" => otherwise = self.block(left, &["end if"])?,
-                            _ => break,
-                        }
-                    }
-                    Node::If { branches, otherwise }
-                }
-                "for" => {
-                    let body = self.block(left, &["next"])?;
-                    *left = &left[1..];
-                    if let Some(name) = words.get(1) {
-                        let text = &statement.text[3..];
-                        let name = text.trim_start().get(..name.len()).unwrap_or_default();
-                        self.known.insert(name.to_owned());
-                    }
-                    Node::For { head: statement.clone(), body }
-                }
-                "end" | "else" | "elseif" | "next" => return wrong("this ends nothing"),
-                first => {
-                    if matches!(first, "let" | "set")
-                        && let Some((name, _)) = statement.text[3..].split_once('=')
-                    {
-                        self.known.insert(name.trim().to_owned());
-                    }
-                    Node::Plain(statement.clone())
-                }
-            });
-        }
-    }
-
     fn all(&mut self, nodes: &[Node]) -> Result<(), Stop> {
         for node in nodes {
             match node {
@@ -344,9 +277,9 @@ impl Interpreter {
             ["qualify"] if text.ends_with('*') => self.is_qualified = true,
             ["unqualify"] if text.ends_with('*') => self.is_qualified = false,
             _ => {
-                let (label, rest) = tables::label(&text)?;
-                if rest.len() > 3 && rest[..3].eq_ignore_ascii_case("sql") {
-                    return self.select(label, rest);
+                let (label, load) = tables::label(&text)?;
+                if load.len() > 3 && load[..3].eq_ignore_ascii_case("sql") {
+                    return self.select(label, load);
                 }
                 return self.load(&text);
             }
@@ -386,12 +319,12 @@ impl Interpreter {
             self.set(parameter, values.get(n).cloned().unwrap_or(Value::Null));
         }
         let done = self.all(&body);
-        let last: Vec<Value> =
+        let returned: Vec<Value> =
             parameters.iter().map(|parameter| self.variables.remove(parameter).unwrap_or(Value::Null)).collect();
         for (parameter, value) in parameters.iter().zip(outer) {
             self.set(parameter, value.unwrap_or(Value::Null));
         }
-        for (argument, value) in arguments.iter().zip(last) {
+        for (argument, value) in arguments.iter().zip(returned) {
             if let Expression::Name(name) = argument {
                 self.set(name, value);
             }
@@ -443,23 +376,6 @@ fn assignment(text: &str) -> Result<(&str, &str), Stop> {
         return fault(format!("`{name}` is no name of a variable"));
     }
     Ok((name, right.trim()))
-}
-
-fn signature(statement: &Statement) -> Result<(String, Vec<String>), Stop> {
-    let all = tokens(&statement.text)?;
-    let (name, list) = match all.as_slice() {
-        [_, Token::Name(name)] => (name, &[][..]),
-        [_, Token::Name(name), Token::Sign("("), list @ .., Token::Sign(")")] => (name, list),
-        _ => return fault(format!("line {}: this is no Sub: {}", statement.line, statement.text)),
-    };
-    let mut parameters = Vec::new();
-    for parameter in split(list) {
-        match parameter {
-            [Token::Name(parameter)] if !parameters.contains(parameter) => parameters.push(parameter.clone()),
-            _ => return fault(format!("line {}: parameters are names: {}", statement.line, statement.text)),
-        }
-    }
-    Ok((name.clone(), parameters))
 }
 
 /// A list at its commas, those within brackets aside.

@@ -6,6 +6,9 @@
 use e2e::qlik::Site;
 use serde_json::{Value, json};
 
+/// Name, fields and rows of a table.
+type Made = (&'static str, Vec<&'static str>, Vec<Vec<String>>);
+
 /// A piece of a script that makes one call.
 pub struct Case {
     pub script: String,
@@ -18,7 +21,7 @@ pub struct Case {
     /// Variables after it, by name; `*` is any text.
     pub variables: Vec<(&'static str, &'static str)>,
     /// A table after it: name, fields, rows.
-    pub table: Option<(&'static str, Vec<&'static str>, Vec<Vec<String>>)>,
+    pub table: Option<Made>,
 }
 
 fn case(script: &str, method: &'static str, target: &str, body: Value, answer: (u16, Value)) -> Case {
