@@ -18,6 +18,7 @@ mod new_relic;
 mod past;
 mod peer;
 pub mod place;
+pub mod qlik_script;
 mod sense;
 mod signl4;
 mod sink;
