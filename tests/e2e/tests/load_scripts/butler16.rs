@@ -108,3 +108,77 @@ pub fn calls() -> Vec<Call> {
         call("POST", &app_path, Some(&app_body), 404, json!({ "statusCode": 404, "error": "Not Found" })),
     ]
 }
+
+/// Keys and values.
+pub fn keys() -> Vec<Call> {
+    let pair = |key: &str, value: &str, ttl: u32| json!({ "namespace": "ns1", "key": key, "value": value, "ttl": ttl });
+    let found = json!({ "namespace": "ns1", "key": "k", "value": "v" });
+    let item = r#"[{"type":"keyvaluestore","payload":{"namespace":"p","key":"a","value":"1","ttl":""}},
+        {"type":"keyvaluestore","payload":{"namespace":"p","key":"b","value":"2","ttl":"60000"}}]"#;
+    let message = |text: &str| json!({ "statusCode": 400, "error": "Bad Request", "message": text });
+    vec![
+        call(
+            "POST",
+            "/v4/keyvalues/ns1",
+            Some(r#"{"key": "k", "value": "v", "ttl": "60000"}"#),
+            201,
+            pair("k", "v", 60000),
+        ),
+        call("POST", "/v4/keyvalues/ns1", Some(r#"{"key": "n", "value": 5}"#), 201, pair("n", "5", 0)),
+        // The body of the connection is a pair.
+        call("POST", "/v4/keyvalues/ns1", None, 201, pair("abc", "123", 5000)),
+        call("GET", "/v4/keyvalues/ns1?key=k", None, 200, found.clone()),
+        call("GET", "/v4/keyvalues/ns1/keyexists?key=k", None, 200, json!({ "keyExists": true, "keyValue": found })),
+        call("GET", "/v4/keyvalues/ns1/keyexists?key=x", None, 200, json!({ "keyExists": false, "keyValue": {} })),
+        call("PUT", "/v4/reloadtask/-/start", Some(item), 200, json!({ "tasksId": { "started": [] } })),
+        call("GET", "/v4/keyvalues/p?key=a", None, 200, json!({ "value": "1" })),
+        call("GET", "/v4/keyvaluesnamespaces", None, 200, json!(["ns1", "p"])),
+        call("GET", "/v4/keylist/p", None, 200, json!({ "namespace": "p", "keys": [{ "key": "a" }, { "key": "b" }] })),
+        // With the body of the connection, which means nothing here.
+        call("DELETE", "/v4/keyvalues/ns1/k", None, 204, Value::Null),
+        call("DELETE", "/v4/keyvalues/ns1/k", None, 400, message("Key 'k' not found in namespace: ns1")),
+        call("DELETE", "/v4/keyvalues/ns1", None, 204, Value::Null),
+        call("DELETE", "/v4/keyvalues/p", Some(""), 204, Value::Null),
+        call("GET", "/v4/keyvalues/p?key=a", None, 400, message("Namespace not found: p")),
+    ]
+}
+
+/// Files below a folder, in which `in/a #1.txt` is.
+pub fn files(folder: &str) -> Vec<Call> {
+    let copy = |overwrite: &str| {
+        format!(
+            r#"{{"fromFile":"{folder}/in/a #1.txt", "toFile":"{folder}/out/b.txt", "overwrite":"{overwrite}", "preserveTimestamp":"false"}}"#
+        )
+    };
+    let moved = format!(r#"{{"fromFile":"{folder}/out/b.txt", "toFile":"{folder}/out/c.txt", "overwrite":"true"}}"#);
+    let deleted = format!(r#"{{"deleteFile":"{folder}/out/c.txt"}}"#);
+    let created = format!(r#"{{"directory":"{folder}/out/d"}}"#);
+    vec![
+        call("PUT", "/v4/filecopy", Some(&copy("true")), 201, json!({ "overwrite": true, "preserveTimestamp": false })),
+        call("PUT", "/v4/filecopy", Some(&copy("yes")), 400, json!({ "message": "body/overwrite must be boolean" })),
+        call(
+            "PUT",
+            "/v4/filemove",
+            Some(&moved),
+            201,
+            json!({ "toFile": format!("{folder}/out/c.txt"), "overwrite": true }),
+        ),
+        call("DELETE", "/v4/filedelete", Some(&deleted), 204, Value::Null),
+        call(
+            "DELETE",
+            "/v4/filedelete",
+            Some(&deleted),
+            400,
+            json!({ "message": "Delete failed, file does not exist" }),
+        ),
+        call("POST", "/v4/createdir", Some(&created), 201, json!({ "directory": format!("{folder}/out/d") })),
+        call("POST", "/v4/createdirqvd", Some(r#"{"directory":"2031/q1"}"#), 201, json!({ "directory": "2031/q1" })),
+        call(
+            "POST",
+            "/v4/createdirqvd",
+            Some(r#"{"directory":"../x"}"#),
+            403,
+            json!({ "message": "Directory must be within the QVD folder" }),
+        ),
+    ]
+}

@@ -290,6 +290,7 @@ pub fn keys() -> Vec<Case> {
         .makes("Namespaces", &["Namespace name"], &[&["my ns/ä"], &["p"]]),
         case("Call DeleteKeyValue('my ns/ä', 'a&b=#%+')", "DELETE", &format!("{add}/{key}"), json!({}), no_content()),
         case("Call DeleteKeyValueNamespace('my ns/ä')", "DELETE", &add, json!({}), no_content()),
+        case("Call DeleteKeyValueNamespace('p')", "DELETE", "/v4/keyvalues/p", json!({}), no_content()),
     ]
 }
 

@@ -183,11 +183,17 @@ impl World {
         let (sense, slack, broker) = (Sense::start().await, Slack::start().await, Mosquitto::start().await);
         let config = format!(
             "plugins:\n  - use: console\n    on: [{{ events: [message.posted] }}]\n  - use: slack\n    on: []\n    settings: \
-             {{ token: {}, channel: ops, apiUrl: {} }}\n  - use: mqtt\n    on: []\n    settings: {{ url: \"{}\" }}\n",
+             {{ token: {}, channel: ops, apiUrl: {} }}\n  - use: mqtt\n    on: []\n    settings: {{ url: \"{}\" }}\n  - use: \
+             key-value\n  - use: file-ops\n    settings: {{ copy: [{{ from: in, to: out }}], move: [{{ from: out, to: out }}], \
+             delete: [out], createDir: [out], qvdDir: qvd }}\n",
             Slack::TOKEN,
             slack.api(),
             broker.url()
         );
+        for folder in ["in", "out", "qvd"] {
+            std::fs::create_dir(sense.folder().join(folder)).unwrap();
+        }
+        std::fs::write(sense.folder().join("in/a #1.txt"), "first").unwrap();
         let butler = sense.butler(&config).await;
         wait_for("the instances to run", || async {
             let (_, answer) = butler.get("/v5/plugins").await;
@@ -205,10 +211,25 @@ async fn the_library_works_with_butler_whatever_the_content_type() {
     let subscriber = world.broker.subscribe("stage/#").await;
     for (round, content_type) in CONTENT_TYPES.into_iter().enumerate() {
         let address = world.butler.rest().to_owned();
+        let folder = world.sense.folder().to_str().unwrap().to_owned();
         blocking(move || {
             let mut script = script(&address, content_type);
             play(&mut script, &cases::tasks());
             play(&mut script, &cases::messages());
+            play(&mut script, &cases::keys());
+            play(&mut script, &cases::files(&folder));
+            // The id is the server's.
+            play(&mut script, &cases::schedules("*")[..1]);
+            let id = script.variable("vScheduleId").unwrap().text();
+            play(&mut script, &cases::schedules(&id)[1..]);
+            play(&mut script, &cases::system()[1..]);
+            script.run("Call GetEnabledButlerAPIEndpoints('Enabled')").unwrap();
+            let enabled = &script.table("Enabled").unwrap().rows;
+            assert!(
+                ["keyValueStore", "fileCopy", "getSchedule"]
+                    .iter()
+                    .all(|name| enabled.contains(&vec![Cell::from(*name)]))
+            );
             script.run("Call GetApps('Apps')").unwrap();
             let apps = script.table("Apps").unwrap();
             assert_eq!(apps.fields, ["App ID", "App name"]);
@@ -220,6 +241,8 @@ async fn the_library_works_with_butler_whatever_the_content_type() {
             }
         })
         .await;
+        assert!(world.sense.folder().join("out/new").is_dir() && world.sense.folder().join("qvd/2031/q1").is_dir());
+        assert!(!world.sense.folder().join("out/c.txt").exists());
         // The texts have arrived as they were.
         let messages = world.slack.wait(2 * (round + 1)).await;
         let (nasty, plain) = (&messages[2 * round], &messages[2 * round + 1]);
@@ -238,9 +261,10 @@ async fn calls_of_butler_16_scripts_work_unchanged_whatever_the_content_type() {
     let world = World::start().await;
     for content_type in CONTENT_TYPES {
         let address = world.butler.rest().to_owned();
+        let folder = world.sense.folder().to_str().unwrap().to_owned();
         blocking(move || {
             let mut connector = RestConnector::new(content_type);
-            for call in butler16::calls() {
+            for call in butler16::calls().into_iter().chain(butler16::keys()).chain(butler16::files(&folder)) {
                 let sent = connector.send(call.method, &call.request(&address)).unwrap();
                 let answer = serde_json::from_str(&sent.answer).unwrap_or_default();
                 assert_eq!(sent.status, call.status, "{content_type:?} {}: {answer}", call.target);
