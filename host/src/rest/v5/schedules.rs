@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::answer::{self, Answer, Failure, json as answer};
 use super::super::context::Context;
-use super::super::own::{Declared, Own};
+use super::super::own::{Declared, Own, text};
 use super::super::request::Call;
 use super::query::Query;
 use crate::schedule::{self, ChangeError, Fault, Form, Schedule, Scheduler};
@@ -59,13 +59,21 @@ pub(super) fn endpoints() -> Vec<Declared> {
         .answer(409, "It was not started, since it runs still", run_schema())
         .answer(502, "It was not started", run_schema());
     let export = of("GET", "/export", "All schedules as YAML, with `format=butler16` as Butler 16 has them")
-        .answer(200, "YAML", json!({ "type": "string" }))
+        .query(json!({
+            "type": "object", "additionalProperties": false,
+            "properties": { "format": { "type": "string", "enum": ["butler16"], "errorMessage": "must be butler16, or left out" } },
+        }))
+        .answer(200, "YAML", text("application/yaml"))
         .answer(400, "There is no such format", none.clone());
     let import = of(
         "POST",
         "/import",
         "Adds the schedules of a file of this Butler or of Butler 16, all or none; with `replace=true` also in place of others",
     )
+    .query(json!({
+        "type": "object", "additionalProperties": false,
+        "properties": { "replace": { "type": "boolean", "description": "Whether schedules of the same ids are replaced" } },
+    }))
     .answer(201, "How many, and what is odd", json!({ "type": "object" }))
     .answer(400, "What is wrong with the file, line by line", none.clone())
     .answer(409, "There are schedules with these ids", none);
@@ -230,7 +238,7 @@ pub(in super::super) async fn schedules(context: &Context, call: &Call, asked: S
                 RunRow { planned: time.clone(), claimed: time, result: word(run.state), message: Some(run.message) };
             Ok(answer(&context.secrets(), status, &row))
         }
-        Schedules::Export => export(context, scheduler, call),
+        Schedules::Export => Ok(export(context, scheduler, call)),
         Schedules::Import => import(context, scheduler, call).await,
     }
 }
@@ -260,31 +268,19 @@ fn read(call: &Call, id: Option<&str>) -> Result<Schedule, Failure> {
 }
 
 /// `GET /v5/schedules/export`
-fn export(context: &Context, scheduler: &Scheduler, call: &Call) -> Result<Answer, Failure> {
-    let form = match Query::new(&call.query, &["format"])?.text("format") {
-        None => Form::Own,
-        Some("butler16") => Form::Butler16,
-        Some(other) => {
-            return Err(Failure::bad_request(format!("`format` is `{other}`: leave it out, or write `butler16`")));
-        }
-    };
+fn export(context: &Context, scheduler: &Scheduler, call: &Call) -> Answer {
+    let form = if Query(&call.query).text("format").is_some() { Form::Butler16 } else { Form::Own };
     let yaml = schedule::write_file(&scheduler.all(), form);
-    Ok(answer::text(&context.secrets(), HeaderValue::from_static("application/yaml; charset=utf-8"), &yaml))
+    answer::text(&context.secrets(), HeaderValue::from_static("application/yaml; charset=utf-8"), &yaml)
 }
 
 /// `POST /v5/schedules/import`: 201 `{"imported": 2, "ids": ["a", "b"], "warnings": []}`.
 async fn import(context: &Context, scheduler: &Scheduler, call: &Call) -> Result<Answer, Failure> {
-    let replace = match Query::new(&call.query, &["replace"])?.text("replace") {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(other) => {
-            return Err(Failure::bad_request(format!("`replace` is `{other}`: write `true` or leave it out")));
-        }
-    };
-    let text = std::str::from_utf8(&call.body).map_err(|error| {
+    let replace = call.query.get("replace").is_some_and(|replace| *replace == true);
+    let file = std::str::from_utf8(&call.body).map_err(|error| {
         Failure::bad_request(format!("the file is not UTF-8, from byte {} on", error.valid_up_to()))
     })?;
-    let read = schedule::read_file(text).map_err(|faults| {
+    let read = schedule::read_file(file).map_err(|faults| {
         let left_out = faults.len().saturating_sub(100);
         let mut lines: Vec<String> = faults.into_iter().take(100).collect();
         lines.extend((left_out > 0).then(|| format!("… and {left_out} more")));
