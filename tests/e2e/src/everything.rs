@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use crate::butler::command;
-use crate::{Answer, Butler, Mosquitto, NewRelic, Sense, Sink, Slack, Tenants, wait_for};
+use crate::{Answer, Butler, Mosquitto, NewRelic, Sense, Sink, Slack, Tenants, http, wait_for};
 
 /// The daemon and all that it talks to.
 pub struct Everything {
@@ -102,7 +102,7 @@ impl Everything {
         self.sense.folder().join("files")
     }
 
-    /// Waits until all instances run and are well.
+    /// Waits until all instances run and are well, and connected.
     ///
     /// # Panics
     /// When they do not.
@@ -112,6 +112,14 @@ impl Everything {
             let mut instances = answer["plugins"].as_array()?.iter();
             let well = instances.all(|it| it["condition"]["state"] == "running" && it["health"]["state"] == "good");
             well.then_some(())
+        })
+        .await;
+        // It is well also while it has not yet been connected.
+        wait_for("the connection to the broker", || async {
+            let request = http().put(format!("{}/v4/mqttpublishmessage", self.butler.rest()));
+            let request = request.bearer_auth(self.butler.token()).header("content-type", "application/json");
+            let answer = request.body(r#"{"topic":"e2e/ready","message":""}"#).send().await.ok()?;
+            matches!(answer.status().as_u16(), 201 | 404).then_some(())
         })
         .await;
     }
