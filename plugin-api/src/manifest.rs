@@ -185,7 +185,15 @@ impl Manifest {
     /// checks and coerces before.
     #[must_use]
     pub fn start_task_item(mut self, item_type: &str, payload: Value) -> Self {
-        self.start_task_items.push(StartTaskItem { item_type: item_type.to_owned(), payload });
+        self.start_task_items.push(StartTaskItem { item_type: item_type.to_owned(), payload, scope: None });
+        self
+    }
+
+    /// The same for items that do more than tell a task something: their sender needs this scope beside `tasks`. An older
+    /// host does not ask for it.
+    #[must_use]
+    pub fn scoped_start_task_item(mut self, item_type: &str, scope: Scope, payload: Value) -> Self {
+        self.start_task_items.push(StartTaskItem { item_type: item_type.to_owned(), payload, scope: Some(scope) });
         self
     }
 
@@ -221,6 +229,9 @@ pub struct StartTaskItem {
     /// JSON Schema of the payload. Null: not checked.
     #[serde(default)]
     pub payload: Value,
+    /// What a caller must be allowed to do beside starting tasks. Absent: nothing more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
 }
 
 /// An HTTP route that a plugin contributes to the host's REST server.

@@ -18,7 +18,7 @@ mod v4;
 mod v5;
 
 use butler_plugin_api::{
-    Health, Host, Manifest, OperationError, Plugin, Request, Response, ServiceError, StartError, StorageChange,
+    Health, Host, Manifest, OperationError, Plugin, Request, Response, Scope, ServiceError, StartError, StorageChange,
 };
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ impl Plugin for KeyValue {
         let manifest =
             Manifest::new("key-value", "A key-value store for load scripts and other callers of the REST API")
                 .operation("check")
-                .start_task_item(item::TYPE, item::schema());
+                .scoped_start_task_item(item::TYPE, Scope::Kv, item::schema());
         endpoints::declare(manifest)
     }
 

@@ -199,6 +199,36 @@ async fn an_item_of_a_request_to_start_tasks_is_stored() {
     assert!(refused.message().contains("at most 1024 are taken"), "{refused:?}");
 }
 
+/// A new token: itself, and its entry of the config.
+fn token(scopes: &str) -> (String, String) {
+    let output = run(&["token", "new", "--name", scopes, "--scopes", scopes]);
+    let secret = output.stdout.split("Bearer ").nth(1).and_then(|rest| rest.split('`').next()).unwrap().to_owned();
+    (secret, output.stdout.split_once("tokens:\n").unwrap().1.to_owned())
+}
+
+#[tokio::test]
+async fn who_may_only_start_tasks_stores_nothing() {
+    let ((tasks, one), (both, other)) = (token("tasks"), token("tasks,kv"));
+    let butler = Butler::start(&format!("rest:\n  listen: 127.0.0.1:0\n  tokens:\n{one}{other}\n{CONFIG}")).await;
+    let start = async |token: &str, body: Value| {
+        let request = http().put(format!("{}/v4/reloadtask/-/start", butler.rest())).bearer_auth(token);
+        let request = request.header("content-type", "application/json").body(body.to_string());
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let exists = async || {
+        let request = http().get(format!("{}/v4/keyvalues/p/keyexists?key=a", butler.rest())).bearer_auth(&both);
+        request.send().await.unwrap().text().await.unwrap().contains("true")
+    };
+    let item = json!([{ "type": "keyvaluestore", "payload": { "namespace": "p", "key": "a", "value": "1" } }]);
+    let (status, answer) = start(&tasks, item.clone()).await;
+    assert!(status == 403 && answer.contains("lacks the scope `kv`"), "{status} {answer}");
+    assert!(!exists().await);
+    assert_eq!(start(&tasks, json!([])).await.0, 200);
+    wait_for("the instance to run", || async { (start(&both, item.clone()).await.0 == 200).then_some(()) }).await;
+    assert!(exists().await);
+}
+
 #[tokio::test]
 async fn limits_are_told_with_the_setting_that_they_are() {
     let butler = start(&config("maxKeysPerNamespace: 2, maxNamespaces: 1, maxValueSize: 2kB")).await;
@@ -474,11 +504,6 @@ async fn it_serves_who_may_where_it_is_configured_and_once() {
         get(&absent, "/v4/keyvaluesnamespaces").await,
         is(404, r#"{"message":"Route GET:/v4/keyvaluesnamespaces not found","error":"Not Found","statusCode":404}"#)
     );
-    let token = |scopes: &str| {
-        let output = run(&["token", "new", "--name", scopes, "--scopes", scopes]);
-        let secret = output.stdout.split("Bearer ").nth(1).and_then(|rest| rest.split('`').next()).unwrap().to_owned();
-        (secret, output.stdout.split_once("tokens:\n").unwrap().1.to_owned())
-    };
     let ((kv, kv_entry), (read, read_entry)) = (token("kv"), token("read"));
     let rest = format!("rest:\n  listen: 127.0.0.1:0\n  tokens:\n{kv_entry}{read_entry}\n");
     let butler = Butler::start(&(rest + CONFIG)).await;

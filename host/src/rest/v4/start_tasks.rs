@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use axum::http::{Method, StatusCode};
-use butler_plugin_api::{Endpoint, Scope};
+use butler_plugin_api::{Endpoint, Scope, StartTaskItem};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -40,6 +40,7 @@ pub(super) fn endpoints() -> [Declared; 2] {
             } } }))
             .body(items_schema())
             .answer(200, "What was started, and what not", answered::<Body>())
+            .answer(403, "An item needs a further scope; no task was started", Value::Null)
             .answer(500, "A plugin did not take its item; no task was started", Value::Null)
             .answer(502, "Qlik Sense does not answer", Value::Null)
             .answer(503, "No Qlik Sense in the config", Value::Null);
@@ -193,10 +194,10 @@ fn items(instances: &[Arc<Instance>], call: &Call) -> Result<Vec<Item>, Failure>
         Some(Value::Array(items)) => items,
         Some(_) => return Err(Failure::validation("body must be array".to_owned())),
     };
-    let offered: BTreeMap<&str, (&Arc<Instance>, &Value)> = instances
+    let offered: BTreeMap<&str, (&Arc<Instance>, &StartTaskItem)> = instances
         .iter()
         .flat_map(|instance| instance.manifest().start_task_items.iter().map(move |item| (instance, item)))
-        .map(|(instance, item)| (item.item_type.as_str(), (instance, &item.payload)))
+        .map(|(instance, item)| (item.item_type.as_str(), (instance, item)))
         .collect();
     let mut shapes: BTreeMap<&str, Option<Shape>> = BTreeMap::new();
     let mut items = Vec::with_capacity(sent.len());
@@ -229,9 +230,12 @@ fn items(instances: &[Arc<Instance>], call: &Call) -> Result<Vec<Item>, Failure>
                 "starttasktag" => Selection::Tag(text("tag")),
                 _ => Selection::CustomProperty { name: text("customPropertyName"), value: text("customPropertyValue") },
             }));
-        } else if let Some((kind, (instance, schema))) = offered.get_key_value(kind) {
+        } else if let Some((kind, (instance, offered))) = offered.get_key_value(kind) {
+            if let (Some(scope), Some(caller)) = (offered.scope, &call.caller) {
+                caller.require(scope)?;
+            }
             // Checked when the plugin was opened.
-            let shape = shapes.entry(kind).or_insert_with(|| shape(schema));
+            let shape = shapes.entry(kind).or_insert_with(|| shape(&offered.payload));
             apply(shape.as_ref(), &part, &mut payload)?;
             items.push(Item::Other((*instance).clone(), (*kind).to_owned(), payload));
         }
