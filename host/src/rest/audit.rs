@@ -14,11 +14,12 @@ use std::time::Duration;
 use axum::http::{HeaderMap, Method};
 use butler_plugin_api::{self as api, Data, Scope, kind};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use super::auth::scope_name;
 use super::context::Context;
 use crate::observe::exposition::{Exposition, Kind};
-use crate::store::{DeliveryFilter, NewEvent, State, now_ms};
+use crate::store::{NewEvent, Store, StoreError, now_ms};
 
 /// So many writes of each scope are kept, and of those that were refused.
 const KEPT: usize = 1000;
@@ -49,8 +50,6 @@ pub(super) struct Write {
     /// `None`: the caller went away before the answer.
     pub(super) status: Option<u16>,
     pub(super) duration: Duration,
-    /// The delivery that sent it, by its own word.
-    pub(super) delivery: Option<String>,
 }
 
 /// The counters, the log, and the way of events into the store.
@@ -60,7 +59,7 @@ pub(super) struct Audit {
     /// Of the next write in the log: times may be the same.
     number: AtomicU64,
     waiting: Arc<Semaphore>,
-    untold: Arc<AtomicU64>,
+    untold: AtomicU64,
     loop_told: AtomicBool,
 }
 
@@ -83,9 +82,9 @@ impl Kept {
     }
 }
 
-/// What a delivery carries, if the request is one.
-pub(super) fn delivery_of(headers: &HeaderMap) -> Option<String> {
-    headers.get(IDEMPOTENCY_KEY)?.to_str().ok().map(str::to_owned)
+/// The delivery that sends a request, by its own word.
+pub(super) fn delivery_of(headers: &HeaderMap, store: &Store) -> Option<i64> {
+    store.parse_delivery_id(headers.get(IDEMPOTENCY_KEY)?.to_str().ok()?)
 }
 
 impl Audit {
@@ -95,31 +94,39 @@ impl Audit {
             scopes: Scope::ALL.iter().map(|scope| (*scope, Mutex::default())).collect(),
             number: AtomicU64::new(0),
             waiting: Arc::new(Semaphore::new(WAITING)),
-            untold: Arc::default(),
+            untold: AtomicU64::new(0),
             loop_told: AtomicBool::new(false),
         }
     }
 
-    /// Takes down a write. Waits a little for the store, if there is an event to be kept; never fails.
-    pub(super) async fn record(&self, write: Write) {
-        if self.keep(&write) && !self.comes_from_an_audit(&write).await {
-            self.tell(write, true).await;
+    /// Takes down a write; `delivery` as of [`delivery_of`]. Waits a little for the store, if there is an event to be kept;
+    /// never fails.
+    pub(super) async fn record(self: &Arc<Self>, write: Write, delivery: Option<i64>) {
+        let telling = self.take_down(write, delivery);
+        if let Some(telling) = telling.filter(|_| self.context.store.trouble().is_none()) {
+            let _ = tokio::time::timeout(TELLING, telling).await;
         }
     }
 
-    /// The same for a write whose caller has gone away: nothing waits.
-    pub(super) fn record_abandoned(self: &Arc<Self>, write: Write) {
-        // Without a runtime the process is ending.
-        if self.keep(&write)
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let this = self.clone();
-            runtime.spawn(async move {
-                if !this.comes_from_an_audit(&write).await {
-                    this.tell(write, false).await;
-                }
-            });
+    /// Takes down a write. What is to be stored is, whether somebody waits for it or not.
+    pub(super) fn take_down(self: &Arc<Self>, write: Write, delivery: Option<i64>) -> Option<JoinHandle<()>> {
+        if !self.keep(&write) {
+            return None;
         }
+        let Ok(place) = self.waiting.clone().try_acquire_owned() else {
+            self.untold.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
+        // Without a runtime the process is ending.
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        let this = self.clone();
+        Some(runtime.spawn(async move {
+            if let Err(error) = this.tell(write, delivery).await {
+                this.untold.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(%error, "a write by REST is only in the log of `GET /v5/audit`: its event cannot be stored");
+            }
+            drop(place);
+        }))
     }
 
     /// Counts it and puts it into the log; answers whether it is to be an event.
@@ -171,47 +178,31 @@ impl Audit {
         page.single("butler_rest_audit_untold_total", Kind::Counter, help, untold);
     }
 
-    /// Whether a delivery of an `audit.write` that is under way sent this: an event would be delivered in turn, and so on
-    /// without end. That it is under way keeps others from hiding behind its id.
-    async fn comes_from_an_audit(&self, write: &Write) -> bool {
-        let store = &self.context.store;
-        let Some(id) = write.delivery.as_deref().and_then(|id| store.parse_delivery_id(id)) else { return false };
-        let state = Some(State::Leased);
-        let filter = DeliveryFilter { id: Some(id), state, limit: 1, ..DeliveryFilter::default() };
-        let known = store.deliveries(&filter).await.unwrap_or_default();
-        let Some(delivery) = known.iter().find(|delivery| delivery.kind == kind::AUDIT_WRITE) else { return false };
-        if !self.loop_told.swap(true, Ordering::Relaxed) {
+    /// Whether this delivery is one of an `audit.write` and under way: an event would be delivered in turn, and so on without
+    /// end. That it is under way keeps others from hiding behind its id.
+    async fn comes_from_an_audit(&self, delivery: i64) -> Result<bool, StoreError> {
+        let Some((kind, instance)) = self.context.store.under_way(delivery).await? else { return Ok(false) };
+        let is_audit = kind == kind::AUDIT_WRITE;
+        if is_audit && !self.loop_told.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                instance = delivery.instance,
+                instance,
                 "the instance answers `audit.write` with a write to this Butler: such writes are in `GET /v5/audit`, but no \
                  further events; take `audit.write` out of its `on:`"
             );
         }
-        true
+        Ok(is_audit)
     }
 
-    async fn tell(&self, write: Write, waits: bool) {
-        let Ok(place) = self.waiting.clone().try_acquire_owned() else {
-            self.untold.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
-        let (store, accepted, untold) =
-            (self.context.store.clone(), self.context.accepted.clone(), self.untold.clone());
-        let trouble = store.trouble().is_some();
-        // Apart: it goes on when nobody waits any more.
-        let telling = tokio::spawn(async move {
-            match store.accept(vec![event(write)]).await {
-                Ok(_) => accepted.notify_one(),
-                Err(error) => {
-                    untold.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(%error, "a write by REST is only in the log of `GET /v5/audit`: its event cannot be stored");
-                }
-            }
-            drop(place);
-        });
-        if waits && !trouble {
-            let _ = tokio::time::timeout(TELLING, telling).await;
+    async fn tell(&self, write: Write, delivery: Option<i64>) -> Result<(), StoreError> {
+        // When that cannot be found out, an event too few is better than events without end.
+        if let Some(delivery) = delivery
+            && self.comes_from_an_audit(delivery).await?
+        {
+            return Ok(());
         }
+        self.context.store.accept(vec![event(write)]).await?;
+        self.context.accepted.notify_one();
+        Ok(())
     }
 }
 
@@ -259,7 +250,6 @@ mod tests {
             path: "/v4/x".to_owned(),
             status,
             duration: Duration::ZERO,
-            delivery: None,
         }
     }
 

@@ -171,6 +171,13 @@ impl Store {
         Ok(sqlx::query_scalar(sql).bind(instance).fetch_one(&self.inner.readers).await?)
     }
 
+    /// Kind of the event, and instance, of a delivery that is being delivered at present.
+    pub async fn under_way(&self, id: i64) -> Result<Option<(String, String)>, StoreError> {
+        let sql = "SELECT e.kind, d.instance FROM deliveries d JOIN events e ON e.seq = d.event WHERE d.id = ? AND d.state = ?";
+        let query = sqlx::query_as(sql).bind(id).bind(State::Leased as i64);
+        Ok(query.fetch_optional(&self.inner.readers).await?)
+    }
+
     /// Parks the open deliveries of instances that are not in `instances`, and takes back those of instances that are
     /// there again. How many were parked.
     pub async fn park(&self, instances: Vec<String>) -> Result<u64, StoreError> {

@@ -228,6 +228,18 @@ impl Store {
         self.inner.history.close().await;
     }
 
+    /// Takes all connections that read: nobody reads until they are dropped. The second ones are those of people.
+    #[cfg(test)]
+    pub(crate) async fn hold_readers(&self) -> [Vec<sqlx::pool::PoolConnection<sqlx::Sqlite>>; 2] {
+        let mut held = [Vec::new(), Vec::new()];
+        for (pool, held) in [&self.inner.readers, &self.inner.history].into_iter().zip(&mut held) {
+            for _ in 0..pool.options().get_max_connections() {
+                held.push(pool.acquire().await.unwrap());
+            }
+        }
+        held
+    }
+
     fn next_token(&self) -> i64 {
         self.inner.next_token.fetch_add(1, Ordering::Relaxed)
     }
