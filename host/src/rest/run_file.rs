@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -102,6 +103,8 @@ impl RunInfo {
 pub struct RunFile {
     path: PathBuf,
     info: RunInfo,
+    /// It could not be written at the last renewal, and the log has been told.
+    is_outdated: AtomicBool,
 }
 
 impl RunFile {
@@ -126,7 +129,7 @@ impl RunFile {
             token: token().map_err(error)?,
         };
         replace(&path, &info).map_err(error)?;
-        Ok(Self { path, info })
+        Ok(Self { path, info, is_outdated: AtomicBool::new(false) })
     }
 
     /// What it said at the start.
@@ -134,13 +137,19 @@ impl RunFile {
         &self.info
     }
 
-    /// The certificate of the REST server is another one now; its SHA-256.
-    pub(super) fn renew(&self, certificate: &str) {
+    /// The certificate of the REST server is another one now; its SHA-256. Answers whether it could be written: if not, it is
+    /// to be tried again.
+    pub(super) fn renew(&self, certificate: &str) -> bool {
         let info = RunInfo { certificate: Some(certificate.to_owned()), ..self.info.clone() };
-        if let Err(error) = replace(&self.path, &info) {
-            tracing::warn!(path = %self.path.display(), %error, "the run file cannot be written: the command line does not \
-                know the renewed certificate");
+        let written = replace(&self.path, &info);
+        let was_outdated = self.is_outdated.swap(written.is_err(), Ordering::Relaxed);
+        if let Err(error) = &written
+            && !was_outdated
+        {
+            tracing::warn!(path = %self.path.display(), %error, "the run file cannot be written: until it can, the command \
+                line does not know the renewed certificate");
         }
+        written.is_ok()
     }
 }
 
@@ -250,9 +259,17 @@ mod tests {
         let file = RunFile::write(&store, "127.0.0.1:1".parse().unwrap(), Some("aa".to_owned()), [None; 2]).unwrap();
         let info = RunInfo::read(&store).unwrap();
         assert_eq!((info.rest.as_str(), info.certificate.as_deref()), ("https://127.0.0.1:1", Some("aa")));
-        file.renew("bb");
+        assert!(file.renew("bb"));
         let renewed = RunInfo::read(&store).unwrap();
         assert_eq!((renewed.certificate.as_deref(), renewed.token), (Some("bb"), info.token));
+        // Nothing can be written beside it.
+        let part = folder.path().join("butler.db.run.json.part");
+        fs::create_dir(&part).unwrap();
+        assert!(!file.renew("cc") && !file.renew("cc"));
+        assert_eq!(RunInfo::read(&store).unwrap().certificate.as_deref(), Some("bb"));
+        fs::remove_dir(part).unwrap();
+        assert!(file.renew("cc"));
+        assert_eq!(RunInfo::read(&store).unwrap().certificate.as_deref(), Some("cc"));
     }
 
     #[test]

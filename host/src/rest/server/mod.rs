@@ -142,11 +142,7 @@ impl Serving {
         let shared = Arc::new(Shared::new(api, tls.clone(), &limits));
         let mut tasks = JoinSet::new();
         if let Some(tls) = tls {
-            let renewed = move |certificate: &str| {
-                if let Some(run_file) = &run_file {
-                    run_file.renew(certificate);
-                }
-            };
+            let renewed = move |certificate: &str| run_file.as_ref().is_none_or(|run_file| run_file.renew(certificate));
             tasks.spawn(tls.watch(renewed, stop.clone()));
         }
         let mut look = tokio::time::interval(limits.look());

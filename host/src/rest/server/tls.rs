@@ -61,16 +61,22 @@ impl Tls {
         self.identity.get().fingerprint.clone()
     }
 
-    /// Looks at the files until `stop`. `renewed` gets the fingerprint of each new certificate.
-    pub(super) async fn watch(self: Arc<Self>, renewed: impl Fn(&str) + Send, mut stop: watch::Receiver<bool>) {
+    /// Looks at the files until `stop`. `renewed` gets the fingerprint of each new certificate, and again at each look until it
+    /// is true.
+    pub(super) async fn watch(
+        self: Arc<Self>,
+        renewed: impl Fn(&str) -> bool + Send + Sync + 'static,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let renewed = Arc::new(renewed);
         let work = async {
+            let mut told = true;
             loop {
                 tokio::time::sleep(LOOK).await;
-                let own = self.clone();
+                let (own, renewed) = (self.clone(), renewed.clone());
                 // A folder on the network may make one wait.
-                if let Ok(true) = tokio::task::spawn_blocking(move || own.look()).await {
-                    renewed(&self.fingerprint());
-                }
+                let look = move || !own.look() && told || renewed(&own.fingerprint());
+                told = tokio::task::spawn_blocking(look).await.unwrap_or(false);
             }
         };
         tokio::select! {
@@ -129,6 +135,7 @@ impl Tls {
 mod tests {
     use std::fs;
     use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use qlik_simulator::Certificates;
 
@@ -137,6 +144,33 @@ mod tests {
     fn write(folder: &Path) -> ServerTls {
         let files = Certificates::generate().unwrap().write_to(folder).unwrap();
         ServerTls { certificate: files.client, key: files.client_key }
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_done_at_a_renewal_is_done_later() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (files, renewed) = (write(folder.path()), write(other.path()));
+        let tls = Tls::open(&files).unwrap();
+        fs::copy(&renewed.certificate, &files.certificate).unwrap();
+        fs::copy(&renewed.key, &files.key).unwrap();
+        let (calls, mut called) = tokio::sync::mpsc::unbounded_channel();
+        let (stop, stopping) = watch::channel(false);
+        let works = AtomicBool::new(false);
+        let watching = tokio::spawn(tls.clone().watch(
+            move |fingerprint| {
+                let _ = calls.send(fingerprint.to_owned());
+                works.fetch_not(Ordering::Relaxed)
+            },
+            stopping,
+        ));
+        for _ in 0..2 {
+            let fingerprint = tokio::time::timeout(LOOK * 10, called.recv()).await;
+            assert_eq!(fingerprint.ok().flatten(), Some(tls.fingerprint()));
+        }
+        // The second call was all right.
+        assert!(tokio::time::timeout(LOOK * 2, called.recv()).await.is_err());
+        stop.send(true).unwrap();
+        watching.await.unwrap();
     }
 
     #[test]
