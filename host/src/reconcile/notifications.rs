@@ -59,11 +59,16 @@ pub struct CallBack {
 }
 
 impl CallBack {
+    /// Whether this is the secret in the path of a call.
+    pub fn knows(&self, secret: &str) -> bool {
+        // By their hashes: so the time of the comparison tells nothing.
+        Sha256::digest(secret) == Sha256::digest(&self.secret)
+    }
+
     /// A call with this secret in its path and this body; false when the secret is wrong. What is no notification is
     /// counted as a sign of life.
     pub fn called(&self, secret: &str, body: &[u8]) -> bool {
-        // By their hashes: so the time of the comparison tells nothing.
-        if Sha256::digest(secret) != Sha256::digest(&self.secret) {
+        if !self.knows(secret) {
             return false;
         }
         self.called_ms.store(now_ms(), Ordering::Relaxed);

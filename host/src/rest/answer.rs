@@ -10,9 +10,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::Secrets;
+use crate::qlik::short;
 use crate::store::StoreError;
 
 pub(super) type Answer = Response<Body>;
+
+/// So much of a request that nobody serves is told to whoever sent it, in characters: of the method, and of the rest.
+const SHOWN: [usize; 2] = [100, 2000];
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
@@ -119,7 +123,7 @@ impl From<StoreError> for Failure {
 
 /// The answer to a path, or a method on a path, that is not served. `uri` with its query.
 pub(super) fn no_route(method: &Method, uri: &str) -> Answer {
-    let message = format!("Route {method}:{uri} not found");
+    let message = format!("Route {}:{} not found", short(method.as_str(), SHOWN[0]), short(uri, SHOWN[1]));
     written(StatusCode::NOT_FOUND, &NoRouteBody { message: &message, error: "Not Found", status_code: 404 })
 }
 
@@ -197,6 +201,10 @@ mod tests {
             text(no_route(&Method::GET, "/v4/nothing?a=1")).await,
             r#"{"message":"Route GET:/v4/nothing?a=1 not found","error":"Not Found","statusCode":404}"#
         );
+        let long = "X".repeat(60_000);
+        let answer = text(no_route(&Method::from_bytes(long.as_bytes()).unwrap(), &long)).await;
+        assert!(answer.contains("…:XXX") && answer.contains("… not found"), "{answer}");
+        assert!(answer.len() < 2_500, "{} bytes", answer.len());
         let refused = Failure::new(StatusCode::UNAUTHORIZED, "no").into_answer(&none);
         assert_eq!(refused.headers()[WWW_AUTHENTICATE], "Bearer");
     }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -20,12 +21,13 @@ use super::endpoints::Mount;
 use super::origin::Origins;
 use super::own::Own;
 use super::rate::{Counted, RateLimit};
-use super::request::{self, Bodies, Call};
+use super::request::{self, Bodies, Call, Sender};
 use super::routes::{RouteError, Table, Target};
 use super::switches::Switches;
 use super::{documentation, metrics, v4, v5};
 use crate::config::Rest;
 use crate::current::Current;
+use crate::observe::exposition::{Exposition, Kind};
 use crate::store::now_ms;
 
 /// Longest path in logs, in bytes.
@@ -41,6 +43,8 @@ pub(super) struct Api {
     origins: Origins,
     cors: Cors,
     bodies: Bodies,
+    /// Requests that were refused since too many are under way.
+    busy: AtomicU64,
 }
 
 /// The two ends of a connection.
@@ -63,7 +67,7 @@ impl Api {
         let (auth, rate) = (Auth::new(rest, admin_token), RateLimit::new(rest.max_per_minute));
         let (origins, cors, bodies) = (Origins::new(rest), Cors::new(rest), Bodies::new(body_deadline));
         let audit = Arc::new(Audit::new(context.clone()));
-        Ok(Self { context, table, auth, rate, audit, origins, cors, bodies })
+        Ok(Self { context, table, auth, rate, audit, origins, cors, bodies, busy: AtomicU64::new(0) })
     }
 
     /// Serves these endpoints of plugins instead of the former ones, and the host's own, without those that are disabled.
@@ -101,6 +105,26 @@ impl Api {
         answer
     }
 
+    /// The answer to a request when too many are under way.
+    pub(super) fn busy(&self) -> Answer {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        let message =
+            "more requests are under way on connections with several at once than this server takes: try again";
+        let failure = Failure::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(Duration::from_secs(1));
+        let mut answer = failure.into_answer(&self.context.secrets());
+        answer::finish(&mut answer);
+        answer
+    }
+
+    fn expose(&self, page: &mut Exposition) {
+        self.auth.expose(page);
+        self.rate.expose(page);
+        self.audit.expose(page);
+        self.bodies.expose(page);
+        let help = "Requests that were answered 503, since too many were under way on connections with several at once";
+        page.single("butler_rest_requests_refused_total", Kind::Counter, help, self.busy.load(Ordering::Relaxed));
+    }
+
     async fn answer(
         &self,
         parts: Parts,
@@ -109,24 +133,23 @@ impl Api {
         ends: Ends,
         trace: &mut Trace<'_>,
     ) -> Result<Answer, Failure> {
-        // A page of another site must not use up what the scripts of its visitor's machine may send: not counted.
-        self.origins.check(parts.version, &parts.uri, &parts.headers, ends.local)?;
+        if let Err(refused) = self.origins.check(parts.version, &parts.uri, &parts.headers, ends.local) {
+            self.count(trace, true)?;
+            return Err(refused);
+        }
         if let Some(answer) = self.cors.preflight(&parts.method, &parts.headers) {
             return Ok(answer);
         }
         let uri = parts.uri.path_and_query().map_or("/", axum::http::uri::PathAndQuery::as_str).to_owned();
         let table = self.table.get();
         let Some((route, params)) = table.find(method, parts.uri.path()) else {
-            self.count(trace)?;
+            self.count(trace, false)?;
             return Ok(answer::no_route(method, &uri));
         };
         let caller = self.auth.caller(ends.peer.ip(), &parts.headers);
         trace.caller = caller.as_ref().ok().map(|caller| caller.name.clone());
-        // Qlik's own calls show who they are by a secret or a signature, and an alert must not be lost since a load script on
-        // the same machine has sent too much.
-        let is_qlik = matches!(route.target, Target::Own(Own::QlikNotification | Own::QlikCloudEvents));
-        if !is_qlik && !caller.as_ref().is_ok_and(|caller| caller.is_own) {
-            self.count(trace)?;
+        if !is_exempt(&route.target) && !caller.as_ref().is_ok_and(|caller| caller.is_own) {
+            self.count(trace, false)?;
         }
         trace.scope = route.scope;
         let caller = match route.scope {
@@ -140,12 +163,19 @@ impl Api {
         };
         let params = params?;
         let mut headers = parts.headers;
+        // Strangers get their answer before any of their body is read.
+        match route.target {
+            Target::Own(Own::QlikNotification) => v5::before_notification(&self.context, &params)?,
+            Target::Own(Own::QlikCloudEvents) => v5::before_cloud_event(&self.context, &headers).await?,
+            _ => {}
+        }
         // The room of the body is held until the handler is done.
-        let (body, _room) = if matches!(*method, Method::GET | Method::HEAD) {
+        let (body, _held) = if matches!(*method, Method::GET | Method::HEAD) {
             (Vec::new(), None)
         } else {
-            let (bytes, room) = self.bodies.read(&headers, body).await?;
-            (request::check_body(route, method, &mut headers, bytes)?, room)
+            let sender = Sender { peer: ends.peer.ip(), open: route.scope.is_none() };
+            let (bytes, held) = self.bodies.read(sender, &headers, body).await?;
+            (request::check_body(route, method, &mut headers, bytes)?, Some(held))
         };
         let query = request::check_query(route, parts.uri.query().unwrap_or_default())?;
         let call = Call { uri, headers, caller, params, query, body };
@@ -156,8 +186,8 @@ impl Api {
     }
 
     /// Counts a request against its client.
-    fn count(&self, trace: &mut Trace<'_>) -> Result<(), Failure> {
-        let Some(counted) = self.rate.count(trace.address, Instant::now()) else { return Ok(()) };
+    fn count(&self, trace: &mut Trace<'_>, foreign: bool) -> Result<(), Failure> {
+        let Some(counted) = self.rate.count(trace.address, foreign, Instant::now()) else { return Ok(()) };
         trace.counted = Some(counted);
         if counted.is_news() {
             tracing::warn!(
@@ -207,14 +237,7 @@ impl Api {
             Own::Move => v5::move_deliveries(context, call).await,
             Own::PostMessage => v5::post_message(context, call).await,
             Own::Reload => v5::reload(context, call).await,
-            Own::Metrics => {
-                let guards = |page: &mut _| {
-                    self.auth.expose(page);
-                    self.rate.expose(page);
-                    self.audit.expose(page);
-                };
-                Ok(metrics::page(context, guards).await)
-            }
+            Own::Metrics => Ok(metrics::page(context, |page| self.expose(page)).await),
             Own::ListApps => v4::list_apps(context).await,
             Own::DumpApp => v4::dump_app(context, call).await,
             Own::ReloadApp => v4::reload_app(context, call).await,
@@ -230,6 +253,14 @@ impl Api {
     }
 }
 
+/// Whether requests are not counted against their client. Qlik's own calls show who they are by a secret or a signature, and
+/// an alert must not be lost since a load script on the same machine has sent too much; nor must a watcher of this machine
+/// take Butler for dead.
+fn is_exempt(target: &Target) -> bool {
+    let Target::Own(own) = target else { return false };
+    matches!(own, Own::QlikNotification | Own::QlikCloudEvents | Own::Health | Own::Live | Own::Ready)
+}
+
 /// What is known of a request, for the log and the audit.
 struct Trace<'a> {
     api: &'a Api,
@@ -239,7 +270,7 @@ struct Trace<'a> {
     method: Method,
     path: String,
     /// The delivery that sent it, by its own word.
-    delivery: Option<String>,
+    delivery: Option<i64>,
     caller: Option<String>,
     /// Of its route. `None` when it did not get so far, and for routes without.
     scope: Option<Scope>,
@@ -258,7 +289,7 @@ impl<'a> Trace<'a> {
             address: address.to_canonical(),
             method,
             path: parts.uri.path().to_owned(),
-            delivery: audit::delivery_of(&parts.headers),
+            delivery: audit::delivery_of(&parts.headers, &api.context.store),
             caller: None,
             scope: None,
             allowed: false,
@@ -284,7 +315,6 @@ impl<'a> Trace<'a> {
             path: self.path(),
             status: status.map(|status| status.as_u16()),
             duration: self.started.elapsed(),
-            delivery: self.delivery.take(),
         })
     }
 
@@ -303,7 +333,7 @@ impl<'a> Trace<'a> {
             );
         }
         if let Some(write) = self.write(Some(status)) {
-            self.api.audit.record(write).await;
+            self.api.audit.record(write, self.delivery).await;
         }
     }
 }
@@ -314,7 +344,7 @@ impl Drop for Trace<'_> {
         if !self.ended
             && let Some(write) = self.write(None)
         {
-            self.api.audit.record_abandoned(write);
+            drop(self.api.audit.take_down(write, self.delivery));
         }
     }
 }

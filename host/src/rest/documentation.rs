@@ -4,6 +4,7 @@
 //! They are for everybody: the page holds nothing of this Butler, a browser has no token before somebody enters one, and the
 //! description says only what is served.
 
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use axum::body::{Body, Bytes};
@@ -116,7 +117,12 @@ pub(super) fn file(call: &Call) -> Result<Answer, Failure> {
     // An empty name would be a page of its own.
     let file = serve(name, CONFIG.clone()).ok().flatten().filter(|_| !name.is_empty()).ok_or_else(missing)?;
     let content_type = HeaderValue::from_str(&file.content_type).map_err(|_| missing())?;
-    let mut answer = with_type(file.bytes.into_owned().into(), content_type);
+    // Those that are in the executable are not copied for each request.
+    let bytes = match file.bytes {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => bytes.into(),
+    };
+    let mut answer = with_type(bytes.into(), content_type);
     let headers = answer.headers_mut();
     if file.gzpipped {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));

@@ -1,7 +1,7 @@
 //! Slows who tries tokens: after some wrong ones each further one of the client is answered 429.
 //!
-//! Only wrong tokens count, and a right one always passes: a script with an old token must not lock out the others of its
-//! machine. What a guess is worth is bounded by the length of tokens and by `rest.maxPerMinute`; this says no sooner, costs
+//! Only wrong tokens count, and they never keep a right one out: a script with an old token must not lock out the others of
+//! its machine. What a guess is worth is bounded by the length of tokens and by `rest.maxPerMinute`; this says no sooner, costs
 //! less, and tells the administrator.
 
 use std::collections::BTreeMap;

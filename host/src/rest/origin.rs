@@ -9,6 +9,10 @@ use axum::http::{HeaderMap, StatusCode, Uri, Version, header};
 
 use super::answer::Failure;
 use crate::config::Rest;
+use crate::qlik::short;
+
+/// So much of a foreign name is told to whoever sent it, in characters.
+const SHOWN: usize = 200;
 
 /// The names and origins that are let in.
 pub(super) struct Origins {
@@ -52,8 +56,9 @@ impl Origins {
             let own = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
             if own.is_none_or(|own| host.as_deref() != Some(&own.to_ascii_lowercase())) {
                 let message = format!(
-                    "requests from web pages of the origin `{origin}` are refused; if they may come, add it to `rest.origins` \
-                     of Butler's config"
+                    "requests from web pages of the origin `{}` are refused; if they may come, add it to `rest.origins` of \
+                     Butler's config",
+                    short(origin, SHOWN)
                 );
                 return Err(Failure::new(StatusCode::FORBIDDEN, message));
             }
@@ -94,7 +99,8 @@ impl Origins {
         for host in &hosts {
             if !name_of(host).is_some_and(|name| self.allows(name, local.ip().to_canonical())) {
                 let message = format!(
-                    "this server is not known as `{host}`; if it may be called so, add the name to `rest.hosts` of Butler's config"
+                    "this server is not known as `{}`; if it may be called so, add the name to `rest.hosts` of Butler's config",
+                    short(host, SHOWN)
                 );
                 return Err(Failure::new(StatusCode::FORBIDDEN, message));
             }
@@ -208,6 +214,20 @@ mod tests {
         }
         assert_eq!(check(&[]), 400);
         assert_eq!(check(&[("host", "localhost"), ("host", "localhost")]), 400);
+    }
+
+    #[test]
+    fn of_a_long_name_the_beginning_is_told() {
+        let long = "x".repeat(60_000);
+        let told = |headers: &[(&'static str, &str)]| {
+            let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+            let local = "127.0.0.1:80".parse().unwrap();
+            origins().check(Version::HTTP_11, &Uri::from_static("/x"), &headers, local).unwrap_err().message
+        };
+        let part = format!("`{}…`", "x".repeat(SHOWN));
+        for message in [told(&[("host", &long)]), told(&[("host", "localhost"), ("origin", &long)])] {
+            assert!(message.contains(&part) && message.len() < 500, "{} bytes", message.len());
+        }
     }
 
     #[test]

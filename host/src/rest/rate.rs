@@ -23,6 +23,9 @@ pub(super) struct RateLimit {
     /// 0: no limit.
     per_minute: u32,
     clients: Clients<Window>,
+    /// The same of what was refused for its `Host` or `Origin`: a page of another site must not use up what the scripts of
+    /// its visitor's machine may send.
+    foreign: Clients<Window>,
     refused: AtomicU64,
 }
 
@@ -51,15 +54,16 @@ struct Over {
 
 impl RateLimit {
     pub(super) fn new(per_minute: u32) -> Self {
-        Self { per_minute, clients: Clients::default(), refused: AtomicU64::new(0) }
+        Self { per_minute, clients: Clients::default(), foreign: Clients::default(), refused: AtomicU64::new(0) }
     }
 
-    /// Counts a request. `None` without a limit.
-    pub(super) fn count(&self, peer: IpAddr, now: Instant) -> Option<Counted> {
+    /// Counts a request, `foreign` ones apart. `None` without a limit.
+    pub(super) fn count(&self, peer: IpAddr, foreign: bool, now: Instant) -> Option<Counted> {
         if self.per_minute == 0 {
             return None;
         }
-        let counted = self.clients.with(peer, |window| window.count(self.per_minute, now));
+        let clients = if foreign { &self.foreign } else { &self.clients };
+        let counted = clients.with(peer, |window| window.count(self.per_minute, now));
         if counted.over.is_some() {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
@@ -131,7 +135,7 @@ mod tests {
     fn each_client_has_its_minute() {
         let (rate, start) = (RateLimit::new(2), Instant::now());
         let count = |peer, ms| {
-            let counted = rate.count(peer, start + Duration::from_millis(ms)).unwrap();
+            let counted = rate.count(peer, false, start + Duration::from_millis(ms)).unwrap();
             (counted.remaining, counted.reset, counted.over.map(|over| over.first))
         };
         assert_eq!(count(ONE, 0), (1, 60, None));
@@ -151,7 +155,7 @@ mod tests {
     #[test]
     fn no_limit_counts_nothing() {
         let rate = RateLimit::new(0);
-        assert_eq!(rate.count(ONE, Instant::now()), None);
+        assert_eq!(rate.count(ONE, false, Instant::now()), None);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! A request on its way to a handler: body and query, read and held against what the route declares.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,12 +14,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::Failure;
 use super::auth::Caller;
+use super::clients::Clients;
 use super::routes::{Params, Route};
+use crate::observe::exposition::{Exposition, Kind};
 
 /// Longest body, in bytes.
 pub(super) const MAX_BODY: usize = 1 << 20;
 /// All bodies that are in memory at one time, in bytes.
 const MAX_BODIES: usize = 128 << 20;
+/// The same for what comes without a token: it must not keep out who has one, nor the other way round.
+const MAX_OPEN_BODIES: usize = 32 << 20;
+/// One client has at most this part of such a room.
+const SHARE: usize = 4;
 /// Some programs put it before their JSON, where it means nothing.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Clients that can only do GET and POST name the method that they mean here.
@@ -53,21 +61,65 @@ pub(super) fn method(method: &Method, headers: &HeaderMap) -> Method {
 /// Reads bodies, within limits of size and time.
 pub(super) struct Bodies {
     deadline: Duration,
-    /// A permit for each byte.
-    room: Arc<Semaphore>,
+    common: Room,
+    open: Room,
+    refused: AtomicU64,
+}
+
+/// Where a body comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sender {
+    pub(super) peer: IpAddr,
+    /// The route is for everybody.
+    pub(super) open: bool,
+}
+
+/// Room for bodies, with a permit for each byte.
+struct Room {
+    size: usize,
+    all: Arc<Semaphore>,
+    clients: Clients<Option<Arc<Semaphore>>>,
+}
+
+/// What a body holds of a room: of all of it, and of the share of its client.
+#[derive(Debug)]
+pub(super) struct Held(OwnedSemaphorePermit, OwnedSemaphorePermit);
+
+impl Room {
+    fn new(size: usize) -> Self {
+        Self { size, all: Arc::new(Semaphore::new(size)), clients: Clients::default() }
+    }
+
+    fn share(&self, peer: IpAddr) -> Arc<Semaphore> {
+        let new = || Arc::new(Semaphore::new(self.size / SHARE));
+        self.clients.with(peer, |share| share.get_or_insert_with(new).clone())
+    }
+
+    fn take(&self, share: &Arc<Semaphore>, bytes: usize) -> Option<Held> {
+        let bytes = u32::try_from(bytes).ok()?;
+        let own = share.clone().try_acquire_many_owned(bytes).ok()?;
+        Some(Held(self.all.clone().try_acquire_many_owned(bytes).ok()?, own))
+    }
 }
 
 impl Bodies {
     pub(super) fn new(deadline: Duration) -> Self {
-        Self { deadline, room: Arc::new(Semaphore::new(MAX_BODIES)) }
+        let (common, open) = (Room::new(MAX_BODIES), Room::new(MAX_OPEN_BODIES));
+        Self { deadline, common, open, refused: AtomicU64::new(0) }
+    }
+
+    pub(super) fn expose(&self, page: &mut Exposition) {
+        let help = "Requests that were answered 503, since too many bytes of bodies came at one time";
+        page.single("butler_rest_bodies_refused_total", Kind::Counter, help, self.refused.load(Ordering::Relaxed));
     }
 
     /// Reads a whole body. What it takes of the room for all bodies is free again when the second value is dropped.
     pub(super) async fn read(
         &self,
+        sender: Sender,
         headers: &HeaderMap,
         body: Body,
-    ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Failure> {
+    ) -> Result<(Vec<u8>, Held), Failure> {
         let too_large =
             || Failure::coded(StatusCode::PAYLOAD_TOO_LARGE, "FST_ERR_CTP_BODY_TOO_LARGE", "Request body is too large");
         let announced =
@@ -76,36 +128,34 @@ impl Bodies {
             return Err(too_large());
         }
         let reading = async {
-            let mut bytes = Vec::new();
-            let mut room: Option<OwnedSemaphorePermit> = None;
+            let room = if sender.open { &self.open } else { &self.common };
+            let share = room.share(sender.peer);
+            let take = |bytes| room.take(&share, bytes).ok_or_else(|| self.busy());
+            let (mut bytes, mut held) = (Vec::new(), take(0)?);
             let mut chunks = body.into_data_stream();
             while let Some(chunk) = chunks.next().await {
                 let chunk = chunk.map_err(|error| Failure::bad_request(format!("the body cannot be read: {error}")))?;
                 if bytes.len() + chunk.len() > MAX_BODY {
                     return Err(too_large());
                 }
-                let more = u32::try_from(chunk.len()).map_err(|_| too_large())?;
-                let more = self.room.clone().try_acquire_many_owned(more).map_err(|_| busy())?;
-                match &mut room {
-                    Some(room) => room.merge(more),
-                    None => room = Some(more),
-                }
+                let Held(all, own) = take(chunk.len())?;
+                held.0.merge(all);
+                held.1.merge(own);
                 bytes.extend_from_slice(&chunk);
             }
-            Ok((bytes, room))
+            Ok((bytes, held))
         };
         let message = || format!("the body did not come within {} s", self.deadline.as_secs());
         tokio::time::timeout(self.deadline, reading)
             .await
             .unwrap_or_else(|_| Err(Failure::new(StatusCode::REQUEST_TIMEOUT, message())))
     }
-}
 
-fn busy() -> Failure {
-    Failure::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "the requests that come at this time are too large together: try again",
-    )
+    fn busy(&self) -> Failure {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let message = "the requests that come at this time are too large together: try again";
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(Duration::from_secs(1))
+    }
 }
 
 /// The body as the handler gets it: checked and coerced where the route declares a schema, else as it came.
@@ -195,19 +245,34 @@ pub(super) fn check_query(route: &Route, query: &str) -> Result<Map<String, Valu
 mod tests {
     use super::*;
 
+    async fn read(bodies: &Bodies, client: u8, open: bool) -> Result<Held, Failure> {
+        let sender = Sender { peer: [10, 0, 0, client].into(), open };
+        let (bytes, held) = bodies.read(sender, &HeaderMap::new(), Body::from(vec![b'x'; MAX_BODY])).await?;
+        assert_eq!(bytes.len(), MAX_BODY);
+        Ok(held)
+    }
+
     #[tokio::test]
-    async fn all_bodies_together_have_a_limit() {
-        let bodies = Bodies::new(Duration::from_secs(5));
-        let read = async || bodies.read(&HeaderMap::new(), Body::from(vec![b'x'; MAX_BODY])).await;
-        let mut rooms = Vec::new();
-        for _ in 0..MAX_BODIES / MAX_BODY {
-            rooms.push(read().await.unwrap().1.unwrap());
+    async fn all_bodies_together_have_a_limit_and_those_of_a_client_too() {
+        for (open, size) in [(false, MAX_BODIES), (true, MAX_OPEN_BODIES)] {
+            let bodies = Bodies::new(Duration::from_secs(5));
+            let mut held = Vec::new();
+            for client in 0..4 {
+                for _ in 0..size / MAX_BODY / 4 {
+                    held.push(read(&bodies, client, open).await.unwrap());
+                }
+                let refused = read(&bodies, client, open).await.unwrap_err();
+                assert_eq!((refused.status, refused.retry_after), (StatusCode::SERVICE_UNAVAILABLE, Some(1)));
+            }
+            assert_eq!(read(&bodies, 9, open).await.unwrap_err().status, StatusCode::SERVICE_UNAVAILABLE);
+            let sender = Sender { peer: [10, 0, 0, 9].into(), open };
+            assert!(bodies.read(sender, &HeaderMap::new(), Body::empty()).await.is_ok());
+            assert!(read(&bodies, 9, !open).await.is_ok(), "they do not keep each other out");
+            held.pop();
+            for _ in 0..2 {
+                assert!(read(&bodies, 9, open).await.is_ok(), "what was read is forgotten again");
+            }
+            assert_eq!(bodies.refused.load(Ordering::Relaxed), 5);
         }
-        let refused = bodies.read(&HeaderMap::new(), Body::from("x")).await.unwrap_err();
-        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(bodies.read(&HeaderMap::new(), Body::empty()).await.is_ok());
-        rooms.pop();
-        assert_eq!(read().await.unwrap().0.len(), MAX_BODY);
-        assert_eq!(read().await.unwrap().0.len(), MAX_BODY, "what was read is forgotten again");
     }
 }

@@ -74,8 +74,9 @@ impl Activity {
         let (number, now) = (state.next, Instant::now());
         state.next += 1;
         state.since = now;
+        let is_further = !state.exchanges.is_empty();
         state.exchanges.push((number, phase, now));
-        Some(Arc::new(Exchange { activity: self.clone(), number, unread: Mutex::new(false) }))
+        Some(Arc::new(Exchange { activity: self.clone(), number, is_further, unread: Mutex::new(false) }))
     }
 
     /// Since when the client keeps it waiting, if it does.
@@ -132,6 +133,8 @@ impl Activity {
 pub(super) struct Exchange {
     activity: Arc<Activity>,
     number: u64,
+    /// Others were under way on its connection when it began.
+    pub(super) is_further: bool,
     unread: Mutex<bool>,
 }
 

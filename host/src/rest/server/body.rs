@@ -10,6 +10,7 @@ use axum::BoxError;
 use axum::body::{Body, Bytes, HttpBody};
 use futures_util::StreamExt;
 use hyper::body::{Frame, Incoming, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::activity::{Exchange, Phase};
 
@@ -88,11 +89,13 @@ pub(super) struct Download {
     /// What is to be handed over next.
     rest: Bytes,
     exchange: Arc<Exchange>,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Download {
-    pub(super) fn new(body: Body, exchange: Arc<Exchange>) -> Self {
-        Self { body, rest: Bytes::new(), exchange }
+    /// `place`: what its request holds of the places for requests, until the client has it.
+    pub(super) fn new(body: Body, exchange: Arc<Exchange>, place: Option<OwnedSemaphorePermit>) -> Self {
+        Self { body, rest: Bytes::new(), exchange, _place: place }
     }
 }
 
@@ -145,7 +148,7 @@ mod tests {
         let activity = Activity::new();
         let content: Vec<u8> = (0..u32::from(u16::MAX)).flat_map(u32::to_be_bytes).collect();
         let exchange = activity.begin(Phase::Working).unwrap();
-        let mut download = Download::new(Body::from(content.clone()), exchange);
+        let mut download = Download::new(Body::from(content.clone()), exchange, None);
         let mut seen = Vec::new();
         while !download.is_end_stream() {
             let left = (content.len() - seen.len()) as u64;
@@ -165,7 +168,7 @@ mod tests {
         let (send, chunks) = tokio::sync::mpsc::unbounded_channel::<Result<Bytes, io::Error>>();
         let chunks = futures_util::stream::unfold(chunks, async |mut chunks| Some((chunks.recv().await?, chunks)));
         let exchange = activity.begin(Phase::Sending).unwrap();
-        let mut download = Download::new(Body::from_stream(chunks), exchange);
+        let mut download = Download::new(Body::from_stream(chunks), exchange, None);
         let mut next = async || std::future::poll_fn(|context| Pin::new(&mut download).poll_frame(context)).await;
         assert!(futures_util::FutureExt::now_or_never(next()).is_none());
         assert!(activity.waiting_since().is_none());

@@ -16,7 +16,7 @@ use hyper_util::server::conn::auto;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -26,12 +26,15 @@ use super::connections::Place;
 use super::limits::Limits;
 use super::tls::Tls;
 use crate::rest::api::{Api, Ends};
+use crate::rest::request;
 use crate::stop::stopping;
 
 /// Longest head of a request, in bytes.
-const MAX_HEAD: u32 = 64 << 10;
+const MAX_HEAD: usize = 64 << 10;
+/// The same with HTTP/2, where there are many at once.
+const MAX_HEAD_OF_MANY: u32 = 16 << 10;
 /// Requests at once on one connection with HTTP/2.
-const STREAMS: u32 = 64;
+const STREAMS: u32 = 32;
 /// How much of its bodies a client may send before it is read; all streams together four times as much.
 const WINDOW: u32 = 256 << 10;
 /// How much of an answer waits for its client.
@@ -47,6 +50,8 @@ pub(super) struct Shared {
     api: Arc<Api>,
     tls: Option<Arc<Tls>>,
     http: auto::Builder<TokioExecutor>,
+    /// A permit for each request at once, beside the first of each connection.
+    further: Arc<Semaphore>,
 }
 
 /// The connection is being closed for another one: its requests are not done.
@@ -58,17 +63,18 @@ impl Shared {
     pub(super) fn new(api: Arc<Api>, tls: Option<Arc<Tls>>, limits: &Limits) -> Self {
         let mut http = auto::Builder::new(TokioExecutor::new());
         // The table of connections sees to all other time limits. Only here it is known that a head is on the way.
-        http.http1().timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(MAX_HEAD as usize);
+        http.http1().timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(MAX_HEAD);
         http.http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
-            .max_header_list_size(MAX_HEAD)
+            .max_header_list_size(MAX_HEAD_OF_MANY)
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(4 * WINDOW)
             .max_send_buf_size(UNSENT)
             .keep_alive_interval(PING)
             .keep_alive_timeout(PONG);
-        Self { api, tls, http }
+        let further = Arc::new(Semaphore::new(limits.further));
+        Self { api, tls, http, further }
     }
 
     /// Serves a connection until its end.
@@ -104,7 +110,8 @@ impl Shared {
         activity: &Arc<Activity>,
         mut stop: watch::Receiver<bool>,
     ) {
-        let service = service_fn(|request| answer(self.api.clone(), activity.clone(), ends, request));
+        let service =
+            service_fn(|request| answer(self.api.clone(), self.further.clone(), activity.clone(), ends, request));
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
         let (mut orders, mut first_orders) = (activity.orders(), activity.orders());
         let mut leaving = false;
@@ -167,6 +174,7 @@ async fn secure(tls: &Tls, mut stream: TcpStream) -> io::Result<Option<TlsStream
 /// Answers a request.
 async fn answer(
     api: Arc<Api>,
+    further: Arc<Semaphore>,
     activity: Arc<Activity>,
     ends: Ends,
     request: Request<Incoming>,
@@ -174,15 +182,24 @@ async fn answer(
     use hyper::body::Body as _;
 
     // Their bodies are not read.
-    let begins = matches!(*request.method(), Method::GET | Method::HEAD) || request.body().is_end_stream();
+    let method = request::method(request.method(), request.headers());
+    let begins = matches!(method, Method::GET | Method::HEAD) || request.body().is_end_stream();
     let exchange = activity.begin(if begins { Phase::Working } else { Phase::Receiving }).ok_or(Closed)?;
     let version = request.version();
     let request = request.map(|body| Body::new(Upload::new(body, exchange.clone())));
-    let mut answer = api.handle(request, ends).await;
+    // So clients with one request at a time always get through, and those with many on each connection do not fill the memory.
+    let place = if exchange.is_further { further.try_acquire_owned().map(Some) } else { Ok(None) };
+    let (mut answer, place) = match place {
+        Ok(place) => (api.handle(request, ends).await, place),
+        Err(_) => {
+            drop(request);
+            (api.busy(), None)
+        }
+    };
     if exchange.is_unread() && version <= Version::HTTP_11 {
         // What follows is the rest of the body, and no request.
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     exchange.enter(Phase::Sending);
-    Ok(answer.map(|body| Download::new(body, exchange)))
+    Ok(answer.map(|body| Download::new(body, exchange, place)))
 }

@@ -3,6 +3,7 @@
 //! The client with the most connections gives way, with the one that has waited longest for it; so whoever opens thousands
 //! closes their own. A connection whose request a handler is at work on is never closed. When all are at work, a new one is.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,11 +54,14 @@ impl Table {
         true
     }
 
-    /// Closes one of the client that has most.
+    /// Closes one of the client that has most; of several such clients, of the one that keeps a connection waiting longest.
     fn make_room(&mut self) -> bool {
-        let mut clients: Vec<_> = self.clients.iter().map(|(client, its)| (its.len(), *client)).collect();
-        clients.sort_unstable_by(|one, other| other.cmp(one));
-        clients.into_iter().any(|(_, client)| self.make_room_of(client))
+        let longest = |its: &HashMap<u64, Arc<Activity>>| its.values().filter_map(|it| it.waiting_since()).min();
+        let mut clients: Vec<_> = (self.clients.iter())
+            .filter_map(|(client, its)| Some((Reverse(its.len()), longest(its)?, *client)))
+            .collect();
+        clients.sort_unstable();
+        clients.into_iter().any(|(.., client)| self.make_room_of(client))
     }
 }
 
@@ -152,6 +156,7 @@ mod tests {
 
     const FOUR: Limits = Limits {
         connections: 4,
+        further: 4,
         head: Duration::from_secs(1),
         body: Duration::from_secs(1),
         answer: Duration::from_secs(1),
@@ -180,6 +185,22 @@ mod tests {
         assert!(is_closed(&many[7]) && !is_closed(&other) && !is_closed(&third));
         drop(many);
         assert_eq!(connections.open(), 2);
+    }
+
+    #[test]
+    fn of_clients_with_as_many_the_one_gives_way_that_waits_longest() {
+        let addresses = ["10.0.0.3", "10.0.0.1", "10.0.0.4", "10.0.0.2"];
+        for oldest in 0..addresses.len() {
+            let connections: Arc<Connections> = Arc::default();
+            let admit = |text: &str| connections.admit(ip(text), &FOUR).unwrap();
+            let places = addresses.map(admit);
+            for (_, place) in places.iter().enumerate().filter(|(n, _)| *n != oldest) {
+                drop(place.activity.begin(Phase::Working));
+            }
+            let _new = admit("10.0.0.9");
+            let closed: Vec<_> = places.iter().map(is_closed).collect();
+            assert_eq!(closed, std::array::from_fn::<_, 4, _>(|n| n == oldest));
+        }
     }
 
     #[test]

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 /// Connections at once, if the system lets Butler have so many files open.
 const CONNECTIONS: usize = 1024;
+/// Requests at once over all connections, beside the first of each.
+const FURTHER: usize = 1024;
 
 /// What the server puts up with.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::rest) struct Limits {
     /// Connections at once. When there are more, those that have waited longest for their client give way.
     pub(in crate::rest) connections: usize,
+    /// Requests at once over all connections, beside the first of each. More are answered 503.
+    pub(in crate::rest) further: usize,
     /// How long a connection may be without a request: that is the time for a TLS handshake and for the head of a request.
     pub(in crate::rest) head: Duration,
     /// How long a body may take.
@@ -24,6 +28,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: CONNECTIONS,
+            further: FURTHER,
             head: Duration::from_secs(15),
             body: Duration::from_secs(30),
             answer: Duration::from_secs(30),

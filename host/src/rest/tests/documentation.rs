@@ -1,9 +1,13 @@
 //! What Butler says of itself: the API's description and its page, what is switched off, conversions, health.
 
+use axum::http::HeaderMap;
 use butler_plugin_api::{Endpoint, Scope};
+use futures_util::StreamExt;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::super::documentation;
+use super::super::request::Call;
 use super::{Options, Site, answer, echo, text, token};
 use crate::config::Rest;
 
@@ -51,6 +55,23 @@ async fn the_page_loads_only_what_is_here() {
     }
     for path in ["/documentation/static/", "/documentation/static/nothing.js", "/documentation/static/..%2fjson"] {
         assert_eq!(answer(site.get(path)).await.0, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn files_of_the_page_are_not_copied_for_each_request() {
+    let file = async |name: &str| {
+        let params = [("file".to_owned(), name.to_owned())].into();
+        let (uri, headers, query) = (String::new(), HeaderMap::new(), Map::new());
+        let call = Call { uri, headers, caller: None, params, query, body: Vec::new() };
+        let body = documentation::file(&call).unwrap().into_body();
+        let part = body.into_data_stream().next().await.unwrap().unwrap();
+        assert!(!part.is_empty());
+        part
+    };
+    for name in ["swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"] {
+        let (one, other) = (file(name).await, file(name).await);
+        assert_eq!(one.as_ptr(), other.as_ptr(), "{name}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use butler_plugin_api::{Endpoint, Response as PluginResponse, Scope};
 use futures_util::FutureExt;
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::super::Server;
 use super::super::endpoints::Mount;
 use super::super::server::Limits;
-use super::{Options, Site, answer, echo, wire};
+use super::{Options, Site, answer, echo, text, wire};
 use crate::config::Rest;
 
 #[tokio::test]
@@ -215,6 +215,71 @@ async fn whose_request_is_at_work_is_not_closed_for_another() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     go.notify_one();
     assert_eq!(request.await.unwrap(), (200, json!("done")));
+}
+
+/// A POST that means a GET, with a body that does not come: the handler has been called, and nobody closes the connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_not_read_makes_nobody_wait() {
+    let (arrived, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let slow = {
+        let (arrived, go) = (arrived.clone(), go.clone());
+        Mount::fake("a", Endpoint::new("GET", "/v4/slow", Scope::Read, ""), move |_| {
+            let (arrived, go) = (arrived.clone(), go.clone());
+            async move {
+                arrived.notify_one();
+                go.notified().await;
+                wire(PluginResponse::json(200, &"done"))
+            }
+            .boxed()
+        })
+    };
+    let limits = Limits { connections: 2, ..Limits::default() };
+    let site = Site::start(Options { mounts: vec![slow], limits, ..Options::default() }).await;
+    let address = site.address;
+    let request = b"POST /v4/slow HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+        X-HTTP-Method-Override: GET\r\nContent-Length: 10\r\n\r\n{";
+    let request = tokio::task::spawn_blocking(move || raw(address, request));
+    arrived.notified().await;
+    let answered = tokio::task::spawn_blocking(move || {
+        let waiting: Vec<_> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let answer = raw(address, b"GET /v4/butlerping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        drop(waiting);
+        answer
+    });
+    assert!(answered.await.unwrap().starts_with("HTTP/1.1 200"));
+    go.notify_one();
+    let answer = request.await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\"done\""), "{answer}");
+}
+
+#[tokio::test]
+async fn strangers_are_told_no_before_their_bodies_are_read() {
+    let site = Site::start(Options::default()).await;
+    let address = site.address;
+    let ask = async |path: &str, more: &str| {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1000\r\n{more}\r\nx"
+        );
+        let asked = Instant::now();
+        let answer = tokio::task::spawn_blocking(move || raw(address, request.as_bytes())).await.unwrap();
+        assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+        answer[9..12].to_owned()
+    };
+    assert_eq!(ask("/v5/qlik/notifications/x", "").await, "404");
+    for more in ["", "Qlik-Signature: 00\r\n"] {
+        assert_eq!(ask("/v5/qlik-cloud/events", more).await, "401");
+    }
+    let tenants =
+        json!([{ "id": "acme-id", "url": "https://acme.test", "token": "none", "webhookSecret": "s3cret-value" }]);
+    let config = serde_json::from_value(json!({ "version": 1, "qlikCloud": { "tenants": tenants } })).unwrap();
+    let site = Site::start(Options { config, ..Options::default() }).await;
+    let address = site.address;
+    let unsigned =
+        b"POST /v5/qlik-cloud/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 9\r\n\r\nx";
+    let answer = tokio::task::spawn_blocking(move || raw(address, unsigned)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    let (_, page) = text(site.get("/metrics")).await;
+    assert!(page.contains("\nbutler_qlik_cloud_events_total{outcome=\"no-signature\"} 1\n"), "{page}");
 }
 
 #[tokio::test]

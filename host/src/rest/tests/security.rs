@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use butler_plugin_api::{Endpoint, Event, Scope, kind};
 use futures_util::FutureExt;
@@ -42,18 +43,26 @@ async fn allowance(request: RequestBuilder) -> (u16, Option<(u64, u64)>) {
 async fn a_client_has_so_many_requests_a_minute() {
     let rest = Rest { max_per_minute: 4, ..Rest::default() };
     let site = Site::start(Options { rest, ..Options::default() }).await;
-    // What a page of another site sends takes nothing from the scripts of this machine.
-    let foreign = site.get("/v4/butlerping").header("origin", "http://evil.example");
-    assert_eq!(allowance(foreign).await, (403, None));
+    // What a page of another site sends takes nothing from the scripts of this machine, and has its own limit.
+    let foreign = || site.get("/v4/butlerping").header("origin", "http://evil.example");
+    for left in [3, 2, 1, 0] {
+        assert_eq!(allowance(foreign()).await, (403, Some((4, left))));
+    }
+    assert_eq!(allowance(foreign()).await, (429, Some((4, 0))));
+    assert_eq!(allowance(site.get("/v4/butlerping").header("host", "evil.example")).await, (429, Some((4, 0))));
     assert_eq!(allowance(site.get("/v4/butlerping")).await, (200, Some((4, 3))));
     assert_eq!(allowance(site.get("/v4/nothing")).await, (404, Some((4, 2))));
-    assert_eq!(allowance(site.get("/v5/health/live")).await, (200, Some((4, 1))));
+    assert_eq!(allowance(site.get("/documentation/json")).await, (200, Some((4, 1))));
     // The CLI of this machine does not count, and neither do Qlik's own calls.
     assert_eq!(allowance(site.get("/v4/butlerping").bearer_auth(ADMIN)).await, (200, None));
     assert_eq!(allowance(site.request(Method::POST, "/v5/qlik/notifications/x")).await, (404, None));
     assert_eq!(allowance(site.request(Method::POST, "/v5/reload").body("{}")).await, (422, Some((4, 0))));
-    for path in ["/v4/butlerping", "/v4/nothing", "/v5/health/live"] {
+    for path in ["/v4/butlerping", "/v4/nothing", "/documentation/json"] {
         assert_eq!(allowance(site.get(path)).await, (429, Some((4, 0))), "{path}");
+    }
+    // Who watches whether Butler is well goes on.
+    for path in ["/health", "/v5/health/live", "/v5/health/ready"] {
+        assert_eq!(allowance(site.get(path)).await, (200, None), "{path}");
     }
     let (status, body) = text(site.get("/v4/butlerping")).await;
     let start = r#"{"statusCode":429,"error":"Too Many Requests","message":"Rate limit exceeded, retry in "#;
@@ -62,7 +71,7 @@ async fn a_client_has_so_many_requests_a_minute() {
     let other = client_at([127, 0, 0, 5]).get(format!("http://{}/v4/butlerping", site.address));
     assert_eq!(allowance(other).await, (200, Some((4, 3))));
     let (_, page) = text(site.get("/metrics").bearer_auth(ADMIN)).await;
-    assert!(page.contains("\nbutler_rest_rate_limited_total 4\n"), "{page}");
+    assert!(page.contains("\nbutler_rest_rate_limited_total 6\n"), "{page}");
     // What was refused so is not taken down as a write.
     assert_eq!(answer(site.request(Method::POST, "/v5/reload")).await.0, 429);
     let (_, log) = answer(site.get("/v5/audit").bearer_auth(ADMIN)).await;
@@ -271,6 +280,39 @@ async fn an_event_about_a_write_never_makes_another() {
 }
 
 #[tokio::test]
+async fn a_store_that_nobody_can_read_holds_up_no_answer_and_loses_no_event() {
+    let site = Site::start(Options::default()).await;
+    let seqs = site.accept(&["reload-task.failed"]).await;
+    let delivery = site.store.delivery_id(site.deliver(seqs[0], "hook").await);
+    let reload = || site.request(Method::POST, "/v5/reload").header("Idempotency-Key", &delivery).body("{}");
+    // Who looks back far takes only what is for people.
+    let [readers, people] = site.store.hold_readers().await;
+    drop(readers);
+    let asked = Instant::now();
+    assert_eq!(answer(reload()).await.0, 422);
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    drop(people);
+    assert_eq!(site.audited().await.len(), 1);
+
+    let [readers, people] = site.store.hold_readers().await;
+    drop(people);
+    let asked = Instant::now();
+    assert_eq!(answer(reload()).await.0, 422);
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    // And the caller goes away.
+    assert!(reload().timeout(Duration::from_millis(500)).send().await.is_err());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(site.audited().await.len(), 1);
+    drop(readers);
+    let all = async {
+        while site.audited().await.len() < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), all).await.expect("the events");
+}
+
+#[tokio::test]
 async fn what_a_caller_began_and_did_not_wait_for_is_taken_down() {
     let arrived = Arc::new(Notify::new());
     let endless = {
@@ -286,7 +328,7 @@ async fn what_a_caller_began_and_did_not_wait_for_is_taken_down() {
     arrived.notified().await;
     assert_eq!(site.log("").await.len(), 0);
     drop(stream);
-    let event = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+    let event = tokio::time::timeout(Duration::from_secs(20), async {
         loop {
             if let Some(event) = site.audited().await.pop() {
                 return event;

@@ -24,8 +24,8 @@ pub(super) use health::{health, health_endpoint, live, ready};
 pub(super) use instances::plugins;
 pub(super) use messages::post_message;
 pub(super) use nodes::nodes;
-pub(super) use notifications::{qlik_notification, without_secret};
-pub(super) use qlik_cloud::qlik_cloud_events;
+pub(super) use notifications::{before_notification, qlik_notification, without_secret};
+pub(super) use qlik_cloud::{before_cloud_event, qlik_cloud_events};
 pub(super) use reload::reload;
 pub(super) use schedules::{Schedules, schedules};
 

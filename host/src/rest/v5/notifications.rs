@@ -1,7 +1,6 @@
 //! `POST /v5/qlik/notifications/{secret}`: Qlik Sense says that something has ended.
 
 use axum::body::Body;
-use axum::http::StatusCode;
 use butler_plugin_api::{Endpoint, Scope};
 use serde_json::Value;
 
@@ -9,6 +8,7 @@ use super::super::answer::{Answer, Failure};
 use super::super::context::Context;
 use super::super::own::{Declared, Own};
 use super::super::request::Call;
+use super::super::routes::Params;
 
 pub(super) fn endpoint() -> Declared {
     let path = "/v5/qlik/notifications/{secret}";
@@ -18,14 +18,20 @@ pub(super) fn endpoint() -> Declared {
     Declared::new(endpoint, Own::QlikNotification).open()
 }
 
-/// `POST /v5/qlik/notifications/{secret}`. Who does not know the secret finds nothing here.
+/// Before the body is read: who does not know the secret finds nothing here.
+pub(in super::super) fn before_notification(context: &Context, params: &Params) -> Result<(), Failure> {
+    let secret = params.get("secret").map(String::as_str).unwrap_or_default();
+    context.call_back.as_ref().is_some_and(|call_back| call_back.knows(secret)).then_some(()).ok_or_else(nothing)
+}
+
+/// `POST /v5/qlik/notifications/{secret}`
 pub(in super::super) fn qlik_notification(context: &Context, call: &Call) -> Result<Answer, Failure> {
-    let secret = call.params.get("secret").map(String::as_str).unwrap_or_default();
-    let known = context.call_back.as_ref().is_some_and(|call_back| call_back.called(secret, &call.body));
-    if !known {
-        return Err(Failure::new(StatusCode::NOT_FOUND, "there is nothing here"));
-    }
-    Ok(Answer::new(Body::empty()))
+    let known = context.call_back.as_ref().is_some_and(|call_back| call_back.called(call.param("secret"), &call.body));
+    known.then(|| Answer::new(Body::empty())).ok_or_else(nothing)
+}
+
+fn nothing() -> Failure {
+    Failure::not_found("there is nothing here")
 }
 
 /// A path for logs.

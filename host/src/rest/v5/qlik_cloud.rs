@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use butler_plugin_api::{Endpoint, Scope};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -50,11 +50,8 @@ struct Taken {
 /// A wrong signature, a tenant that is not known, and one without a secret have one and the same answer: a stranger does not
 /// learn which tenants are told of here. The log and the metrics tell them apart.
 pub(in super::super) async fn qlik_cloud_events(context: &Context, call: &Call) -> Result<Answer, Failure> {
-    let mut signatures = call.headers.get_all(SIGNATURE_HEADER).iter();
-    // Of several none counts.
-    let signature =
-        signatures.next().filter(|_| signatures.next().is_none()).map(|value| value.to_str().unwrap_or("?"));
-    let (events, signature, body) = (context.cloud_events.clone(), signature.map(str::to_owned), call.body.clone());
+    let signature = signature(&call.headers).map(str::to_owned);
+    let (events, body) = (context.cloud_events.clone(), call.body.clone());
     // To its end, also when the caller goes away: what was stored is to be told.
     let receiving = tokio::spawn(async move { events.receive(signature.as_deref(), &body).await });
     let Ok(Ok(received)) = tokio::time::timeout(PATIENCE, receiving).await else {
@@ -64,15 +61,35 @@ pub(in super::super) async fn qlik_cloud_events(context: &Context, call: &Call) 
         Ok(HandedOver::Accepted(id)) => (StatusCode::ACCEPTED, Taken { id: Some(id), ..Taken::default() }),
         Ok(HandedOver::Duplicate(id)) => (StatusCode::OK, Taken { id: Some(id), duplicate: true, ..Taken::default() }),
         Ok(HandedOver::Ignored(why)) => (StatusCode::OK, Taken { ignored: Some(why), ..Taken::default() }),
-        Err(Refused::Store(error)) => return Err(error.into()),
-        Err(refused) => {
-            let status = match refused {
-                Refused::Malformed(_) => StatusCode::BAD_REQUEST,
-                Refused::Replay => StatusCode::FORBIDDEN,
-                _ => StatusCode::UNAUTHORIZED,
-            };
-            return Err(Failure::new(status, refused.to_string()));
-        }
+        Err(refused) => return Err(failure(refused)),
     };
     Ok(answer(&context.secrets(), status, &value))
+}
+
+/// Before the body is read: what has no signature is none of Qlik Cloud's, and without tenants nothing is.
+pub(in super::super) async fn before_cloud_event(context: &Context, headers: &HeaderMap) -> Result<(), Failure> {
+    if !context.cloud_events.is_used() {
+        return Err(failure(Refused::Signature));
+    }
+    if signature(headers).is_some() {
+        return Ok(());
+    }
+    // It is counted, and the log is told.
+    context.cloud_events.receive(None, &[]).await.map(drop).map_err(failure)
+}
+
+/// The signature of a message; of several none counts.
+fn signature(headers: &HeaderMap) -> Option<&str> {
+    let mut signatures = headers.get_all(SIGNATURE_HEADER).iter();
+    signatures.next().filter(|_| signatures.next().is_none()).map(|value| value.to_str().unwrap_or("?"))
+}
+
+fn failure(refused: Refused) -> Failure {
+    let status = match refused {
+        Refused::Store(error) => return error.into(),
+        Refused::Malformed(_) => StatusCode::BAD_REQUEST,
+        Refused::Replay => StatusCode::FORBIDDEN,
+        _ => StatusCode::UNAUTHORIZED,
+    };
+    Failure::new(status, refused.to_string())
 }

@@ -1,6 +1,8 @@
 //! The sockets of the REST server: HTTPS, HTTP/2, many and slow connections, bodies that are too long, odd requests.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod http2;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
+
+use http2::{h2_ask, h2_over, head};
 
 const DAY: Duration = Duration::from_hours(24);
 const WITH_TLS: &str =
@@ -197,103 +201,6 @@ async fn the_wrong_language_is_no_fault_of_the_server() {
         assert!(loud.is_empty(), "{loud:?}");
         assert_eq!(butler.stop().await.0.code(), Some(0));
     }
-}
-
-/// A connection with HTTP/2.
-async fn h2_over(
-    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-) -> h2::client::SendRequest<axum::body::Bytes> {
-    let (client, connection) = h2::client::handshake(stream).await.unwrap();
-    tokio::spawn(connection);
-    client.ready().await.unwrap()
-}
-
-type Head = axum::http::request::Builder;
-
-fn head(method: &str, uri: &str, butler: &Butler) -> Head {
-    axum::http::Request::builder()
-        .method(method)
-        .uri(uri)
-        .version(axum::http::Version::HTTP_2)
-        .header("authorization", format!("Bearer {}", butler.token()))
-}
-
-/// Status and body of a request without a body.
-async fn h2_ask(client: &mut h2::client::SendRequest<axum::body::Bytes>, head: Head) -> (u16, String) {
-    let (answer, _) = client.send_request(head.body(()).unwrap(), true).unwrap();
-    let answer = answer.await.unwrap();
-    let status = answer.status().as_u16();
-    let mut body = answer.into_body();
-    let mut text = Vec::new();
-    while let Some(chunk) = body.data().await {
-        let chunk = chunk.unwrap();
-        body.flow_control().release_capacity(chunk.len()).unwrap();
-        text.extend_from_slice(&chunk);
-    }
-    (status, String::from_utf8(text).unwrap())
-}
-
-#[tokio::test]
-async fn http2_by_alpn_and_by_prior_knowledge() {
-    let (butler, certificate) = secured().await;
-    let mut config = tls_trusting(Some(&certificate));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let stream = TcpStream::connect(address(&butler)).await.unwrap();
-    let connector = TlsConnector::from(Arc::new(config));
-    let stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
-    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
-    assert_eq!(stream.get_ref().1.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
-    let mut client = h2_over(stream).await;
-    let (status, body) = h2_ask(&mut client, head("GET", "https://localhost/v5/events", &butler)).await;
-    assert_eq!(status, 200, "{body}");
-
-    let plain = Butler::start("").await;
-    let mut client = h2_over(TcpStream::connect(address(&plain)).await.unwrap()).await;
-    let good = "http://localhost/v5/events";
-    assert_eq!(h2_ask(&mut client, head("GET", good, &plain)).await.0, 200);
-    let foreign = h2_ask(&mut client, head("GET", "http://evil.example/v5/events", &plain)).await;
-    assert!(foreign.0 == 403 && foreign.1.contains("`evil.example`"), "{foreign:?}");
-    assert_eq!(h2_ask(&mut client, head("GET", good, &plain).header("host", "127.0.0.1")).await.0, 400);
-    let origin = head("GET", good, &plain).header("origin", "https://evil.example");
-    assert_eq!(h2_ask(&mut client, origin).await.0, 403);
-    let stranger = axum::http::Request::builder().uri(good).header("authorization", "Bearer none");
-    let (status, _) = h2_ask(&mut client, stranger).await;
-    assert_eq!(status, 200, "without tokens in the config this machine may do everything");
-    // A list of headers that is too long, and then a sound one.
-    let long = head("GET", good, &plain).header("x-long", "x".repeat(15_000)).header("x-long", "y".repeat(60_000));
-    assert_eq!(h2_ask(&mut client, long).await.0, 431);
-    assert_eq!(h2_ask(&mut client, head("GET", good, &plain)).await.0, 200);
-    let mut many = JoinSet::new();
-    for _ in 0..300 {
-        let (mut client, head) = (client.clone(), head("GET", good, &plain));
-        many.spawn(async move {
-            client = client.ready().await.unwrap();
-            h2_ask(&mut client, head).await.0
-        });
-    }
-    assert_eq!(many.join_all().await, [200; 300], "no more at once than allowed");
-    let (ended, log) = plain.stop().await;
-    assert_eq!(ended.code(), Some(0), "{log}");
-}
-
-#[tokio::test]
-async fn resets_without_end_do_not_hurt() {
-    let butler = Butler::start("").await;
-    let url = "http://localhost/v5/events";
-    for _ in 0..20 {
-        let mut client = h2_over(TcpStream::connect(address(&butler)).await.unwrap()).await;
-        for _ in 0..2_000 {
-            let Ok(mut ready) = client.ready().await else { break };
-            let Ok((_, mut stream)) = ready.send_request(head("GET", url, &butler).body(()).unwrap(), false) else {
-                break;
-            };
-            stream.send_reset(h2::Reason::CANCEL);
-            client = ready;
-        }
-    }
-    let asked = Instant::now();
-    assert_eq!(butler.get("/v5/events").await.0, 200);
-    assert!(asked.elapsed() < PROMPT, "{:?}", asked.elapsed());
 }
 
 #[tokio::test]
