@@ -17,9 +17,7 @@ mod text;
 mod v4;
 mod v5;
 
-use butler_plugin_api::{
-    Health, Host, Manifest, OperationError, Plugin, Request, Response, ServiceError, StartError, StorageChange,
-};
+use butler_plugin_api::{Health, Host, Manifest, OperationError, Plugin, Request, Response, ServiceError, StartError};
 use serde_json::{Value, json};
 
 use settings::Settings;
@@ -88,16 +86,20 @@ impl Plugin for KeyValue {
     async fn health(&self) -> Health {
         self.store.health()
     }
+
+    async fn stop(&self) {
+        self.store.stop().await;
+    }
 }
 
 impl KeyValue {
     /// Whether the storage takes writes, and what there is.
     async fn check(&self) -> Result<Value, OperationError> {
-        let key = "check".to_owned();
-        let probe =
-            [StorageChange::Set { key: key.clone(), value: json!(true), ttl: None }, StorageChange::Delete { key }];
+        // In two calls: what is set and deleted together is not written at all.
+        let storage = self.host.storage();
         let failed = |error| OperationError::Failed(format!("the storage does not take writes: {error}"));
-        self.host.storage().apply(&probe).await.map_err(failed)?;
+        storage.set(records::PROBE, &json!(true), None).await.map_err(failed)?;
+        storage.delete(records::PROBE).await.map_err(failed)?;
         let (namespaces, keys) = self.store.read(|data, now| {
             (data.len(), data.namespaces().map(|(_, namespace)| namespace.count(now)).sum::<usize>())
         });
