@@ -451,6 +451,6 @@ fn numbers_of_keys_that_nobody_knows_are_not_given_again() {
     let store = Fixture::on(fake, json!({}));
     store.set("one", json!({ "key": "a", "value": "v" }));
     let store = store.restart(json!({}));
-    assert_eq!(store.list("one").text, r#"{"namespace":"one","keys":[{"key":"a"}]}"#);
+    assert_eq!(store.list("one").body, r#"{"namespace":"one","keys":[{"key":"a"}]}"#);
     assert_eq!(store.fake.stored(&crate::records::place_of_key(0, 7)), Some(stray));
 }
