@@ -14,11 +14,11 @@ use crate::observe::exposition::{Exposition, Kind};
 
 /// So many wrong tokens in a minute are answered 401.
 const FREE: u32 = 10;
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 /// Longest wait that is asked for. They double from a second on.
-const LONGEST: Duration = Duration::from_secs(600);
+const LONGEST: Duration = Duration::from_mins(10);
 /// The log is told so often of one client.
-const REMINDER: Duration = Duration::from_secs(600);
+const REMINDER: Duration = Duration::from_mins(10);
 
 #[derive(Default)]
 pub(super) struct Guesses {

@@ -14,7 +14,7 @@ use super::answer::Failure;
 use super::clients::Clients;
 use crate::observe::exposition::{Exposition, Kind};
 
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
@@ -78,14 +78,13 @@ impl RateLimit {
 
 impl Window {
     fn count(&mut self, limit: u32, now: Instant) -> Counted {
-        let ends = match self.ends.filter(|ends| now < *ends) {
-            Some(ends) => ends,
-            None => {
-                self.used = 0;
-                *self.ends.insert(now + WINDOW)
-            }
+        let ends = if let Some(ends) = self.ends.filter(|ends| now < *ends) {
+            ends
+        } else {
+            self.used = 0;
+            *self.ends.insert(now + WINDOW)
         };
-        let over = (self.used >= limit).then(|| Over { first: self.used == limit });
+        let over = (self.used >= limit).then_some(Over { first: self.used == limit });
         self.used = self.used.saturating_add(1);
         let left = ends.duration_since(now);
         let reset = left.as_secs() + u64::from(left.subsec_nanos() > 0);

@@ -14,8 +14,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::StoreError;
 use super::disk::{Disk, is_fault, is_of_disk};
+use super::{StoreError, storage};
 use crate::stop::stopping;
 
 /// Operations in one transaction.
@@ -194,7 +194,12 @@ impl Loop {
 
     /// Takes a new connection, if there is one to be had.
     async fn reopen(&mut self) {
-        match SqliteConnection::connect_with(&self.options).await {
+        let opened = async {
+            let mut connection = SqliteConnection::connect_with(&self.options).await?;
+            storage::prepare(&mut connection).await?;
+            Ok::<_, sqlx::Error>(connection)
+        };
+        match opened.await {
             Ok(connection) => {
                 let former = std::mem::replace(&mut self.connection, connection);
                 // What it had not committed is rolled back; if it fails, it is gone all the same.

@@ -70,4 +70,32 @@ mod tests {
             assert!(!path.join("a/one").exists() && !path.join("a/full").exists());
         }
     }
+
+    #[test]
+    fn of_many_at_once_one_gets_the_name() {
+        for rename in [rename_new, by_second_name] {
+            let place = TempDir::new().unwrap();
+            let folder = Dir::open_ambient_dir(place.path(), ambient_authority()).unwrap();
+            for round in 0..200 {
+                let new = format!("new{round}");
+                for n in 0..4 {
+                    folder.write(format!("{round}-{n}"), n.to_string()).unwrap();
+                }
+                let (folder, new, start) = (&folder, new.as_str(), &std::sync::Barrier::new(4));
+                let winners: Vec<i32> = std::thread::scope(|scope| {
+                    let threads: Vec<_> = (0..4)
+                        .map(|n| {
+                            scope.spawn(move || {
+                                start.wait();
+                                rename(folder, &format!("{round}-{n}"), folder, new).is_ok().then_some(n)
+                            })
+                        })
+                        .collect();
+                    threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+                });
+                let [winner] = winners[..] else { panic!("round {round}: {winners:?}") };
+                assert_eq!(folder.read_to_string(new).unwrap(), winner.to_string());
+            }
+        }
+    }
 }

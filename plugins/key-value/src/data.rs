@@ -134,6 +134,13 @@ impl Data {
         }
     }
 
+    /// Does not give these numbers of a namespace and of a key: something lies there.
+    pub(crate) fn pass_over(&mut self, numbers: Option<(u64, u64)>) {
+        let Some((namespace, key)) = numbers else { return };
+        self.next_namespace = self.next_namespace.max(namespace.saturating_add(1));
+        self.next_key = self.next_key.max(key.saturating_add(1));
+    }
+
     /// Takes out the keys whose time is over.
     pub(crate) fn forget_expired(&mut self, now: Duration) {
         for namespace in self.namespaces.values_mut() {

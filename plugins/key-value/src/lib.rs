@@ -18,7 +18,7 @@ mod v4;
 mod v5;
 
 use butler_plugin_api::{
-    Health, Host, Manifest, OperationError, Plugin, Request, Response, Scope, ServiceError, StartError, StorageChange,
+    Health, Host, Manifest, OperationError, Plugin, Request, Response, Scope, ServiceError, StartError,
 };
 use serde_json::{Value, json};
 
@@ -88,16 +88,20 @@ impl Plugin for KeyValue {
     async fn health(&self) -> Health {
         self.store.health()
     }
+
+    async fn stop(&self) {
+        self.store.stop().await;
+    }
 }
 
 impl KeyValue {
     /// Whether the storage takes writes, and what there is.
     async fn check(&self) -> Result<Value, OperationError> {
-        let key = "check".to_owned();
-        let probe =
-            [StorageChange::Set { key: key.clone(), value: json!(true), ttl: None }, StorageChange::Delete { key }];
+        // In two calls: what is set and deleted together is not written at all.
+        let storage = self.host.storage();
         let failed = |error| OperationError::Failed(format!("the storage does not take writes: {error}"));
-        self.host.storage().apply(&probe).await.map_err(failed)?;
+        storage.set(records::PROBE, &json!(true), None).await.map_err(failed)?;
+        storage.delete(records::PROBE).await.map_err(failed)?;
         let (namespaces, keys) = self.store.read(|data, now| {
             (data.len(), data.namespaces().map(|(_, namespace)| namespace.count(now)).sum::<usize>())
         });

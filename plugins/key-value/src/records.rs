@@ -22,6 +22,8 @@ pub(crate) const MAX_RECORD: usize = 1 << 20;
 const FRAME: usize = 21;
 const NAMESPACES: &str = "namespaces/";
 const KEYS: &str = "keys/";
+/// None of them: what is written and deleted again to see whether the storage takes writes.
+pub(crate) const PROBE: &str = "probe";
 /// Records that are read at a time.
 const PAGE: u32 = 2_000;
 
@@ -51,6 +53,9 @@ pub(crate) fn fits(key: &str, value: &str) -> bool {
 
 /// Reads everything. `now` is when a page has been read: the time that is left counts from then.
 pub(crate) async fn load(storage: &Storage, now: impl Fn() -> Duration) -> Result<Data, ServiceError> {
+    // Writes are made one after the other: behind this one there is none of a former generation of this instance, which
+    // could come between the pages that are read here.
+    storage.delete(PROBE).await?;
     let (mut data, mut names, mut foreign) = (Data::default(), HashMap::new(), 0);
     for prefix in [NAMESPACES, KEYS] {
         let mut after: Option<String> = None;
@@ -62,7 +67,10 @@ pub(crate) async fn load(storage: &Storage, now: impl Fn() -> Duration) -> Resul
                 let effect = if prefix == NAMESPACES { namespace(&entry, &mut names) } else { key(&entry, &names) };
                 match effect {
                     Some(effect) => data.apply(effect, at),
-                    None => foreign += 1,
+                    None => {
+                        foreign += 1;
+                        data.pass_over(numbers(&entry.key));
+                    }
                 }
             }
             if !page.more || after.is_none() {
@@ -76,6 +84,12 @@ pub(crate) async fn load(storage: &Storage, now: impl Fn() -> Duration) -> Resul
     Ok(data)
 }
 
+/// The numbers in the place of a key: of its namespace and its own.
+fn numbers(place: &str) -> Option<(u64, u64)> {
+    let (namespace, number) = place.strip_prefix(KEYS)?.split_once('/')?;
+    Some((namespace.parse().ok()?, number.parse().ok()?))
+}
+
 fn namespace(entry: &StorageEntry, names: &mut HashMap<u64, Arc<str>>) -> Option<Effect> {
     let number = entry.key.strip_prefix(NAMESPACES)?.parse().ok()?;
     let name: Arc<str> = entry.value.as_str()?.into();
@@ -84,12 +98,12 @@ fn namespace(entry: &StorageEntry, names: &mut HashMap<u64, Arc<str>>) -> Option
 }
 
 fn key(entry: &StorageEntry, names: &HashMap<u64, Arc<str>>) -> Option<Effect> {
-    let (namespace, number) = entry.key.strip_prefix(KEYS)?.split_once('/')?;
-    let namespace = names.get(&namespace.parse().ok()?)?.clone();
+    let (namespace, number) = numbers(&entry.key)?;
+    let namespace = names.get(&namespace)?.clone();
     Some(Effect::Put {
         namespace,
         key: entry.value["key"].as_str()?.into(),
-        number: number.parse().ok()?,
+        number,
         value: entry.value["value"].as_str()?.into(),
         ttl: entry.ttl_ms.map(Duration::from_millis),
     })

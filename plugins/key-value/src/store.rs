@@ -9,8 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use butler_plugin_api::{Health, Host, ServiceError};
+use futures_util::FutureExt;
 use futures_util::future::{Either, select};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::data::Data;
 use crate::plan::{Done, Plan, Refusal, Write};
@@ -45,6 +46,10 @@ pub(crate) struct Store {
     writes: mpsc::Sender<Waiting>,
     /// Until the loop takes it.
     queue: Mutex<Option<mpsc::Receiver<Waiting>>>,
+    /// True from the moment that no more writes are taken; the loop ends when it has made those that it has.
+    stopping: watch::Sender<bool>,
+    /// True when the loop has ended.
+    ended: watch::Sender<bool>,
     /// Why the storage does not take writes.
     trouble: Mutex<Option<String>>,
 }
@@ -67,6 +72,8 @@ impl Store {
             data: Mutex::new(data),
             writes,
             queue: Mutex::new(Some(queue)),
+            stopping: watch::Sender::new(false),
+            ended: watch::Sender::new(false),
             trouble: Mutex::default(),
         })
     }
@@ -102,26 +109,56 @@ impl Store {
         }
     }
 
-    /// Makes writes and forgets what has expired, for ever.
+    /// Takes no more writes, and returns when those that were taken have been made.
+    pub(crate) async fn stop(&self) {
+        self.stopping.send_replace(true);
+        if let Some(mut queue) = lock(&self.queue).take() {
+            // The loop has not begun.
+            queue.close();
+            return;
+        }
+        // Its sender lives as long as the store.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    /// Makes writes and forgets what has expired, until [`Store::stop`].
     pub(crate) async fn run(&self) {
-        let Some(mut queue) = lock(&self.queue).take() else { return };
+        let Some(queue) = lock(&self.queue).take() else { return };
+        self.work(queue).await;
+        self.ended.send_replace(true);
+    }
+
+    async fn work(&self, mut queue: mpsc::Receiver<Waiting>) {
+        let mut stopping = self.stopping.subscribe();
+        let mut stopping = pin!(
+            async move {
+                // Its sender lives as long as the store.
+                let _ = stopping.wait_for(|stopping| *stopping).await;
+            }
+            .fuse()
+        );
         let mut group = Vec::with_capacity(GROUP);
-        let mut sweep = Box::pin(self.host.sleep(Duration::ZERO));
+        let mut sweep = Box::pin(self.host.sleep(Duration::ZERO).fuse());
         loop {
-            let received = match select(sweep.as_mut(), pin!(queue.recv_many(&mut group, GROUP))).await {
-                Either::Left(_) => None,
-                Either::Right((count, _)) => Some(count),
+            let received = futures_util::select_biased! {
+                count = pin!(queue.recv_many(&mut group, GROUP).fuse()) => Some(count),
+                () = sweep.as_mut() => None,
+                () = stopping.as_mut() => {
+                    queue.close();
+                    continue;
+                }
             };
             match received {
                 None => {
                     self.sweep();
-                    sweep = Box::pin(self.host.sleep(SWEEP));
+                    sweep = Box::pin(self.host.sleep(SWEEP).fuse());
                 }
                 Some(0) => return,
                 Some(_) => {
                     while !group.is_empty() {
-                        let rest = group.split_off(together(&group));
-                        self.make(std::mem::replace(&mut group, rest), &mut queue).await;
+                        let mut behind = group.split_off(together(&group));
+                        self.make(group, &mut behind, &mut queue).await;
+                        group = behind;
                     }
                 }
             }
@@ -139,11 +176,13 @@ impl Store {
         metrics.gauge("keys", &[], f64::from(u32::try_from(keys).unwrap_or(u32::MAX)));
     }
 
-    /// Makes writes together and answers them. If the quota does not let that, each has a try of its own.
-    async fn make(&self, group: Vec<Waiting>, queue: &mut mpsc::Receiver<Waiting>) {
-        let Err(left) = self.try_group(group, queue).await else { return };
-        for waiting in left {
-            if let Err(alone) = self.try_group(vec![waiting], queue).await {
+    /// Makes writes together and answers them. If the quota does not let that, each has a try of its own. `behind`: those
+    /// whose turn is next.
+    async fn make(&self, group: Vec<Waiting>, behind: &mut Vec<Waiting>, queue: &mut mpsc::Receiver<Waiting>) {
+        let Err(mut left) = self.try_group(group, [behind, &mut Vec::new()], queue).await else { return };
+        left.reverse();
+        while let Some(waiting) = left.pop() {
+            if let Err(alone) = self.try_group(vec![waiting], [&mut left, behind], queue).await {
                 let message = "The storage refuses the value".to_owned();
                 answer_all(alone, &Refusal::Full(message));
             }
@@ -151,7 +190,12 @@ impl Store {
     }
 
     /// The writes come back when they are to be tried one by one.
-    async fn try_group(&self, group: Vec<Waiting>, queue: &mut mpsc::Receiver<Waiting>) -> Result<(), Vec<Waiting>> {
+    async fn try_group(
+        &self,
+        group: Vec<Waiting>,
+        behind: [&mut Vec<Waiting>; 2],
+        queue: &mut mpsc::Receiver<Waiting>,
+    ) -> Result<(), Vec<Waiting>> {
         let (answers, changes, effects) = self.read(|data, now| {
             let mut plan = Plan::new(data, self.limits, now);
             let answers: Vec<Answer> = group.iter().map(|waiting| plan.add(&waiting.write)).collect();
@@ -161,7 +205,7 @@ impl Store {
             (group, Ok(()))
         } else {
             let storage = self.host.storage();
-            self.patiently(pin!(storage.apply(&changes)), group, queue).await
+            self.patiently(pin!(storage.apply(&changes)), group, behind, queue).await
         };
         match stored {
             Ok(()) => {
@@ -195,6 +239,7 @@ impl Store {
         &self,
         mut stored: impl Future<Output = Result<(), ServiceError>> + Unpin,
         group: Vec<Waiting>,
+        behind: [&mut Vec<Waiting>; 2],
         queue: &mut mpsc::Receiver<Waiting>,
     ) -> (Vec<Waiting>, Result<(), ServiceError>) {
         let patience = pin!(self.host.sleep(PATIENCE));
@@ -214,6 +259,9 @@ impl Store {
         let message = format!("The disk did not take the write within {seconds} s; it may be made later");
         answer_all(group, &Refusal::Unavailable(message));
         let refused = Refusal::Unavailable("The disk does not take writes at present: try again later".to_owned());
+        for behind in behind {
+            answer_all(std::mem::take(behind), &refused);
+        }
         let mut stored = stored;
         loop {
             match select(&mut stored, pin!(queue.recv())).await {

@@ -393,6 +393,7 @@ fn what_the_check_and_the_metrics_say() {
     std::thread::sleep(Duration::from_millis(5));
     let said = block_on(store.plugin.invoke("check", Value::Null)).unwrap();
     assert_eq!(said, "the storage takes writes; namespaces: 2, keys: 1");
+    assert_eq!(store.fake.stored(crate::records::PROBE), None);
     store.fake.wait_until("the loop to sleep", |fake| fake.sleeping() == 1);
     store.fake.advance(Duration::from_secs(10));
     store.fake.wait_until("what has expired to be taken out", |fake| fake.metric("keys") == Some(1.0));
@@ -431,4 +432,25 @@ fn writes_from_many_threads_end_as_memory_and_storage_agree() {
     };
     let before = read(&store);
     assert_eq!(read(&store.restart(json!({}))), before);
+}
+
+#[test]
+fn a_stop_takes_no_more_writes() {
+    let store = Fixture::new(json!({}));
+    assert_eq!(store.set("one", json!({ "key": "a", "value": "v" })).status, 201);
+    block_on(store.plugin.stop());
+    let refused = store.set("one", json!({ "key": "b", "value": "v" }));
+    assert_eq!((refused.status, refused.message().as_str()), (503, "The instance is being stopped"));
+    assert_eq!(store.get("one", "a").status, 200);
+}
+
+#[test]
+fn numbers_of_keys_that_nobody_knows_are_not_given_again() {
+    let stray = json!({ "key": "stray", "value": "v" });
+    let fake = FakeHost::new("key-value").manual_time().store(&crate::records::place_of_key(0, 7), stray.clone());
+    let store = Fixture::on(fake, json!({}));
+    store.set("one", json!({ "key": "a", "value": "v" }));
+    let store = store.restart(json!({}));
+    assert_eq!(store.list("one").body, r#"{"namespace":"one","keys":[{"key":"a"}]}"#);
+    assert_eq!(store.fake.stored(&crate::records::place_of_key(0, 7)), Some(stray));
 }

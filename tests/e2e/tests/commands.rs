@@ -293,7 +293,7 @@ async fn a_dead_delivery_is_listed_and_sent_again() {
     let none = command(&["deliveries", "list", "-c", file, "--task", "x"]).await;
     assert_eq!((none.code, none.stdout.lines().count()), (0, 1), "{none:?}");
     let wrong = command(&["deliveries", "list", "-c", file, "--state", "gone"]).await;
-    assert!(wrong.code == 1 && wrong.stderr.contains("`state` must be one of pending, "), "{wrong:?}");
+    assert!(wrong.code == 1 && wrong.stderr.contains("querystring/state must be one of pending, "), "{wrong:?}");
 
     let retried = command(&["deliveries", "retry", "-c", file, id]).await;
     assert_eq!(

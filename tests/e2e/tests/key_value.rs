@@ -521,3 +521,50 @@ async fn it_serves_who_may_where_it_is_configured_and_once() {
     assert_eq!(output.code, 2, "{output:?}");
     assert!(output.stderr.contains("`key-value` and the instance `second` both serve"), "{output:?}");
 }
+
+#[tokio::test]
+async fn a_reload_under_load_leaves_memory_and_disk_alike() {
+    let butler = start(&config("maxKeysPerNamespace: 900")).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..6_usize)
+        .map(|writer| {
+            let (rest, stop) = (butler.rest().to_owned(), stop.clone());
+            tokio::spawn(async move {
+                for n in (0..).take_while(|_| !stop.load(Ordering::Relaxed)) {
+                    let namespace = format!("n{}", n % 7);
+                    let body = json!({ "key": format!("k{}", n % 5), "value": format!("{writer}/{n}") }).to_string();
+                    let (method, path, body) = match (n + writer) % 9 {
+                        0 => ("DELETE", format!("/v4/keyvalues/{namespace}"), None),
+                        1 => ("DELETE", format!("/v4/keyvalues/{namespace}/k{}", n % 5), None),
+                        _ => ("POST", format!("/v4/keyvalues/{namespace}"), Some(body)),
+                    };
+                    let status = try_send(&rest, method, &path, body).await.unwrap().status;
+                    assert!(matches!(status, 201 | 204 | 400 | 503), "{status}");
+                }
+            })
+        })
+        .collect();
+    for limit in 901..906 {
+        butler.rewrite(&config(&format!("maxKeysPerNamespace: {limit}")));
+        let answer = http().post(format!("{}/v5/reload", butler.rest())).timeout(PATIENCE).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        running(&butler).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let everything = async |butler: &Butler| {
+        let mut all = vec![get(butler, "/v4/keyvaluesnamespaces").await];
+        for namespace in 0..7 {
+            all.push(get(butler, &format!("/v4/keylist/n{namespace}")).await);
+            for key in 0..5 {
+                all.push(get(butler, &format!("/v4/keyvalues/n{namespace}?key=k{key}")).await);
+            }
+        }
+        all
+    };
+    let in_memory = everything(&butler).await;
+    let butler = start_again(butler).await;
+    assert_eq!(everything(&butler).await, in_memory);
+}

@@ -152,8 +152,8 @@ async fn writes_are_taken_down_and_those_that_matter_are_events() {
     };
     let mounts = vec![
         echo("a", Endpoint::new("POST", "/v4/keyvalues/{ns}", Scope::Kv, "")),
-        echo("a", Endpoint::new("DELETE", "/v4/schedules/{id}", Scope::Scheduler, "")),
-        echo("a", Endpoint::new("GET", "/v4/schedules", Scope::Scheduler, "")),
+        echo("a", Endpoint::new("DELETE", "/v4/plans/{id}", Scope::Scheduler, "")),
+        echo("a", Endpoint::new("GET", "/v4/plans", Scope::Scheduler, "")),
     ];
     let secrets = vec!["s3cret-value".to_owned()];
     let site = Site::start(Options { rest, mounts, secrets, ..Options::default() }).await;
@@ -162,17 +162,17 @@ async fn writes_are_taken_down_and_those_that_matter_are_events() {
         answer(request).await.0
     };
     assert_eq!(call("POST", "/v4/keyvalues/script-secret?key=x", "script-secret").await, 201);
-    assert_eq!(call("DELETE", "/v4/schedules/s3cret-value?why=x", "ops-secret").await, 201);
+    assert_eq!(call("DELETE", "/v4/plans/s3cret-value?why=x", "ops-secret").await, 201);
     assert_eq!(call("POST", "/v5/reload", "ops-secret").await, 422);
     assert_eq!(call("POST", "/v5/deliveries/x/retry", ADMIN).await, 404);
     assert_eq!(call("POST", "/v5/reload", "script-secret").await, 403);
     assert_eq!(call("POST", "/v5/reload", "wrong").await, 401);
     // As the REST connector deletes.
-    let delete = site.request(Method::POST, "/v4/schedules/7").header("X-HTTP-Method-Override", "DELETE");
+    let delete = site.request(Method::POST, "/v4/plans/7").header("X-HTTP-Method-Override", "DELETE");
     assert_eq!(answer(delete.bearer_auth("ops-secret")).await.0, 201);
     // None of these is a write.
-    assert_eq!(call("GET", "/v4/schedules", "ops-secret").await, 201);
-    let read = site.request(Method::POST, "/v4/schedules").header("X-HTTP-Method-Override", "GET");
+    assert_eq!(call("GET", "/v4/plans", "ops-secret").await, 201);
+    let read = site.request(Method::POST, "/v4/plans").header("X-HTTP-Method-Override", "GET");
     assert_eq!(answer(read.bearer_auth("ops-secret")).await.0, 201);
     assert_eq!(call("POST", "/v5/qlik/notifications/x", "ops-secret").await, 404);
     assert_eq!(call("POST", "/v5/nothing", "ops-secret").await, 404);
@@ -180,12 +180,12 @@ async fn writes_are_taken_down_and_those_that_matter_are_events() {
     let log = site.log("").await;
     let own = Some("the run file's token");
     let expected = [
-        ("scheduler", true, Some("token `ops`"), "DELETE", "/v4/schedules/7", Some(201)),
+        ("scheduler", true, Some("token `ops`"), "DELETE", "/v4/plans/7", Some(201)),
         ("admin", false, None, "POST", "/v5/reload", Some(401)),
         ("admin", false, Some("token `script`"), "POST", "/v5/reload", Some(403)),
         ("deliveries", true, own, "POST", "/v5/deliveries/x/retry", Some(404)),
         ("admin", true, Some("token `ops`"), "POST", "/v5/reload", Some(422)),
-        ("scheduler", true, Some("token `ops`"), "DELETE", "/v4/schedules/[redacted]", Some(201)),
+        ("scheduler", true, Some("token `ops`"), "DELETE", "/v4/plans/[redacted]", Some(201)),
         ("kv", true, Some("token `script`"), "POST", "/v4/keyvalues/[redacted]", Some(201)),
     ];
     assert_eq!(log.iter().map(told).collect::<Vec<_>>(), expected);
@@ -207,10 +207,10 @@ async fn writes_are_taken_down_and_those_that_matter_are_events() {
     assert_eq!(
         events.iter().map(of).collect::<Vec<_>>(),
         [
-            told("token `ops`", "DELETE /v4/schedules/[redacted]", 201),
+            told("token `ops`", "DELETE /v4/plans/[redacted]", 201),
             told("token `ops`", "POST /v5/reload", 422),
             told("the run file's token", "POST /v5/deliveries/x/retry", 404),
-            told("token `ops`", "DELETE /v4/schedules/7", 201),
+            told("token `ops`", "DELETE /v4/plans/7", 201),
         ]
     );
     let (_, page) = text(site.get("/metrics").bearer_auth(ADMIN)).await;

@@ -78,3 +78,12 @@ async fn an_outcome_that_cannot_be_stored_spoils_no_other() {
     assert!(released.noticed, "the death that could be stored is told");
     assert_eq!(fixture.states("x").await, [State::Delivered, State::Leased, State::Dead]);
 }
+
+#[tokio::test]
+async fn what_plugins_keep_is_counted_on_after_a_new_connection() {
+    let fixture = Fixture::new().await;
+    fixture.store.storage_set("one", "a", json!(1), None).await.unwrap();
+    run_twice(&fixture, || sqlx::Error::WorkerCrashed).await.unwrap();
+    fixture.store.storage_set("one", "b", json!(2), None).await.unwrap();
+    assert_eq!(fixture.store.storage_list("one", "").await.unwrap(), ["a", "b"]);
+}

@@ -6,6 +6,8 @@
 //! for values, and an object with `"<more>"` may have further keys. Cases run in order; `keep` remembers a field of the answer as
 //! `{kept}`. `pending`: parts that are not there yet, whose endpoints must be absent.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeSet;
 use std::process::Command;
 
@@ -180,9 +182,9 @@ async fn every_endpoint_answers_as_the_table_says() {
             } else if got.answer.is_array() || got.answer.is_object() {
                 assert_eq!(got.content_type, "application/json; charset=utf-8", "{title} {case}");
             }
-            let declares = operation["responses"].get(got.status.to_string()).is_some()
+            let is_told = operation["responses"].get(got.status.to_string()).is_some()
                 || got.status >= 500 && operation["responses"].get("5XX").is_some();
-            assert!(declares, "{title} does not declare {status}");
+            assert!(is_told, "{title} does not declare {status}");
             if let Some(field) = case["keep"].as_str() {
                 text(&got.answer, field).clone_into(&mut facts.kept);
             }
