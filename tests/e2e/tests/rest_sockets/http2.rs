@@ -72,7 +72,7 @@ async fn http2_by_alpn_and_by_prior_knowledge() {
     let (status, _) = h2_ask(&mut client, stranger).await;
     assert_eq!(status, 200, "without tokens in the config this machine may do everything");
     // A list of headers that is too long, and then a sound one.
-    for length in [5_000, 60_000] {
+    for length in [5_000, 20_000] {
         let long = head("GET", good, &plain).header("x-long", "x".repeat(12_000)).header("x-long", "y".repeat(length));
         assert_eq!(h2_ask(&mut client, long).await.0, 431);
     }
