@@ -60,6 +60,8 @@ pub(super) struct Route {
     /// `None`: for everybody.
     pub(super) scope: Option<Scope>,
     pub(super) body: Option<Shape>,
+    /// The media type of a body that is not JSON.
+    pub(super) raw: Option<&'static str>,
     pub(super) query: Option<Shape>,
     pub(super) target: Target,
 }
@@ -237,13 +239,14 @@ fn shape(segments: &[Segment]) -> impl Iterator<Item = Option<&str>> {
 
 /// The route of an endpoint of the host.
 fn route(declared: Declared) -> Route {
-    let Declared { endpoint, open, own } = declared;
+    let Declared { endpoint, open, raw, own } = declared;
     let constant = "the endpoints of the host are constants, and each test of the table makes them all";
     Route {
         method: Method::from_bytes(endpoint.method.as_bytes()).expect(constant),
         segments: segments(&endpoint.path),
         scope: (!open).then_some(endpoint.scope),
         body: Shape::new(&endpoint.body).expect(constant),
+        raw,
         query: Shape::new(&endpoint.query).expect(constant),
         endpoint,
         target: Target::Own(own),
@@ -273,6 +276,7 @@ fn declared(mount: Mount) -> Result<Route, RouteError> {
         segments,
         scope: Some(endpoint.scope),
         body,
+        raw: None,
         query,
         endpoint,
         target: Target::Plugin(Box::new(mount)),

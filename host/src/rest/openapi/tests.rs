@@ -129,3 +129,13 @@ fn what_is_switched_off_is_not_described() {
     assert!(document["paths"].get("/v5/reload").is_none() && document["paths"].get("/v4/butlerping").is_none());
     assert!(document["paths"].get("/metrics").is_some());
 }
+
+#[test]
+fn a_body_that_is_no_json_is_described_with_its_media_type() {
+    let operation = &with(Vec::new())["paths"]["/v5/schedules/import"]["post"];
+    let schema = json!({ "contentMediaType": "application/yaml" });
+    assert_eq!(
+        operation["requestBody"],
+        json!({ "required": true, "content": { "application/yaml": { "schema": schema } } })
+    );
+}
