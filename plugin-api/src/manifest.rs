@@ -185,7 +185,17 @@ impl Manifest {
     /// checks and coerces before.
     #[must_use]
     pub fn start_task_item(mut self, item_type: &str, payload: Value) -> Self {
-        self.start_task_items.push(StartTaskItem { item_type: item_type.to_owned(), payload });
+        self.start_task_items.push(StartTaskItem { item_type: item_type.to_owned(), payload, name: String::new() });
+        self
+    }
+
+    /// Switches the items of this type, already added, off together with the endpoints of this name: the host then passes
+    /// them over, and starts the tasks. An older host does not.
+    #[must_use]
+    pub fn name_start_task_item(mut self, item_type: &str, name: &str) -> Self {
+        for item in self.start_task_items.iter_mut().filter(|item| item.item_type == item_type) {
+            name.clone_into(&mut item.name);
+        }
         self
     }
 
@@ -221,6 +231,9 @@ pub struct StartTaskItem {
     /// JSON Schema of the payload. Null: not checked.
     #[serde(default)]
     pub payload: Value,
+    /// Name of its switch in `rest.disabledEndpoints`, as that of an [`Endpoint`]. Empty: it has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
 }
 
 /// An HTTP route that a plugin contributes to the host's REST server.

@@ -88,6 +88,8 @@ pub(super) type Params = BTreeMap<String, String>;
 /// All routes.
 pub(super) struct Table {
     routes: Vec<Route>,
+    /// What is off.
+    pub(super) switches: Switches,
     /// The descriptions of them, once somebody has asked.
     pub(super) documents: Documents,
 }
@@ -95,16 +97,18 @@ pub(super) struct Table {
 impl Table {
     /// The host's own routes.
     pub(super) fn own() -> Self {
-        Self { routes: own::endpoints().into_iter().map(route).collect(), documents: Documents::default() }
+        let routes = own::endpoints().into_iter().map(route).collect();
+        Self { routes, switches: Switches::default(), documents: Documents::default() }
     }
 
     /// The host's own routes and those of plugins, without what is switched off.
-    pub(super) fn with(mounts: Vec<Mount>, switches: &Switches) -> Result<Self, RouteError> {
+    pub(super) fn with(mounts: Vec<Mount>, switches: Switches) -> Result<Self, RouteError> {
         let mut table = Self::own();
         for mount in mounts {
             table.mount(mount)?;
         }
         table.routes.retain(|route| !switches.turn_off(route));
+        table.switches = switches;
         Ok(table)
     }
 
@@ -361,12 +365,12 @@ mod tests {
             (mount.plugin, mount.endpoint.shared) = (plugin.to_owned(), shared);
             mount
         };
-        let none = Switches::default();
-        let table = Table::with(vec![shared("one", "chat", true), shared("two", "chat", true)], &none).unwrap();
+        let with = |mounts| Table::with(mounts, Switches::default());
+        let table = with(vec![shared("one", "chat", true), shared("two", "chat", true)]).unwrap();
         assert_eq!(table.find(&Method::PUT, "/v4/post").unwrap().0.owner(), "the instance `one`");
         for second in [shared("two", "talk", true), shared("two", "chat", false)] {
             assert!(matches!(
-                Table::with(vec![shared("one", "chat", true), second], &none),
+                with(vec![shared("one", "chat", true), second]),
                 Err(RouteError::Taken { first, .. }) if first == "the instance `one`"
             ));
         }

@@ -35,7 +35,8 @@ impl Plugin for KeyValue {
         let manifest =
             Manifest::new("key-value", "A key-value store for load scripts and other callers of the REST API")
                 .operation("check")
-                .start_task_item(item::TYPE, item::schema());
+                .start_task_item(item::TYPE, item::schema())
+                .name_start_task_item(item::TYPE, endpoints::NAME);
         endpoints::declare(manifest)
     }
 
