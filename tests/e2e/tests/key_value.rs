@@ -202,7 +202,7 @@ async fn an_item_of_a_request_to_start_tasks_is_stored() {
 #[tokio::test]
 async fn where_the_endpoints_are_off_items_are_passed_over_and_the_call_goes_on() {
     let off = "rest:\n  listen: 127.0.0.1:0\n  disabledEndpoints: [keyValueStore]\n";
-    let butler = start(&format!("{off}{CONFIG}")).await;
+    let butler = Butler::start(&format!("{off}{CONFIG}")).await;
     let body = json!([{ "type": "keyvaluestore", "payload": { "namespace": "p", "key": "a", "value": "1" } }]);
     let answer = send(&butler, "PUT", "/v4/reloadtask/-/start", body).await;
     assert_eq!((answer.status, answer.json()["tasksId"]["invalid"].clone()), (200, json!([])), "{answer:?}");
@@ -211,6 +211,7 @@ async fn where_the_endpoints_are_off_items_are_passed_over_and_the_call_goes_on(
     let config = std::fs::read_to_string(file).unwrap().replace("  disabledEndpoints: [keyValueStore]\n", "");
     std::fs::write(file, config).unwrap();
     assert_eq!(send(&butler, "POST", "/v5/reload", Value::Null).await.status, 200);
+    running(&butler).await;
     assert_eq!(get(&butler, "/v4/keyvaluesnamespaces").await.json(), json!([]));
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::answer::{self, Answer, Failure, json as answer};
 use super::super::context::Context;
-use super::super::own::{Declared, Own, object, text};
+use super::super::own::{Declared, Own, object};
 use super::super::request::Call;
 use super::query::Query;
 use crate::schedule::{self, ChangeError, Fault, Form, Schedule, Scheduler};
@@ -68,7 +68,7 @@ pub(super) fn endpoints() -> Vec<Declared> {
             "type": "object", "additionalProperties": false,
             "properties": { "format": { "type": "string", "enum": ["butler16"], "errorMessage": "must be butler16, or left out" } },
         }))
-        .answer(200, "YAML", text("application/yaml"))
+        .answer(200, "YAML", json!({ "contentMediaType": "application/yaml" }))
         .answer(400, "There is no such format", none.clone());
     let texts = json!({ "type": "array", "items": { "type": "string" } });
     let import = of(
