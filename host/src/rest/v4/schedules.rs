@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::answer::{self, Answer, Failure, json as answer};
 use super::super::context::Context;
-use super::super::own::{Declared, Own};
+use super::super::own::{Declared, Own, text};
 use super::super::request::Call;
 use crate::schedule::{ChangeError, Fault, Form, Months, STARTUP_STATES, Schedule, Scheduler};
 
@@ -62,7 +62,7 @@ pub(super) fn endpoints() -> Vec<Declared> {
     let status = of("GET", "/v4/schedules/status", "getScheduleStatusAll", "Says as text which schedules run").answer(
         200,
         "A line for each schedule",
-        json!({ "type": "string" }),
+        text("text/plain"),
     );
     let one = "/v4/schedules/{scheduleId}";
     vec![

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::answer::{self, Answer, Failure, json as answer};
 use super::super::context::Context;
-use super::super::own::{Declared, Own, text};
+use super::super::own::{Declared, Own, object};
 use super::super::request::Call;
 use super::query::Query;
 use crate::schedule::{self, ChangeError, Fault, Form, Schedule, Scheduler};
@@ -42,15 +42,19 @@ pub(super) fn endpoints() -> Vec<Declared> {
     let record = record_schema();
     let (bad, none) = ("The schedule cannot work", Value::Null);
     let list = json!({ "type": "object", "required": ["schedules"], "properties": { "schedules": { "type": "array", "items": record } } });
-    let switch = |verb: &str, summary: &str| {
-        known(of("POST", &format!("/{{id}}/{verb}"), summary)).answer(200, "The schedule", record_schema())
+    // They share the switches of Butler 16 with those of `/v4` that do the same.
+    let switch = |verb: &str, name: &str, summary: &str| {
+        let switch = known(of("POST", &format!("/{{id}}/{verb}"), summary)).named(name);
+        switch.answer(200, "The schedule", record_schema())
     };
     let created = of("POST", "", "Makes a schedule")
+        .named("createNewSchedule")
         .body(body_schema())
         .answer(201, "The schedule", record.clone())
         .answer(400, bad, none.clone())
         .answer(409, "There is one with this id", none.clone());
     let replaced = known(of("PUT", "/{id}", "Replaces a schedule"))
+        .named("updateSchedule")
         .body(body_schema())
         .answer(200, "The schedule", record.clone())
         .answer(400, bad, none.clone());
@@ -59,39 +63,56 @@ pub(super) fn endpoints() -> Vec<Declared> {
         .answer(409, "It was not started, since it runs still", run_schema())
         .answer(502, "It was not started", run_schema());
     let export = of("GET", "/export", "All schedules as YAML, with `format=butler16` as Butler 16 has them")
+        .named("getSchedule")
         .query(json!({
             "type": "object", "additionalProperties": false,
             "properties": { "format": { "type": "string", "enum": ["butler16"], "errorMessage": "must be butler16, or left out" } },
         }))
-        .answer(200, "YAML", text("application/yaml"))
+        .answer(200, "YAML", json!({ "contentMediaType": "application/yaml" }))
         .answer(400, "There is no such format", none.clone());
+    let texts = json!({ "type": "array", "items": { "type": "string" } });
     let import = of(
         "POST",
         "/import",
         "Adds the schedules of a file of this Butler or of Butler 16, all or none; with `replace=true` also in place of others",
     )
+    .named("createNewSchedule")
     .query(json!({
         "type": "object", "additionalProperties": false,
         "properties": { "replace": { "type": "boolean", "description": "Whether schedules of the same ids are replaced" } },
     }))
-    .answer(201, "How many, and what is odd", json!({ "type": "object" }))
+    .answer(
+        201,
+        "How many, and what is odd",
+        object(json!({ "imported": { "type": "integer" }, "ids": texts, "warnings": texts })),
+    )
     .answer(400, "What is wrong with the file, line by line", none.clone())
     .answer(409, "There are schedules with these ids", none);
     let own = Own::Schedules;
     vec![
-        Declared::new(of("GET", "", "Lists the schedules").answer(200, "The schedules", list), own(Schedules::List)),
-        Declared::new(known(of("GET", "/{id}", "A schedule")).answer(200, "The schedule", record), own(Schedules::One)),
+        Declared::new(
+            of("GET", "", "Lists the schedules").named("getSchedule").answer(200, "The schedules", list),
+            own(Schedules::List),
+        ),
+        Declared::new(
+            known(of("GET", "/{id}", "A schedule")).named("getSchedule").answer(200, "The schedule", record),
+            own(Schedules::One),
+        ),
         Declared::new(created, own(Schedules::Create)),
         Declared::new(replaced, own(Schedules::Replace)),
         Declared::new(
-            known(of("DELETE", "/{id}", "Deletes a schedule")).answer(204, "It is deleted", Value::Null),
+            known(of("DELETE", "/{id}", "Deletes a schedule")).named("deleteSchedule").answer(
+                204,
+                "It is deleted",
+                Value::Null,
+            ),
             own(Schedules::Delete),
         ),
-        Declared::new(switch("start", "Lets a schedule run"), own(Schedules::Start)),
-        Declared::new(switch("stop", "Lets a schedule run no more"), own(Schedules::Stop)),
+        Declared::new(switch("start", "startSchedule", "Lets a schedule run"), own(Schedules::Start)),
+        Declared::new(switch("stop", "stopSchedule", "Lets a schedule run no more"), own(Schedules::Stop)),
         Declared::new(run, own(Schedules::Run)),
         Declared::new(export, own(Schedules::Export)),
-        Declared::new(import, own(Schedules::Import)),
+        Declared::new(import, own(Schedules::Import)).raw("application/yaml"),
     ]
 }
 
