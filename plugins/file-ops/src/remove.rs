@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn what_goes_by_itself_meanwhile_is_no_error() {
         let place = TempDir::new().unwrap();
-        for _ in 0..40 {
+        for _ in 0..10 {
             for n in 0..100 {
                 std::fs::create_dir_all(place.path().join(format!("t/{}/{n}", n % 7))).unwrap();
                 std::fs::write(place.path().join(format!("t/{}/{n}/f", n % 7)), "x").unwrap();
