@@ -184,16 +184,30 @@ impl Manifest {
     /// `{"type": …, "payload": …, "caller": …}` for each. `payload` is the JSON Schema of its payload, which the host
     /// checks and coerces before.
     #[must_use]
-    pub fn start_task_item(mut self, item_type: &str, payload: Value) -> Self {
-        self.start_task_items.push(StartTaskItem { item_type: item_type.to_owned(), payload, scope: None });
-        self
+    pub fn start_task_item(self, item_type: &str, payload: Value) -> Self {
+        self.push_start_task_item(item_type, payload, None)
     }
 
     /// The same for items that do more than tell a task something: their sender needs this scope beside `tasks`. An older
     /// host does not ask for it.
     #[must_use]
-    pub fn scoped_start_task_item(mut self, item_type: &str, scope: Scope, payload: Value) -> Self {
-        self.start_task_items.push(StartTaskItem { item_type: item_type.to_owned(), payload, scope: Some(scope) });
+    pub fn scoped_start_task_item(self, item_type: &str, scope: Scope, payload: Value) -> Self {
+        self.push_start_task_item(item_type, payload, Some(scope))
+    }
+
+    fn push_start_task_item(mut self, item_type: &str, payload: Value, scope: Option<Scope>) -> Self {
+        let item = StartTaskItem { item_type: item_type.to_owned(), payload, scope, name: String::new() };
+        self.start_task_items.push(item);
+        self
+    }
+
+    /// Switches the items of this type, already added, off together with the endpoints of this name: the host then passes
+    /// them over, and starts the tasks. An older host does not.
+    #[must_use]
+    pub fn name_start_task_item(mut self, item_type: &str, name: &str) -> Self {
+        for item in self.start_task_items.iter_mut().filter(|item| item.item_type == item_type) {
+            name.clone_into(&mut item.name);
+        }
         self
     }
 
@@ -232,6 +246,9 @@ pub struct StartTaskItem {
     /// What a caller must be allowed to do beside starting tasks. Absent: nothing more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
+    /// Name of its switch in `rest.disabledEndpoints`, as that of an [`Endpoint`]. Empty: it has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
 }
 
 /// An HTTP route that a plugin contributes to the host's REST server.

@@ -111,7 +111,11 @@ fn print(answer: &Value) {
         println!(
             "{:<36}  {:<8} {:<18} {:<20} {:<24}  {:<8} {:<24}  {}",
             text(&row["id"]),
-            if row["enabled"] == true { "started" } else { "stopped" },
+            match (row["error"].is_string(), row["enabled"] == true) {
+                (true, _) => "error",
+                (false, true) => "started",
+                (false, false) => "stopped",
+            },
             text(&row["cron"]),
             text(&row["timeZone"]),
             text(&row["nextRuns"][0]),
@@ -119,5 +123,8 @@ fn print(answer: &Value) {
             text(&row["lastRun"]["planned"]),
             text(&row["name"]),
         );
+        if let Some(error) = row["error"].as_str() {
+            eprintln!("{} cannot run: {error}", text(&row["id"]));
+        }
     }
 }

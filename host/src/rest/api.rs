@@ -63,7 +63,7 @@ impl Api {
         mounts: Vec<Mount>,
         body_deadline: Duration,
     ) -> Result<Self, RouteError> {
-        let table = Current::new(Table::with(mounts, &Switches::new(&rest.disabled_endpoints))?);
+        let table = Current::new(Table::with(mounts, Switches::new(&rest.disabled_endpoints))?);
         let (auth, rate) = (Auth::new(rest, admin_token), RateLimit::new(rest.max_per_minute));
         let (origins, cors, bodies) = (Origins::new(rest), Cors::new(rest), Bodies::new(body_deadline));
         let audit = Arc::new(Audit::new(context.clone()));
@@ -72,7 +72,7 @@ impl Api {
 
     /// Serves these endpoints of plugins instead of the former ones, and the host's own, without those that are disabled.
     pub(super) fn remount(&self, mounts: Vec<Mount>, disabled: &[String]) -> Result<(), RouteError> {
-        self.table.set(Table::with(mounts, &Switches::new(disabled))?);
+        self.table.set(Table::with(mounts, Switches::new(disabled))?);
         Ok(())
     }
 
@@ -221,7 +221,7 @@ impl Api {
             Own::EnabledEndpoints => Ok(v4::enabled_endpoints(context, table)),
             Own::Base62ToBase16 => v4::to_base16(context, call),
             Own::Base16ToBase62 => v4::to_base62(context, call),
-            Own::StartTasks => v4::start_tasks(context, call).await,
+            Own::StartTasks => v4::start_tasks(context, &table.switches, call).await,
             Own::Health => Ok(v5::health(context)),
             Own::Live => Ok(v5::live(context)),
             Own::Ready => Ok(v5::ready(context, call)),

@@ -29,10 +29,11 @@ const POLICY: HeaderValue = HeaderValue::from_static(
      form-action 'none'; frame-ancestors 'none'",
 );
 
-/// Of the user interface: it must not ask a validator elsewhere.
+/// Of the user interface: it must not ask a validator elsewhere, and its links to operations would be resolved against the
+/// page's `<base>`, where nothing is.
 static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| {
     let config = Config::from("../json").dom_id("#swagger-ui").validator_url("none").doc_expansion("none");
-    Arc::new(config.deep_linking(true).filter(true).use_base_layout())
+    Arc::new(config.deep_linking(false).filter(true).use_base_layout())
 });
 
 pub(super) fn endpoints() -> Vec<Declared> {

@@ -135,6 +135,10 @@ fn operation(route: &Route, path_names: &[&str], components: &mut Components) ->
         let content = json!({ "application/json": { "schema": schema } });
         operation["requestBody"] = json!({ "required": !shape.accepts_null(), "content": content });
     }
+    if let Some(media_type) = route.raw {
+        let content = json!({ media_type: { "schema": { "contentMediaType": media_type } } });
+        operation["requestBody"] = json!({ "required": true, "content": content });
+    }
     if let Some(scope) = route.scope {
         operation["security"] = json!([{ "bearer": [scope_name(scope)] }]);
     }

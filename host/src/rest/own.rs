@@ -50,17 +50,25 @@ pub(super) struct Declared {
     pub(super) endpoint: Endpoint,
     /// For everybody, whatever the scope says.
     pub(super) open: bool,
+    /// The media type of its body, if that is not JSON: the handler gets it as it came.
+    pub(super) raw: Option<&'static str>,
     pub(super) own: Own,
 }
 
 impl Declared {
     pub(super) fn new(endpoint: Endpoint, own: Own) -> Self {
-        Self { endpoint, open: false, own }
+        Self { endpoint, open: false, raw: None, own }
     }
 
     /// For everybody: it needs no scope.
     pub(super) fn open(mut self) -> Self {
         self.open = true;
+        self
+    }
+
+    /// It takes a body of this media type.
+    pub(super) fn raw(mut self, media_type: &'static str) -> Self {
+        self.raw = Some(media_type);
         self
     }
 }

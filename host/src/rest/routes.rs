@@ -60,6 +60,8 @@ pub(super) struct Route {
     /// `None`: for everybody.
     pub(super) scope: Option<Scope>,
     pub(super) body: Option<Shape>,
+    /// The media type of a body that is not JSON.
+    pub(super) raw: Option<&'static str>,
     pub(super) query: Option<Shape>,
     pub(super) target: Target,
 }
@@ -86,6 +88,8 @@ pub(super) type Params = BTreeMap<String, String>;
 /// All routes.
 pub(super) struct Table {
     routes: Vec<Route>,
+    /// What is off.
+    pub(super) switches: Switches,
     /// The descriptions of them, once somebody has asked.
     pub(super) documents: Documents,
 }
@@ -93,16 +97,18 @@ pub(super) struct Table {
 impl Table {
     /// The host's own routes.
     pub(super) fn own() -> Self {
-        Self { routes: own::endpoints().into_iter().map(route).collect(), documents: Documents::default() }
+        let routes = own::endpoints().into_iter().map(route).collect();
+        Self { routes, switches: Switches::default(), documents: Documents::default() }
     }
 
     /// The host's own routes and those of plugins, without what is switched off.
-    pub(super) fn with(mounts: Vec<Mount>, switches: &Switches) -> Result<Self, RouteError> {
+    pub(super) fn with(mounts: Vec<Mount>, switches: Switches) -> Result<Self, RouteError> {
         let mut table = Self::own();
         for mount in mounts {
             table.mount(mount)?;
         }
         table.routes.retain(|route| !switches.turn_off(route));
+        table.switches = switches;
         Ok(table)
     }
 
@@ -237,13 +243,14 @@ fn shape(segments: &[Segment]) -> impl Iterator<Item = Option<&str>> {
 
 /// The route of an endpoint of the host.
 fn route(declared: Declared) -> Route {
-    let Declared { endpoint, open, own } = declared;
+    let Declared { endpoint, open, raw, own } = declared;
     let constant = "the endpoints of the host are constants, and each test of the table makes them all";
     Route {
         method: Method::from_bytes(endpoint.method.as_bytes()).expect(constant),
         segments: segments(&endpoint.path),
         scope: (!open).then_some(endpoint.scope),
         body: Shape::new(&endpoint.body).expect(constant),
+        raw,
         query: Shape::new(&endpoint.query).expect(constant),
         endpoint,
         target: Target::Own(own),
@@ -273,6 +280,7 @@ fn declared(mount: Mount) -> Result<Route, RouteError> {
         segments,
         scope: Some(endpoint.scope),
         body,
+        raw: None,
         query,
         endpoint,
         target: Target::Plugin(Box::new(mount)),
@@ -357,12 +365,12 @@ mod tests {
             (mount.plugin, mount.endpoint.shared) = (plugin.to_owned(), shared);
             mount
         };
-        let none = Switches::default();
-        let table = Table::with(vec![shared("one", "chat", true), shared("two", "chat", true)], &none).unwrap();
+        let with = |mounts| Table::with(mounts, Switches::default());
+        let table = with(vec![shared("one", "chat", true), shared("two", "chat", true)]).unwrap();
         assert_eq!(table.find(&Method::PUT, "/v4/post").unwrap().0.owner(), "the instance `one`");
         for second in [shared("two", "talk", true), shared("two", "chat", false)] {
             assert!(matches!(
-                Table::with(vec![shared("one", "chat", true), second], &none),
+                with(vec![shared("one", "chat", true), second]),
                 Err(RouteError::Taken { first, .. }) if first == "the instance `one`"
             ));
         }

@@ -40,6 +40,10 @@ const OF_BUTLER_16: [&str; 25] = [
     "updateSchedule",
 ];
 
+/// The type of items of requests to start tasks that Butler 16 had beside those that choose tasks. Scripts send them also where
+/// no plugin of the config takes them.
+pub(super) const ITEM_OF_BUTLER_16: &str = "keyvaluestore";
+
 /// What an entry means.
 enum Switch {
     Name(String),
@@ -56,9 +60,13 @@ impl Switch {
 
     fn fits(&self, endpoint: &Endpoint) -> bool {
         match self {
-            Self::Name(name) => !name.is_empty() && *name == endpoint.name,
+            Self::Name(_) => self.is_name(&endpoint.name),
             Self::Route(method, path) => *method == endpoint.method && same_place(path, &segments(&endpoint.path)),
         }
+    }
+
+    fn is_name(&self, other: &str) -> bool {
+        matches!(self, Self::Name(name) if !name.is_empty() && name == other)
     }
 }
 
@@ -73,6 +81,11 @@ impl Switches {
 
     pub(super) fn turn_off(&self, route: &Route) -> bool {
         self.0.iter().any(|switch| switch.fits(&route.endpoint))
+    }
+
+    /// Whether what has this name is switched off.
+    pub(super) fn turn_off_name(&self, name: &str) -> bool {
+        self.0.iter().any(|switch| switch.is_name(name))
     }
 }
 

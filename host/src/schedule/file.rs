@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use saphyr::{LoadableYamlNode as _, Yaml, YamlEmitter};
 use serde_json::json;
 
+use super::Unread;
 use super::record::{Fault, Form, Schedule};
 use crate::config::yaml::{self, Place};
 
@@ -83,12 +84,14 @@ fn line(place: &Place, pointer: &str) -> usize {
     place.key.unwrap_or(place.value).0
 }
 
-/// Writes schedules in a form.
-pub fn write(schedules: &[impl AsRef<Schedule>], form: Form) -> String {
+/// Writes schedules in a form; those that cannot be read, in Butler's own only, as they are.
+pub fn write(schedules: &[impl AsRef<Schedule>], unread: &[Unread], form: Form) -> String {
     let entries = schedules.iter().map(AsRef::as_ref).map(|schedule| match form {
         Form::Own => serde_json::to_string(&schedule.own()),
         Form::Butler16 => serde_json::to_string(&schedule.butler16()),
     });
+    let unread = unread.iter().filter(|_| form == Form::Own).map(|unread| serde_json::to_string(&unread.record));
+    let entries = entries.chain(unread);
     // As text and not as values: so properties keep their order. What JSON says, YAML says as well.
     let entries: Vec<String> = entries.filter_map(Result::ok).collect();
     let text = format!("{{{}: [{}]}}", json!(form.key()), entries.join(", "));
@@ -149,16 +152,16 @@ mod tests {
             ("17", true, "0 6 * 1-6 1-5")
         );
         assert!(!schedules[1].enabled && schedules[1].id.len() == 36);
-        let theirs = write(&schedules, Form::Butler16);
+        let theirs = write(&schedules, &[], Form::Butler16);
         assert_eq!(value(&theirs)["butlerSchedule"][0]["cronSchedule"], "0 6 * 0-5 1-5", "{theirs}");
         assert!(theirs.starts_with("butlerSchedule:\n  - name: Morning load\n    cronSchedule:"), "{theirs}");
         assert_eq!(read(&theirs).unwrap().schedules, schedules);
-        let ours = write(&schedules, Form::Own);
+        let ours = write(&schedules, &[], Form::Own);
         assert!(ours.starts_with("schedules:\n  - id: "), "{ours}");
         assert_eq!(read(&ours).unwrap().schedules, schedules, "{ours}");
         let as_json = json!({ "schedules": [json!(schedules[0].own())] }).to_string();
         assert_eq!(read(&as_json).unwrap().schedules, schedules[..1]);
-        assert_eq!(write(&schedules[..0], Form::Own), "schedules: []\n");
+        assert_eq!(write(&schedules[..0], &[], Form::Own), "schedules: []\n");
     }
 
     #[test]
@@ -208,7 +211,7 @@ mod tests {
             });
             let schedule = Schedule::read(value.as_object().unwrap(), Form::Own).unwrap();
             for form in [Form::Own, Form::Butler16] {
-                let text = write(std::slice::from_ref(&schedule), form);
+                let text = write(std::slice::from_ref(&schedule), &[], form);
                 let back = read(&text).unwrap().schedules.remove(0);
                 prop_assert_eq!(&back.name, &schedule.name, "{}", text);
                 prop_assert_eq!((&back.id, &back.tags, &back.properties), (&schedule.id, &schedule.tags, &schedule.properties), "{}", text);

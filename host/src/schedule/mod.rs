@@ -10,10 +10,14 @@
 //! | later, for Butler was away or the machine slept | `missed`: left out and told, or made up for once |
 //! | the clock was set back by less than three hours | what ran does not run again, except for those that come every hour |
 //! | it was set back by more | all runs are planned anew from the new time |
+//! | Butler ended in the middle of a start | see [`start`]; a later run that is due stands for it |
+//! | the schedule is stopped, deleted or changed before the task is started | it is not started |
 //! | the start fails | tried again, up to five times in ten minutes and never beyond the next run; then it is told |
 //!
-//! `cron` and `zone` say when, `record` and `file` how a schedule is written, `ticks` serves the plugins.
+//! `cron` and `zone` say when, `record` and `file` how a schedule is written, `change` changes them, `plan` claims runs and `start`
+//! starts their tasks; `ticks` serves the plugins.
 
+mod change;
 mod cron;
 mod file;
 mod plan;
@@ -27,8 +31,10 @@ mod zone;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 use tokio::sync::{Mutex, Notify, Semaphore};
 
+pub use change::ChangeError;
 pub use cron::{Cron, CronError, Months};
 pub use file::{Read, read as read_file, write as write_file};
 pub use record::{Fault, Form, Missed, Overlap, STARTUP_STATES, Schedule};
@@ -39,8 +45,6 @@ pub use zone::{Zone, ZoneError};
 use crate::start_tasks::TaskStarter;
 use crate::store::{Run, ScheduleRow, Store, StoreError, now_ms};
 
-/// Most schedules.
-const MAX_SCHEDULES: usize = 5000;
 /// Tasks that are being started at once.
 const STARTS: usize = 16;
 
@@ -51,8 +55,9 @@ pub struct Scheduler {
     starter: Option<Arc<TaskStarter>>,
     accepted: Arc<Notify>,
     entries: RwLock<Vec<Entry>>,
+    unread: RwLock<Vec<Unread>>,
     /// Whoever changes schedules or claims runs holds it: store and memory change together.
-    changes: Mutex<()>,
+    changes: Arc<Mutex<()>>,
     /// Told when something else comes next.
     changed: Notify,
     places: Semaphore,
@@ -68,21 +73,15 @@ struct Entry {
     next: Option<i64>,
 }
 
-/// Why schedules were not changed.
-#[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
-    /// There is none with this id.
-    #[error("there is no schedule `{0}`")]
-    Unknown(String),
-    /// There are such.
-    #[error("there is a schedule with this id already: {}", .0.join(", "))]
-    Exist(Vec<String>),
-    /// There would be too many.
-    #[error("there may be at most {MAX_SCHEDULES} schedules: delete what is not needed")]
-    TooMany,
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+/// A schedule of the store that cannot be read, such as one of a time zone that the system no longer knows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unread {
+    /// Its id.
+    pub id: String,
+    /// As it is stored; empty when it is no JSON.
+    pub record: Map<String, Value>,
+    /// What is wrong with it.
+    pub error: String,
 }
 
 impl Entry {
@@ -104,16 +103,24 @@ impl Scheduler {
         starter: Option<Arc<TaskStarter>>,
         accepted: Arc<Notify>,
     ) -> Result<Arc<Self>, StoreError> {
-        let mut entries = Vec::new();
+        let (mut entries, mut unread) = (Vec::new(), Vec::new());
         for row in store.schedules().await? {
-            let record = serde_json::from_str(&row.record).unwrap_or_default();
+            let record: Map<String, Value> = serde_json::from_str(&row.record).unwrap_or_default();
             match Schedule::read(&record, Form::Own) {
-                Ok(schedule) => entries.push(Entry::new(schedule.at_start(), row.since)),
+                Ok(schedule) => {
+                    let stopped = !schedule.enabled;
+                    let schedule = schedule.at_start();
+                    // While it was stopped it missed nothing.
+                    let since = if stopped && schedule.enabled { now_ms() } else { row.since };
+                    entries.push(Entry::new(schedule, since));
+                }
                 Err(faults) => {
                     let faults: Vec<String> =
                         faults.iter().map(|fault| format!("`{}` {}", fault.field, fault.message)).collect();
+                    let error = faults.join("; ");
                     // It stays in the store: a database of time zones that lacks one may be mended.
-                    tracing::error!(schedule = row.id, "the schedule does not run: {}", faults.join("; "));
+                    tracing::error!(schedule = row.id, "the schedule does not run: {error}");
+                    unread.push(Unread { id: row.id, record, error });
                 }
             }
         }
@@ -122,7 +129,8 @@ impl Scheduler {
             starter,
             accepted,
             entries: RwLock::new(entries),
-            changes: Mutex::default(),
+            unread: RwLock::new(unread),
+            changes: Arc::default(),
             changed: Notify::new(),
             places: Semaphore::new(STARTS),
         }))
@@ -131,6 +139,11 @@ impl Scheduler {
     /// All schedules, the oldest first.
     pub fn all(&self) -> Vec<Arc<Schedule>> {
         self.entries().iter().map(|entry| entry.schedule.clone()).collect()
+    }
+
+    /// Those that cannot be read, and so do not run.
+    pub fn unread(&self) -> Vec<Unread> {
+        self.unread.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The schedule with this id.
@@ -143,95 +156,22 @@ impl Scheduler {
         self.store.last_runs(id).await
     }
 
-    /// Adds schedules, all or none. With `replace` those with the same id are replaced, otherwise it is an error.
-    pub async fn add(&self, schedules: Vec<Schedule>, replace: bool) -> Result<(), ChangeError> {
+    /// Keeps what a start has made of states: what runs from now on, and is missed by a later start, is made up for.
+    async fn keep_states(&self) {
         let _changing = self.changes.lock().await;
-        let (known, count) = {
-            let entries = self.entries();
-            let known = schedules.iter().filter(|new| entries.iter().any(|entry| entry.schedule.id == new.id));
-            (known.map(|known| known.id.clone()).collect::<Vec<_>>(), entries.len())
-        };
-        if !known.is_empty() && !replace {
-            return Err(ChangeError::Exist(known));
+        let decided =
+            self.entries().iter().filter(|entry| entry.schedule.startup_state.is_some()).map(Entry::row).collect();
+        if let Err(error) = self.store.change_schedules(decided, Vec::new()).await {
+            tracing::error!(%error, "the states of schedules cannot be kept");
         }
-        if count + schedules.len() - known.len() > MAX_SCHEDULES {
-            return Err(ChangeError::TooMany);
-        }
-        self.put(schedules).await
-    }
-
-    /// Replaces the schedule of this id.
-    pub async fn replace(&self, id: &str, change: impl FnOnce(&Schedule) -> Schedule) -> Result<(), ChangeError> {
-        let _changing = self.changes.lock().await;
-        let former = self.get(id).ok_or_else(|| ChangeError::Unknown(id.to_owned()))?;
-        self.put(vec![change(&former)]).await
-    }
-
-    /// Removes the schedule of this id.
-    pub async fn remove(&self, id: &str) -> Result<(), ChangeError> {
-        let _changing = self.changes.lock().await;
-        self.get(id).ok_or_else(|| ChangeError::Unknown(id.to_owned()))?;
-        self.store.change_schedules(Vec::new(), vec![id.to_owned()]).await?;
-        self.entries_mut(|entries| entries.retain(|entry| entry.schedule.id != id));
-        Ok(())
-    }
-
-    /// Switches one schedule on or off, or all. Unless it is to last, `startupState` decides again at the next start.
-    pub async fn switch(
-        &self,
-        id: Option<&str>,
-        enabled: bool,
-        lasting: bool,
-    ) -> Result<Vec<Arc<Schedule>>, ChangeError> {
-        let _changing = self.changes.lock().await;
-        let chosen: Vec<Arc<Schedule>> =
-            self.all().into_iter().filter(|schedule| id.is_none_or(|id| schedule.id == id)).collect();
-        if let (Some(id), true) = (id, chosen.is_empty()) {
-            return Err(ChangeError::Unknown(id.to_owned()));
-        }
-        let mut switched = Vec::new();
-        for schedule in &chosen {
-            let mut new = Schedule::clone(schedule);
-            new.switch(enabled, lasting);
-            switched.extend((new != **schedule).then_some(new));
-        }
-        if !switched.is_empty() {
-            self.put(switched).await?;
-        }
-        Ok(chosen.iter().filter_map(|schedule| self.get(&schedule.id)).collect())
-    }
-
-    /// Writes schedules. What is planned as it was goes on; all else begins now.
-    async fn put(&self, schedules: Vec<Schedule>) -> Result<(), ChangeError> {
-        let now = now_ms();
-        let former = self.entries().clone();
-        let entries: Vec<Entry> = schedules
-            .into_iter()
-            .map(|schedule| {
-                let same = former.iter().find(|former| {
-                    let former = &former.schedule;
-                    former.id == schedule.id
-                        && former.enabled == schedule.enabled
-                        && former.cron == schedule.cron
-                        && former.zone == schedule.zone
-                });
-                Entry::new(schedule, same.map_or(now, |former| former.since))
-            })
-            .collect();
-        self.store.change_schedules(entries.iter().map(Entry::row).collect(), Vec::new()).await?;
-        self.entries_mut(|all| {
-            for entry in entries {
-                match all.iter_mut().find(|one| one.schedule.id == entry.schedule.id) {
-                    Some(one) => *one = entry,
-                    None => all.push(entry),
-                }
-            }
-        });
-        Ok(())
     }
 
     fn entries(&self) -> std::sync::RwLockReadGuard<'_, Vec<Entry>> {
         self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unread_mut(&self, change: impl FnOnce(&mut Vec<Unread>)) {
+        change(&mut self.unread.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn entries_mut(&self, change: impl FnOnce(&mut Vec<Entry>)) {

@@ -8,9 +8,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::record::Missed;
+use super::start::TOO_LATE;
 use super::{Entry, Schedule, Scheduler, next_ms};
 use crate::stop::stopping;
-use crate::store::{Claim, StoreError, now_ms, rfc3339};
+use crate::store::{Claim, Run, RunState, StoreError, now_ms, rfc3339};
 
 /// The clock is looked at so often: it may be set.
 const LOOK: Duration = Duration::from_secs(1);
@@ -97,6 +98,10 @@ impl Scheduler {
     /// Works until `stop`.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut starts = JoinSet::new();
+        tokio::select! {
+            () = stopping(&mut stop) => return,
+            () = self.keep_states() => {}
+        }
         self.recover(&mut starts, &stop).await;
         loop {
             tokio::select! {
@@ -105,21 +110,25 @@ impl Scheduler {
                 () = tokio::time::sleep(self.wait()) => {}
                 Some(_) = starts.join_next() => continue,
             }
+            let now = now_ms();
             let runs = tokio::select! {
                 // What is claimed by then is found at the next start.
                 () = stopping(&mut stop) => break,
-                runs = self.claim(now_ms()) => runs,
+                runs = self.claim(now) => runs,
             };
             match runs {
                 Ok(runs) => {
                     for (schedule, planned) in runs {
-                        starts.spawn(self.clone().start(schedule, planned, stop.clone()));
+                        starts.spawn(self.clone().start(schedule, planned, now, stop.clone()));
                     }
                 }
                 Err(StoreError::Closed) => break,
                 Err(error) => {
                     tracing::error!(%error, "no task can be started by schedule");
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::select! {
+                        () = stopping(&mut stop) => break,
+                        () = tokio::time::sleep(PAUSE) => {}
+                    }
                 }
             }
         }
@@ -137,7 +146,7 @@ impl Scheduler {
     }
 
     /// Claims what is due; what is to be started.
-    async fn claim(&self, now: i64) -> Result<Vec<(Arc<Schedule>, i64)>, StoreError> {
+    pub(super) async fn claim(&self, now: i64) -> Result<Vec<(Arc<Schedule>, i64)>, StoreError> {
         let _changing = self.changes.lock().await;
         let Look { due, rewound } = look(&self.entries(), now);
         if !rewound.is_empty() {
@@ -156,8 +165,21 @@ impl Scheduler {
         });
         let claimed = self.store.claim_runs(claims.collect()).await?;
         self.go_on(|entry| due.iter().find(|due| due.schedule.id == entry.schedule.id).map(|due| due.planned));
-        let claimed = due.into_iter().zip(claimed).filter(|(_, claimed)| *claimed).map(|(due, _)| due);
-        Ok(claimed.inspect(Due::tell).filter(|due| !due.missed).map(|due| (due.schedule, due.planned)).collect())
+        let mut runs = Vec::new();
+        for (mut due, _) in due.into_iter().zip(claimed).filter(|(_, claimed)| *claimed) {
+            // The store may have been in trouble for long.
+            if !due.missed && due.schedule.missed == Missed::Skip && now_ms() - due.planned > GRACE_MS {
+                due.missed = true;
+                let (schedule, planned) = (due.schedule.id.clone(), due.planned);
+                let run = Run { schedule, planned, claimed: now, state: RunState::Claimed, message: None };
+                self.settle(&run, RunState::Missed, TOO_LATE, Vec::new()).await;
+            }
+            due.tell();
+            if !due.missed {
+                runs.push((due.schedule, due.planned));
+            }
+        }
+        Ok(runs)
     }
 
     /// Notes until where schedules are dealt with.

@@ -2,28 +2,35 @@
 //!
 //! A start that fails is tried again, and told when it is given up, once. Before another attempt Qlik Sense is asked whether the
 //! task has begun to run since the claim: a call whose answer was lost may have started it. A run that was claimed when Butler
-//! ended is treated the same way where missed runs are made up for; otherwise it is told that nobody knows.
+//! ended is treated the same way where missed runs are made up for, and no later one stands for it; otherwise it is told that
+//! nobody knows.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::change::PATIENCE;
 use super::record::{Missed, Overlap};
 use super::{ChangeError, Schedule, Scheduler, next_ms};
 use crate::qlik::is_final;
 use crate::start_tasks::events::not_started;
 use crate::start_tasks::{Outcome, Request, Selection, TaskStarter};
 use crate::stop::stopping;
-use crate::store::{Claim, NewEvent, Run, RunState, StoreError, now_ms};
+use crate::store::{Claim, NewEvent, Run, RunState, StoreError, now_ms, rfc3339};
 
 /// Waits before the second attempt and those after it.
 const WAITS: [Duration; 4] =
     [Duration::from_secs(2), Duration::from_secs(30), Duration::from_mins(2), Duration::from_mins(7)];
 /// The clocks of the Sense servers and ours may be apart by so much.
 const SKEW_MS: i64 = 10_000;
+/// A run whose claim took too long.
+pub(super) const TOO_LATE: &str = "the store could not be written in time";
+const IN_DOUBT: &str = "Butler ended before it knew whether Qlik Sense had started the task: look in the QMC, and start it by \
+                        hand if need be (`missed: once` has Butler do so)";
 
 /// What became of an attempt.
 enum Attempt {
@@ -56,62 +63,101 @@ impl Scheduler {
                 return;
             }
         };
+        let (now, unread) = (now_ms(), self.unread());
+        // In the order of their times.
+        let newest: HashMap<String, i64> = runs.iter().map(|run| (run.schedule.clone(), run.planned)).collect();
         for run in runs {
-            match self.get(&run.schedule) {
-                Some(schedule) if schedule.missed == Missed::Once && schedule.enabled => {
-                    starts.spawn(self.clone().try_until_done(schedule, run.planned, run.claimed, true, stop.clone()));
+            if let Some(unread) = unread.iter().find(|unread| unread.id == run.schedule) {
+                let reason = format!("{IN_DOUBT}; its schedule cannot run: {}", unread.error);
+                let task = unread.record.get("taskId").and_then(|task| task.as_str()).unwrap_or_default();
+                let event = not_started(task, &format!("schedule:{}", unread.id), &reason);
+                self.settle(&run, RunState::Failed, &reason, vec![event]).await;
+                continue;
+            }
+            let entry = self.entries().iter().find(|entry| entry.schedule.id == run.schedule).cloned();
+            let Some(entry) = entry else {
+                self.settle(&run, RunState::Failed, "it has no schedule", Vec::new()).await;
+                continue;
+            };
+            let later = newest.get(&run.schedule) != Some(&run.planned) || entry.next.is_some_and(|next| next <= now);
+            let schedule = entry.schedule;
+            match schedule.missed {
+                Missed::Once if schedule.enabled && later => {
+                    let reason = "Butler ended before it knew whether Qlik Sense had started the task; a later run stands for it";
+                    tracing::warn!(schedule = schedule.id, planned = rfc3339(run.planned), "{reason}");
+                    self.settle(&run, RunState::Missed, reason, Vec::new()).await;
                 }
-                Some(schedule) => {
-                    let reason = "Butler ended before it knew whether Qlik Sense had started the task: look in the QMC, and \
-                                  start it by hand if need be (`missed: once` has Butler do so)";
-                    let event = not_started(&schedule.task_id, &caller(&schedule), reason);
-                    self.settle(&run, RunState::Failed, reason, vec![event]).await;
+                Missed::Once if schedule.enabled => {
+                    starts.spawn(self.clone().try_until_done(schedule, run, true, stop.clone()));
                 }
-                None => self.settle(&run, RunState::Failed, "its schedule cannot be read", Vec::new()).await,
+                Missed::Once | Missed::Skip => {
+                    let event = not_started(&schedule.task_id, &caller(&schedule), IN_DOUBT);
+                    self.settle(&run, RunState::Failed, IN_DOUBT, vec![event]).await;
+                }
             }
         }
     }
 
     /// Starts the task of a run that was claimed just now.
-    pub(super) async fn start(self: Arc<Self>, schedule: Arc<Schedule>, planned: i64, stop: watch::Receiver<bool>) {
-        self.try_until_done(schedule, planned, now_ms(), false, stop).await;
-    }
-
-    async fn try_until_done(
+    pub(super) async fn start(
         self: Arc<Self>,
         schedule: Arc<Schedule>,
         planned: i64,
         claimed: i64,
+        stop: watch::Receiver<bool>,
+    ) {
+        let run = Run { schedule: schedule.id.clone(), planned, claimed, state: RunState::Claimed, message: None };
+        self.try_until_done(schedule, run, false, stop).await;
+    }
+
+    async fn try_until_done(
+        self: Arc<Self>,
+        mut schedule: Arc<Schedule>,
+        run: Run,
         in_doubt: bool,
         mut stop: watch::Receiver<bool>,
     ) {
-        let run = Run { schedule: schedule.id.clone(), planned, claimed, state: RunState::Claimed, message: None };
         let mut waits = WAITS.iter();
-        let mut again = in_doubt;
+        let mut failed: Option<(String, Vec<NewEvent>)> = None;
         loop {
+            let again = in_doubt || failed.is_some();
             let attempt = {
                 // Never closed.
                 let _place = self.places.acquire().await;
-                self.attempt(&schedule, &caller(&schedule), again.then_some(claimed)).await
+                match self.as_claimed(&schedule, run.planned) {
+                    Ok(present) => {
+                        schedule = present;
+                        Ok(self.attempt(&schedule, &caller(&schedule), again.then_some(run.claimed)).await)
+                    }
+                    Err(given_up) => Err(given_up),
+                }
             };
-            again = true;
             let (reason, events) = match attempt {
-                Attempt::Started(session, events) => {
+                Ok(Attempt::Started(session, events)) => {
                     return self.settle(&run, RunState::Started, &session, events).await;
                 }
-                Attempt::Skipped(reason) => {
+                Ok(Attempt::Skipped(reason)) => {
                     tracing::warn!(schedule = schedule.id, name = schedule.name, "a run is left out: {reason}");
                     return self.settle(&run, RunState::Skipped, &reason, Vec::new()).await;
                 }
-                Attempt::Refused(reason, events) => return self.settle(&run, RunState::Failed, &reason, events).await,
-                Attempt::Failed(reason, events) => (reason, events),
+                Ok(Attempt::Refused(reason, events)) => {
+                    return self.settle(&run, RunState::Failed, &reason, events).await;
+                }
+                Ok(Attempt::Failed(reason, events)) => (reason, events),
+                Err((state, reason)) => {
+                    tracing::warn!(schedule = schedule.id, name = schedule.name, "a run is left out: {reason}");
+                    let doubt =
+                        || (IN_DOUBT.to_owned(), vec![not_started(&schedule.task_id, &caller(&schedule), IN_DOUBT)]);
+                    return match failed.or_else(|| in_doubt.then(doubt)) {
+                        Some((reason, events)) => self.settle(&run, RunState::Failed, &reason, events).await,
+                        None => self.settle(&run, state, reason, Vec::new()).await,
+                    };
+                }
             };
-            let next_run = next_ms(&schedule, planned.max(now_ms())).unwrap_or(i64::MAX);
+            let next_run = next_ms(&schedule, run.planned).unwrap_or(i64::MAX);
             let wait =
                 waits.next().filter(|wait| now_ms() + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX) < next_run);
-            // It may have been changed, stopped or deleted meanwhile.
-            let wanted = self.get(&schedule.id).is_some_and(|now| now.enabled && now.task_id == schedule.task_id);
-            let Some(wait) = wait.filter(|_| wanted) else {
+            let Some(wait) = wait.filter(|_| self.as_claimed(&schedule, run.planned).is_ok()) else {
                 return self.settle(&run, RunState::Failed, &reason, events).await;
             };
             tracing::warn!(
@@ -120,6 +166,7 @@ impl Scheduler {
                 in_seconds = wait.as_secs(),
                 "the start of the task is tried again: {reason}"
             );
+            failed = Some((reason, events));
             tokio::select! {
                 () = tokio::time::sleep(*wait) => {}
                 // It stays claimed.
@@ -128,20 +175,43 @@ impl Scheduler {
         }
     }
 
+    /// The schedule of a claimed run as it is now, or what becomes of the run: it may have waited for long.
+    fn as_claimed(&self, claimed: &Schedule, planned: i64) -> Result<Arc<Schedule>, (RunState, &'static str)> {
+        let same = |now: &Arc<Schedule>| {
+            now.enabled && now.task_id == claimed.task_id && now.cron == claimed.cron && now.zone == claimed.zone
+        };
+        let Some(present) = self.get(&claimed.id).filter(same) else {
+            return Err((
+                RunState::Skipped,
+                "its schedule was stopped, changed or deleted before its task was started",
+            ));
+        };
+        if next_ms(&present, planned).is_some_and(|next| next <= now_ms()) {
+            return Err((RunState::Missed, "the next run came before its task was started"));
+        }
+        Ok(present)
+    }
+
     /// Runs a schedule now, whether it is on or not, and says what became of it.
     pub async fn run_now(self: &Arc<Self>, id: &str, who: &str) -> Result<RunNow, ChangeError> {
-        let schedule = self.get(id).ok_or_else(|| ChangeError::Unknown(id.to_owned()))?;
+        // So that nobody deletes it before the run is claimed.
+        let changing = self.changing().await?;
+        let schedule = self.known(id)?;
         let (this, who) = (self.clone(), format!("{}, run by {who}", caller(&schedule)));
+        let (claimed, is_claimed) = oneshot::channel();
         // To its end, also when the caller goes away.
         let work = tokio::spawn(async move {
+            let begun = Instant::now();
             let planned = this.claim_now(&schedule.id).await?;
-            let run = Run {
-                schedule: schedule.id.clone(),
-                planned,
-                claimed: planned,
-                state: RunState::Claimed,
-                message: None,
-            };
+            drop(changing);
+            let id = schedule.id.clone();
+            let run = Run { schedule: id, planned, claimed: planned, state: RunState::Claimed, message: None };
+            if begun.elapsed() >= PATIENCE {
+                this.settle(&run, RunState::Missed, TOO_LATE, Vec::new()).await;
+                return Err(ChangeError::Busy);
+            }
+            // Nobody listens when the caller went away.
+            let _ = claimed.send(());
             let attempt = {
                 let _place = this.places.acquire().await;
                 this.attempt(&schedule, &who, None).await
@@ -156,6 +226,10 @@ impl Scheduler {
             this.settle(&run, state, &message, events).await;
             Ok(RunNow { planned, state, message })
         });
+        // An error when it failed, which it says itself.
+        if tokio::time::timeout(PATIENCE + Duration::from_secs(1), is_claimed).await.is_err() {
+            return Err(ChangeError::Busy);
+        }
         work.await.unwrap_or(Err(ChangeError::Store(StoreError::Closed)))
     }
 
@@ -183,9 +257,9 @@ impl Scheduler {
                 Err(reason) => return Attempt::Failed(reason.clone(), vec![not_started(task, caller, &reason)]),
                 Ok(None) => {}
                 Ok(Some(last)) => {
-                    if let Some(since) =
-                        in_doubt.filter(|since| last.begun.is_some_and(|begun| begun >= since - SKEW_MS))
-                    {
+                    // One that is to begin is the one that was asked for.
+                    let begun = |since: i64| last.begun.map_or(last.running, |begun| begun >= since - SKEW_MS);
+                    if let Some(since) = in_doubt.filter(|since| begun(*since)) {
                         tracing::info!(
                             schedule = schedule.id,
                             since,
@@ -223,10 +297,10 @@ impl Scheduler {
     }
 
     /// Keeps what became of a run, and tells of it once.
-    async fn settle(&self, run: &Run, state: RunState, message: &str, mut events: Vec<NewEvent>) {
+    pub(super) async fn settle(&self, run: &Run, state: RunState, message: &str, mut events: Vec<NewEvent>) {
         for event in &mut events {
             // Whatever is repeated after a crash.
-            event.keys = vec![format!("schedule:{}:{}", run.schedule, run.planned)];
+            event.keys = vec![format!("schedule:{}:{}:{}", run.schedule, run.planned, run.claimed)];
         }
         if !events.is_empty() {
             match self.store.accept(events).await {

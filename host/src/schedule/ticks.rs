@@ -15,7 +15,7 @@ use super::{Cron, Months, Zone};
 use crate::store::{Store, StoreError, now_ms};
 
 /// The clock is looked at so often: it may be set.
-const LOOK_MS: i64 = 1000;
+const LOOK: Duration = Duration::from_secs(1);
 /// A clock that is back by less is adjusted, not set.
 const JUMP_MS: i64 = 60_000;
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -51,9 +51,6 @@ pub struct Tick {
 /// Why there is no next time.
 #[derive(Debug, thiserror::Error)]
 pub enum TickError {
-    /// The instance has too many.
-    #[error("the instance has too many schedules: use fewer names")]
-    TooMany,
     /// It never comes.
     #[error("the schedule never comes")]
     Never,
@@ -123,21 +120,48 @@ impl Wish {
                 }
             }
         };
-        Some(latest.filter(|latest| self.make_up || now - latest <= GRACE_MS).unwrap_or(next))
+        Some(latest.filter(|latest| self.make_up || now - latest <= GRACE_MS + self.jitter).unwrap_or(next))
     }
 }
 
-/// Waits for the next time of a schedule of an instance. `alive`: whether the instance is there still.
+/// Waits for the next time of a schedule of an instance. `waiting`: the names that the instance waits for; `alive`: whether it
+/// is there still.
 pub async fn next_tick(
     store: &Store,
     instance: &str,
     name: &str,
     wish: &Wish,
+    waiting: impl Fn() -> Vec<String>,
     alive: impl Fn() -> bool,
 ) -> Result<Tick, TickError> {
-    let last = store.last_tick(instance, name).await?;
     let late = late(wish.jitter);
-    let planned = 'plan: loop {
+    let mut told = false;
+    while alive() {
+        match tick(store, instance, name, wish, late, &waiting, &alive).await {
+            // The plugin could do no more about it.
+            Err(TickError::Store(error)) if !matches!(error, StoreError::Closed) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::error!(instance, name, %error, "the schedule of a plugin waits: its last time cannot be read or kept");
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+            done => return done,
+        }
+    }
+    Err(TickError::Stopped)
+}
+
+async fn tick(
+    store: &Store,
+    instance: &str,
+    name: &str,
+    wish: &Wish,
+    late: i64,
+    waiting: &impl Fn() -> Vec<String>,
+    alive: &impl Fn() -> bool,
+) -> Result<Tick, TickError> {
+    let last = store.last_tick(instance, name).await?;
+    'plan: loop {
         let begun = now_ms();
         let planned = wish.planned(last, begun).ok_or(TickError::Never)?;
         loop {
@@ -149,14 +173,19 @@ pub async fn next_tick(
                 continue 'plan;
             }
             let wait = planned + late - now;
-            if wait <= 0 {
-                break 'plan planned;
+            if wait > 0 {
+                let wait = Duration::from_millis(u64::try_from(wait).unwrap_or_default());
+                tokio::time::sleep(wait.min(LOOK)).await;
+            } else if store.trouble().is_some() {
+                // Kept when the store is well again, it would be used up although nobody may be there to get it.
+                tokio::time::sleep(LOOK).await;
+                continue 'plan;
+            } else {
+                store.keep_tick(instance, name, planned, &waiting()).await?;
+                return Ok(Tick { planned });
             }
-            let wait = u64::try_from(wait.min(LOOK_MS)).unwrap_or_default();
-            tokio::time::sleep(Duration::from_millis(wait)).await;
         }
-    };
-    if store.keep_tick(instance, name, planned).await? { Ok(Tick { planned }) } else { Err(TickError::TooMany) }
+    }
 }
 
 /// A time up to the jitter.
@@ -236,11 +265,64 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("s.db")).await.unwrap();
         let second = wish(&json!({ "every": "1s" }));
-        let next = || next_tick(&store, "one", "x", &second, || true);
+        let next = || next_tick(&store, "one", "x", &second, Vec::new, || true);
         let first = next().await.unwrap().planned;
         assert_eq!(next().await.unwrap().planned, first + 1000);
         assert!(now_ms() >= first + 1000);
-        let gone = next_tick(&store, "one", "x", &wish(&json!({ "every": "1h" })), || false).await;
+        let gone = next_tick(&store, "one", "x", &wish(&json!({ "every": "1h" })), Vec::new, || false).await;
         assert!(matches!(gone, Err(TickError::Stopped)));
+    }
+    #[test]
+    fn a_time_that_chance_puts_off_is_not_missed_at_a_restart() {
+        let nightly = wish(&json!({ "cron": "0 6 * * *", "jitter": "30m", "missed": "skip" }));
+        let at = |text: &str| text.parse::<Timestamp>().unwrap().as_millisecond();
+        let (last, six) = (Some(at("2026-07-01T06:00:00Z")), at("2026-07-02T06:00:00Z"));
+        assert_eq!(nightly.planned(last, six + 20 * MINUTE), Some(six));
+        assert_eq!(nightly.planned(last, six + 31 * MINUTE), Some(six), "on time");
+        assert_eq!(nightly.planned(last, six + 32 * MINUTE), Some(six + 24 * HOUR));
+    }
+
+    async fn sql(folder: &tempfile::TempDir) -> sqlx::SqliteConnection {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("s.db"));
+        <sqlx::SqliteConnection as sqlx::Connection>::connect_with(&options).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_time_is_not_used_up_while_the_store_is_in_trouble_and_errors_end_no_schedule() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("s.db")).await.unwrap();
+        let second = wish(&json!({ "every": "1s" }));
+        let first = next_tick(&store, "one", "x", &second, Vec::new, || true).await.unwrap().planned;
+        // It cannot be read for a while.
+        let mut other = sql(&folder).await;
+        sqlx::raw_sql("ALTER TABLE plugin_ticks RENAME TO gone").execute(&mut other).await.unwrap();
+        let mut next = Box::pin(next_tick(&store, "one", "x", &second, Vec::new, || true));
+        let early = tokio::time::timeout(Duration::from_millis(2500), &mut next).await;
+        assert!(early.is_err(), "{early:?}");
+        sqlx::raw_sql("ALTER TABLE gone RENAME TO plugin_ticks").execute(&mut other).await.unwrap();
+        let second_time = next.await.unwrap().planned;
+        assert!(second_time > first);
+        // It cannot be written, and the instance ends meanwhile.
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+        let kept = store.keep_tick("two", "x", 1, &[]);
+        let ends = async {
+            while store.trouble().is_none() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            let alive = std::cell::Cell::new(true);
+            let next = next_tick(&store, "one", "x", &second, Vec::new, || alive.get());
+            let end = async {
+                tokio::time::sleep(Duration::from_millis(2500)).await;
+                alive.set(false);
+            };
+            let patient = tokio::time::timeout(Duration::from_secs(10), next);
+            let ended = tokio::join!(patient, end).0;
+            sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+            ended
+        };
+        let (kept, ended) = tokio::join!(kept, ends);
+        kept.unwrap();
+        assert!(matches!(ended, Ok(Err(TickError::Stopped))), "{ended:?}");
+        assert_eq!(store.last_tick("one", "x").await.unwrap(), Some(second_time));
     }
 }

@@ -9,7 +9,7 @@ use super::{Store, StoreError};
 
 /// So many runs of each schedule are kept.
 const RUNS: i64 = 20;
-/// Schedules that an instance of a plugin may have.
+/// Schedules of an instance of a plugin of which the last time is kept; it cannot wait for more at once.
 const MAX_TICKS: i64 = 64;
 
 /// A schedule as it is kept.
@@ -175,20 +175,39 @@ impl Store {
         Ok(query.bind(instance).bind(name).fetch_optional(&self.inner.readers).await?)
     }
 
-    /// Keeps the time that a schedule of a plugin is handed out; false when its instance has too many.
-    pub async fn keep_tick(&self, instance: &str, name: &str, planned: i64) -> Result<bool, StoreError> {
-        let input = (instance.to_owned(), name.to_owned(), planned);
+    /// Keeps the time that a schedule of a plugin is handed out. When its instance has too many, the one of which is longest
+    /// past is forgotten, unless it is one of `waiting`.
+    pub async fn keep_tick(
+        &self,
+        instance: &str,
+        name: &str,
+        planned: i64,
+        waiting: &[String],
+    ) -> Result<(), StoreError> {
+        let waiting = serde_json::to_string(waiting).unwrap_or_default();
+        let input = (instance.to_owned(), name.to_owned(), planned, waiting);
         self.inner
             .writer
-            .run(input, |(instance, name, planned), connection| {
+            .run(input, |(instance, name, planned, waiting), connection| {
                 Box::pin(async move {
+                    sqlx::query(
+                        "DELETE FROM plugin_ticks WHERE instance = ?1 AND name IN (
+                             SELECT name FROM plugin_ticks WHERE instance = ?1 AND name <> ?2
+                             AND (SELECT count(*) FROM plugin_ticks WHERE instance = ?1 AND name <> ?2) >= ?3
+                             AND name NOT IN (SELECT value FROM json_each(?4))
+                             ORDER BY planned LIMIT 1)",
+                    )
+                    .bind(instance)
+                    .bind(name)
+                    .bind(MAX_TICKS)
+                    .bind(waiting)
+                    .execute(&mut *connection)
+                    .await?;
                     let kept = sqlx::query(
-                        "INSERT INTO plugin_ticks (instance, name, planned) SELECT ?1, ?2, ?3
-                         WHERE (SELECT count(*) FROM plugin_ticks WHERE instance = ?1 AND name <> ?2) < ?4
+                        "INSERT INTO plugin_ticks (instance, name, planned) VALUES (?1, ?2, ?3)
                          ON CONFLICT (instance, name) DO UPDATE SET planned = ?3",
                     );
-                    let kept = kept.bind(instance).bind(name).bind(planned).bind(MAX_TICKS).execute(connection).await?;
-                    Ok(kept.rows_affected() > 0)
+                    kept.bind(instance).bind(name).bind(planned).execute(connection).await.map(drop)
                 })
             })
             .await
@@ -300,14 +319,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_instance_has_a_limited_number_of_schedules() {
+    async fn of_too_many_schedules_of_an_instance_the_oldest_that_is_not_waited_for_is_forgotten() {
         let (store, _folder) = store().await;
+        let keep = async |instance: &str, name: &str, planned| {
+            store.keep_tick(instance, name, planned, &["0".to_owned(), "more".to_owned()]).await.unwrap();
+        };
         for n in 0..MAX_TICKS {
-            assert!(store.keep_tick("one", &n.to_string(), n).await.unwrap());
+            keep("one", &n.to_string(), n).await;
         }
-        assert!(!store.keep_tick("one", "more", 1).await.unwrap());
-        assert!(store.keep_tick("one", "0", 7).await.unwrap() && store.keep_tick("two", "more", 1).await.unwrap());
-        assert_eq!(store.last_tick("one", "0").await.unwrap(), Some(7));
-        assert_eq!(store.last_tick("one", "more").await.unwrap(), None);
+        keep("one", "5", 99).await;
+        keep("two", "more", 1).await;
+        let last = async |name: &str| store.last_tick("one", name).await.unwrap();
+        assert_eq!((last("0").await, last("1").await, last("5").await), (Some(0), Some(1), Some(99)));
+        keep("one", "more", 70).await;
+        assert_eq!((last("0").await, last("1").await, last("2").await), (Some(0), None, Some(2)));
+        assert_eq!(last("more").await, Some(70));
+        let sql = "SELECT count(*) FROM plugin_ticks WHERE instance = 'one'";
+        let kept: i64 = sqlx::query_scalar(sql).fetch_one(&store.inner.readers).await.unwrap();
+        assert_eq!(kept, MAX_TICKS);
     }
 }

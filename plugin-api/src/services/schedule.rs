@@ -161,8 +161,10 @@ impl Schedule {
         Self(host)
     }
 
-    /// Waits for the next time. At most 64 names an instance; a name is waited for once at a time. Ends with
-    /// [`ServiceError::Stopped`] when the instance stops, with [`ServiceError::Invalid`] when the host cannot read `when`.
+    /// Waits for the next time, also while the host cannot read or write its store. At most 64 names at once, and each once at a
+    /// time; of more names that an instance has had, the one of which the last time is longest past begins anew. Ends with
+    /// [`ServiceError::Stopped`] when the instance stops, with [`ServiceError::Invalid`] when the host cannot read `when`, and
+    /// with [`ServiceError::Quota`] at once when too many are waited for.
     pub async fn next(&self, name: &str, when: &When) -> Result<Tick, ServiceError> {
         let answer = self.0.invoke("schedule", &json!({ "op": "next", "name": name, "when": when })).await?;
         serde_json::from_value(answer).map_err(|error| ServiceError::Failed(error.to_string()))

@@ -6,16 +6,18 @@
 
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use cap_fs_ext::DirExt as _;
 use cap_std::fs::{Dir, File, Metadata, OpenOptions};
 
+use crate::inventory::{Folder, Inventory, Seen};
 use crate::place::{self, Place, Source};
 use crate::rename::rename_new;
 use crate::settings::Spot;
 use crate::temporary::{self, Part};
-use crate::trouble::{Trouble, explain};
+use crate::trouble::Trouble;
 
 /// So many folders may be inside of each other: each holds three handles open.
 const MOST_DEEP: u32 = 100;
@@ -32,9 +34,43 @@ pub(crate) struct Options {
 /// The way to end work that is under way, and what it has done.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    pub(crate) is_ending: AtomicBool,
+    /// The instance stops: one for all its work.
+    pub(crate) is_ending: Arc<AtomicBool>,
     /// Bytes of files copied.
-    pub(crate) bytes: AtomicU64,
+    bytes: AtomicU64,
+    is_left: AtomicBool,
+}
+
+impl Progress {
+    pub(crate) fn new(is_ending: &Arc<AtomicBool>) -> Self {
+        Self { is_ending: is_ending.clone(), ..Self::default() }
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Something that was made on the way could not be removed.
+    pub(crate) fn leave(&self) {
+        self.is_left.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_left(&self) -> bool {
+        self.is_left.load(Ordering::Relaxed)
+    }
+}
+
+/// A copy that is being made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work<'a> {
+    pub(crate) options: Options,
+    pub(crate) progress: &'a Progress,
+    /// Whether it is noted what a tree holds; it takes memory.
+    pub(crate) is_noted: bool,
 }
 
 /// What became of a request.
@@ -60,39 +96,23 @@ pub(crate) fn copy(from: &Spot, to: &Spot, options: Options, part: &str, progres
             return Ok(Done::Unchanged);
         }
     }
-    let part = Part::new(&target.folder, part);
-    copy_to(&source, &target, part.name(), options, progress)?;
+    let part = Part::new(&target.folder, part, progress);
+    Work { options, progress, is_noted: false }.copy(&source, &target.folder, part.name())?;
     match (&source, &there) {
         (Source::Folder(..), Some(_)) => {
             let folder = |name: &str| target.folder.open_dir_nofollow(name);
             let opened = folder(part.name()).and_then(|copy| Ok((copy, folder(&target.name)?)));
             let (copy, into) = opened.map_err(|error| Trouble::at_work(&error))?;
             merge(&copy, &into)?;
+            place::sync_done(&target.folder);
+            Ok(Done::Done)
         }
-        _ => return publish(part, &target, options.overwrite),
-    }
-    sync(&target)?;
-    Ok(Done::Done)
-}
-
-/// Copies what is open to another name beside the target.
-pub(crate) fn copy_to(
-    source: &Source,
-    target: &Place,
-    part: &str,
-    options: Options,
-    progress: &Progress,
-) -> Result<(), Trouble> {
-    match source {
-        Source::File(file, found) => copy_file(file, found, &target.folder, part, options, progress),
-        Source::Folder(folder, found) => {
-            copy_folder(folder, found, &target.folder, Path::new(part), options, progress, 0)
-        }
+        _ => publish(part, &target, options.overwrite),
     }
 }
 
 /// Gives a whole copy its name.
-pub(crate) fn publish(part: Part<'_>, target: &Place, overwrite: bool) -> Result<Done, Trouble> {
+fn publish(part: Part<'_>, target: &Place, overwrite: bool) -> Result<Done, Trouble> {
     let (folder, name) = (&target.folder, target.name.as_str());
     let renamed = if overwrite {
         folder.rename(part.name(), folder, name)
@@ -105,12 +125,8 @@ pub(crate) fn publish(part: Part<'_>, target: &Place, overwrite: bool) -> Result
         Err(error) if !overwrite && error.kind() == io::ErrorKind::AlreadyExists => return Ok(Done::Unchanged),
         Err(error) => return Err(Trouble::at_work(&error)),
     }
-    sync(target)?;
+    place::sync_done(folder);
     Ok(Done::Done)
-}
-
-fn sync(target: &Place) -> Result<(), Trouble> {
-    place::sync(&target.folder).map_err(|error| Trouble::at_work(&error))
 }
 
 /// What stands in the place of the target and cannot be replaced by the source.
@@ -129,50 +145,125 @@ pub(crate) fn clash(source: &Metadata, target: &Metadata, done: &str) -> Result<
 
 /// Whether the target is below the source.
 pub(crate) fn is_inside(from: &Spot, to: &Spot) -> bool {
-    let [from, to] = [from, to].map(|spot| spot.directory.join(&spot.steps));
+    let [from, to] = [from, to].map(Spot::location);
     from.below(&to).is_some_and(|rest| !rest.is_empty())
 }
 
-/// Copies an open file under a new name. It is on disk when this returns.
-pub(crate) fn copy_file(
-    file: &File,
-    found: &Metadata,
-    folder: &Dir,
-    name: impl AsRef<Path>,
-    options: Options,
-    progress: &Progress,
-) -> Result<(), Trouble> {
-    let error = |error: io::Error| Trouble::at_work(&error);
-    let mut new = OpenOptions::new();
-    new.write(true).create_new(true);
-    // Nobody else's until it has the rights of its source.
-    #[cfg(unix)]
-    cap_std::fs::OpenOptionsExt::mode(&mut new, 0o600);
-    let mut copy = folder.open_with(name, &new).map_err(error)?.into_std();
-    let mut source = file.try_clone().map_err(error)?.into_std();
-    loop {
-        if progress.is_ending.load(Ordering::Relaxed) {
-            return Err(Trouble::Failed("Butler stops, or the instance does: ask again later".to_owned()));
-        }
-        let bytes = io::copy(&mut source.by_ref().take(CHUNK), &mut copy).map_err(error)?;
-        progress.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if bytes < CHUNK {
-            break;
+impl Work<'_> {
+    /// Copies what is open under a new name. It is on disk when this returns.
+    pub(crate) fn copy(self, source: &Source, folder: &Dir, name: &str) -> Result<Inventory, Trouble> {
+        match source {
+            Source::File(file, found) => {
+                self.file(file, found, folder, name.as_ref())?;
+                Ok(Inventory::File(Seen::of(found)))
+            }
+            Source::Folder(from, found) => self.folder(from, found, folder, name.as_ref(), 0).map(Inventory::Folder),
         }
     }
-    #[cfg(unix)]
-    copy.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode(found) & 0o777)).map_err(error)?;
-    if options.preserve_timestamp {
-        let mut times = std::fs::FileTimes::new();
-        if let Ok(modified) = found.modified() {
-            times = times.set_modified(modified.into_std());
+
+    fn file(self, file: &File, found: &Metadata, folder: &Dir, name: &Path) -> Result<(), Trouble> {
+        let error = |error: io::Error| Trouble::at_work(&error);
+        let mut new = OpenOptions::new();
+        new.write(true).create_new(true);
+        // Nobody else's until it has the rights of its source.
+        #[cfg(unix)]
+        cap_std::fs::OpenOptionsExt::mode(&mut new, 0o600);
+        let mut copy = folder.open_with(name, &new).map_err(error)?.into_std();
+        let mut source = file.try_clone().map_err(error)?.into_std();
+        loop {
+            if self.progress.is_ending() {
+                return Err(Trouble::Ending);
+            }
+            let bytes = io::copy(&mut source.by_ref().take(CHUNK), &mut copy).map_err(error)?;
+            self.progress.bytes.fetch_add(bytes, Ordering::Relaxed);
+            if bytes < CHUNK {
+                break;
+            }
         }
-        if let Ok(accessed) = found.accessed() {
-            times = times.set_accessed(accessed.into_std());
+        #[cfg(unix)]
+        copy.set_permissions(permissions(mode(found) & 0o777)).map_err(error)?;
+        if self.options.preserve_timestamp {
+            let mut times = std::fs::FileTimes::new();
+            if let Ok(modified) = found.modified() {
+                times = times.set_modified(modified.into_std());
+            }
+            if let Ok(accessed) = found.accessed() {
+                times = times.set_accessed(accessed.into_std());
+            }
+            copy.set_times(times).map_err(error)?;
         }
-        copy.set_times(times).map_err(error)?;
+        copy.sync_all().map_err(error)
     }
-    copy.sync_all().map_err(error)
+
+    /// Copies an open folder with all that is in it under a new name. A link in it, or what is no file, fails it: a copy with
+    /// holes that nobody sees would be worse.
+    fn folder(self, source: &Dir, found: &Metadata, folder: &Dir, name: &Path, depth: u32) -> Result<Folder, Trouble> {
+        let error = |error: io::Error| Trouble::at_work(&error);
+        if depth >= MOST_DEEP {
+            let fault = format!("there are more than {MOST_DEEP} directories inside of each other");
+            return Err(Trouble::Failed(fault));
+        }
+        make_private(folder, name).map_err(error)?;
+        let copy = folder.open_dir_nofollow(name).map_err(error)?;
+        let mut noted = Folder::of(found);
+        for entry in source.entries().map_err(error)? {
+            let entry = entry.map_err(error)?.file_name();
+            // Also what this copy is being made under, should it be inside of its source by way of a link.
+            if entry.to_str().is_some_and(temporary::is_one) {
+                continue;
+            }
+            let (path, shown) = (Path::new(&entry), entry.to_string_lossy());
+            let inside = |error: io::Error| Trouble::inside(&shown, &error);
+            let Some(found) = place::look(source, path).map_err(inside)? else { continue };
+            if found.is_dir() {
+                let next = source.open_dir_nofollow(path).map_err(inside)?;
+                let found = next.dir_metadata().map_err(inside)?;
+                let inner = self.folder(&next, &found, &copy, path, depth + 1)?;
+                if self.is_noted {
+                    noted.folders.push((entry, inner));
+                }
+                continue;
+            }
+            let refused = |what: &str| Trouble::Refused(format!("`{shown}` in fromFile is {what}"));
+            if let Some(what) = place::special(&found) {
+                return Err(refused(what));
+            }
+            let (file, found) = place::file_in(source, path).map_err(inside)?;
+            if let Some(what) = place::special(&found) {
+                return Err(refused(what));
+            }
+            self.file(&file, &found, &copy, path)?;
+            if self.is_noted {
+                noted.files.push((entry, Seen::of(&found)));
+            }
+        }
+        finish(&copy, found).map_err(error)?;
+        Ok(noted)
+    }
+}
+
+/// Makes a folder that is nobody else's until all is in it.
+fn make_private(folder: &Dir, name: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut new = cap_std::fs::DirBuilder::new();
+        cap_std::fs::DirBuilderExt::mode(&mut new, 0o700);
+        folder.create_dir_with(name, &new)
+    }
+    #[cfg(not(unix))]
+    folder.create_dir(name)
+}
+
+/// Gives a folder the rights of its source and has it last.
+fn finish(copy: &Dir, found: &Metadata) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        // Its own user must be able to remove it again.
+        copy.open(".")?.into_std().set_permissions(permissions(mode(found) & 0o777 | 0o700))?;
+    }
+    #[cfg(not(unix))]
+    let _ = found;
+    place::sync(copy)
 }
 
 #[cfg(unix)]
@@ -180,61 +271,9 @@ fn mode(found: &Metadata) -> u32 {
     cap_std::fs::MetadataExt::mode(found)
 }
 
-/// Copies an open folder with all that is in it under a new name. A link in it, or what is no file, fails it: a copy with holes
-/// that nobody sees would be worse.
-fn copy_folder(
-    source: &Dir,
-    found: &Metadata,
-    folder: &Dir,
-    name: &Path,
-    options: Options,
-    progress: &Progress,
-    depth: u32,
-) -> Result<(), Trouble> {
-    let error = |error: io::Error| Trouble::at_work(&error);
-    if depth >= MOST_DEEP {
-        let fault = format!("there are more than {MOST_DEEP} directories inside of each other");
-        return Err(Trouble::Failed(fault));
-    }
-    folder.create_dir(name).map_err(error)?;
-    let copy = folder.open_dir_nofollow(name).map_err(error)?;
-    for entry in source.entries().map_err(error)? {
-        let entry = entry.map_err(error)?.file_name();
-        // Also what this copy is being made under, should it be inside of its source by way of a link.
-        if entry.to_str().is_some_and(temporary::is_one) {
-            continue;
-        }
-        let (entry, shown) = (Path::new(&entry), entry.to_string_lossy());
-        let inside = |error: io::Error| Trouble::inside(&shown, &error);
-        if source.symlink_metadata(entry).map_err(inside)?.is_dir() {
-            let next = source.open_dir_nofollow(entry).map_err(inside)?;
-            let found = next.dir_metadata().map_err(inside)?;
-            copy_folder(&next, &found, &copy, entry, options, progress, depth + 1)?;
-            continue;
-        }
-        let opened = match place::look(source, entry).map_err(inside)? {
-            Some(found) => match place::special(&found) {
-                Some(what) => Err(what),
-                None => Ok(place::file_in(source, entry).map_err(inside)?),
-            },
-            None => continue,
-        };
-        let checked = opened.and_then(|(file, found)| match place::special(&found) {
-            Some(what) => Err(what),
-            None => Ok((file, found)),
-        });
-        let (file, found) = checked.map_err(|what| Trouble::Refused(format!("`{shown}` in fromFile is {what}")))?;
-        copy_file(&file, &found, &copy, entry, options, progress)?;
-    }
-    #[cfg(unix)]
-    {
-        // Its own user must be able to remove it again.
-        let mode = cap_std::fs::PermissionsExt::from_mode(mode(found) & 0o777 | 0o700);
-        folder.set_permissions(name, mode).map_err(error)?;
-    }
-    #[cfg(not(unix))]
-    let _ = found;
-    place::sync(&copy).map_err(error)
+#[cfg(unix)]
+fn permissions(mode: u32) -> std::fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(mode)
 }
 
 /// Moves what is in one folder into another one: files replace files, folders become one. What is left stays in the first.
@@ -261,5 +300,6 @@ fn merge(from: &Dir, into: &Dir) -> Result<(), Trouble> {
         }
         from.rename(name, into, name).map_err(inside)?;
     }
-    place::sync(into).map_err(|error| Trouble::Failed(explain(&error)))
+    place::sync_done(into);
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// So many works are done at once in a lane.
 const AT_ONCE: u32 = 4;
@@ -24,7 +24,9 @@ pub(crate) struct Lane {
 pub(crate) enum Idle {
     /// Too much waits already.
     Full,
-    /// It broke off, or there is no work any more.
+    /// There is no work any more.
+    Ended,
+    /// It broke off.
     Broken,
 }
 
@@ -37,28 +39,40 @@ impl Drop for Counted {
     }
 }
 
+/// The right to do one work.
+pub(crate) struct Turn {
+    _held: (OwnedSemaphorePermit, Counted),
+}
+
+impl Turn {
+    /// Does work on a thread. It goes on when this is dropped.
+    pub(crate) async fn run<T: Send + 'static>(
+        self,
+        runtime: &Handle,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Idle> {
+        let work = move || {
+            let _turn = self;
+            work()
+        };
+        runtime.spawn_blocking(work).await.map_err(|_| Idle::Broken)
+    }
+}
+
 impl Lane {
     pub(crate) fn new() -> Self {
         Self { turns: Arc::new(Semaphore::new(AT_ONCE as usize)), count: Arc::default() }
     }
 
-    /// Does work on a thread when it is its turn. It goes on when this is dropped.
-    pub(crate) async fn run<T: Send + 'static>(
-        &self,
-        runtime: &Handle,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Idle> {
+    /// Waits for a turn.
+    pub(crate) async fn turn(&self) -> Result<Turn, Idle> {
         if self.count.fetch_add(1, Ordering::Relaxed) >= AT_ONCE as usize + MOST_WAITING {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return Err(Idle::Full);
         }
         let counted = Counted(self.count.clone());
-        let turn = self.turns.clone().acquire_owned().await.map_err(|_| Idle::Broken)?;
-        let work = move || {
-            let _held = (turn, counted);
-            work()
-        };
-        runtime.spawn_blocking(work).await.map_err(|_| Idle::Broken)
+        let turn = self.turns.clone().acquire_owned().await.map_err(|_| Idle::Ended)?;
+        Ok(Turn { _held: (turn, counted) })
     }
 
     /// Waits until all work that is under way has ended; none begins from now on.

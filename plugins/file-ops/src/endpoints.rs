@@ -10,7 +10,7 @@ use crate::copy::Options;
 use crate::operations::{self, Operation};
 use crate::path::{Fault, Flavour, Location, is_unc, relative};
 use crate::settings::{Approved, Spot};
-use crate::trouble::Trouble;
+use crate::trouble::{ENDING, Trouble};
 
 const COPY: &str = "/v4/filecopy";
 const MOVE: &str = "/v4/filemove";
@@ -286,6 +286,7 @@ impl Words {
             Trouble::LeadsOut => Response::error(403, &format!("{}: a link leads out of it", self.denied)),
             Trouble::Refused(why) => Response::error(403, why),
             Trouble::Invalid(why) => Response::error(400, why),
+            Trouble::Ending => Response::error(503, ENDING),
             Trouble::Failed(why) => Response::error(500, &format!("{}: {why}", self.failed)),
         }
     }

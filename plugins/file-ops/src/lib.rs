@@ -7,22 +7,26 @@
 mod copy;
 mod crew;
 mod endpoints;
+mod inventory;
 mod operations;
 mod path;
 mod place;
 mod probe;
 mod relocate;
+mod remove;
 mod rename;
 mod settings;
+mod settle;
 mod temporary;
 mod trouble;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use butler_plugin_api::{Health, Host, Manifest, OperationError, Plugin, Request, Response, StartError};
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use copy::{Done, Progress};
 use crew::{Idle, Lane};
@@ -30,12 +34,14 @@ use endpoints::Order;
 use operations::Operation;
 use path::Flavour;
 use probe::Need;
-use settings::{Approved, Settings};
+use settings::{Approved, Directory, Settings};
 use temporary::Names;
-use trouble::Trouble;
+use trouble::{ENDING, Trouble};
 
 /// How often the approved directories are looked at.
 const LOOKED_AT: Duration = Duration::from_mins(1);
+/// How long a look may take.
+const LOOK: Duration = Duration::from_secs(20);
 
 struct FileOps(Arc<Shared>);
 
@@ -48,7 +54,7 @@ struct Shared {
     slow: Lane,
     /// The rest.
     quick: Lane,
-    progress: Arc<Progress>,
+    is_ending: Arc<AtomicBool>,
     /// What is wrong with the approved directories.
     trouble: Mutex<Option<String>>,
 }
@@ -74,32 +80,17 @@ impl Plugin for FileOps {
             names: Names::new(),
             slow: Lane::new(),
             quick: Lane::new(),
-            progress: Arc::default(),
+            is_ending: Arc::default(),
             trouble: Mutex::default(),
         })))
     }
 
     /// Only the daemon cleans up: other processes that start the instance must not take its files away.
     async fn run(&self) {
-        let mut left = temporary::left(&self.0.host, &self.0.names).await;
-        loop {
-            let mut still = Vec::new();
-            for (name, note) in left {
-                let approved = self.0.directories();
-                let (swept, noted) = (name.clone(), note.clone());
-                if self.0.quickly(move || temporary::sweep(&swept, &noted, &approved)).await == Ok(true) {
-                    temporary::forget(&self.0.host, &name).await;
-                } else {
-                    still.push((name, note));
-                }
-            }
-            left = still;
-            let needs = probe::needs(&self.0.approved);
-            if let Ok(trouble) = self.0.quickly(move || probe::look(&needs)).await {
-                self.0.note(trouble);
-            }
-            self.0.host.sleep(LOOKED_AT).await;
-        }
+        let shared = self.0.clone();
+        self.0.host.spawn(async move { shared.sweep().await });
+        let needs = probe::needs(&self.0.approved);
+        self.0.watch(move |looked_at| probe::look(&needs, looked_at)).await;
     }
 
     async fn call(&self, request: Request) -> Response {
@@ -110,13 +101,11 @@ impl Plugin for FileOps {
                 return response;
             }
         };
-        let (answer, answered) = tokio::sync::oneshot::channel();
+        let (answer, answered) = oneshot::channel();
         let shared = self.0.clone();
         // The work and what belongs to it go on when the caller does not wait any more.
-        self.0.host.spawn(async move {
-            let _ = answer.send(shared.carry_out(order, &request.caller).await);
-        });
-        answered.await.unwrap_or_else(|_| Response::error(503, "Butler stops, or the instance does: ask again later"))
+        self.0.host.spawn(async move { shared.carry_out(order, &request.caller, answer).await });
+        answered.await.unwrap_or_else(|_| Response::error(503, ENDING))
     }
 
     async fn invoke(&self, operation: &str, _: Value) -> Result<Value, OperationError> {
@@ -140,7 +129,7 @@ impl Plugin for FileOps {
 
     /// Ends copies between two pieces, so that they remove what they have made.
     async fn stop(&self) {
-        self.0.progress.is_ending.store(true, Ordering::Relaxed);
+        self.0.is_ending.store(true, Ordering::Relaxed);
         self.0.slow.end().await;
         self.0.quick.end().await;
     }
@@ -149,40 +138,106 @@ impl Plugin for FileOps {
 butler_plugin_api::export!(FileOps);
 
 impl Shared {
-    async fn carry_out(&self, order: Order, caller: &str) -> Response {
+    /// The answer does not wait until all is forgotten.
+    async fn carry_out(&self, order: Order, caller: &str, answer: oneshot::Sender<Response>) {
         let part = self.names.make();
         let note = order.operation.note();
-        if let Some(note) = &note {
-            temporary::note(&self.host, &part, note).await;
-        }
-        let lane = if matches!(order.operation, Operation::Copy { .. } | Operation::Move { .. }) {
-            &self.slow
-        } else {
-            &self.quick
-        };
-        let (operation, progress, name) = (order.operation.clone(), self.progress.clone(), part.clone());
-        let done = lane.run(self.host.runtime(), move || operation.perform(&name, &progress)).await;
-        if note.is_some() {
-            temporary::forget(&self.host, &part).await;
-        }
-        let operation = order.words.operation;
-        let (result, response) = match done {
-            Ok(Ok(Done::Done)) => ("done", order.answer),
-            Ok(Ok(Done::Unchanged)) => ("unchanged", order.answer),
-            Ok(Err(trouble)) => {
-                tracing::info!(operation, caller, "not done: {trouble:?}");
-                let result = if matches!(trouble, Trouble::Failed(_)) { "failed" } else { "refused" };
-                (result, order.words.answer(&trouble))
+        let is_slow = matches!(order.operation, Operation::Copy { .. } | Operation::Move { .. });
+        let lane = if is_slow { &self.slow } else { &self.quick };
+        let progress = Arc::new(Progress::new(&self.is_ending));
+        let done = match lane.turn().await {
+            Ok(turn) => {
+                if let Some(note) = &note {
+                    temporary::note(&self.host, &part, note).await;
+                }
+                let (operation, progress, name) = (order.operation.clone(), progress.clone(), part.clone());
+                turn.run(self.host.runtime(), move || operation.perform(&name, &progress)).await
             }
-            Err(idle @ Idle::Full) => ("refused", Response::error(503, idle_text(idle)).header("retry-after", "10")),
-            Err(idle @ Idle::Broken) => ("failed", order.words.answer(&Trouble::Failed(idle_text(idle).to_owned()))),
+            Err(idle) => Err(idle),
         };
-        self.count(result, operation);
-        let bytes = self.progress.bytes.swap(0, Ordering::Relaxed);
+        // What broke off has removed nothing.
+        let is_left = progress.has_left() || matches!(done, Err(Idle::Broken));
+        let _ = answer.send(self.answer(&order, caller, done));
+        let bytes = progress.bytes();
         if bytes > 0 {
             self.host.metrics().count("copied_bytes_total", &[], bytes);
         }
+        if note.is_some() && !is_left {
+            temporary::forget(&self.host, &part).await;
+        }
+    }
+
+    fn answer(&self, order: &Order, caller: &str, done: Result<Result<Done, Trouble>, Idle>) -> Response {
+        let operation = order.words.operation;
+        let (result, response) = match done {
+            Ok(Ok(Done::Done)) => ("done", order.answer.clone()),
+            Ok(Ok(Done::Unchanged)) => ("unchanged", order.answer.clone()),
+            Ok(Err(trouble)) => {
+                tracing::info!(operation, caller, "not done: {trouble:?}");
+                let is_failed = matches!(trouble, Trouble::Failed(_) | Trouble::Ending);
+                (if is_failed { "failed" } else { "refused" }, order.words.answer(&trouble))
+            }
+            Err(idle @ Idle::Full) => ("refused", Response::error(503, idle_text(idle)).header("retry-after", "10")),
+            Err(idle @ Idle::Ended) => ("failed", Response::error(503, idle_text(idle))),
+            Err(idle @ Idle::Broken) => ("failed", order.words.answer(&Trouble::Failed(idle_text(idle).to_owned()))),
+        };
+        self.count(result, operation);
         response
+    }
+
+    /// Removes what former runs have left. What is on a share that is away now waits for it.
+    async fn sweep(&self) {
+        let mut left = temporary::left(&self.host, &self.names).await;
+        while !left.is_empty() {
+            let mut still = Vec::new();
+            for (name, note) in left {
+                let approved = self.directories();
+                let (swept, noted) = (name.clone(), note.clone());
+                if self.quickly(move || temporary::sweep(&swept, &noted, &approved)).await == Ok(true) {
+                    temporary::forget(&self.host, &name).await;
+                } else {
+                    still.push((name, note));
+                }
+            }
+            left = still;
+            if !left.is_empty() {
+                self.host.sleep(LOOKED_AT).await;
+            }
+        }
+    }
+
+    /// Looks at the approved directories again and again. A share that hangs holds up one thread and no operation.
+    async fn watch<F>(&self, look: F)
+    where
+        F: Fn(&dyn Fn(&Directory)) -> Option<String> + Send + Sync + 'static,
+    {
+        let look = Arc::new(look);
+        let looked_at = Arc::new(Mutex::new(String::new()));
+        let mut looking = None;
+        loop {
+            let mut look = looking.take().unwrap_or_else(|| {
+                let (look, looked_at) = (look.clone(), looked_at.clone());
+                self.host.runtime().spawn_blocking(move || {
+                    look(&|directory| {
+                        *looked_at.lock().unwrap_or_else(PoisonError::into_inner) = directory.location.to_string();
+                    })
+                })
+            });
+            tokio::select! {
+                biased;
+                looked = &mut look => if let Ok(trouble) = looked {
+                    self.note(trouble);
+                },
+                () = self.host.sleep(LOOK) => {
+                    let directory = looked_at.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    self.note(Some(format!(
+                        "the approved directory {directory} does not answer: see to the disk or share that it is on"
+                    )));
+                    looking = Some(look);
+                }
+            }
+            self.host.sleep(LOOKED_AT).await;
+        }
     }
 
     fn count(&self, result: &str, operation: &str) {
@@ -190,10 +245,10 @@ impl Shared {
     }
 
     async fn quickly<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Idle> {
-        self.quick.run(self.host.runtime(), work).await
+        self.quick.turn().await?.run(self.host.runtime(), work).await
     }
 
-    fn directories(&self) -> Vec<path::Location> {
+    fn directories(&self) -> Vec<Directory> {
         probe::needs(&self.approved).into_iter().map(|Need { directory, .. }| directory).collect()
     }
 
@@ -211,6 +266,7 @@ impl Shared {
 fn idle_text(idle: Idle) -> &'static str {
     match idle {
         Idle::Full => "too many file operations wait already: ask again later",
+        Idle::Ended => ENDING,
         Idle::Broken => "the work broke off; the log says why",
     }
 }

@@ -4,7 +4,8 @@ use crate::copy::{self, Done, Options, Progress};
 use crate::path::Location;
 use crate::place;
 use crate::relocate::relocate;
-use crate::settings::{Pair, Spot, find, find_or_itself, find_pair};
+use crate::remove::remove;
+use crate::settings::{Directory, Pair, Spot, find, find_or_itself, find_pair};
 use crate::temporary::Note;
 use crate::trouble::Trouble;
 
@@ -28,6 +29,9 @@ impl Operation {
 
     /// Does it; blocks while it does. `part` is a name that nothing else has.
     pub(crate) fn perform(&self, part: &str, progress: &Progress) -> Result<Done, Trouble> {
+        if progress.is_ending() {
+            return Err(Trouble::Ending);
+        }
         match self {
             Self::Copy { from, to, options } => copy::copy(from, to, *options, part, progress),
             Self::Move { from, to, overwrite } => relocate(from, to, *overwrite, part, progress).map(|()| Done::Done),
@@ -43,8 +47,12 @@ fn delete(spot: &Spot) -> Result<(), Trouble> {
     if place::look(&place.folder, &place.name).map_err(|error| Trouble::of(&error))?.is_none() {
         return Err(Trouble::Missing);
     }
-    place::remove(&place.folder, &place.name).map_err(|error| Trouble::of(&error))?;
-    place::sync(&place.folder).map_err(|error| Trouble::at_work(&error))
+    remove(&place.folder, &place.name).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Trouble::Missing,
+        _ => Trouble::at_work(&error),
+    })?;
+    place::sync_done(&place.folder);
+    Ok(())
 }
 
 /// Makes a directory and those around it. One that is there is fine.
@@ -66,12 +74,12 @@ pub(crate) fn moving(pairs: &[Pair], from: &Location, to: &Location, overwrite: 
 }
 
 /// The same for deleting.
-pub(crate) fn deletion(directories: &[Location], path: &Location) -> Option<Operation> {
+pub(crate) fn deletion(directories: &[Directory], path: &Location) -> Option<Operation> {
     find(directories, path).map(Operation::Delete)
 }
 
 /// The same for creating a directory.
-pub(crate) fn creation(directories: &[Location], path: &Location) -> Option<Operation> {
+pub(crate) fn creation(directories: &[Directory], path: &Location) -> Option<Operation> {
     find_or_itself(directories, path).map(Operation::CreateFolder)
 }
 

@@ -7,13 +7,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cap_fs_ext::{FollowSymlinks, MetadataExt as _, OpenOptionsFollowExt as _};
+use cap_fs_ext::{DirExt as _, FollowSymlinks, MetadataExt as _, OpenOptionsFollowExt as _};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, Metadata, OpenOptions};
 
-use crate::path::Location;
-use crate::settings::Spot;
-use crate::trouble::Trouble;
+use crate::settings::{Directory, Spot};
+use crate::trouble::{Trouble, explain};
 
 /// A folder, and the name of something in it that need not exist.
 #[derive(Debug)]
@@ -30,12 +29,27 @@ pub(crate) enum Source {
 }
 
 /// Opened for each operation: it may have been replaced, or something mounted there.
-pub(crate) fn open(directory: &Location) -> Result<Dir, Trouble> {
-    open_raw(directory).map_err(|error| Trouble::directory(directory, &error))
+pub(crate) fn open(directory: &Directory) -> Result<Dir, Trouble> {
+    open_raw(directory).map_err(|error| Trouble::directory(&directory.location, &error))
 }
 
-pub(crate) fn open_raw(directory: &Location) -> io::Result<Dir> {
-    Dir::open_ambient_dir(directory.to_path(), ambient_authority())
+/// What is above the outermost approved directory is the system's. From there on callers may have made links, which lead
+/// nowhere.
+pub(crate) fn open_raw(directory: &Directory) -> io::Result<Dir> {
+    let Directory { location, outermost } = directory;
+    let mut folder = Dir::open_ambient_dir(outermost.to_path(), ambient_authority())?;
+    for step in outermost.below(location).unwrap_or_default() {
+        folder = folder.open_dir_nofollow(step).map_err(|error| {
+            if folder.symlink_metadata(step).is_ok_and(|found| found.is_symlink()) {
+                let fault = format!(
+                    "`{step}` on the way to it is a link, and {outermost} is approved, too: name what the link leads to"
+                );
+                return io::Error::other(fault);
+            }
+            error
+        })?;
+    }
+    Ok(folder)
 }
 
 /// The folder that something is in. The folder must exist.
@@ -74,7 +88,10 @@ pub(crate) fn make_folders(top: &Dir, path: &Path) -> io::Result<Dir> {
     for step in path {
         made.push(step);
         match top.create_dir(&made) {
-            Ok(()) => {}
+            Ok(()) => {
+                let around = made.parent().filter(|around| !around.as_os_str().is_empty());
+                sync_done(&top.open_dir(around.unwrap_or(Path::new(".")))?);
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             // Where it is there, some systems find another reason to refuse.
             Err(_) if top.is_dir(&made) => {}
@@ -146,6 +163,38 @@ pub(crate) fn is_same(a: &Metadata, b: &Metadata) -> bool {
     (a.dev(), a.ino()) == (b.dev(), b.ino())
 }
 
+/// Whether something that was renamed is what was found before.
+pub(crate) fn is_moved(moved: &Metadata, found: &Metadata) -> bool {
+    // Where Windows has FAT, a file's number changes with its name.
+    let is_alike = || {
+        let what = |one: &Metadata| (one.file_type(), one.len(), one.modified().ok());
+        what(moved) == what(found)
+    };
+    is_same(moved, found) || (cfg!(windows) && is_alike())
+}
+
+/// Whether a folder is in another one, at whatever depth, or is that; not by paths, which links may lead to the same place.
+/// One that cannot be told is not.
+pub(crate) fn is_in(folder: &Dir, outer: &Metadata) -> bool {
+    let look = || -> io::Result<bool> {
+        let mut folder = folder.try_clone()?;
+        let mut found = folder.dir_metadata()?;
+        loop {
+            if is_same(&found, outer) {
+                return Ok(true);
+            }
+            folder = folder.open_parent_dir(ambient_authority())?;
+            let around = folder.dir_metadata()?;
+            // The root is in itself.
+            if is_same(&around, &found) {
+                return Ok(false);
+            }
+            found = around;
+        }
+    };
+    look().unwrap_or(false)
+}
+
 /// What is there by a name, without following it.
 pub(crate) fn look(folder: &Dir, name: impl AsRef<Path>) -> io::Result<Option<Metadata>> {
     match folder.symlink_metadata(name) {
@@ -155,21 +204,22 @@ pub(crate) fn look(folder: &Dir, name: impl AsRef<Path>) -> io::Result<Option<Me
     }
 }
 
-/// Removes whatever has a name: a folder with all that is in it, a link and not what it leads to.
-pub(crate) fn remove(folder: &Dir, name: impl AsRef<Path>) -> io::Result<()> {
-    let name = name.as_ref();
-    if folder.symlink_metadata(name)?.is_dir() {
-        folder.remove_dir_all(name)
-    } else {
-        cap_fs_ext::DirExt::remove_file_or_symlink(folder, name)
-    }
-}
-
-/// Has the names in a folder last.
+/// Has the names in a folder last, where the file system can do that.
 #[cfg(unix)]
 pub(crate) fn sync(folder: &Dir) -> io::Result<()> {
     // Opened as a file: a handle that serves to go through a folder cannot be synced.
-    folder.open(".")?.sync_all()
+    match folder.open(".")?.sync_all() {
+        Err(error) if knows_no_sync(&error) => Ok(()),
+        synced => synced,
+    }
+}
+
+/// What file systems answer that cannot sync a folder: some of the network, and of user space.
+#[cfg(unix)]
+fn knows_no_sync(error: &io::Error) -> bool {
+    const EBADF: i32 = 9;
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+        || error.raw_os_error() == Some(EBADF)
 }
 
 /// Windows syncs no folders.
@@ -177,4 +227,24 @@ pub(crate) fn sync(folder: &Dir) -> io::Result<()> {
 #[allow(clippy::unnecessary_wraps, reason = "the signature of all platforms")]
 pub(crate) fn sync(_: &Dir) -> io::Result<()> {
     Ok(())
+}
+
+/// The same when all is done: that it failed is no reason to say that it was not.
+pub(crate) fn sync_done(folder: &Dir) {
+    if let Err(error) = sync(folder) {
+        tracing::warn!("what was done to a directory may be undone if the power fails now: {}", explain(&error));
+    }
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_synced_is_no_fault_of_the_disk() {
+        for (number, is_known) in [(22, true), (95, true), (9, true), (5, false), (28, false)] {
+            assert_eq!(knows_no_sync(&io::Error::from_raw_os_error(number)), is_known, "{number}");
+        }
+    }
 }

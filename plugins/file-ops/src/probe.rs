@@ -4,15 +4,14 @@ use std::io::{self, Write as _};
 
 use cap_std::fs::{Dir, OpenOptions};
 
-use crate::path::Location;
 use crate::place;
-use crate::settings::Approved;
+use crate::settings::{Approved, Directory};
 use crate::trouble::{explain, explain_directory};
 
 /// An approved directory and what is needed of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Need {
-    pub(crate) directory: Location,
+    pub(crate) directory: Directory,
     pub(crate) is_written: bool,
 }
 
@@ -20,7 +19,7 @@ pub(crate) struct Need {
 pub(crate) fn needs(approved: &Approved) -> Vec<Need> {
     let mut needs: Vec<Need> = Vec::new();
     let mut add =
-        |directory: &Location, is_written: bool| match needs.iter_mut().find(|need| need.directory == *directory) {
+        |directory: &Directory, is_written: bool| match needs.iter_mut().find(|need| need.directory == *directory) {
             Some(need) => need.is_written |= is_written,
             None => needs.push(Need { directory: directory.clone(), is_written }),
         };
@@ -38,9 +37,13 @@ pub(crate) fn needs(approved: &Approved) -> Vec<Need> {
     needs
 }
 
-/// Looks whether they are there and can be read; what is wrong.
-pub(crate) fn look(needs: &[Need]) -> Option<String> {
-    let faults: Vec<String> = needs.iter().filter_map(|need| readable(need).err()).collect();
+/// Looks whether they are there and can be read; what is wrong. Tells before which one it looks at.
+pub(crate) fn look(needs: &[Need], looked_at: impl Fn(&Directory)) -> Option<String> {
+    let look = |need: &Need| {
+        looked_at(&need.directory);
+        readable(need).err()
+    };
+    let faults: Vec<String> = needs.iter().filter_map(look).collect();
     (!faults.is_empty()).then(|| faults.join("; "))
 }
 
@@ -49,7 +52,7 @@ pub(crate) fn try_out(needs: &[Need], name: &str) -> Result<String, String> {
     let tried = needs.iter().map(|need| {
         let directory = readable(need)?;
         let written = if need.is_written { write(&directory, name) } else { Ok(()) };
-        written.map_err(|error| format!("no file can be made in {}: {}", need.directory, explain(&error)))
+        written.map_err(|error| format!("no file can be made in {}: {}", need.directory.location, explain(&error)))
     });
     let faults: Vec<String> = tried.filter_map(Result::err).collect();
     if !faults.is_empty() {
@@ -66,7 +69,7 @@ fn readable(need: &Need) -> Result<Dir, String> {
         directory.entries()?.next().transpose()?;
         Ok(directory)
     });
-    opened.map_err(|error| format!("the approved directory {}: {}", need.directory, explain_directory(&error)))
+    opened.map_err(|error| format!("the approved directory {}: {}", need.directory.location, explain_directory(&error)))
 }
 
 fn write(directory: &Dir, name: &str) -> io::Result<()> {

@@ -1,15 +1,21 @@
-//! Moving files and trees: by a rename where source and target are on one disk, else by a copy after whose end the source is
-//! removed.
+//! Moving files and trees: by a rename where source and target are on one disk, else by a copy after whose end that is removed
+//! which was copied.
+
+// By links of Unix, and a disk in memory.
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests;
 
 use std::io;
 
+use cap_fs_ext::DirExt as _;
 use cap_std::fs::Metadata;
 
-use crate::copy::{self, Done, Options, Progress};
-use crate::place::{self, Place};
-use crate::rename::rename_new;
+use crate::copy::{self, Options, Progress, Work};
+use crate::place::{self, Place, Source};
 use crate::settings::Spot;
-use crate::temporary::{self, Part};
+use crate::settle::{Old, settle};
+use crate::temporary::Part;
 use crate::trouble::Trouble;
 
 /// Moves a file or a tree. `part` is the name that a copy has until it is whole.
@@ -31,27 +37,38 @@ pub(crate) fn relocate(
     }
     let target = place::make(to)?;
     let there = place::look(&target.folder, &target.name).map_err(error)?;
-    let Some(there) = there else {
-        return transfer(from, &source, &found, &target, overwrite, part, progress);
+    let old = match there {
+        None => Old::None,
+        Some(there) if place::is_same(&found, &there) && is_other_case(from, to) => {
+            return source.folder.rename(&source.name, &target.folder, &target.name).map_err(error);
+        }
+        Some(there) => {
+            copy::clash(&found, &there, "moved")?;
+            if !overwrite {
+                return Err(exists());
+            }
+            if there.is_dir() && (copy::is_inside(to, from) || place::is_in(&source.folder, &there)) {
+                let fault = "a directory cannot be moved onto one that it is in, which would be removed: move it elsewhere first";
+                return Err(Trouble::Failed(fault.to_owned()));
+            }
+            if there.is_dir() { Old::Folder } else { Old::File }
+        }
     };
-    if place::is_same(&found, &there) && is_other_case(from, to) {
-        return source.folder.rename(&source.name, &target.folder, &target.name).map_err(error);
+    let renamed = settle(&source.folder, &source.name, Some(&found), &target, old, part, progress);
+    match renamed {
+        Ok(()) => {
+            place::sync_done(&source.folder);
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            carry(&source, &found, &target, old, part, progress)
+        }
+        Err(error) => Err(unsettled(&error)),
     }
-    copy::clash(&found, &there, "moved")?;
-    if !overwrite {
-        return Err(exists());
-    }
-    if !there.is_dir() {
-        return transfer(from, &source, &found, &target, true, part, progress);
-    }
-    // The old directory makes way, and is removed when the new one is there.
-    let old = Part::new(&target.folder, &temporary::aside(part));
-    target.folder.rename(&target.name, &target.folder, old.name()).map_err(error)?;
-    let moved = transfer(from, &source, &found, &target, false, part, progress);
-    if moved.is_err() && rename_new(&target.folder, old.name(), &target.folder, &target.name).is_ok() {
-        old.keep();
-    }
-    moved
+}
+
+fn unsettled(error: &io::Error) -> Trouble {
+    if error.kind() == io::ErrorKind::AlreadyExists { exists() } else { Trouble::at_work(error) }
 }
 
 fn exists() -> Trouble {
@@ -60,72 +77,49 @@ fn exists() -> Trouble {
 
 /// On Windows the same file may be asked for by names that differ in case, to give it the other one.
 fn is_other_case(from: &Spot, to: &Spot) -> bool {
-    let [one, other] = [from, to].map(|spot| spot.directory.join(&spot.steps).to_string());
-    one != other && from.directory.join(&from.steps).below(&to.directory.join(&to.steps)).is_some_and(<[_]>::is_empty)
+    let [from, to] = [from, to].map(Spot::location);
+    from.to_string() != to.to_string() && from.below(&to).is_some_and(<[_]>::is_empty)
 }
 
-fn transfer(
-    from: &Spot,
-    source: &Place,
-    found: &Metadata,
-    target: &Place,
-    overwrite: bool,
-    part: &str,
-    progress: &Progress,
-) -> Result<(), Trouble> {
-    let renamed = if overwrite && !found.is_dir() {
-        source.folder.rename(&source.name, &target.folder, &target.name)
-    } else {
-        rename_new(&source.folder, &source.name, &target.folder, &target.name)
-    };
-    match renamed {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            return carry(from, source, found, target, overwrite, part, progress);
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(exists()),
-        Err(error) => return Err(Trouble::at_work(&error)),
-    }
-    let moved = place::look(&target.folder, &target.name).map_err(|error| Trouble::at_work(&error))?;
-    // Somebody has put something else in its place between the look and the rename, such as a link.
-    if moved.is_some_and(|moved| !place::is_same(&moved, found)) {
-        let back = rename_new(&target.folder, &target.name, &source.folder, &source.name);
-        let back = if back.is_ok() { "" } else { "; what is there now was moved" };
-        return Err(Trouble::Failed(format!("fromFile was replaced meanwhile{back}")));
-    }
-    let synced = place::sync(&target.folder).and_then(|()| place::sync(&source.folder));
-    synced.map_err(|error| Trouble::at_work(&error))
-}
-
-/// From one disk to another. The source is removed when its copy has the target's name, if it is what was copied still.
+/// From one disk to another. The target gets its name when the copy is whole; then what was copied is removed. What has come
+/// or was changed meanwhile stays.
 fn carry(
-    from: &Spot,
     source: &Place,
     found: &Metadata,
     target: &Place,
-    overwrite: bool,
+    old: Old,
     part: &str,
     progress: &Progress,
 ) -> Result<(), Trouble> {
-    let error = |error: io::Error| Trouble::at_work(&error);
-    let opened = place::source(from)?;
-    let options = Options { overwrite, preserve_timestamp: true };
-    let part = Part::new(&target.folder, part);
-    copy::copy_to(&opened, target, part.name(), options, progress)?;
+    let changed = || Trouble::Failed("fromFile was changed while it was copied to the other disk".to_owned());
+    let opened = open(source, found)?.ok_or_else(changed)?;
+    let options = Options { overwrite: old != Old::None, preserve_timestamp: true };
+    let copy = Part::new(&target.folder, part, progress);
+    let copied = Work { options, progress, is_noted: true }.copy(&opened, &target.folder, copy.name())?;
     drop(opened);
-    let now = place::look(&source.folder, &source.name).map_err(error)?;
-    let is_unchanged = now.is_some_and(|now| {
-        place::is_same(&now, found)
-            && (now.is_dir() || (now.len(), now.modified().ok()) == (found.len(), found.modified().ok()))
-    });
-    if !is_unchanged {
-        return Err(Trouble::Failed("fromFile was changed while it was copied to the other disk".to_owned()));
+    let now = place::look(&source.folder, &source.name).map_err(|error| Trouble::at_work(&error))?;
+    if !now.is_some_and(|now| copied.is(&now)) {
+        return Err(changed());
     }
-    if copy::publish(part, target, overwrite)? == Done::Unchanged {
-        return Err(exists());
-    }
-    let removed = place::remove(&source.folder, &source.name);
-    removed.map_err(|error| {
-        Trouble::Failed(format!("toFile is there, but fromFile cannot be removed: {}", crate::trouble::explain(&error)))
-    })
+    settle(&target.folder, copy.name(), None, target, old, part, progress).map_err(|error| unsettled(&error))?;
+    copy.keep();
+    let removed = copied.remove(&source.folder, &source.name);
+    place::sync_done(&source.folder);
+    removed.map_err(|stays| Trouble::Failed(format!("toFile is there, but something of fromFile stays: {stays}")))
+}
+
+/// Opens what was found by its plain name; nothing if that is something else by now.
+fn open(source: &Place, found: &Metadata) -> Result<Option<Source>, Trouble> {
+    let error = |error: io::Error| Trouble::of(&error);
+    let opened = if found.is_dir() {
+        let folder = source.folder.open_dir_nofollow(&source.name).map_err(error)?;
+        let opened = folder.dir_metadata().map_err(error)?;
+        Source::Folder(folder, opened)
+    } else {
+        let (file, opened) = place::file_in(&source.folder, source.name.as_ref()).map_err(error)?;
+        place::refuse_special(&opened)?;
+        Source::File(file, opened)
+    };
+    let (Source::File(_, now) | Source::Folder(_, now)) = &opened;
+    Ok(place::is_same(now, found).then_some(opened))
 }

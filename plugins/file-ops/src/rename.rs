@@ -24,7 +24,12 @@ pub(crate) fn rename_new(from: &Dir, name: &str, to: &Dir, new: &str) -> io::Res
 /// The same for systems without such a call: a file gets the new name beside its old one, which fails if it is taken.
 fn by_second_name(from: &Dir, name: &str, to: &Dir, new: &str) -> io::Result<()> {
     match from.hard_link(name, to, new) {
-        Ok(()) => from.remove_file(name),
+        Ok(()) => from.remove_file(name).inspect_err(|_| {
+            // Else there would be two names, and the file could not be worked on any more.
+            if let Err(error) = to.remove_file(new) {
+                tracing::warn!("`{new}` is a second name of `{name}`, and cannot be removed: {error}");
+            }
+        }),
         Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::CrossesDevices) => {
             Err(error)
         }
@@ -43,6 +48,28 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+
+    /// In a directory that is only appended to, files get names and lose none.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_name_that_cannot_be_removed_is_the_only_one() {
+        let place = TempDir::new().unwrap();
+        let [from, to] = ["from", "to"].map(|name| {
+            std::fs::create_dir(place.path().join(name)).unwrap();
+            Dir::open_ambient_dir(place.path().join(name), ambient_authority()).unwrap()
+        });
+        from.write("a", "text").unwrap();
+        let append_only = |sign: &str| {
+            let changed = std::process::Command::new("chattr").arg(sign).arg(place.path().join("from")).status();
+            assert!(changed.unwrap().success());
+        };
+        append_only("+a");
+        let renamed = by_second_name(&from, "a", &to, "b");
+        append_only("-a");
+        assert_eq!(renamed.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(from.read_to_string("a").unwrap(), "text");
+        assert!(!to.exists("b"));
+    }
 
     #[test]
     fn nothing_is_replaced_by_either_way() {

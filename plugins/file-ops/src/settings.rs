@@ -40,11 +40,25 @@ pub(crate) struct PairSetting {
     to: String,
 }
 
+/// An approved directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Directory {
+    pub(crate) location: Location,
+    /// The outermost approved directory that it is in, or itself.
+    pub(crate) outermost: Location,
+}
+
+impl From<Location> for Directory {
+    fn from(location: Location) -> Self {
+        Self { outermost: location.clone(), location }
+    }
+}
+
 /// An approved pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pair {
-    pub(crate) from: Location,
-    pub(crate) to: Location,
+    pub(crate) from: Directory,
+    pub(crate) to: Directory,
 }
 
 /// All that is approved.
@@ -52,16 +66,40 @@ pub(crate) struct Pair {
 pub(crate) struct Approved {
     pub(crate) copy: Vec<Pair>,
     pub(crate) moving: Vec<Pair>,
-    pub(crate) delete: Vec<Location>,
-    pub(crate) create: Vec<Location>,
-    pub(crate) qvd: Option<Location>,
+    pub(crate) delete: Vec<Directory>,
+    pub(crate) create: Vec<Directory>,
+    pub(crate) qvd: Option<Directory>,
+}
+
+impl Approved {
+    /// Finds for each directory the outermost one. Those where directories are created only do not count: no link comes
+    /// there by that.
+    fn nest(mut self) -> Self {
+        let pairs = self.copy.iter().chain(&self.moving).flat_map(|pair| [&pair.from, &pair.to]);
+        let around: Vec<Location> = pairs.chain(&self.delete).map(|directory| directory.location.clone()).collect();
+        let pairs = self.copy.iter_mut().chain(&mut self.moving).flat_map(|pair| [&mut pair.from, &mut pair.to]);
+        for directory in pairs.chain(&mut self.delete).chain(&mut self.create).chain(&mut self.qvd) {
+            let fitting = around.iter().filter(|around| around.below(&directory.location).is_some());
+            if let Some(outermost) = fitting.min_by_key(|around| around.depth()) {
+                directory.outermost = outermost.clone();
+            }
+        }
+        self
+    }
 }
 
 /// Something in an approved directory: the names that lead to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Spot {
-    pub(crate) directory: Location,
+    pub(crate) directory: Directory,
     pub(crate) steps: Vec<String>,
+}
+
+impl Spot {
+    /// The whole path.
+    pub(crate) fn location(&self) -> Location {
+        self.directory.location.join(&self.steps)
+    }
 }
 
 impl Settings {
@@ -71,8 +109,8 @@ impl Settings {
             .map_err(|error| format!("the folder of the config file cannot be told: {error}"))?
             .to_string_lossy()
             .into_owned();
-        let one = |name: &str, text: &str| directory(flavour, &config_dir, name, text);
-        let list = |name: &str, texts: Vec<String>| -> Result<Vec<Location>, String> {
+        let one = |name: &str, text: &str| directory(flavour, &config_dir, name, text).map(Directory::from);
+        let list = |name: &str, texts: Vec<String>| -> Result<Vec<Directory>, String> {
             texts.iter().enumerate().map(|(n, text)| one(&format!("{name}[{n}]"), text)).collect()
         };
         let pairs = |name: &str, pairs: Vec<PairSetting>| -> Result<Vec<Pair>, String> {
@@ -82,13 +120,14 @@ impl Settings {
             };
             pairs.iter().enumerate().map(pair).collect()
         };
-        Ok(Approved {
+        let approved = Approved {
             copy: pairs("copy", self.copy)?,
             moving: pairs("move", self.moving)?,
             delete: list("delete", self.delete)?,
             create: list("createDir", self.create_dir)?,
             qvd: self.qvd_dir.map(|text| one("qvdDir", &text)).transpose()?,
-        })
+        };
+        Ok(approved.nest())
     }
 }
 
@@ -129,26 +168,26 @@ fn plain(flavour: Flavour, path: &str) -> String {
 /// lead anywhere below it.
 pub(crate) fn find_pair(pairs: &[Pair], from: &Location, to: &Location) -> Option<(Spot, Spot)> {
     let fitting = pairs.iter().filter_map(|pair| Some((spot(&pair.from, from)?, spot(&pair.to, to)?)));
-    fitting.min_by_key(|(from, to)| from.directory.depth() + to.directory.depth())
+    fitting.min_by_key(|(from, to)| from.directory.location.depth() + to.directory.location.depth())
 }
 
 /// The same for a single path.
-pub(crate) fn find(directories: &[Location], path: &Location) -> Option<Spot> {
-    directories.iter().filter_map(|directory| spot(directory, path)).min_by_key(|spot| spot.directory.depth())
+pub(crate) fn find(directories: &[Directory], path: &Location) -> Option<Spot> {
+    directories.iter().filter_map(|directory| spot(directory, path)).min_by_key(|spot| spot.directory.location.depth())
 }
 
 /// The directory at or below which something is.
-pub(crate) fn find_or_itself(directories: &[Location], path: &Location) -> Option<Spot> {
+pub(crate) fn find_or_itself(directories: &[Directory], path: &Location) -> Option<Spot> {
     let fitting = directories.iter().filter_map(|directory| {
-        let steps = directory.below(path)?.to_vec();
+        let steps = directory.location.below(path)?.to_vec();
         Some(Spot { directory: directory.clone(), steps })
     });
-    fitting.min_by_key(|spot| spot.directory.depth())
+    fitting.min_by_key(|spot| spot.directory.location.depth())
 }
 
 /// The directory itself is nothing that may be copied, moved or deleted.
-fn spot(directory: &Location, path: &Location) -> Option<Spot> {
-    let steps = directory.below(path).filter(|steps| !steps.is_empty())?.to_vec();
+fn spot(directory: &Directory, path: &Location) -> Option<Spot> {
+    let steps = directory.location.below(path).filter(|steps| !steps.is_empty())?.to_vec();
     Some(Spot { directory: directory.clone(), steps })
 }
 
@@ -171,25 +210,32 @@ mod tests {
         Location::parse(Flavour::Unix, text).unwrap()
     }
 
+    fn alone(text: &str) -> Directory {
+        at(text).into()
+    }
+
     #[test]
     fn directories_are_absolute_or_beside_the_config() {
         let approved = unix(json!({
             "copy": [{ "from": "/in/../data/", "to": "out" }],
             "move": [{ "from": "./in", "to": "../out" }],
-            "delete": ["/"],
+            "delete": ["/c"],
             "createDir": ["/a//b"],
             "qvdDir": "./qvd",
         }))
         .unwrap();
-        assert_eq!(approved.copy, [Pair { from: at("/data"), to: at("/etc/butler/out") }]);
-        assert_eq!(approved.moving, [Pair { from: at("/etc/butler/in"), to: at("/etc/out") }]);
-        assert_eq!((approved.delete, approved.create), (vec![at("/")], vec![at("/a/b")]));
-        assert_eq!(approved.qvd, Some(at("/etc/butler/qvd")));
+        assert_eq!(approved.copy, [Pair { from: alone("/data"), to: alone("/etc/butler/out") }]);
+        assert_eq!(approved.moving, [Pair { from: alone("/etc/butler/in"), to: alone("/etc/out") }]);
+        assert_eq!((approved.delete, approved.create), (vec![alone("/c")], vec![alone("/a/b")]));
+        assert_eq!(approved.qvd, Some(alone("/etc/butler/qvd")));
         let nothing = unix(json!({})).unwrap();
         assert!(nothing.copy.is_empty() && nothing.delete.is_empty() && nothing.create.is_empty());
 
         let approved = check(Flavour::Windows, json!({ "delete": [r"E:\Data", r"\\nas\share\x"] })).unwrap();
-        assert_eq!(approved.delete.iter().map(ToString::to_string).collect::<Vec<_>>(), ["E:/Data", "//nas/share/x"]);
+        assert_eq!(
+            approved.delete.iter().map(|one| one.location.to_string()).collect::<Vec<_>>(),
+            ["E:/Data", "//nas/share/x"]
+        );
         assert_eq!(plain(Flavour::Windows, r"\\?\C:\x"), r"C:\x");
         assert_eq!(plain(Flavour::Windows, r"\\?\UNC\nas\x"), r"\\nas\x");
     }
@@ -218,6 +264,27 @@ mod tests {
     }
 
     #[test]
+    fn of_directories_in_each_other_the_outermost_one_is_known() {
+        let approved = unix(json!({
+            "copy": [{ "from": "/a/b/c", "to": "/x" }],
+            "move": [{ "from": "/y", "to": "/a/b" }],
+            "delete": ["/a", "/a/b/d", "/ab"],
+            "createDir": ["/", "/a/e"],
+            "qvdDir": "/x/q",
+        }))
+        .unwrap();
+        let outermost = |directory: &Directory| directory.outermost.to_string();
+        assert_eq!(outermost(&approved.copy[0].from), "/a");
+        assert_eq!(outermost(&approved.moving[0].to), "/a");
+        assert_eq!(approved.delete.iter().map(outermost).collect::<Vec<_>>(), ["/a", "/a", "/ab"]);
+        assert_eq!(approved.create.iter().map(outermost).collect::<Vec<_>>(), ["/", "/a"]);
+        assert_eq!(
+            (outermost(&approved.copy[0].to), approved.qvd.as_ref().map(outermost)),
+            ("/x".into(), Some("/x".into()))
+        );
+    }
+
+    #[test]
     fn pairs_are_not_combined_and_the_directory_itself_is_out_of_reach() {
         let approved = unix(json!({
             "copy": [{ "from": "/a", "to": "/x" }, { "from": "/b", "to": "/y" }, { "from": "/a/deep", "to": "/x/deep" }],
@@ -226,7 +293,7 @@ mod tests {
         .unwrap();
         let find = |from, to| find_pair(&approved.copy, &at(from), &at(to));
         let (from, to) = find("/a/deep/f", "/x/deep/g").unwrap();
-        assert_eq!((from.directory, to.steps), (at("/a"), vec!["deep".to_owned(), "g".to_owned()]));
+        assert_eq!((from.directory.location, to.steps), (at("/a"), vec!["deep".to_owned(), "g".to_owned()]));
         for (from, to) in [("/a/f", "/y/f"), ("/b/f", "/x/f"), ("/a", "/x/f"), ("/a/f", "/x"), ("/ab/f", "/x/f")] {
             assert_eq!(find(from, to), None, "{from} {to}");
         }

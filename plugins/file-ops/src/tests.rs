@@ -167,7 +167,7 @@ fn a_directory_that_is_away_degrades_the_health_and_fails_the_check() {
     assert!(status == 500 && message.contains("Failed copying file: the approved directory"), "{status} {message}");
 
     fs::rename(site.path().join("away"), site.path().join("out")).unwrap();
-    fake.wait_until("the pause", |fake| fake.sleeping() == 1);
+    fake.wait_until("the pause", |fake| fake.slept().contains(&LOOKED_AT));
     fake.advance(LOOKED_AT);
     fake.wait_until("the next look", |_| block_on(plugin.health()) == Health::Good);
     assert_eq!(ask(&plugin, "PUT", "/v4/filecopy", &body).0, 201);
@@ -184,29 +184,89 @@ fn what_a_killed_process_left_is_removed_where_it_was_noted() {
     let own = site.path().join("out/.butler-file-ops-1-a-9.part");
     fs::create_dir_all(site.path().join("out/deep").join(tree).join("x")).unwrap();
     fs::write(site.path().join("out").join(file), "half").unwrap();
-    fs::write(site.path().join("out/.butler-file-ops-1-a-1-0.part"), "put aside").unwrap();
+    for (name, text) in [("1-a-1-0", "put aside"), ("1-a-1-1", "replaced"), ("1-a-2-0", "put aside")] {
+        let folder = site.path().join(if name == "1-a-2-0" { "out/deep" } else { "out" });
+        let folder = folder.join(format!(".butler-file-ops-{name}.part"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("x"), text).unwrap();
+    }
+    fs::create_dir(site.path().join("out/deep/b")).unwrap();
     fs::write(&own, "noted by nobody").unwrap();
     let out = site.path().join("out").to_str().unwrap().to_owned();
     let fake = fake(&site)
         .manual_time()
-        .store(&format!("part/{file}"), json!({ "directory": out, "folders": [] }))
-        .store(&format!("part/{tree}"), json!({ "directory": out, "folders": ["deep"] }))
-        .store("part/.butler-file-ops-1-a-3.part", json!({ "directory": "/elsewhere", "folders": [] }))
+        .store(&format!("part/{file}"), json!({ "directory": out, "folders": [], "name": "a" }))
+        .store(&format!("part/{tree}"), json!({ "directory": out, "folders": ["deep"], "name": "b" }))
+        .store("part/.butler-file-ops-1-a-3.part", json!({ "directory": "/elsewhere", "folders": [], "name": "c" }))
         .store("part/.butler-file-ops-1-a-4.part", json!("nonsense"));
     let plugin = block_on(fake.run::<FileOps>(settings())).unwrap();
-    fake.wait_until("the sweep", |fake| fake.sleeping() == 1);
+    fake.wait_until("the sweep", |fake| {
+        (1..=4).all(|number| fake.stored(&format!("part/.butler-file-ops-1-a-{number}.part")).is_none())
+    });
     let left: Vec<_> = walk(&site.path().join("out"));
-    assert_eq!(left, [".butler-file-ops-1-a-9.part", "deep"]);
+    // The old directory has its name again, unless another one has it.
+    let aside = "deep/.butler-file-ops-1-a-2-0.part";
+    let expected = [".butler-file-ops-1-a-9.part", "a", "a/x", "deep", aside, &format!("{aside}/x"), "deep/b"];
+    assert_eq!(left, expected);
+    assert_eq!(fs::read_to_string(site.path().join("out/a/x")).unwrap(), "put aside");
+    assert!(fake.records().iter().any(|record| record.message.contains("is what `b` was before")));
     for number in 1..=4 {
         assert_eq!(fake.stored(&format!("part/.butler-file-ops-1-a-{number}.part")), None);
     }
     // Nothing is noted when the work is done.
     let body = json!({ "fromFile": site.path().join("in/a.txt"), "toFile": site.path().join("out/deep/a.txt") });
     assert_eq!(ask(&plugin, "PUT", "/v4/filecopy", &body).0, 201);
-    assert_eq!(block_on(fake.host().storage().list("part/")).unwrap(), Vec::<String>::new());
+    fake.wait_until("the note to go", |fake| block_on(fake.host().storage().list("part/")).unwrap().is_empty());
     assert_eq!(fake.metric(r#"operations_total{operation="copy",result="done"}"#), Some(1.0));
     assert_eq!(fake.metric("copied_bytes_total"), Some(4.0));
     fake.stop();
+}
+
+/// A share that hangs answers no system call.
+#[test]
+fn a_directory_that_does_not_answer_is_named_and_holds_up_nobody() {
+    let site = site();
+    let fake = fake(&site).manual_time();
+    let plugin = block_on(fake.start::<FileOps>(settings())).unwrap();
+    let (release, hang) = std::sync::mpsc::channel::<()>();
+    let hang = Mutex::new(hang);
+    let shared = plugin.0.clone();
+    let needs = probe::needs(&shared.approved);
+    std::thread::spawn(move || {
+        block_on(shared.watch(move |looked_at| {
+            probe::look(&needs, |directory| {
+                looked_at(directory);
+                if directory.location.to_string().ends_with("/out") {
+                    let _ = hang.lock().unwrap().recv();
+                }
+            })
+        }));
+    });
+    for _ in 0..6 {
+        fake.wait_until("the look", |fake| fake.slept().last() == Some(&LOOK));
+        fake.advance(LOOK);
+        fake.wait_until("the pause", |fake| fake.slept().last() == Some(&LOOKED_AT));
+        let Health::Degraded(text) = block_on(plugin.health()) else { panic!("it is bad") };
+        assert!(text.contains("/out does not answer: see to the disk or share"), "{text}");
+        fake.advance(LOOKED_AT);
+    }
+    assert_eq!(ask(&plugin, "POST", "/v4/createdirqvd", &json!({ "directory": "a" })).0, 201);
+    drop(release);
+    fake.wait_until("the next look", |_| block_on(plugin.health()) == Health::Good);
+}
+
+#[test]
+fn what_comes_when_the_instance_stops_is_told_to_come_again() {
+    let site = site();
+    let fake = fake(&site);
+    let plugin = block_on(fake.start::<FileOps>(settings())).unwrap();
+    let body = json!({ "fromFile": site.path().join("in/a.txt"), "toFile": site.path().join("out/a.txt") });
+    // It waits for its turn when the stop begins, or comes when that is over.
+    plugin.0.is_ending.store(true, Ordering::Relaxed);
+    assert_eq!(ask(&plugin, "PUT", "/v4/filecopy", &body), (503, ENDING.to_owned()));
+    block_on(plugin.stop());
+    assert_eq!(ask(&plugin, "PUT", "/v4/filecopy", &body), (503, ENDING.to_owned()));
+    assert!(!site.path().join("out/a.txt").exists());
 }
 
 fn walk(folder: &Path) -> Vec<String> {

@@ -17,7 +17,12 @@ pub(crate) enum Trouble {
     Invalid(String),
     /// It was tried and failed; why.
     Failed(String),
+    /// The instance stops.
+    Ending,
 }
+
+/// What is said then.
+pub(crate) const ENDING: &str = "Butler stops, or the instance does: ask again later";
 
 impl Trouble {
     /// Of an error on the way to something, or at it.

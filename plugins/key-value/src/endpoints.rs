@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use crate::v5::{LIMIT, MAX_LIMIT};
 
-/// The switch of Butler 16 for all of them.
-const NAME: &str = "keyValueStore";
+/// The switch of Butler 16 for all of them, and for the items of requests to start tasks.
+pub(crate) const NAME: &str = "keyValueStore";
 /// What keeps a write from being made, beside what is wrong with the request.
 const FULL: &str = "A limit is reached: keys of the namespace, namespaces, or the storage of the instance";
 const TOO_LARGE: &str = "The value, or the request, is too long";

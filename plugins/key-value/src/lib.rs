@@ -37,7 +37,8 @@ impl Plugin for KeyValue {
         let manifest =
             Manifest::new("key-value", "A key-value store for load scripts and other callers of the REST API")
                 .operation("check")
-                .scoped_start_task_item(item::TYPE, Scope::Kv, item::schema());
+                .scoped_start_task_item(item::TYPE, Scope::Kv, item::schema())
+                .name_start_task_item(item::TYPE, endpoints::NAME);
         endpoints::declare(manifest)
     }
 

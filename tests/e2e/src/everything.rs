@@ -30,12 +30,11 @@ impl Everything {
     /// Id of the tenant.
     pub const TENANT: &'static str = "acme";
 
-    /// Starts all of it. `tokens`: names and scopes, separated by commas. `optional`: which of `key-value` and `file-ops` are in
-    /// the config. `rest`: more lines of that section.
+    /// Starts all of it. `tokens`: names and scopes, separated by commas. `rest`: more lines of that section.
     ///
     /// # Panics
     /// When something does not start.
-    pub async fn start(tokens: &[(&str, &str)], optional: &[&str], rest: &str) -> Self {
+    pub async fn start(tokens: &[(&str, &str)], rest: &str) -> Self {
         let sense = Sense::start().await;
         let (broker, slack, relic) = (Mosquitto::start().await, Slack::start().await, NewRelic::start().await);
         let tenants = Tenants::start(&[Self::TENANT]).await;
@@ -73,16 +72,11 @@ impl Everything {
         for name in ["a.txt", "move.txt"] {
             std::fs::write(files.join("in").join(name), name).expect("the folder can be written");
         }
-        for plugin in optional {
-            let settings = match *plugin {
-                "file-ops" => {
-                    "{ copy: [{ from: files/in, to: files/out }], move: [{ from: files/in, to: files/out }], delete: [files/out], \
-                     createDir: [files/new], qvdDir: files/qvd }"
-                }
-                _ => "{}",
-            };
-            let _ = writeln!(config, "  - use: {plugin}\n    settings: {settings}");
-        }
+        config.push_str(
+            "  - use: key-value\n  - use: file-ops\n    settings:\n      copy: [{ from: files/in, to: files/out }]\n      \
+             move: [{ from: files/in, to: files/out }]\n      delete: [files/out]\n      createDir: [files/new]\n      \
+             qvdDir: files/qvd\n",
+        );
         let butler = sense.butler_under(&Tenants::environment(), &config).await;
         let everything = Self { butler, sense, slack, broker, relic, tenants, refusing, tokens: secrets };
         everything.wait_well().await;

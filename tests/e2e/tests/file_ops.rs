@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use e2e::{Butler, Disk, command, http, take_all_room, wait_for};
+use e2e::{Butler, Disk, StoreLock, command, http, take_all_room, wait_for};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -327,6 +327,54 @@ async fn what_a_kill_leaves_goes_at_the_next_start() {
     fs::File::create(&large).unwrap().set_len(1 << 20).unwrap();
     assert_eq!(copy(&butler, &large, &place.join("out/large"), true).await.0, 201);
     assert_eq!(fs::metadata(place.join("out/large")).unwrap().size(), 1 << 20);
+}
+
+#[tokio::test]
+async fn a_kill_while_a_directory_is_moved_onto_another_one_loses_neither() {
+    let (folder, disk) = (Arc::new(TempDir::new().unwrap()), Disk::in_memory(1_200));
+    prepare(folder.path());
+    prepare(disk.path());
+    let (from, out) = (folder.path().join("in/tree"), disk.path().join("out"));
+    for place in [&from, &out.join("tree")] {
+        fs::create_dir(place).unwrap();
+    }
+    fs::File::create(from.join("large")).unwrap().set_len(1 << 30).unwrap();
+    fs::write(out.join("tree/old"), "old").unwrap();
+    let config = config(folder.path(), disk.path()).replace("qvdDir: ./qvd", "");
+    let butler = Butler::start_in(folder.clone(), &config, &[]).await;
+    runs(&butler).await;
+    let request = http().put(format!("{}/v4/filemove", butler.rest())).bearer_auth(butler.token());
+    let body = json!({ "fromFile": from, "toFile": out.join("tree"), "overwrite": true });
+    let request = request.header("content-type", "application/json").body(body.to_string());
+    let asked = tokio::spawn(async move { request.send().await.map(|answer| answer.status()) });
+    let unfinished = || names(&out).into_iter().find(|name| name.starts_with(".butler-"));
+    wait_for("the move to be under way", || async {
+        (fs::metadata(out.join(unfinished()?).join("large")).ok()?.len() > 0).then_some(())
+    })
+    .await;
+    let killed = butler.kill();
+    assert!(asked.await.unwrap().is_err(), "the move had ended before");
+    assert!(unfinished().is_some(), "there is nothing to clean up");
+    let butler = killed.start().await;
+    wait_for("the unfinished tree to be removed", || async { unfinished().is_none().then_some(()) }).await;
+    assert_eq!(fs::read_to_string(out.join("tree/old")).unwrap(), "old");
+    assert_eq!(fs::metadata(from.join("large")).unwrap().len(), 1 << 30);
+    runs(&butler).await;
+    assert_eq!(ask(&butler, "PUT", "/v4/filemove", Some(&body)).await.0, 201);
+    assert_eq!((names(&out), names(&out.join("tree"))), (vec!["tree".to_owned()], vec!["large".to_owned()]));
+    assert!(!from.exists());
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_written_to_holds_up_no_copy() {
+    let (butler, place) = start().await;
+    let lock = StoreLock::take(&butler.folder().join("butler.db"));
+    let started = Instant::now();
+    assert_eq!(copy(&butler, &place.join("in/a.txt"), &place.join("out/a.txt"), false).await, (201, String::new()));
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    drop(lock);
+    let log = butler.log();
+    assert!(log.contains("would be left in the directory of the target if Butler ended now"), "{log}");
 }
 
 #[tokio::test]

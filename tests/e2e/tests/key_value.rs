@@ -230,6 +230,22 @@ async fn who_may_only_start_tasks_stores_nothing() {
 }
 
 #[tokio::test]
+async fn where_the_endpoints_are_off_items_are_passed_over_and_the_call_goes_on() {
+    let off = "rest:\n  listen: 127.0.0.1:0\n  disabledEndpoints: [keyValueStore]\n";
+    let butler = Butler::start(&format!("{off}{CONFIG}")).await;
+    let body = json!([{ "type": "keyvaluestore", "payload": { "namespace": "p", "key": "a", "value": "1" } }]);
+    let answer = send(&butler, "PUT", "/v4/reloadtask/-/start", body).await;
+    assert_eq!((answer.status, answer.json()["tasksId"]["invalid"].clone()), (200, json!([])), "{answer:?}");
+    assert!(butler.log().contains("is passed over: it is in `rest.disabledEndpoints`"), "{}", butler.log());
+    let file = butler.config();
+    let config = std::fs::read_to_string(file).unwrap().replace("  disabledEndpoints: [keyValueStore]\n", "");
+    std::fs::write(file, config).unwrap();
+    assert_eq!(send(&butler, "POST", "/v5/reload", Value::Null).await.status, 200);
+    running(&butler).await;
+    assert_eq!(get(&butler, "/v4/keyvaluesnamespaces").await.json(), json!([]));
+}
+
+#[tokio::test]
 async fn limits_are_told_with_the_setting_that_they_are() {
     let butler = start(&config("maxKeysPerNamespace: 2, maxNamespaces: 1, maxValueSize: 2kB")).await;
     let put = async |path: &str, value: String| {

@@ -54,10 +54,9 @@ pub(super) async fn answer(
         )));
     }
     let _waiting = waits.wait_for(&name)?;
-    let tick = next_tick(store, instance, &name, &wish, || alive.load(Ordering::Relaxed)).await;
+    let tick = next_tick(store, instance, &name, &wish, || waits.names(), || alive.load(Ordering::Relaxed)).await;
     let tick = tick.map_err(|error| match &error {
         TickError::Stopped => ServiceError::Stopped,
-        TickError::TooMany => ServiceError::Quota(error.to_string()),
         TickError::Never => ServiceError::Invalid(error.to_string()),
         TickError::Store(error) => store_error(error),
     })?;
@@ -69,6 +68,10 @@ fn read(when: &Value) -> Result<Wish, ServiceError> {
 }
 
 impl Waits {
+    fn names(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
     fn wait_for(&self, name: &str) -> Result<Waiting, ServiceError> {
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if names.len() >= MAX_WAITS {

@@ -10,7 +10,7 @@ fn mount(plugin: &str, endpoint: Endpoint) -> Mount {
 }
 
 fn with(mounts: Vec<Mount>) -> Value {
-    document(&Table::with(mounts, &Switches::default()).unwrap(), "1.2.3")
+    document(&Table::with(mounts, Switches::default()).unwrap(), "1.2.3")
 }
 
 fn operations(document: &Value) -> Vec<(String, &Value)> {
@@ -125,7 +125,17 @@ fn ids_of_operations_are_unique() {
 #[test]
 fn what_is_switched_off_is_not_described() {
     let switches = Switches::new(&["POST /v5/reload".to_owned(), "butlerping".to_owned()]);
-    let document = document(&Table::with(Vec::new(), &switches).unwrap(), "1");
+    let document = document(&Table::with(Vec::new(), switches).unwrap(), "1");
     assert!(document["paths"].get("/v5/reload").is_none() && document["paths"].get("/v4/butlerping").is_none());
     assert!(document["paths"].get("/metrics").is_some());
+}
+
+#[test]
+fn a_body_that_is_no_json_is_described_with_its_media_type() {
+    let operation = &with(Vec::new())["paths"]["/v5/schedules/import"]["post"];
+    let schema = json!({ "contentMediaType": "application/yaml" });
+    assert_eq!(
+        operation["requestBody"],
+        json!({ "required": true, "content": { "application/yaml": { "schema": schema } } })
+    );
 }

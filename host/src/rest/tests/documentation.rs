@@ -51,6 +51,8 @@ async fn the_page_loads_only_what_is_here() {
         let initializer = text(site.get(files.join("swagger-initializer.js").unwrap().path())).await.1;
         assert!(initializer.contains(r#""url": "../json""#), "{initializer}");
         assert!(initializer.contains(r#""validatorUrl": "none""#), "{initializer}");
+        // Links within the page go by its `<base>`, where nothing is.
+        assert!(initializer.contains(r#""deepLinking": false"#), "{initializer}");
         assert_eq!(files.join("../json").unwrap().path(), "/documentation/json");
     }
     for path in ["/documentation/static/", "/documentation/static/nothing.js", "/documentation/static/..%2fjson"] {

@@ -3,6 +3,7 @@
 //! A start or stop lasts until the next start of Butler, when `startupState` decides; one by `/v5` lasts for good.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use axum::http::{HeaderValue, StatusCode};
 use butler_plugin_api::{Endpoint, Scope};
@@ -10,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::answer::{self, Answer, Failure, json as answer};
 use super::super::context::Context;
-use super::super::own::{Declared, Own};
+use super::super::own::{Declared, Own, text};
 use super::super::request::Call;
 use crate::schedule::{ChangeError, Fault, Form, Months, STARTUP_STATES, Schedule, Scheduler};
 
@@ -33,7 +34,7 @@ pub(super) fn endpoints() -> Vec<Declared> {
     let of = |method: &str, path: &str, name: &str, summary: &str| {
         Endpoint::new(method, path, Scope::Scheduler, summary).named(name).answer(
             503,
-            "The scheduler is off",
+            "The scheduler is off, or the store cannot be written",
             Value::Null,
         )
     };
@@ -62,7 +63,7 @@ pub(super) fn endpoints() -> Vec<Declared> {
     let status = of("GET", "/v4/schedules/status", "getScheduleStatusAll", "Says as text which schedules run").answer(
         200,
         "A line for each schedule",
-        json!({ "type": "string" }),
+        text("text/plain"),
     );
     let one = "/v4/schedules/{scheduleId}";
     vec![
@@ -124,19 +125,23 @@ pub(in super::super) async fn schedules(context: &Context, call: &Call, asked: S
         Schedules::Create => {
             let schedule = read(call)?;
             let body = schedule.butler16();
-            told(call, "made", &schedule.id);
+            let id = schedule.id.clone();
             scheduler.add(vec![schedule], false).await.map_err(|error| failure("Failed adding new schedule", error))?;
+            told(call, "made", &id);
             Ok(answer(&context.secrets(), StatusCode::CREATED, &body))
         }
         Schedules::Update => {
             let unknown = format!("REST SCHEDULER: Update for schedule ID {id} failed.");
             let new = read(call)?;
-            let change = |former: &Schedule| Schedule {
-                id: former.id.clone(),
-                created: former.created.clone(),
-                missed: former.missed,
-                overlap: former.overlap,
-                ..new
+            let change = |former: Option<&Schedule>| match former {
+                None => Schedule { id: id.to_owned(), ..new },
+                Some(former) => Schedule {
+                    id: former.id.clone(),
+                    created: former.created.clone(),
+                    missed: former.missed,
+                    overlap: former.overlap,
+                    ..new
+                },
             };
             scheduler.replace(id, change).await.map_err(|error| failure(&unknown, error))?;
             told(call, "replaced", id);
@@ -180,7 +185,7 @@ fn read(call: &Call) -> Result<Schedule, Failure> {
 
 async fn switch(
     context: &Context,
-    scheduler: &Scheduler,
+    scheduler: &Arc<Scheduler>,
     call: &Call,
     id: Option<&str>,
     on: bool,
@@ -208,6 +213,7 @@ fn status(context: &Context, scheduler: &Scheduler) -> Answer {
 fn failure(unknown: &str, error: ChangeError) -> Failure {
     match error {
         ChangeError::Unknown(_) => Failure::bad_request(unknown),
+        ChangeError::Busy | ChangeError::Late => Failure::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         ChangeError::Store(error) => Failure::from(error),
         other => Failure::bad_request(other.to_string()),
     }

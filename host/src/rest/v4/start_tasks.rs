@@ -17,6 +17,7 @@ use super::super::coerce::Shape;
 use super::super::context::Context;
 use super::super::own::{Declared, Own, answered};
 use super::super::request::{self, Call};
+use super::super::switches::{ITEM_OF_BUTLER_16, Switches};
 use crate::plugins::Instance;
 use crate::qlik::QlikError;
 use crate::start_tasks::{Outcome, Report, Request, Selection, Started};
@@ -24,10 +25,11 @@ use crate::start_tasks::{Outcome, Report, Request, Selection, Started};
 /// Instead of a task id: only the body counts.
 const ONLY_BODY: &str = "-";
 
-static ID: LazyLock<Option<Shape>> = LazyLock::new(|| shape(&texts(&["taskId"])));
-static TAG: LazyLock<Option<Shape>> = LazyLock::new(|| shape(&texts(&["tag"])));
+// An empty id is an unknown one, and no task has an empty value: the tasks of other items are started.
+static ID: LazyLock<Option<Shape>> = LazyLock::new(|| shape(&texts(&[("taskId", 0)])));
+static TAG: LazyLock<Option<Shape>> = LazyLock::new(|| shape(&texts(&[("tag", 1)])));
 static PROPERTY: LazyLock<Option<Shape>> =
-    LazyLock::new(|| shape(&texts(&["customPropertyName", "customPropertyValue"])));
+    LazyLock::new(|| shape(&texts(&[("customPropertyName", 1), ("customPropertyValue", 0)])));
 
 pub(super) fn endpoints() -> [Declared; 2] {
     ["PUT", "POST"].map(|method| {
@@ -70,10 +72,11 @@ fn items_schema() -> Value {
     })
 }
 
-/// An object that must have these texts.
-fn texts(names: &[&str]) -> Value {
-    let text = json!({ "type": "string", "minLength": 1 });
-    let properties: Map<String, Value> = names.iter().map(|name| ((*name).to_owned(), text.clone())).collect();
+/// An object that must have these texts, each with its least length.
+fn texts(texts: &[(&str, u32)]) -> Value {
+    let names: Vec<&str> = texts.iter().map(|(name, _)| *name).collect();
+    let text = |(name, least): &(&str, u32)| ((*name).to_owned(), json!({ "type": "string", "minLength": least }));
+    let properties: Map<String, Value> = texts.iter().map(text).collect();
     json!({ "type": "object", "required": names, "properties": properties })
 }
 
@@ -130,7 +133,11 @@ struct Failed<'a> {
 }
 
 /// Starts tasks, and answers when Qlik Sense has answered.
-pub(in super::super) async fn start_tasks(context: &Context, call: &Call) -> Result<Answer, Failure> {
+pub(in super::super) async fn start_tasks(
+    context: &Context,
+    switches: &Switches,
+    call: &Call,
+) -> Result<Answer, Failure> {
     let all_task_ids_must_exist = call.query.get("allTaskIdsMustExist").is_some_and(|all| *all == true);
     let caller = call.caller.as_ref().map(|caller| caller.name.clone()).unwrap_or_default();
 
@@ -140,7 +147,7 @@ pub(in super::super) async fn start_tasks(context: &Context, call: &Call) -> Res
         selections.push(Selection::TaskId(id.to_owned()));
     }
     let mut others = Vec::new();
-    for item in items(&context.instances(), call)? {
+    for item in items(&context.instances(), switches, call)? {
         match item {
             Item::Selection(selection) => selections.push(selection),
             Item::Other(instance, kind, payload) => others.push((instance, kind, payload)),
@@ -186,7 +193,7 @@ fn apply(shape: Option<&Shape>, part: &str, value: &mut Value) -> Result<(), Fai
 }
 
 /// The items of the body. No body, and an empty object, are no items.
-fn items(instances: &[Arc<Instance>], call: &Call) -> Result<Vec<Item>, Failure> {
+fn items(instances: &[Arc<Instance>], switches: &Switches, call: &Call) -> Result<Vec<Item>, Failure> {
     let sent = request::parse(&Method::PUT, &call.headers, &call.body, true)?;
     let sent = match sent {
         None | Some(Value::Null) => return Ok(Vec::new()),
@@ -209,6 +216,13 @@ fn items(instances: &[Arc<Instance>], call: &Call) -> Result<Vec<Item>, Failure>
         let Some(kind) = fields.remove("type") else { continue };
         let kind = kind.as_str().unwrap_or_default();
         let known = matches!(kind, "starttaskid" | "starttasktag" | "starttaskcustomproperty");
+        let off = offered.get(kind).is_some_and(|(_, item)| switches.turn_off_name(&item.name));
+        if off || kind == ITEM_OF_BUTLER_16 && !offered.contains_key(kind) {
+            let why = if off { "it is in `rest.disabledEndpoints`" } else { "no plugin of the config takes it" };
+            let caller = call.caller.as_ref().map(|caller| caller.name.as_str()).unwrap_or_default();
+            tracing::warn!(caller, "an item `{kind}` of a request to start tasks is passed over: {why}");
+            continue;
+        }
         if !known && !offered.contains_key(kind) {
             return Err(wrong("/type must be equal to one of the allowed values"));
         }

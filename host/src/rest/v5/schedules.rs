@@ -1,5 +1,7 @@
 //! `/v5/schedules`: when tasks of Qlik Sense are started.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderValue, StatusCode};
 use butler_plugin_api::{Endpoint, Scope};
 use serde::Serialize;
@@ -7,11 +9,11 @@ use serde_json::{Map, Value, json};
 
 use super::super::answer::{self, Answer, Failure, json as answer};
 use super::super::context::Context;
-use super::super::own::{Declared, Own, text};
+use super::super::own::{Declared, Own, object};
 use super::super::request::Call;
 use super::query::Query;
-use crate::schedule::{self, ChangeError, Fault, Form, Schedule, Scheduler};
-use crate::store::{Run, RunState, rfc3339};
+use crate::schedule::{self, ChangeError, Fault, Form, Schedule, Scheduler, Unread};
+use crate::store::{Run, RunState, StoreError, rfc3339};
 
 /// So many next runs are told.
 const NEXT_RUNS: usize = 5;
@@ -36,21 +38,31 @@ pub(super) fn endpoints() -> Vec<Declared> {
     let of = |method: &str, path: &str, summary: &str| {
         let scope = if method == "GET" { Scope::Read } else { Scope::Scheduler };
         let path = format!("/v5/schedules{path}");
-        Endpoint::new(method, &path, scope, summary).answer(503, "The scheduler is off", Value::Null)
+        Endpoint::new(method, &path, scope, summary).answer(
+            503,
+            "The scheduler is off, or the store cannot be written",
+            Value::Null,
+        )
     };
     let known = |endpoint: Endpoint| endpoint.answer(404, "There is no such schedule", Value::Null);
     let record = record_schema();
     let (bad, none) = ("The schedule cannot work", Value::Null);
     let list = json!({ "type": "object", "required": ["schedules"], "properties": { "schedules": { "type": "array", "items": record } } });
-    let switch = |verb: &str, summary: &str| {
-        known(of("POST", &format!("/{{id}}/{verb}"), summary)).answer(200, "The schedule", record_schema())
+    // They share the switches of Butler 16 with those of `/v4` that do the same.
+    let switch = |verb: &str, name: &str, summary: &str| {
+        known(of("POST", &format!("/{{id}}/{verb}"), summary))
+            .named(name)
+            .answer(200, "The schedule", record_schema())
+            .answer(409, "The schedule cannot run", Value::Null)
     };
     let created = of("POST", "", "Makes a schedule")
+        .named("createNewSchedule")
         .body(body_schema())
         .answer(201, "The schedule", record.clone())
         .answer(400, bad, none.clone())
         .answer(409, "There is one with this id", none.clone());
     let replaced = known(of("PUT", "/{id}", "Replaces a schedule"))
+        .named("updateSchedule")
         .body(body_schema())
         .answer(200, "The schedule", record.clone())
         .answer(400, bad, none.clone());
@@ -59,39 +71,57 @@ pub(super) fn endpoints() -> Vec<Declared> {
         .answer(409, "It was not started, since it runs still", run_schema())
         .answer(502, "It was not started", run_schema());
     let export = of("GET", "/export", "All schedules as YAML, with `format=butler16` as Butler 16 has them")
+        .named("getSchedule")
         .query(json!({
             "type": "object", "additionalProperties": false,
             "properties": { "format": { "type": "string", "enum": ["butler16"], "errorMessage": "must be butler16, or left out" } },
         }))
-        .answer(200, "YAML", text("application/yaml"))
-        .answer(400, "There is no such format", none.clone());
+        .answer(200, "YAML", json!({ "contentMediaType": "application/yaml" }))
+        .answer(400, "There is no such format", none.clone())
+        .answer(409, "There are schedules that cannot be written so", none.clone());
+    let texts = json!({ "type": "array", "items": { "type": "string" } });
     let import = of(
         "POST",
         "/import",
         "Adds the schedules of a file of this Butler or of Butler 16, all or none; with `replace=true` also in place of others",
     )
+    .named("createNewSchedule")
     .query(json!({
         "type": "object", "additionalProperties": false,
         "properties": { "replace": { "type": "boolean", "description": "Whether schedules of the same ids are replaced" } },
     }))
-    .answer(201, "How many, and what is odd", json!({ "type": "object" }))
+    .answer(
+        201,
+        "How many, and what is odd",
+        object(json!({ "imported": { "type": "integer" }, "ids": texts, "warnings": texts })),
+    )
     .answer(400, "What is wrong with the file, line by line", none.clone())
     .answer(409, "There are schedules with these ids", none);
     let own = Own::Schedules;
     vec![
-        Declared::new(of("GET", "", "Lists the schedules").answer(200, "The schedules", list), own(Schedules::List)),
-        Declared::new(known(of("GET", "/{id}", "A schedule")).answer(200, "The schedule", record), own(Schedules::One)),
+        Declared::new(
+            of("GET", "", "Lists the schedules").named("getSchedule").answer(200, "The schedules", list),
+            own(Schedules::List),
+        ),
+        Declared::new(
+            known(of("GET", "/{id}", "A schedule")).named("getSchedule").answer(200, "The schedule", record),
+            own(Schedules::One),
+        ),
         Declared::new(created, own(Schedules::Create)),
         Declared::new(replaced, own(Schedules::Replace)),
         Declared::new(
-            known(of("DELETE", "/{id}", "Deletes a schedule")).answer(204, "It is deleted", Value::Null),
+            known(of("DELETE", "/{id}", "Deletes a schedule")).named("deleteSchedule").answer(
+                204,
+                "It is deleted",
+                Value::Null,
+            ),
             own(Schedules::Delete),
         ),
-        Declared::new(switch("start", "Lets a schedule run"), own(Schedules::Start)),
-        Declared::new(switch("stop", "Lets a schedule run no more"), own(Schedules::Stop)),
+        Declared::new(switch("start", "startSchedule", "Lets a schedule run"), own(Schedules::Start)),
+        Declared::new(switch("stop", "stopSchedule", "Lets a schedule run no more"), own(Schedules::Stop)),
         Declared::new(run, own(Schedules::Run)),
         Declared::new(export, own(Schedules::Export)),
-        Declared::new(import, own(Schedules::Import)),
+        Declared::new(import, own(Schedules::Import)).raw("application/yaml"),
     ]
 }
 
@@ -125,6 +155,7 @@ fn body_schema() -> Value {
 fn record_schema() -> Value {
     let mut schema = body_schema();
     let times = json!({ "type": "array", "items": { "type": "string", "format": "date-time" } });
+    schema["properties"]["error"] = json!({ "type": "string", "description": "Why it cannot run, if so" });
     schema["properties"]["nextRuns"] = times;
     schema["properties"]["lastRun"] = json!({ "anyOf": [run_schema(), { "type": "null" }] });
     schema
@@ -149,9 +180,20 @@ fn run_schema() -> Value {
 #[serde(rename_all = "camelCase")]
 struct Row<S> {
     #[serde(flatten)]
-    schedule: S,
+    schedule: Shown<S>,
     next_runs: Vec<String>,
     last_run: Option<RunRow>,
+    /// Why it cannot run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Shown<S> {
+    Read(S),
+    /// As it is stored.
+    Unread(Map<String, Value>),
 }
 
 #[derive(Serialize)]
@@ -181,9 +223,26 @@ fn word(state: RunState) -> &'static str {
     }
 }
 
-fn row(schedule: &Schedule, last: Option<Run>) -> Row<impl Serialize + use<>> {
-    let next_runs = schedule.next_runs(NEXT_RUNS).into_iter().map(rfc3339).collect();
-    Row { schedule: schedule.own(), next_runs, last_run: last.map(RunRow::from) }
+/// The schedules with an id, or all, as they are shown.
+async fn rows(scheduler: &Scheduler, id: Option<&str>) -> Result<Vec<impl Serialize + use<>>, StoreError> {
+    let mut runs = scheduler.last_runs(id).await?;
+    let mut last = |id: &str| {
+        let place = runs.iter().position(|run| run.schedule == id)?;
+        Some(RunRow::from(runs.swap_remove(place)))
+    };
+    let mut rows = Vec::new();
+    for schedule in scheduler.all().into_iter().filter(|one| id.is_none_or(|id| one.id == id)) {
+        let next_runs = schedule.next_runs(NEXT_RUNS).into_iter().map(rfc3339).collect();
+        rows.push(Row { last_run: last(&schedule.id), schedule: Shown::Read(schedule.own()), next_runs, error: None });
+    }
+    for Unread { id, mut record, error } in
+        scheduler.unread().into_iter().filter(|one| id.is_none_or(|id| one.id == id))
+    {
+        let last_run = last(&id);
+        record.insert("id".to_owned(), id.into());
+        rows.push(Row { schedule: Shown::Unread(record), next_runs: Vec::new(), last_run, error: Some(error) });
+    }
+    Ok(rows)
 }
 
 /// Answers one of them.
@@ -192,12 +251,7 @@ pub(in super::super) async fn schedules(context: &Context, call: &Call, asked: S
     let id = call.param("id");
     match asked {
         Schedules::List => {
-            let mut last = scheduler.last_runs(None).await?;
-            let mut rows = Vec::new();
-            for schedule in scheduler.all() {
-                let run = last.iter().position(|run| run.schedule == schedule.id).map(|place| last.swap_remove(place));
-                rows.push(row(&schedule, run));
-            }
+            let rows = rows(scheduler, None).await?;
             Ok(answer(&context.secrets(), StatusCode::OK, &json!({ "schedules": rows })))
         }
         Schedules::One => one(context, scheduler, id, StatusCode::OK).await,
@@ -210,7 +264,10 @@ pub(in super::super) async fn schedules(context: &Context, call: &Call, asked: S
         }
         Schedules::Replace => {
             let new = read(call, Some(id))?;
-            let change = |former: &Schedule| Schedule { created: former.created.clone(), ..new };
+            let change = |former: Option<&Schedule>| Schedule {
+                created: former.map_or(new.created.clone(), |former| former.created.clone()),
+                ..new
+            };
             scheduler.replace(id, change).await.map_err(failure)?;
             told(call, "replaced", id);
             one(context, scheduler, id, StatusCode::OK).await
@@ -238,15 +295,15 @@ pub(in super::super) async fn schedules(context: &Context, call: &Call, asked: S
                 RunRow { planned: time.clone(), claimed: time, result: word(run.state), message: Some(run.message) };
             Ok(answer(&context.secrets(), status, &row))
         }
-        Schedules::Export => Ok(export(context, scheduler, call)),
+        Schedules::Export => export(context, scheduler, call),
         Schedules::Import => import(context, scheduler, call).await,
     }
 }
 
 async fn one(context: &Context, scheduler: &Scheduler, id: &str, status: StatusCode) -> Result<Answer, Failure> {
-    let schedule = scheduler.get(id).ok_or_else(|| failure(ChangeError::Unknown(id.to_owned())))?;
-    let last = scheduler.last_runs(Some(id)).await?.pop();
-    Ok(answer(&context.secrets(), status, &row(&schedule, last)))
+    let row = rows(scheduler, Some(id)).await?.pop();
+    let row = row.ok_or_else(|| failure(ChangeError::Unknown(id.to_owned())))?;
+    Ok(answer(&context.secrets(), status, &row))
 }
 
 /// The schedule of a body; `id`: of the path.
@@ -268,14 +325,21 @@ fn read(call: &Call, id: Option<&str>) -> Result<Schedule, Failure> {
 }
 
 /// `GET /v5/schedules/export`
-fn export(context: &Context, scheduler: &Scheduler, call: &Call) -> Answer {
+fn export(context: &Context, scheduler: &Scheduler, call: &Call) -> Result<Answer, Failure> {
     let form = if Query(&call.query).text("format").is_some() { Form::Butler16 } else { Form::Own };
-    let yaml = schedule::write_file(&scheduler.all(), form);
-    answer::text(&context.secrets(), HeaderValue::from_static("application/yaml; charset=utf-8"), &yaml)
+    let unread = scheduler.unread();
+    let lost = unread.iter().filter(|unread| form == Form::Butler16 || unread.record.is_empty());
+    let lost: Vec<String> = lost.map(|unread| format!("`{}`: {}", unread.id, unread.error)).collect();
+    if !lost.is_empty() {
+        let message = format!("these schedules cannot be written so, replace or delete them: {}", lost.join(", "));
+        return Err(Failure::new(StatusCode::CONFLICT, message));
+    }
+    let yaml = schedule::write_file(&scheduler.all(), &unread, form);
+    Ok(answer::text(&context.secrets(), HeaderValue::from_static("application/yaml; charset=utf-8"), &yaml))
 }
 
 /// `POST /v5/schedules/import`: 201 `{"imported": 2, "ids": ["a", "b"], "warnings": []}`.
-async fn import(context: &Context, scheduler: &Scheduler, call: &Call) -> Result<Answer, Failure> {
+async fn import(context: &Context, scheduler: &Arc<Scheduler>, call: &Call) -> Result<Answer, Failure> {
     let replace = call.query.get("replace").is_some_and(|replace| *replace == true);
     let file = std::str::from_utf8(&call.body).map_err(|error| {
         Failure::bad_request(format!("the file is not UTF-8, from byte {} on", error.valid_up_to()))
@@ -301,7 +365,10 @@ async fn import(context: &Context, scheduler: &Scheduler, call: &Call) -> Result
 fn failure(error: ChangeError) -> Failure {
     match error {
         ChangeError::Unknown(_) => Failure::not_found(error.to_string()),
-        ChangeError::Exist(_) | ChangeError::TooMany => Failure::new(StatusCode::CONFLICT, error.to_string()),
+        ChangeError::Busy | ChangeError::Late => Failure::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        ChangeError::Exist(_) | ChangeError::TooMany | ChangeError::Unread { .. } => {
+            Failure::new(StatusCode::CONFLICT, error.to_string())
+        }
         ChangeError::Store(error) => Failure::from(error),
     }
 }

@@ -46,7 +46,8 @@ impl Site {
     }
 
     fn pairs(&self) -> Vec<Pair> {
-        vec![Pair { from: self.at("in"), to: self.at("out") }, Pair { from: self.at("in"), to: self.at("in") }]
+        let [input, output] = ["in", "out"].map(|name| Directory::from(self.at(name)));
+        vec![Pair { from: input.clone(), to: output }, Pair { from: input.clone(), to: input }]
     }
 
     fn duplicate(&self, from: &str, to: &str, options: Options) -> Result<Done, Trouble> {
@@ -60,11 +61,11 @@ impl Site {
     }
 
     fn delete(&self, name: &str) -> Result<Done, Trouble> {
-        self.perform(&deletion(&[self.at("out")], &self.at(name)).expect("it is approved"))
+        self.perform(&deletion(&[self.at("out").into()], &self.at(name)).expect("it is approved"))
     }
 
     fn create(&self, name: &str) -> Result<Done, Trouble> {
-        self.perform(&creation(&[self.at("out")], &self.at(name)).expect("it is approved"))
+        self.perform(&creation(&[self.at("out").into()], &self.at(name)).expect("it is approved"))
     }
 
     /// Nothing unfinished may be left, and what is outside must be as it was.
@@ -183,7 +184,7 @@ fn what_cannot_be_is_said() {
     let gone = TempDir::new().unwrap().path().join("share");
     let gone = Location::parse(Flavour::Unix, gone.to_str().unwrap()).unwrap();
     failed(
-        site.perform(&deletion(std::slice::from_ref(&gone), &gone.join(&["x".to_owned()])).unwrap()),
+        site.perform(&deletion(&[gone.clone().into()], &gone.join(&["x".to_owned()])).unwrap()),
         "it is not there: make it",
     );
 }
@@ -298,6 +299,25 @@ fn links_lead_nowhere_else() {
     assert_eq!(site.relocate("in/real", "out/real", false), Ok(Done::Done), "moved as it is");
 }
 
+/// What callers move to the outer one may hold links.
+#[test]
+fn no_link_leads_to_a_directory_that_is_approved_within_another_one() {
+    let site = Site::new();
+    site.write("out/real/x", "x");
+    symlink(site.path("secret"), site.path("out/sub")).unwrap();
+    symlink("real", site.path("out/inner")).unwrap();
+    let at = |name: &str| Directory { location: site.at(name), outermost: site.at("out") };
+    for name in ["out/sub", "out/inner", "out/inner/deep"] {
+        let operation = deletion(&[at(name)], &site.at(&format!("{name}/key"))).unwrap();
+        failed(site.perform(&operation), "is a link, and");
+        let pair = Pair { from: at(name), to: site.at("in").into() };
+        let operation = copy(&[pair], &site.at(&format!("{name}/key")), &site.at("in/got"), REPLACE).unwrap();
+        failed(site.perform(&operation), "name what the link leads to");
+    }
+    assert!(!site.path("in/got").exists());
+    assert_eq!(site.perform(&deletion(&[at("out/real")], &site.at("out/real/x")).unwrap()), Ok(Done::Done));
+}
+
 #[test]
 fn files_with_other_names_and_special_files_are_left_alone() {
     let site = Site::new();
@@ -325,7 +345,7 @@ fn files_with_other_names_and_special_files_are_left_alone() {
     refused(site.duplicate("in/t", "out/x", KEEP), "`pipe` in fromFile is neither");
     assert!(fs::metadata(site.path("in/t/pipe")).unwrap().file_type().is_fifo());
     let device = deletion(
-        &[Location::parse(Flavour::Unix, "/").unwrap()],
+        &[Location::parse(Flavour::Unix, "/").unwrap().into()],
         &Location::parse(Flavour::Unix, "/dev/zero").unwrap(),
     );
     let Some(Operation::Delete(from)) = device else { panic!("it is below /") };
@@ -426,10 +446,14 @@ fn names_that_are_swapped_for_links_lead_nowhere() {
                 .unwrap()
                 .perform(PART, &Progress::default()),
         );
-        done.push(deletion(&[site.at("out")], &site.at("out/real/key")).unwrap().perform(PART, &Progress::default()));
-        done.push(deletion(&[site.at("in")], &site.at("in/real/key")).unwrap().perform(PART, &Progress::default()));
         done.push(
-            creation(&[site.at("out")], &site.at(&name).join(&["d".to_owned()]))
+            deletion(&[site.at("out").into()], &site.at("out/real/key")).unwrap().perform(PART, &Progress::default()),
+        );
+        done.push(
+            deletion(&[site.at("in").into()], &site.at("in/real/key")).unwrap().perform(PART, &Progress::default()),
+        );
+        done.push(
+            creation(&[site.at("out").into()], &site.at(&name).join(&["d".to_owned()]))
                 .unwrap()
                 .perform(PART, &Progress::default()),
         );
@@ -462,6 +486,8 @@ fn work_that_is_ended_leaves_nothing() {
     let operation = copy(&site.pairs(), &site.at("in/t"), &site.at("out/t"), KEEP).unwrap();
     let progress = Progress::default();
     progress.is_ending.store(true, Ordering::Relaxed);
-    failed(operation.perform(PART, &progress), "Butler stops");
+    assert_eq!(operation.perform(PART, &progress), Err(Trouble::Ending));
+    let Operation::Copy { from, to, options } = operation else { panic!("it is a copy") };
+    assert_eq!(copy::copy(&from, &to, options, PART, &progress), Err(Trouble::Ending), "under way");
     assert_eq!(walk(&site.path("out")), Vec::<String>::new());
 }
