@@ -189,12 +189,11 @@ async fn answer(
     let request = request.map(|body| Body::new(Upload::new(body, exchange.clone())));
     // So clients with one request at a time always get through, and those with many on each connection do not fill the memory.
     let place = if exchange.is_further { further.try_acquire_owned().map(Some) } else { Ok(None) };
-    let (mut answer, place) = match place {
-        Ok(place) => (api.handle(request, ends).await, place),
-        Err(_) => {
-            drop(request);
-            (api.busy(), None)
-        }
+    let (mut answer, place) = if let Ok(place) = place {
+        (api.handle(request, ends).await, place)
+    } else {
+        drop(request);
+        (api.busy(), None)
     };
     if exchange.is_unread() && version <= Version::HTTP_11 {
         // What follows is the rest of the body, and no request.
