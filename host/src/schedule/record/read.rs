@@ -73,9 +73,8 @@ impl Schedule {
             properties = entries.object("properties");
             let taken: Vec<&str> = BUTLER_16.into_iter().filter(|name| properties.contains_key(*name)).collect();
             if !taken.is_empty() {
-                let names = taken.join("`, `");
-                let message =
-                    format!("must not have `{names}`: the form of Butler 16 has its own; choose another name");
+                let all = taken.join("`, `");
+                let message = format!("must not have `{all}`: the form of Butler 16 has its own; choose another name");
                 entries.fault("properties", message);
             }
         } else {
