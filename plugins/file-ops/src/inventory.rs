@@ -69,8 +69,8 @@ impl Inventory {
     pub(crate) fn remove(&self, folder: &Dir, name: &str) -> Result<(), String> {
         let mut stays = Stays::default();
         match self {
-            Self::File(seen) => stays.file(seen, folder, name.as_ref(), "fromFile".to_owned()),
-            Self::Folder(copied) => stays.folder(copied, folder, name.as_ref(), "fromFile".to_owned()),
+            Self::File(seen) => stays.file(seen, folder, name.as_ref(), "fromFile"),
+            Self::Folder(copied) => stays.folder(copied, folder, name.as_ref(), "fromFile"),
         }
         match stays.count {
             0 => Ok(()),
@@ -101,34 +101,34 @@ impl Stays {
         }
     }
 
-    fn file(&mut self, seen: &Seen, folder: &Dir, name: &Path, path: String) {
+    fn file(&mut self, seen: &Seen, folder: &Dir, name: &Path, path: &str) {
         match place::look(folder, name) {
             Ok(None) => {}
             Ok(Some(found)) if *seen == Seen::of(&found) => {
                 if let Err(error) = folder.remove_file(name) {
-                    self.failed(&path, &error);
+                    self.failed(path, &error);
                 }
             }
-            Ok(Some(_)) => self.add(&path, "was changed meanwhile"),
-            Err(error) => self.failed(&path, &error),
+            Ok(Some(_)) => self.add(path, "was changed meanwhile"),
+            Err(error) => self.failed(path, &error),
         }
     }
 
     /// As deep as what was copied, which is limited.
-    fn folder(&mut self, copied: &Folder, around: &Dir, name: &Path, path: String) {
+    fn folder(&mut self, copied: &Folder, around: &Dir, name: &Path, path: &str) {
         let opened = around.open_dir_nofollow(name).and_then(|folder| Ok((folder.dir_metadata()?, folder)));
         let folder = match opened {
             Ok((found, folder)) if copied.is(&found) => folder,
-            Ok(_) => return self.add(&path, "was replaced meanwhile"),
-            Err(error) => return self.failed(&path, &error),
+            Ok(_) => return self.add(path, "was replaced meanwhile"),
+            Err(error) => return self.failed(path, &error),
         };
         let before = self.count;
         let below = |name: &OsString| format!("{path}/{}", name.to_string_lossy());
         for (name, seen) in &copied.files {
-            self.file(seen, &folder, name.as_ref(), below(name));
+            self.file(seen, &folder, name.as_ref(), &below(name));
         }
         for (name, inner) in &copied.folders {
-            self.folder(inner, &folder, name.as_ref(), below(name));
+            self.folder(inner, &folder, name.as_ref(), &below(name));
         }
         if self.count > before {
             return;
@@ -136,12 +136,12 @@ impl Stays {
         match folder.entries().and_then(|mut entries| entries.next().transpose()) {
             Ok(None) => {}
             Ok(Some(entry)) => return self.add(&below(&entry.file_name()), "was not copied"),
-            Err(error) => return self.failed(&path, &error),
+            Err(error) => return self.failed(path, &error),
         }
         drop(folder);
         // Fails if something has come in by now.
         if let Err(error) = around.remove_dir(name) {
-            self.failed(&path, &error);
+            self.failed(path, &error);
         }
     }
 }
