@@ -65,12 +65,11 @@ pub(crate) async fn load(storage: &Storage, now: impl Fn() -> Duration) -> Resul
             after = page.entries.last().map(|entry| entry.key.clone());
             for entry in page.entries {
                 let effect = if prefix == NAMESPACES { namespace(&entry, &mut names) } else { key(&entry, &names) };
-                match effect {
-                    Some(effect) => data.apply(effect, at),
-                    None => {
-                        foreign += 1;
-                        data.pass_over(numbers(&entry.key));
-                    }
+                if let Some(effect) = effect {
+                    data.apply(effect, at);
+                } else {
+                    foreign += 1;
+                    data.pass_over(numbers(&entry.key));
                 }
             }
             if !page.more || after.is_none() {
