@@ -232,16 +232,19 @@ fn a_directory_that_does_not_answer_is_named_and_holds_up_nobody() {
     let hang = Mutex::new(hang);
     let shared = plugin.0.clone();
     let needs = probe::needs(&shared.approved);
+    let (tell, hanging) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         block_on(shared.watch(move |looked_at| {
             probe::look(&needs, |directory| {
                 looked_at(directory);
                 if directory.location.to_string().ends_with("/out") {
+                    let _ = tell.send(());
                     let _ = hang.lock().unwrap().recv();
                 }
             })
         }));
     });
+    hanging.recv().unwrap();
     for _ in 0..6 {
         fake.wait_until("the look", |fake| fake.slept().last() == Some(&LOOK));
         fake.advance(LOOK);

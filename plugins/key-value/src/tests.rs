@@ -396,8 +396,10 @@ fn what_the_check_and_the_metrics_say() {
     assert_eq!(store.fake.stored(crate::records::PROBE), None);
     store.fake.wait_until("the loop to sleep", |fake| fake.sleeping() == 1);
     store.fake.advance(Duration::from_secs(10));
-    store.fake.wait_until("what has expired to be taken out", |fake| fake.metric("keys") == Some(1.0));
-    assert_eq!(store.fake.metric("namespaces"), Some(2.0));
+    let seen = |fake: &FakeHost, name: &str, value: f64| fake.metric(name) == Some(value);
+    store.fake.wait_until("what has expired to be taken out", |fake| {
+        seen(fake, "keys", 1.0) && seen(fake, "namespaces", 2.0)
+    });
     assert_eq!(store.fake.metric("writes_total{operation=\"set\"}"), Some(3.0));
     assert_eq!(store.fake.metric("writes_total{operation=\"delete\"}"), Some(1.0));
 }
