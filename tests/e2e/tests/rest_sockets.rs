@@ -260,8 +260,8 @@ async fn http2_by_alpn_and_by_prior_knowledge() {
     let (status, _) = h2_ask(&mut client, stranger).await;
     assert_eq!(status, 200, "without tokens in the config this machine may do everything");
     // A list of headers that is too long, and then a sound one.
-    let long = head("GET", good, &plain).header("x-long", "x".repeat(15_000)).header("x-long", "y".repeat(60_000));
-    assert_eq!(h2_ask(&mut client, long).await.0, 431);
+    let oversized = head("GET", good, &plain).header("x-long", "x".repeat(15_000)).header("x-long", "y".repeat(60_000));
+    assert_eq!(h2_ask(&mut client, oversized).await.0, 431);
     assert_eq!(h2_ask(&mut client, head("GET", good, &plain)).await.0, 200);
     let mut many = JoinSet::new();
     for _ in 0..300 {
