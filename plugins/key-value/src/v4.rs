@@ -137,10 +137,19 @@ async fn gone(store: &Store, write: Result<Write, Refusal>, (namespace, key): (&
 
 fn refused(namespace: &str, key: &str, refusal: Refusal, failure: &str) -> Response {
     match refusal {
-        Refusal::Missing => Response::error(400, "Required parameter is missing"),
-        Refusal::Name(why) => Response::error(400, &why),
         Refusal::NoNamespace => no_namespace(namespace),
         Refusal::NoKey => no_key(namespace, key),
+        other => refused_alike(other, failure),
+    }
+}
+
+/// The answer where both versions have the same.
+pub(crate) fn refused_alike(refusal: Refusal, failure: &str) -> Response {
+    match refusal {
+        Refusal::Missing | Refusal::NoNamespace | Refusal::NoKey => {
+            Response::error(400, "Required parameter is missing")
+        }
+        Refusal::Name(why) => Response::error(400, &why),
         Refusal::TooLarge(why) => Response::error(413, &why),
         Refusal::Full(why) => Response::error(409, &why),
         Refusal::Unavailable(why) => Response::error(503, &why),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::plan::{Done, Refusal, Write};
 use crate::store::Store;
 use crate::text::ttl;
-use crate::v4::query;
+use crate::v4::{query, refused_alike};
 
 /// Keys of a page, where the caller does not say.
 pub(crate) const LIMIT: usize = 100;
@@ -137,13 +137,9 @@ async fn gone(store: &Store, write: Result<Write, Refusal>, namespace: &str, key
 fn refused(namespace: &str, key: &str, refusal: Refusal) -> Response {
     match refusal {
         Refusal::Missing => Response::error(400, "Namespace and key must not be empty"),
-        Refusal::Name(why) => Response::error(400, &why),
         Refusal::NoNamespace => no_namespace(namespace),
         Refusal::NoKey => no_key(namespace, key),
-        Refusal::TooLarge(why) => Response::error(413, &why),
-        Refusal::Full(why) => Response::error(409, &why),
-        Refusal::Unavailable(why) => Response::error(503, &why),
-        Refusal::Failed(why) => Response::error(500, &format!("The storage failed: {why}")),
+        other => refused_alike(other, "The storage failed"),
     }
 }
 
