@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use super::files::{Authorities, Client, Opened};
 use super::read_file::{AUTHORITIES, CERTIFICATE, ReadFile};
 use super::tls_error::TlsError;
-use super::verify::{Lenient, Pinned, Shown, Watch};
+use super::verify::{Accepts, Shown, Watch};
 use crate::config::{TlsProfile, Verify};
 
 /// Whose certificates are trusted.
@@ -72,9 +72,9 @@ pub(super) fn qlik(opened: &Opened, verify: Verify, shown: &Arc<Shown>) -> Resul
             let verifier = WebPkiServerVerifier::builder_with_provider(store(ca)?, provider.clone()).build();
             Watch::over(verifier.map_err(|error| ca.damaged(&error))?, shown)
         }
-        (Verify::Chain, Some(ca)) => Watch::over(Lenient::chain(store(ca)?, algorithms), shown),
+        (Verify::Chain, Some(ca)) => Watch::over(Accepts::chain(store(ca)?, algorithms), shown),
         (Verify::Full | Verify::Chain, None) => return Err(TlsError::NoAuthority),
-        (Verify::None, _) => Lenient::any(algorithms),
+        (Verify::None, _) => Accepts::any(algorithms),
     };
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     with_client(builder.dangerous().with_custom_certificate_verifier(verifier), &opened.client)
@@ -94,7 +94,7 @@ pub fn profile(profile: &TlsProfile) -> Result<ClientConfig, TlsError> {
 /// TLS settings of a client that accepts one certificate alone, whatever its name and age; its SHA-256 in hexadecimal digits.
 pub fn pinned(fingerprint: &str) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = Pinned::to(fingerprint, provider.signature_verification_algorithms);
+    let verifier = Accepts::one(fingerprint, provider.signature_verification_algorithms);
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
@@ -111,10 +111,10 @@ pub fn client_config(
     let builder = match verify {
         Verify::Full => builder.with_root_certificates(trusted(roots)?),
         Verify::Chain => {
-            let verifier = Lenient::chain(trusted(roots)?, algorithms);
+            let verifier = Accepts::chain(trusted(roots)?, algorithms);
             builder.dangerous().with_custom_certificate_verifier(verifier)
         }
-        Verify::None => builder.dangerous().with_custom_certificate_verifier(Lenient::any(algorithms)),
+        Verify::None => builder.dangerous().with_custom_certificate_verifier(Accepts::any(algorithms)),
     };
     match identity {
         None => Ok(builder.with_no_client_auth()),

@@ -80,26 +80,40 @@ impl ServerCertVerifier for Watch {
     }
 }
 
-/// Accepts certificates that lead to one of the roots, whatever name they carry; or, without roots, all.
+/// A check other than the usual one. None looks at names.
 #[derive(Debug)]
-pub(super) struct Lenient {
-    roots: Option<Arc<RootCertStore>>,
+pub(super) struct Accepts {
+    what: What,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl Lenient {
+#[derive(Debug)]
+enum What {
+    /// Certificates that lead to one of the roots.
+    Chain(Arc<RootCertStore>),
+    /// The certificate with this SHA-256, in hexadecimal digits.
+    One(String),
+    Any,
+}
+
+impl Accepts {
     /// Checks the chain, not the name.
     pub(super) fn chain(roots: Arc<RootCertStore>, algorithms: WebPkiSupportedAlgorithms) -> Arc<Self> {
-        Arc::new(Self { roots: Some(roots), algorithms })
+        Arc::new(Self { what: What::Chain(roots), algorithms })
+    }
+
+    /// Accepts the certificate with this SHA-256, in hexadecimal digits, alone.
+    pub(super) fn one(fingerprint: &str, algorithms: WebPkiSupportedAlgorithms) -> Arc<Self> {
+        Arc::new(Self { what: What::One(fingerprint.to_owned()), algorithms })
     }
 
     /// Accepts any certificate.
     pub(super) fn any(algorithms: WebPkiSupportedAlgorithms) -> Arc<Self> {
-        Arc::new(Self { roots: None, algorithms })
+        Arc::new(Self { what: What::Any, algorithms })
     }
 }
 
-impl ServerCertVerifier for Lenient {
+impl ServerCertVerifier for Accepts {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -108,64 +122,24 @@ impl ServerCertVerifier for Lenient {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if let Some(roots) = &self.roots {
-            // Does not look at names, so a certificate without a subject alternative name passes.
-            let certificate = ParsedCertificate::try_from(end_entity)?;
-            verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, self.algorithms.all)?;
+        match &self.what {
+            What::Chain(roots) => {
+                // Does not look at names, so a certificate without a subject alternative name passes.
+                let certificate = ParsedCertificate::try_from(end_entity)?;
+                verify_server_cert_signed_by_trust_anchor(
+                    &certificate,
+                    roots,
+                    intermediates,
+                    now,
+                    self.algorithms.all,
+                )?;
+            }
+            What::One(accepted) if fingerprint(end_entity) != *accepted => {
+                return Err(CertificateError::ApplicationVerificationFailure.into());
+            }
+            What::One(_) | What::Any => {}
         }
         Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-/// Accepts one certificate alone.
-#[derive(Debug)]
-pub(super) struct Pinned {
-    fingerprint: String,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl Pinned {
-    /// The certificate with this SHA-256, in hexadecimal digits.
-    pub(super) fn to(fingerprint: &str, algorithms: WebPkiSupportedAlgorithms) -> Arc<Self> {
-        Arc::new(Self { fingerprint: fingerprint.to_owned(), algorithms })
-    }
-}
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        if fingerprint(end_entity) == self.fingerprint {
-            return Ok(ServerCertVerified::assertion());
-        }
-        Err(CertificateError::ApplicationVerificationFailure.into())
     }
 
     fn verify_tls12_signature(
