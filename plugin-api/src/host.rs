@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::abi::HostHandle;
 use crate::abi::plugin::{Scope, Scoped};
-use crate::services::{Emitted, Http, Metrics, Qlik, Schedule, ServiceError, Storage};
+use crate::services::{Emitted, Http, Metrics, Qlik, Schedule, ServiceError, Status, Storage};
 
 /// What the host says about itself and the instance when it creates it. Minor versions add fields.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -129,6 +129,12 @@ impl Host {
     /// Planned times of this instance.
     pub fn schedule(&self) -> Schedule {
         Schedule::new(self.clone())
+    }
+
+    /// How Butler is doing. Older hosts answer [`ServiceError::Unsupported`].
+    pub async fn status(&self) -> Result<Status, ServiceError> {
+        let answer = self.invoke("status", &Value::Object(serde_json::Map::new())).await?;
+        serde_json::from_value(answer).map_err(|error| ServiceError::Failed(error.to_string()))
     }
 
     /// Counters and gauges on the host's `/metrics`.

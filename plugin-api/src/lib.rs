@@ -102,8 +102,8 @@ pub mod abi;
 
 pub use delivery::{Delivery, DeliveryError, Outcome};
 pub use event::{
-    AccessLicenses, AccessUse, App, Audit, Butler, CapacityUse, Certificate, CloudReload, Data, Dead, Detail, Event,
-    Execution, Ingest, LastDead, LogLine, LoginTokens, Memory, NamedRef, Owner, Posted, QlikVersion, ReleasedLicense,
+    AccessLicenses, AccessUse, ActiveUsers, App, Audit, Butler, CapacityUse, Certificate, CloudReload, Data, Dead, Detail, Event,
+    Execution, Ingest, KeptLicense, LastDead, LicenseRelease, LogLine, LoginTokens, Memory, NamedRef, Owner, Posted, QlikVersion, ReleasedLicense,
     ScriptLog, ServerLicense, Service, Session, Silence, Task, TaskStart, Tokens, Udp, UserTokens, kind,
 };
 pub use host::{Abort, CustomLink, Host, Instance, Links};
@@ -112,8 +112,8 @@ pub use plugin::{Health, OperationError, Plugin, StartError};
 pub use request::{Request, Response};
 pub use samples::{sample_delivery, sample_event, sample_events};
 pub use services::{
-    Emitted, HandedOver, Http, HttpError, HttpReply, HttpRequest, Metrics, Property, Qlik, QlikReply, Schedule,
-    ServiceError, StartTasks, StartedTask, StatusError, Storage, StorageChange, StorageEntry, StoragePage,
+    Emitted, HandedOver, HeardNode, Http, HttpError, HttpReply, HttpRequest, Metrics, PartStatus, Property, Qlik, QlikReply, Schedule,
+    ServiceError, StartTasks, StartedTask, Status, StatusError, Storage, StorageChange, StorageEntry, StoragePage,
     TasksStarted, Tick, When,
 };
 

@@ -85,6 +85,7 @@ impl Manifest {
         kind::SERVICE_STOPPED,
         kind::SERVER_LICENSE_EXPIRING,
         kind::SERVER_LICENSE_EXPIRED,
+        kind::ACCESS_LICENSE_LOW,
         kind::CERTIFICATE_EXPIRING,
         kind::NODE_SILENT,
         kind::DELIVERY_DEAD,

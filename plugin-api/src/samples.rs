@@ -119,7 +119,9 @@ fn other(kind: &str) -> (&'static str, Value) {
         kind::SERVER_LICENSE_EXPIRING => ("instance:licenses", server_license(false, 28)),
         kind::SERVER_LICENSE_EXPIRED => ("instance:licenses", server_license(true, -3)),
         kind::ACCESS_LICENSE_USAGE => ("instance:licenses", access_licenses()),
-        kind::ACCESS_LICENSE_RELEASED => ("instance:licenses", released_license()),
+        kind::ACCESS_LICENSE_LOW => ("instance:licenses", low_licenses()),
+        kind::ACCESS_LICENSE_RELEASED => ("instance:licenses", license_release()),
+        kind::ACTIVE_USERS_COUNTED => ("instance:active-users", active_users()),
         kind::QLIK_VERSION_CHECKED => ("instance:server-version", qlik_version()),
         kind::CERTIFICATE_EXPIRING => ("butler", certificate()),
         kind::NODE_SILENT => (
@@ -198,7 +200,8 @@ fn service(state: &str, previous: Option<&str>) -> Value {
         "service": {
             "host": "sense1", "name": "QlikSenseEngineService", "displayName": "Qlik Sense Engine Service",
             "friendlyName": "Engine", "startType": "Automatic", "dependencies": ["QlikSenseServiceDispatcher"],
-            "exePath": "\"C:\\Program Files\\Qlik\\Sense\\Engine\\Engine.exe\" --service", "state": state
+            "exePath": "\"C:\\Program Files\\Qlik\\Sense\\Engine\\Engine.exe\" --service", "state": state,
+            "exitCode": if state == "STOPPED" { 1067 } else { 0 }, "serviceExitCode": 0
         }
     });
     if let Some(previous) = previous {
@@ -245,11 +248,33 @@ fn access_licenses() -> Value {
     })
 }
 
-fn released_license() -> Value {
+fn low_licenses() -> Value {
     json!({
-        "user": "LAB\\ann", "message": "the analyzer licence of LAB\\ann was released: not used for 41 days",
-        "releasedLicense": { "id": "dddddddd-1111-4222-8333-444444444444", "type": "analyzer",
-                             "lastUsed": "2026-01-22T09:00:00.000Z", "daysSinceLastUse": 41, "dryRun": false }
+        "message": "2 of 90 analyzer licences are left",
+        "accessLicenses": {
+            "analyzer": { "allocated": 88, "available": 2, "excess": 0, "quarantined": 0, "total": 90, "used": 71 }
+        }
+    })
+}
+
+fn license_release() -> Value {
+    json!({
+        "message": "1 access licence was released, 2 were kept",
+        "licenseRelease": {
+            "dryRun": false,
+            "released": [{ "id": "dddddddd-1111-4222-8333-444444444444", "type": "analyzer", "user": "LAB\\ann",
+                           "lastUsed": "2026-01-22T09:00:00.000Z", "daysSinceLastUse": 41 }],
+            "kept": [{ "id": "dddddddd-1111-4222-8333-555555555555", "type": "professional", "user": "LAB\\bo",
+                       "reason": "tag", "detail": "the user has the tag `Keep licence`" }],
+            "keptByReason": { "tag": 1, "never used": 1 }
+        }
+    })
+}
+
+fn active_users() -> Value {
+    json!({
+        "message": "3 users are active",
+        "activeUsers": { "count": 3, "users": ["LAB\\ann", "LAB\\bo", "LAB\\cy"], "nodes": { "sense1": 2, "sense2": 1 } }
     })
 }
 
@@ -289,6 +314,11 @@ fn butler(message: &str, measured: bool) -> Value {
         let memory = json!({ "processBytes": 41_943_040, "heapUsedBytes": 12_582_912, "heapTotalBytes": 16_777_216,
                              "externalBytes": 2_097_152 });
         butler.insert("memory".to_owned(), memory);
+        butler.insert("cpuMs".to_owned(), 61_250.into());
+        butler.insert("cpuPercent".to_owned(), 1.5.into());
+        butler.insert("eventsWaiting".to_owned(), 2.into());
+        butler.insert("deliveriesOpen".to_owned(), 5.into());
+        butler.insert("deliveriesDead".to_owned(), 1.into());
     }
     json!({ "message": message, "butler": butler })
 }

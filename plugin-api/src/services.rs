@@ -4,6 +4,7 @@
 
 mod qlik;
 mod schedule;
+mod status;
 mod storage;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::host::{Host, Labels};
 
 pub use qlik::{HandedOver, Property, Qlik, QlikReply, StartTasks, StartedTask, TasksStarted};
 pub use schedule::{Schedule, Tick, When};
+pub use status::{HeardNode, PartStatus, Status};
 pub use storage::{Storage, StorageChange, StorageEntry, StoragePage};
 
 /// Why a service did not do what was asked.

@@ -23,7 +23,7 @@ use crate::reconcile::{Notifications, Reconciler, ReconcilerParts};
 use crate::rest;
 use crate::schedule::Scheduler;
 use crate::start_tasks::TaskStarter;
-use crate::store::{Released, Store, StoreError};
+use crate::store::{Released, Store, StoreError, now_ms};
 
 /// Under this name the store keeps when nodes were heard of.
 pub(super) const NODES: &str = "nodes";
@@ -64,10 +64,17 @@ pub(super) struct Core {
     cloud_events: Arc<CloudEvents>,
     metrics: Arc<PluginMetrics>,
     pub(super) roads: Arc<Roads>,
+    udp: Option<Arc<ingest::Running>>,
+    started_ms: i64,
 }
 
 impl Core {
-    async fn new(loaded: &Loaded, store: Store, lookups: Option<Arc<Lookups>>) -> Result<Self, StoreError> {
+    async fn new(
+        loaded: &Loaded,
+        store: Store,
+        lookups: Option<Arc<Lookups>>,
+        udp: Option<Arc<ingest::Running>>,
+    ) -> Result<Self, StoreError> {
         let cloud = loaded.config.qlik_cloud.as_ref();
         let roads = Arc::new(Roads::read(&store.kept(NODES).await?.unwrap_or_default()));
         let accepted: Arc<Notify> = Arc::default();
@@ -88,6 +95,8 @@ impl Core {
             secrets: Arc::new(Current::new(loaded.secrets.clone())),
             lookups,
             metrics: Arc::default(),
+            udp,
+            started_ms: now_ms(),
         })
     }
 
@@ -99,6 +108,9 @@ impl Core {
             task_starter: self.task_starter.clone(),
             cloud_events: self.cloud_events.clone(),
             config: self.config.clone(),
+            started_ms: self.started_ms,
+            udp: self.udp.clone(),
+            roads: self.roads.clone(),
             ..shared(&setup.loaded, self.store.clone(), self.lookups.clone())
         });
         setup.loaded.config.plugins.iter().filter_map(move |entry| {
@@ -153,7 +165,10 @@ impl Parts {
             rest::BindError::Address { .. } => Failure::Other(error.into()),
         })?;
 
-        let core = Core::new(&setup.loaded, store.clone(), lookups.clone()).await.map_err(anyhow::Error::from)?;
+        let udp = udp.map(UdpServer::start).transpose().context("the thread that receives UDP cannot be started")?;
+        let udp = udp.map(Arc::new);
+        let core = Core::new(&setup.loaded, store.clone(), lookups.clone(), udp.clone()).await;
+        let core = core.map_err(anyhow::Error::from)?;
         let instances: Vec<Arc<Instance>> = core.instances(&setup).map(|(_, instance)| instance).collect();
         for instance in &instances {
             core.queues.add(instance.name());
@@ -188,8 +203,6 @@ impl Parts {
             .transpose()
             .context("the system gives no random numbers")?
             .unzip();
-        let udp = udp.map(UdpServer::start).transpose().context("the thread that receives UDP cannot be started")?;
-        let udp = udp.map(Arc::new);
         let (rest_address, tls) = (server.local_addr(), server.tls());
         let addresses = [udp.as_ref().map(|udp| udp.local_addr()), udp.as_ref().and_then(|udp| udp.sessions_addr())];
         let run_file = server.write_run_file(&config.store.path, addresses).map_err(anyhow::Error::from)?;
@@ -277,6 +290,9 @@ pub fn shared(loaded: &Loaded, store: Store, qlik: Option<Arc<Lookups>>) -> Shar
         store,
         accepted,
         http: HttpClients::new(loaded.config.tls.clone()),
+        started_ms: now_ms(),
+        udp: None,
+        roads: Arc::default(),
         qlik,
         task_starter: None,
         config: Arc::new(Current::new(config)),

@@ -2,6 +2,7 @@
 
 mod qlik;
 mod schedule;
+mod status;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,8 @@ use crate::cloud::CloudEvents;
 use crate::config::{Config, Secrets};
 use crate::current::Current;
 use crate::http::HttpClients;
+use crate::ingest;
+use crate::observe::Roads;
 use crate::qlik::Lookups;
 use crate::start_tasks::TaskStarter;
 use crate::store::{Accepted, NewEvent, Store, StoreError, now_ms};
@@ -61,6 +64,12 @@ pub struct Shared {
     pub accepted: Arc<Notify>,
     /// HTTP clients.
     pub http: Arc<HttpClients>,
+    /// When Butler was started, ms since 1970.
+    pub started_ms: i64,
+    /// The UDP sockets, where there are such.
+    pub udp: Option<Arc<ingest::Running>>,
+    /// Which Sense nodes were heard of.
+    pub roads: Arc<Roads>,
     /// Qlik Sense; absent when the config has none.
     pub qlik: Option<Arc<Lookups>>,
     /// Starts tasks; absent when the config has no Qlik Sense.
@@ -197,6 +206,7 @@ impl HostServices for Services {
                 let answer = match service.as_str() {
                     "storage" => storage::answer(&shared.store, &instance, input).await,
                     "emit" => emit(&shared, library.manifest(), &instance, &chains, input).await,
+                    "status" => status::answer(&shared).await,
                     "qlik" => qlik::answer(&shared, library.manifest(), &instance, input).await,
                     other => Err(ServiceError::Unsupported(format!("this Butler has no service `{other}`"))),
                 }?;

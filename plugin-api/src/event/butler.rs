@@ -18,6 +18,16 @@ section! {
         interval_ms: u64,
         /// Its memory.
         memory: Memory,
+        /// Time on processors since the start, of all threads, in milliseconds.
+        cpu_ms: u64,
+        /// The same in the interval, in percent of one processor.
+        cpu_percent: f64,
+        /// Events that wait for their facts.
+        events_waiting: u64,
+        /// Deliveries that wait or are under way.
+        deliveries_open: u64,
+        /// Dead deliveries that are still kept.
+        deliveries_dead: u64,
     }
 }
 

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use super::section::{self, sections};
 use super::{
-    AccessLicenses, App, Audit, Butler, Certificate, CloudReload, Dead, Execution, Ingest, LogLine, Posted,
-    QlikVersion, ReleasedLicense, ScriptLog, ServerLicense, Service, Session, Silence, Task, TaskStart, Udp,
+    AccessLicenses, ActiveUsers, App, Audit, Butler, Certificate, CloudReload, Dead, Execution, Ingest, LicenseRelease, LogLine,
+    Posted, QlikVersion, ScriptLog, ServerLicense, Service, Session, Silence, Task, TaskStart, Udp,
 };
 
 /// The facts of an event. What the kind does not have, or what could not be found out, is absent.
@@ -47,18 +47,21 @@ pub struct Data {
     /// The session, for `user-session.*`, `user-connection.*` and `app-reload.failed`.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "section::serialize_optional")]
     pub session: Option<Box<Session>>,
+    /// Who uses Qlik Sense, for `active-users.counted`.
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "section::serialize_optional")]
+    pub active_users: Option<Box<ActiveUsers>>,
     /// The service, for `service.*`.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "section::serialize_optional")]
     pub service: Option<Box<Service>>,
     /// The licence of the server, for `server-license.*`.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "section::serialize_optional")]
     pub server_license: Option<Box<ServerLicense>>,
-    /// Use of access licences, for `access-license.usage`.
+    /// Use of access licences, for `access-license.usage` and, those that are low, `access-license.low`.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "section::serialize_optional")]
     pub access_licenses: Option<Box<AccessLicenses>>,
-    /// The licence that was taken back, for `access-license.released`.
+    /// What was taken back, for `access-license.released`.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "section::serialize_optional")]
-    pub released_license: Option<Box<ReleasedLicense>>,
+    pub license_release: Option<Box<LicenseRelease>>,
     /// The version, for `qlik-version.checked`.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "section::serialize_optional")]
     pub qlik_version: Option<Box<QlikVersion>>,
@@ -114,7 +117,8 @@ sections!(
     Service,
     ServerLicense,
     AccessLicenses,
-    ReleasedLicense,
+    LicenseRelease,
+    ActiveUsers,
     QlikVersion,
     Certificate,
     Silence,
@@ -157,7 +161,8 @@ impl Data {
             "service" => self.service = section::read(json)?,
             "serverLicense" => self.server_license = section::read(json)?,
             "accessLicenses" => self.access_licenses = section::read(json)?,
-            "releasedLicense" => self.released_license = section::read(json)?,
+            "licenseRelease" => self.license_release = section::read(json)?,
+            "activeUsers" => self.active_users = section::read(json)?,
             "qlikVersion" => self.qlik_version = section::read(json)?,
             "certificate" => self.certificate = section::read(json)?,
             "silence" => self.silence = section::read(json)?,

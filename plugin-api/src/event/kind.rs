@@ -50,6 +50,8 @@ kinds! {
     USER_CONNECTION_OPENED = "user-connection.opened";
     /// A connection of a session was closed.
     USER_CONNECTION_CLOSED = "user-connection.closed";
+    /// Periodic: who uses Qlik Sense now.
+    ACTIVE_USERS_COUNTED = "active-users.counted";
     /// A watched service stopped.
     SERVICE_STOPPED = "service.stopped";
     /// A watched service runs again.
@@ -66,7 +68,9 @@ kinds! {
     SERVER_LICENSE_EXPIRED = "server-license.expired";
     /// Periodic use of access licences.
     ACCESS_LICENSE_USAGE = "access-license.usage";
-    /// An access licence was released.
+    /// Few access licences are left.
+    ACCESS_LICENSE_LOW = "access-license.low";
+    /// Unused access licences were looked for, and released if the config says so.
     ACCESS_LICENSE_RELEASED = "access-license.released";
     /// The version of Qlik Sense was read.
     QLIK_VERSION_CHECKED = "qlik-version.checked";
@@ -98,8 +102,15 @@ kinds! {
     MESSAGE_POSTED = "message.posted";
 }
 /// Kinds that come by the clock; never part of an instance's default events.
-pub const PERIODIC: &[&str] =
-    &[SERVICE_STATE, SERVER_LICENSE_STATUS, ACCESS_LICENSE_USAGE, QLIK_VERSION_CHECKED, BUTLER_UPTIME, BUTLER_INGEST];
+pub const PERIODIC: &[&str] = &[
+    ACTIVE_USERS_COUNTED,
+    SERVICE_STATE,
+    SERVER_LICENSE_STATUS,
+    ACCESS_LICENSE_USAGE,
+    QLIK_VERSION_CHECKED,
+    BUTLER_UPTIME,
+    BUTLER_INGEST,
+];
 
 /// Whether a kind fits a pattern in which `*` stands for any text: the rule of `on:` in the config.
 pub fn matches(pattern: &str, kind: &str) -> bool {

@@ -19,7 +19,7 @@ pub use butler::{Audit, Butler, Dead, Ingest, LastDead, Memory, Posted, Udp};
 pub use cloud::CloudReload;
 pub use data::Data;
 pub use site::{
-    AccessLicenses, AccessUse, CapacityUse, Certificate, LoginTokens, QlikVersion, ReleasedLicense, ServerLicense,
+    AccessLicenses, AccessUse, ActiveUsers, CapacityUse, Certificate, KeptLicense, LicenseRelease, LoginTokens, QlikVersion, ReleasedLicense, ServerLicense,
     Service, Session, Silence, TaskStart, Tokens, UserTokens,
 };
 pub use task::{App, Detail, Execution, LogLine, NamedRef, Owner, ScriptLog, Task};

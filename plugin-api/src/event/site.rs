@@ -1,5 +1,7 @@
 //! Facts about a Qlik Sense site beyond its tasks: sessions, services, licences, version, certificates, nodes.
 
+use std::collections::BTreeMap;
+
 use super::section::section;
 
 section! {
@@ -15,7 +17,19 @@ section! {
 }
 
 section! {
-    /// A watched Windows service (Service Control Manager).
+    /// Who uses Qlik Sense, as its proxies tell by sessions and connections.
+    ActiveUsers {
+        /// How many users.
+        count: u64,
+        /// Who, `DIRECTORY\id`, sorted. The first 10,000.
+        users: Vec<String>,
+        /// How many users each proxy has, by the name of its node.
+        nodes: BTreeMap<String, u64>,
+    }
+}
+
+section! {
+    /// A watched service of Windows (Service Control Manager) or of systemd, in the words of Windows.
     Service {
         /// Computer it runs on.
         host: String,
@@ -25,7 +39,7 @@ section! {
         display_name: String,
         /// Name that the config gives it.
         friendly_name: String,
-        /// `Automatic`, `Automatic (delayed start)`, `Manual` or `Disabled`.
+        /// `Automatic`, `Automatic (delayed start)`, `Manual`, `Disabled`, and for drivers `Boot` or `System`.
         start_type: String,
         /// Command line of its program, arguments included.
         exe_path: String,
@@ -35,6 +49,10 @@ section! {
         state: String,
         /// The state that was seen before, for a change.
         previous_state: String,
+        /// With which code it ended last (Windows: `WIN32_EXIT_CODE`, 0 while it runs; systemd: `ExecMainStatus`).
+        exit_code: i64,
+        /// Its own code, if `exit_code` is 1066 (Windows: `SERVICE_EXIT_CODE`).
+        service_exit_code: i64,
     }
 }
 
@@ -137,19 +155,50 @@ section! {
 }
 
 section! {
-    /// An access licence that was taken back; `user` of the event says from whom.
+    /// A run that takes back access licences which nobody uses.
+    LicenseRelease {
+        /// Nothing was released: the config asks for a dry run.
+        dry_run: bool,
+        /// What was released, or would be.
+        released: Vec<ReleasedLicense>,
+        /// What was not used for long enough and was kept all the same, with the reason. The first 1,000.
+        kept: Vec<KeptLicense>,
+        /// How many were kept, by reason.
+        kept_by_reason: BTreeMap<String, u64>,
+    }
+}
+
+section! {
+    /// An access licence that was taken back, or would be.
     ReleasedLicense {
         /// Id of the access in QRS, GUID.
         id: String,
         /// `professional` or `analyzer`.
         #[serde(rename = "type")]
         license_type: String,
+        /// Whose it was, `DIRECTORY\id`.
+        user: String,
         /// When it was used last, ISO 8601; absent: never.
         last_used: String,
         /// Full days since then.
         days_since_last_use: i64,
-        /// Nothing was released: the config asks for a dry run.
-        dry_run: bool,
+    }
+}
+
+section! {
+    /// An access licence that nobody uses and that was kept.
+    KeptLicense {
+        /// Id of the access in QRS, GUID.
+        id: String,
+        /// `professional` or `analyzer`.
+        #[serde(rename = "type")]
+        license_type: String,
+        /// Whose it is, `DIRECTORY\id`.
+        user: String,
+        /// Why it was kept, one of a few words: `tag`, `user`, `cap`.
+        reason: String,
+        /// More about it, for people.
+        detail: String,
     }
 }
 

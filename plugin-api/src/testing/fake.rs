@@ -19,7 +19,7 @@ use crate::manifest::Manifest;
 use crate::plugin::{Plugin, StartError};
 #[cfg(feature = "runtime")]
 use crate::runtime::Runtime;
-use crate::services::{HttpError, ServiceError};
+use crate::services::{HttpError, ServiceError, Status};
 use crate::{logging, panics};
 
 /// How long a test waits for what happens in the background, in real time.
@@ -76,6 +76,7 @@ pub(super) struct State {
     pub(super) started: Vec<String>,
     /// Ids of the reloads of Qlik Cloud that were handed over.
     pub(super) cloud_events: Vec<String>,
+    pub(super) status: Status,
     /// By the names of schedules: times that have come and were not asked for, and who waits.
     pub(super) ticks: BTreeMap<String, (u32, Vec<Waker>)>,
 }
@@ -175,7 +176,14 @@ impl FakeHost {
         self
     }
 
-    /// Every call of a service fails: `storage`, `emit`, `metrics`, `schedule` or `qlik`.
+    /// How Butler is doing, from now on.
+    #[must_use]
+    pub fn status(self, status: Status) -> Self {
+        self.state().status = status;
+        self
+    }
+
+    /// Every call of a service fails: `storage`, `emit`, `metrics`, `schedule`, `status` or `qlik`.
     #[must_use]
     pub fn fail_service(self, service: &str, error: ServiceError) -> Self {
         self.state().failing.insert(service.to_owned(), error);

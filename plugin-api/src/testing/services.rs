@@ -32,6 +32,8 @@ pub(super) fn answer(state: &mut State, now: Duration, service: &str, input: &Va
         "emit" => emit(state, input),
         "metrics" => metrics(state, input),
         "qlik" => qlik::answer(state, input),
+        // Cannot fail: names are texts, and no value refuses to be written.
+        "status" => Ok(serde_json::to_value(&state.status).unwrap_or_default()),
         other => Err(ServiceError::Unsupported(format!("the fake host has no service `{other}`"))),
     };
     // Nobody reads the answer.

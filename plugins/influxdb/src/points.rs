@@ -57,8 +57,9 @@ impl Maker {
             kind::SERVER_LICENSE_STATUS | kind::SERVER_LICENSE_EXPIRING | kind::SERVER_LICENSE_EXPIRED => {
                 vec![site::server_license(event, &name)]
             }
-            kind::ACCESS_LICENSE_USAGE => site::access_licenses(event),
-            kind::ACCESS_LICENSE_RELEASED => site::released_license(event, &name).into_iter().collect(),
+            kind::ACCESS_LICENSE_USAGE | kind::ACCESS_LICENSE_LOW => site::access_licenses(event),
+            kind::ACCESS_LICENSE_RELEASED => site::released_licenses(event, &name),
+            kind::ACTIVE_USERS_COUNTED => site::active_users(event, &name),
             kind::QLIK_VERSION_CHECKED => vec![site::qlik_version(event, &name)],
             kind::BUTLER_UPTIME => site::butler(event, &name),
             kind::BUTLER_INGEST => vec![site::ingest(event, &name)],
@@ -116,7 +117,7 @@ fn measurement(kind: &str, queue: &str) -> String {
         kind::SERVER_LICENSE_STATUS | kind::SERVER_LICENSE_EXPIRING | kind::SERVER_LICENSE_EXPIRED => {
             "qlik_sense_server_license".to_owned()
         }
-        kind::ACCESS_LICENSE_USAGE => site::ACCESS_LICENSES.to_owned(),
+        kind::ACCESS_LICENSE_USAGE | kind::ACCESS_LICENSE_LOW => site::ACCESS_LICENSES.to_owned(),
         kind::ACCESS_LICENSE_RELEASED => "qlik_sense_license_release".to_owned(),
         kind::QLIK_VERSION_CHECKED => "qlik_sense_version".to_owned(),
         kind::BUTLER_UPTIME => "butler_memory_usage".to_owned(),

@@ -1,6 +1,6 @@
 //! Points of licences, services, the version of Qlik Sense, and Butler itself.
 
-use butler_plugin_api::{AccessUse, CapacityUse, Event, LoginTokens, Service, Tokens, UserTokens};
+use butler_plugin_api::{AccessUse, CapacityUse, Event, LoginTokens, ReleasedLicense, Service, Tokens, UserTokens};
 
 use crate::line::Point;
 use crate::task::number;
@@ -139,21 +139,37 @@ pub(crate) fn access_licenses(event: &Event) -> Vec<Point> {
     .collect()
 }
 
-/// A licence that was taken back. A dry run takes none back, and writes nothing.
-pub(crate) fn released_license(event: &Event, measurement: &str) -> Option<Point> {
-    let license = event.data.released_license.as_deref().cloned().unwrap_or_default();
-    if license.dry_run == Some(true) {
-        return None;
+/// The licences that were taken back. A dry run takes none back, and writes nothing.
+pub(crate) fn released_licenses(event: &Event, measurement: &str) -> Vec<Point> {
+    let release = event.data.license_release.as_deref().cloned().unwrap_or_default();
+    if release.dry_run == Some(true) {
+        return Vec::new();
     }
-    let mut point = Point::new(measurement);
-    point.tag(LICENSE_TYPE, license.license_type);
-    point.tag("user", event.data.user.clone());
-    // Of one that was never used the days are not known.
-    point.float("days_since_last_use", license.days_since_last_use.map(number));
-    if license.days_since_last_use.is_none() {
-        point.flag("never_used", Some(true));
-    }
-    Some(point)
+    let point = |license: ReleasedLicense| {
+        let mut point = Point::new(measurement);
+        point.tag(LICENSE_TYPE, license.license_type);
+        point.tag("user", license.user);
+        // Of one that was never used the days are not known.
+        point.float("days_since_last_use", license.days_since_last_use.map(number));
+        if license.days_since_last_use.is_none() {
+            point.flag("never_used", Some(true));
+        }
+        point
+    };
+    release.released.unwrap_or_default().into_iter().map(point).collect()
+}
+
+/// Who uses Qlik Sense: all, and those of each proxy.
+pub(crate) fn active_users(event: &Event, measurement: &str) -> Vec<Point> {
+    let users = event.data.active_users.as_deref().cloned().unwrap_or_default();
+    let point = |host: Option<String>, count: Option<u64>| {
+        let mut point = Point::new(measurement);
+        point.tag("host", host);
+        point.float("count", count.map(whole));
+        point
+    };
+    let of_nodes = users.nodes.unwrap_or_default().into_iter().map(|(node, count)| point(Some(node), Some(count)));
+    std::iter::once(point(None, users.count)).chain(of_nodes).collect()
 }
 
 /// The version of Qlik Sense.

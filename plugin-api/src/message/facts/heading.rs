@@ -24,11 +24,16 @@ pub(super) fn heading(event: &Event, presentation: &Presentation) -> String {
             Some(format!("Certificate {}: {file}", expires(certificate.days_until_expiry?)))
         }),
         kind::ACCESS_LICENSE_USAGE => Some("Access licences in use".to_owned()),
-        kind::ACCESS_LICENSE_RELEASED => data.released_license.as_ref().map(|license| {
-            let license_type = license.license_type.as_deref().unwrap_or("access");
-            let would = if license.dry_run == Some(true) { "would be released" } else { "released" };
-            let user = data.user.as_ref().map(|user| format!(": {}", presentation.user(user))).unwrap_or_default();
-            format!("Licence for {license_type} {would}{user}")
+        kind::ACCESS_LICENSE_LOW => Some("Few access licences are left".to_owned()),
+        kind::ACCESS_LICENSE_RELEASED => data.license_release.as_ref().map(|release| {
+            let count = release.released.as_ref().map_or(0, Vec::len);
+            let licenses = if count == 1 { "access licence" } else { "access licences" };
+            let would = if release.dry_run == Some(true) { "would be released" } else { "released" };
+            format!("{count} {licenses} {would}")
+        }),
+        kind::ACTIVE_USERS_COUNTED => data.active_users.as_ref().and_then(|users| match users.count? {
+            1 => Some("1 user is active".to_owned()),
+            count => Some(format!("{count} users are active")),
         }),
         kind::QLIK_VERSION_CHECKED => data.qlik_version.as_ref().and_then(|version| {
             Some(format!("Version of Qlik Sense: {}", version.release_label.as_ref().or(version.version.as_ref())?))

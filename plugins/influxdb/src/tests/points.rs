@@ -200,9 +200,9 @@ fn a_licence_without_dates_and_a_dry_run() {
     assert_eq!(one(&maker(json!({})), &license), "qlik_sense_server_license license_expired=false");
     let unknown = event(kind::SERVER_LICENSE_STATUS, json!({ "serverLicense": {} }));
     assert!(lines(&maker(json!({})), &unknown).is_empty());
-    let dry = json!({ "user": "LAB\\ann", "releasedLicense": { "type": "analyzer", "dryRun": true } });
+    let dry = json!({ "licenseRelease": { "released": [{ "type": "analyzer", "user": "LAB\\ann" }], "dryRun": true } });
     assert!(lines(&maker(json!({})), &event(kind::ACCESS_LICENSE_RELEASED, dry)).is_empty());
-    let never = json!({ "user": "LAB\\ann", "releasedLicense": { "type": "analyzer" } });
+    let never = json!({ "licenseRelease": { "released": [{ "type": "analyzer", "user": "LAB\\ann" }] } });
     assert!(one(&maker(json!({})), &event(kind::ACCESS_LICENSE_RELEASED, never)).ends_with(" never_used=true"));
 }
 

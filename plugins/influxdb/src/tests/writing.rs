@@ -105,7 +105,7 @@ fn an_event_of_six_points_is_delivered_when_all_of_them_are() {
 #[test]
 fn a_point_without_a_field_is_no_reason_to_ask() {
     let mut delivery = sample_delivery(kind::ACCESS_LICENSE_RELEASED);
-    delivery.event.data.released_license.as_mut().unwrap().dry_run = Some(true);
+    delivery.event.data.license_release.as_mut().unwrap().dry_run = Some(true);
     let fake = influx();
     let (results, _) = run(&fake, settings(json!({})), &[delivery]);
     assert!(results[0].is_ok() && fake.requests().is_empty());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Rows;
 use crate::message::numbers::grouped;
 use crate::{
-    AccessLicenses, AccessUse, Audit, Butler, Data, Dead, Ingest, QlikVersion, ReleasedLicense, ServerLicense, Service,
+    AccessLicenses, AccessUse, ActiveUsers, Audit, Butler, Data, Dead, Ingest, LicenseRelease, QlikVersion, ServerLicense, Service,
     Session,
 };
 
@@ -19,8 +19,11 @@ pub(super) fn add(rows: &mut Rows<'_>, data: &Data) {
     if let Some(licenses) = &data.access_licenses {
         add_access_licenses(rows, licenses);
     }
-    if let Some(license) = &data.released_license {
-        add_released_license(rows, license);
+    if let Some(release) = &data.license_release {
+        add_license_release(rows, release);
+    }
+    if let Some(users) = &data.active_users {
+        add_active_users(rows, users);
     }
     if let Some(version) = &data.qlik_version {
         add_version(rows, version);
@@ -126,11 +129,37 @@ fn in_use(access: &AccessUse) -> String {
     format!("{used}{of} in use{parts}")
 }
 
-fn add_released_license(rows: &mut Rows<'_>, license: &ReleasedLicense) {
-    rows.some("Licence", license.license_type.as_ref());
-    rows.time("Last used", license.last_used.as_ref());
-    rows.days("Days since then", license.days_since_last_use);
-    rows.yes("Dry run, nothing released", license.dry_run);
+/// At most so many names in one row.
+const NAMES: usize = 20;
+
+fn add_license_release(rows: &mut Rows<'_>, release: &LicenseRelease) {
+    rows.yes("Dry run, nothing released", release.dry_run);
+    let released = release.released.as_deref().unwrap_or_default();
+    for license_type in ["professional", "analyzer"] {
+        let of_type = released.iter().filter(|license| license.license_type.as_deref() == Some(license_type));
+        let users: Vec<_> = of_type.filter_map(|license| license.user.as_deref()).collect();
+        if !users.is_empty() {
+            let label = if license_type == "analyzer" { "Analyzer" } else { "Professional" };
+            rows.text(label, &names(&users));
+        }
+    }
+    if let Some(kept) = &release.kept_by_reason {
+        rows.text("Kept", &reasons(kept));
+    }
+}
+
+fn add_active_users(rows: &mut Rows<'_>, users: &ActiveUsers) {
+    rows.number("Users", users.count);
+    let active: Vec<_> = users.users.iter().flatten().map(String::as_str).collect();
+    rows.text("Who", &names(&active));
+    let nodes = users.nodes.iter().flatten();
+    rows.text("By node", &nodes.map(|(node, count)| format!("{node} {}", grouped(count))).collect::<Vec<_>>().join(", "));
+}
+
+/// `LAB\ann, LAB\bo and 12 more`
+fn names(all: &[&str]) -> String {
+    let shown = all.iter().take(NAMES).copied().collect::<Vec<_>>().join(", ");
+    if all.len() > NAMES { format!("{shown} and {} more", all.len() - NAMES) } else { shown }
 }
 
 fn add_version(rows: &mut Rows<'_>, version: &QlikVersion) {
@@ -151,6 +180,9 @@ fn add_butler(rows: &mut Rows<'_>, butler: &Butler) {
     rows.duration("Running for", butler.uptime_ms.and_then(|millis| i64::try_from(millis).ok()));
     let bytes = butler.memory.as_ref().and_then(|memory| memory.process_bytes);
     rows.size("Memory", bytes);
+    rows.number("Events waiting", butler.events_waiting);
+    rows.number("Deliveries under way", butler.deliveries_open);
+    rows.number("Dead deliveries", butler.deliveries_dead);
 }
 
 fn add_ingest(rows: &mut Rows<'_>, ingest: &Ingest) {

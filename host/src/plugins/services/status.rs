@@ -1,0 +1,74 @@
+//! The service `status`: how Butler is doing.
+
+use std::collections::BTreeMap;
+
+use butler_plugin_api::{HeardNode, Ingest, Memory, PartStatus, ServiceError, Status};
+use serde_json::Value;
+
+use super::Shared;
+use crate::ingest;
+use crate::observe::{self, Heard, Road};
+use crate::store::{now_ms, rfc3339};
+
+/// What the service answers.
+pub(super) async fn answer(shared: &Shared) -> Result<Value, ServiceError> {
+    let store = &shared.store;
+    let (waiting, depths) = (store.accepted_count().await.ok(), store.queue_depths().await.ok());
+    let sum = |count: fn(&crate::store::QueueDepth) -> i64| {
+        depths.as_ref().map(|depths| depths.iter().map(count).sum::<i64>().unsigned_abs())
+    };
+    let qlik = shared.qlik.as_ref().map(|lookups| lookups.repository().state());
+    let mut status = Status::default();
+    status.version = env!("CARGO_PKG_VERSION").to_owned();
+    status.started_at = rfc3339(shared.started_ms);
+    status.uptime_ms = u64::try_from(now_ms() - shared.started_ms).unwrap_or_default();
+    status.memory = observe::process_usage()
+        .map(|usage| Memory { process_bytes: Some(usage.resident_bytes), ..Memory::default() });
+    status.store = PartStatus::new(store.trouble());
+    status.udp = shared.udp.as_ref().map(|udp| PartStatus::new(faults(udp)));
+    status.qlik = qlik.map(|state| {
+        let trouble = (!state.reachable).then(|| state.last_error.unwrap_or_default());
+        PartStatus::new(trouble.map(|text| shared.secrets.redact(&text).into_owned()))
+    });
+    status.ingest = shared.udp.as_ref().map(|udp| counters(udp));
+    status.events_waiting = waiting.and_then(|count| u64::try_from(count).ok());
+    status.deliveries_open = sum(|depth| depth.open);
+    status.deliveries_dead = sum(|depth| depth.dead);
+    status.nodes = shared.roads.nodes().into_iter().map(|(name, heard)| node(name, &heard)).collect();
+    serde_json::to_value(status).map_err(|error| ServiceError::Failed(error.to_string()))
+}
+
+/// The sockets that cannot be read, with what the system says.
+fn faults(udp: &ingest::Running) -> Option<String> {
+    let faults: Vec<_> =
+        udp.faults().borrow().iter().map(|(address, error)| format!("{address} cannot be read: {error}")).collect();
+    (!faults.is_empty()).then(|| faults.join("; "))
+}
+
+fn counters(udp: &ingest::Running) -> Ingest {
+    let counts = udp.snapshot();
+    let by_reason = |counts: BTreeMap<&'static str, u64>| {
+        counts.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect()
+    };
+    Ingest {
+        received: counts.received,
+        queued: counts.queued,
+        queued_bytes: counts.queued_bytes,
+        processed: counts.processed,
+        duplicates: counts.duplicates,
+        receive_errors: counts.receive_errors,
+        dropped: by_reason(counts.dropped),
+        rejected: by_reason(counts.rejected),
+        buffered: counts.buffered as u64,
+        buffered_bytes: counts.buffered_bytes as u64,
+        kernel_drops: counts.kernel_drops,
+        ..Ingest::default()
+    }
+}
+
+fn node(name: String, heard: &Heard) -> HeardNode {
+    let mut node = HeardNode::new(name);
+    node.udp = heard.get(&Road::Udp).copied().map(rfc3339);
+    node.qrs = [Road::Qrs, Road::Notifications].iter().filter_map(|road| heard.get(road)).max().copied().map(rfc3339);
+    node
+}

@@ -1,0 +1,79 @@
+//! What all ways to ask for services have in common.
+
+/// State of a service, in the words of the Service Control Manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Stopped,
+    StartPending,
+    StopPending,
+    Running,
+    ContinuePending,
+    PausePending,
+    Paused,
+}
+
+impl State {
+    /// By its number (`SERVICE_STATUS.dwCurrentState`, winsvc.h).
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            1 => Self::Stopped,
+            2 => Self::StartPending,
+            3 => Self::StopPending,
+            4 => Self::Running,
+            5 => Self::ContinuePending,
+            6 => Self::PausePending,
+            7 => Self::Paused,
+            _ => return None,
+        })
+    }
+
+    /// Its name in events.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Stopped => "STOPPED",
+            Self::StartPending => "START_PENDING",
+            Self::StopPending => "STOP_PENDING",
+            Self::Running => "RUNNING",
+            Self::ContinuePending => "CONTINUE_PENDING",
+            Self::PausePending => "PAUSE_PENDING",
+            Self::Paused => "PAUSED",
+        }
+    }
+}
+
+/// What was found out of a service. What a back end does not tell is absent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) state: State,
+    pub(crate) display_name: Option<String>,
+    /// `Automatic` and the like: the words of the event's `service.startType`.
+    pub(crate) start_type: Option<&'static str>,
+    pub(crate) exe_path: Option<String>,
+    pub(crate) dependencies: Option<Vec<String>>,
+    pub(crate) exit_code: Option<i64>,
+    pub(crate) service_exit_code: Option<i64>,
+}
+
+/// Why a service could not be checked. The texts are for people and say what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The host as a whole: it does not answer, or refuses.
+    #[error("{0}")]
+    Host(String),
+    /// The host has no service of that name.
+    #[error("there is no service of this name; names are key names, such as `QlikSenseEngineService`, not display names")]
+    Missing,
+    /// This service alone.
+    #[error("{0}")]
+    Service(String),
+}
+
+/// A way to ask for services. Each call is one round for one host.
+pub(crate) trait Backend {
+    /// Asks a host for services, and answers for each of them in their order; [`Failure::Host`] for the host as a whole.
+    fn look(
+        &self,
+        host: &str,
+        services: &[String],
+    ) -> impl Future<Output = Result<Vec<Result<Found, Failure>>, Failure>> + Send;
+}
