@@ -37,6 +37,8 @@ pub enum Endpoint {
     TagFull,
     TagById,
     Notification,
+    License,
+    AccessTypeOverview,
     /// Any path that is not known. Its pattern is `unknown`.
     Unknown,
 }
@@ -48,7 +50,7 @@ pub struct UnknownEndpoint(pub String);
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::About,
         Self::Enums,
         Self::Task,
@@ -75,6 +77,8 @@ impl Endpoint {
         Self::TagFull,
         Self::TagById,
         Self::Notification,
+        Self::License,
+        Self::AccessTypeOverview,
         Self::Unknown,
     ];
 
@@ -107,6 +111,8 @@ impl Endpoint {
             Self::TagFull => "tag/full",
             Self::TagById => "tag/{id}",
             Self::Notification => "notification",
+            Self::License => "license",
+            Self::AccessTypeOverview => "license/accesstypeoverview",
             Self::Unknown => "unknown",
         }
     }
