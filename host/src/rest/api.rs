@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{Method, Request, StatusCode, header};
 use butler_plugin_api::Scope;
 use futures_util::FutureExt;
 
@@ -146,10 +146,19 @@ impl Api {
             self.count(trace, false)?;
             return Ok(answer::no_route(method, &uri));
         };
-        let caller = self.auth.caller(ends.peer.ip(), &parts.headers);
+        let mut caller = self.auth.caller(ends.peer.ip(), &parts.headers);
         trace.caller = caller.as_ref().ok().map(|caller| caller.name.clone());
-        if !is_exempt(&route.target) && !caller.as_ref().is_ok_and(|caller| caller.is_own) {
-            self.count(trace, false)?;
+        if !caller.as_ref().is_ok_and(|caller| caller.is_own) {
+            if !is_exempt(&route.target) {
+                self.count(trace, false)?;
+            } else if is_telling(&route.target)
+                && parts.headers.contains_key(header::AUTHORIZATION)
+                && let Err(refused) = self.count(trace, false)
+            {
+                // Answered all the same, but not as to somebody who may know more: that would tell which token is right.
+                caller = Err(refused);
+                trace.counted = None;
+            }
         }
         trace.scope = route.scope;
         let caller = match route.scope {
@@ -259,6 +268,11 @@ impl Api {
 fn is_exempt(target: &Target) -> bool {
     let Target::Own(own) = target else { return false };
     matches!(own, Own::QlikNotification | Own::QlikCloudEvents | Own::Health | Own::Live | Own::Ready)
+}
+
+/// Whether everybody is answered, and those who may read are told more.
+fn is_telling(target: &Target) -> bool {
+    matches!(target, Target::Own(Own::Ready))
 }
 
 /// What is known of a request, for the log and the audit.

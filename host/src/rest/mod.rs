@@ -30,6 +30,7 @@ mod origin;
 mod own;
 mod rate;
 mod request;
+mod room;
 mod routes;
 mod run_file;
 mod server;

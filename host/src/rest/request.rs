@@ -1,7 +1,6 @@
 //! A request on its way to a handler: body and query, read and held against what the route declares.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -10,11 +9,10 @@ use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use futures_util::StreamExt;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::Failure;
 use super::auth::Caller;
-use super::clients::Clients;
+use super::room::{Held, Room};
 use super::routes::{Params, Route};
 use crate::observe::exposition::{Exposition, Kind};
 
@@ -24,8 +22,6 @@ pub(super) const MAX_BODY: usize = 1 << 20;
 const MAX_BODIES: usize = 128 << 20;
 /// The same for what comes without a token: it must not keep out who has one, nor the other way round.
 const MAX_OPEN_BODIES: usize = 32 << 20;
-/// One client has at most this part of such a room.
-const SHARE: usize = 4;
 /// Some programs put it before their JSON, where it means nothing.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Clients that can only do GET and POST name the method that they mean here.
@@ -74,34 +70,6 @@ pub(super) struct Sender {
     pub(super) open: bool,
 }
 
-/// Room for bodies, with a permit for each byte.
-struct Room {
-    size: usize,
-    all: Arc<Semaphore>,
-    clients: Clients<Option<Arc<Semaphore>>>,
-}
-
-/// What a body holds of a room: of all of it, and of the share of its client.
-#[derive(Debug)]
-pub(super) struct Held(OwnedSemaphorePermit, OwnedSemaphorePermit);
-
-impl Room {
-    fn new(size: usize) -> Self {
-        Self { size, all: Arc::new(Semaphore::new(size)), clients: Clients::default() }
-    }
-
-    fn share(&self, peer: IpAddr) -> Arc<Semaphore> {
-        let new = || Arc::new(Semaphore::new(self.size / SHARE));
-        self.clients.with(peer, |share| share.get_or_insert_with(new).clone())
-    }
-
-    fn take(&self, share: &Arc<Semaphore>, bytes: usize) -> Option<Held> {
-        let bytes = u32::try_from(bytes).ok()?;
-        let own = share.clone().try_acquire_many_owned(bytes).ok()?;
-        Some(Held(self.all.clone().try_acquire_many_owned(bytes).ok()?, own))
-    }
-}
-
 impl Bodies {
     pub(super) fn new(deadline: Duration) -> Self {
         let (common, open) = (Room::new(MAX_BODIES), Room::new(MAX_OPEN_BODIES));
@@ -138,9 +106,7 @@ impl Bodies {
                 if bytes.len() + chunk.len() > MAX_BODY {
                     return Err(too_large());
                 }
-                let Held(all, own) = take(chunk.len())?;
-                held.0.merge(all);
-                held.1.merge(own);
+                held.merge(take(chunk.len())?);
                 bytes.extend_from_slice(&chunk);
             }
             Ok((bytes, held))

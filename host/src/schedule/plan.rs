@@ -45,6 +45,15 @@ pub(super) struct Look {
     pub(super) rewound: Vec<String>,
 }
 
+/// What is claimed.
+#[derive(Debug, Default)]
+pub(super) struct Claimed {
+    /// To be started.
+    pub(super) runs: Vec<(Arc<Schedule>, i64)>,
+    /// Claimed too late, and to be left out.
+    pub(super) late: Vec<Run>,
+}
+
 /// Looks at the clock.
 pub(super) fn look(entries: &[Entry], now: i64) -> Look {
     let mut look = Look::default();
@@ -117,9 +126,12 @@ impl Scheduler {
                 runs = self.claim(now) => runs,
             };
             match runs {
-                Ok(runs) => {
+                Ok(Claimed { runs, late }) => {
                     for (schedule, planned) in runs {
                         starts.spawn(self.clone().start(schedule, planned, now, stop.clone()));
+                    }
+                    if !late.is_empty() {
+                        starts.spawn(self.clone().leave_out(late));
                     }
                 }
                 Err(StoreError::Closed) => break,
@@ -145,8 +157,8 @@ impl Scheduler {
         u64::try_from(wait).map_or(Duration::ZERO, Duration::from_millis).min(LOOK)
     }
 
-    /// Claims what is due; what is to be started.
-    pub(super) async fn claim(&self, now: i64) -> Result<Vec<(Arc<Schedule>, i64)>, StoreError> {
+    /// Claims what is due. It waits for nothing behind that: a stop would drop what is claimed.
+    pub(super) async fn claim(&self, now: i64) -> Result<Claimed, StoreError> {
         let _changing = self.changes.lock().await;
         let Look { due, rewound } = look(&self.entries(), now);
         if !rewound.is_empty() {
@@ -155,7 +167,7 @@ impl Scheduler {
             self.go_on(|entry| rewound.contains(&entry.schedule.id).then_some(now));
         }
         if due.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Claimed::default());
         }
         let claims = due.iter().map(|due| Claim {
             schedule: due.schedule.id.clone(),
@@ -165,21 +177,27 @@ impl Scheduler {
         });
         let claimed = self.store.claim_runs(claims.collect()).await?;
         self.go_on(|entry| due.iter().find(|due| due.schedule.id == entry.schedule.id).map(|due| due.planned));
-        let mut runs = Vec::new();
+        let mut all = Claimed::default();
         for (mut due, _) in due.into_iter().zip(claimed).filter(|(_, claimed)| *claimed) {
             // The store may have been in trouble for long.
             if !due.missed && due.schedule.missed == Missed::Skip && now_ms() - due.planned > GRACE_MS {
                 due.missed = true;
                 let (schedule, planned) = (due.schedule.id.clone(), due.planned);
-                let run = Run { schedule, planned, claimed: now, state: RunState::Claimed, message: None };
-                self.settle(&run, RunState::Missed, TOO_LATE, Vec::new()).await;
+                all.late.push(Run { schedule, planned, claimed: now, state: RunState::Claimed, message: None });
             }
             due.tell();
             if !due.missed {
-                runs.push((due.schedule, due.planned));
+                all.runs.push((due.schedule, due.planned));
             }
         }
-        Ok(runs)
+        Ok(all)
+    }
+
+    /// Keeps that runs are missed.
+    pub(super) async fn leave_out(self: Arc<Self>, late: Vec<Run>) {
+        for run in late {
+            self.settle(&run, RunState::Missed, TOO_LATE, Vec::new()).await;
+        }
     }
 
     /// Notes until where schedules are dealt with.

@@ -21,6 +21,8 @@ use crate::trouble::Trouble;
 
 /// So many folders may be inside of each other: each holds three handles open.
 const MOST_DEEP: u32 = 100;
+/// So many files and folders of a tree are noted.
+pub(crate) const MOST_NOTED: u64 = 500_000;
 /// Bytes after which it is asked whether to go on.
 const CHUNK: u64 = 16 << 20;
 
@@ -38,6 +40,8 @@ pub(crate) struct Progress {
     pub(crate) is_ending: Arc<AtomicBool>,
     /// Bytes of files copied.
     bytes: AtomicU64,
+    /// Files and folders noted.
+    noted: AtomicU64,
     is_left: AtomicBool,
 }
 
@@ -69,8 +73,8 @@ impl Progress {
 pub(crate) struct Work<'a> {
     pub(crate) options: Options,
     pub(crate) progress: &'a Progress,
-    /// Whether it is noted what a tree holds; it takes memory.
-    pub(crate) is_noted: bool,
+    /// How many files and folders of a tree may be noted, if they are; it takes memory.
+    pub(crate) most_noted: Option<u64>,
 }
 
 /// What became of a request.
@@ -97,7 +101,7 @@ pub(crate) fn copy(from: &Spot, to: &Spot, options: Options, part: &str, progres
         }
     }
     let part = Part::new(&target.folder, part, progress);
-    Work { options, progress, is_noted: false }.copy(&source, &target.folder, part.name())?;
+    Work { options, progress, most_noted: None }.copy(&source, &target.folder, part.name())?;
     match (&source, &there) {
         (Source::Folder(..), Some(_)) => {
             let folder = |name: &str| target.folder.open_dir_nofollow(name);
@@ -218,8 +222,9 @@ impl Work<'_> {
             if found.is_dir() {
                 let next = source.open_dir_nofollow(path).map_err(inside)?;
                 let found = next.dir_metadata().map_err(inside)?;
+                let is_noted = self.is_noted()?;
                 let inner = self.folder(&next, &found, &copy, path, depth + 1)?;
-                if self.is_noted {
+                if is_noted {
                     noted.folders.push((entry, inner));
                 }
                 continue;
@@ -232,13 +237,25 @@ impl Work<'_> {
             if let Some(what) = place::special(&found) {
                 return Err(refused(what));
             }
+            let is_noted = self.is_noted()?;
             self.file(&file, &found, &copy, path)?;
-            if self.is_noted {
+            if is_noted {
                 noted.files.push((entry, Seen::of(&found)));
             }
         }
         finish(&copy, found).map_err(error)?;
         Ok(noted)
+    }
+
+    /// Whether one more is noted.
+    fn is_noted(self) -> Result<bool, Trouble> {
+        let Some(most) = self.most_noted else { return Ok(false) };
+        if self.progress.noted.fetch_add(1, Ordering::Relaxed) < most {
+            return Ok(true);
+        }
+        Err(Trouble::Failed(format!(
+            "fromFile holds more than {most} files and directories, too many for one move to another disk: move its parts one by one"
+        )))
     }
 }
 

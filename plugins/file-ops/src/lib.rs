@@ -146,6 +146,8 @@ impl Shared {
         let lane = if is_slow { &self.slow } else { &self.quick };
         let progress = Arc::new(Progress::new(&self.is_ending));
         let done = match lane.turn().await {
+            // What waited when the stop began does not wait for the store, too.
+            Ok(_) if progress.is_ending() => Err(Idle::Ended),
             Ok(turn) => {
                 if let Some(note) = &note {
                     temporary::note(&self.host, &part, note).await;
@@ -155,6 +157,7 @@ impl Shared {
             }
             Err(idle) => Err(idle),
         };
+        let is_noted = note.is_some() && !matches!(done, Err(Idle::Full | Idle::Ended));
         // What broke off has removed nothing.
         let is_left = progress.has_left() || matches!(done, Err(Idle::Broken));
         let _ = answer.send(self.answer(&order, caller, done));
@@ -162,7 +165,7 @@ impl Shared {
         if bytes > 0 {
             self.host.metrics().count("copied_bytes_total", &[], bytes);
         }
-        if note.is_some() && !is_left {
+        if is_noted && !is_left {
             temporary::forget(&self.host, &part).await;
         }
     }

@@ -207,6 +207,10 @@ pub(crate) fn look(folder: &Dir, name: impl AsRef<Path>) -> io::Result<Option<Me
 /// Has the names in a folder last, where the file system can do that.
 #[cfg(unix)]
 pub(crate) fn sync(folder: &Dir) -> io::Result<()> {
+    #[cfg(test)]
+    if SYNC_FAILS.get() {
+        return Err(io::Error::from_raw_os_error(5));
+    }
     // Opened as a file: a handle that serves to go through a folder cannot be synced.
     match folder.open(".")?.sync_all() {
         Err(error) if knows_no_sync(&error) => Ok(()),
@@ -231,9 +235,20 @@ pub(crate) fn sync(_: &Dir) -> io::Result<()> {
 
 /// The same when all is done: that it failed is no reason to say that it was not.
 pub(crate) fn sync_done(folder: &Dir) {
-    if let Err(error) = sync(folder) {
+    tell_sync(sync(folder));
+}
+
+/// Tells of a sync that failed.
+pub(crate) fn tell_sync(synced: io::Result<()>) {
+    if let Err(error) = synced {
         tracing::warn!("what was done to a directory may be undone if the power fails now: {}", explain(&error));
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// On this thread, directories cannot be synced: a disk in memory always can.
+    pub(crate) static SYNC_FAILS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 #[cfg(test)]

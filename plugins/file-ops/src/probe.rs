@@ -60,6 +60,7 @@ pub(crate) fn try_out(needs: &[Need], name: &str) -> Result<String, String> {
     }
     Ok(match needs.len() {
         0 => "no directories are approved, so nothing can be done".to_owned(),
+        1 => "the approved directory is there and can be used; nothing was changed".to_owned(),
         count => format!("{count} approved directories are there and can be used; nothing was changed"),
     })
 }

@@ -11,12 +11,12 @@ use std::io;
 use cap_fs_ext::DirExt as _;
 use cap_std::fs::Metadata;
 
-use crate::copy::{self, Options, Progress, Work};
+use crate::copy::{self, MOST_NOTED, Options, Progress, Work};
 use crate::place::{self, Place, Source};
 use crate::settings::Spot;
 use crate::settle::{Old, settle};
 use crate::temporary::Part;
-use crate::trouble::Trouble;
+use crate::trouble::{Trouble, explain};
 
 /// Moves a file or a tree. `part` is the name that a copy has until it is whole.
 pub(crate) fn relocate(
@@ -56,7 +56,8 @@ pub(crate) fn relocate(
     };
     let renamed = settle(&source.folder, &source.name, Some(&found), &target, old, part, progress);
     match renamed {
-        Ok(()) => {
+        Ok(synced) => {
+            place::tell_sync(synced);
             place::sync_done(&source.folder);
             Ok(())
         }
@@ -81,8 +82,8 @@ fn is_other_case(from: &Spot, to: &Spot) -> bool {
     from.to_string() != to.to_string() && from.below(&to).is_some_and(<[_]>::is_empty)
 }
 
-/// From one disk to another. The target gets its name when the copy is whole; then what was copied is removed. What has come
-/// or was changed meanwhile stays.
+/// From one disk to another. The target gets its name when the copy is whole; then, if that is certain, what was copied is
+/// removed. What has come or was changed meanwhile stays.
 fn carry(
     source: &Place,
     found: &Metadata,
@@ -95,14 +96,20 @@ fn carry(
     let opened = open(source, found)?.ok_or_else(changed)?;
     let options = Options { overwrite: old != Old::None, preserve_timestamp: true };
     let copy = Part::new(&target.folder, part, progress);
-    let copied = Work { options, progress, is_noted: true }.copy(&opened, &target.folder, copy.name())?;
+    let copied = Work { options, progress, most_noted: Some(MOST_NOTED) }.copy(&opened, &target.folder, copy.name())?;
     drop(opened);
     let now = place::look(&source.folder, &source.name).map_err(|error| Trouble::at_work(&error))?;
     if !now.is_some_and(|now| copied.is(&now)) {
         return Err(changed());
     }
-    settle(&target.folder, copy.name(), None, target, old, part, progress).map_err(|error| unsettled(&error))?;
+    let settled = settle(&target.folder, copy.name(), None, target, old, part, progress);
+    let synced = settled.map_err(|error| unsettled(&error))?;
     copy.keep();
+    // Else a power failure might take the one when the other is gone.
+    synced.map_err(|error| {
+        let why = explain(&error);
+        Trouble::Failed(format!("toFile is there, but its disk does not confirm it, and fromFile stays: {why}"))
+    })?;
     let removed = copied.remove(&source.folder, &source.name);
     place::sync_done(&source.folder);
     removed.map_err(|stays| Trouble::Failed(format!("toFile is there, but something of fromFile stays: {stays}")))

@@ -1,7 +1,7 @@
 //! Giving what is whole the target's name, and what becomes of an old directory of that name.
 //!
 //! A directory cannot be replaced by a rename. The old one is put aside for the moment in which the new one gets the name, put
-//! back if that fails, and removed only when it has not: it gets a second name before, so that
+//! back if that fails, and removed only when it has not and the disk confirms that: it gets a second name before, so that
 //! [`sweep`](crate::temporary::sweep) knows.
 
 use std::io;
@@ -25,8 +25,9 @@ pub(crate) enum Old {
     Folder,
 }
 
-/// Gives something the target's name. With `found` it must be that still, else it is put back.
-/// [`io::ErrorKind::AlreadyExists`] and [`io::ErrorKind::CrossesDevices`] mean that nothing has changed.
+/// Gives something the target's name. With `found` it must be that still, or another plain file in place of one, else it is put
+/// back. [`io::ErrorKind::AlreadyExists`] and [`io::ErrorKind::CrossesDevices`] mean that nothing has changed. The inner error:
+/// it has the name, but the disk does not confirm it.
 pub(crate) fn settle(
     from: &Dir,
     name: &str,
@@ -35,7 +36,7 @@ pub(crate) fn settle(
     old: Old,
     part: &str,
     progress: &Progress,
-) -> io::Result<()> {
+) -> io::Result<io::Result<()>> {
     let (folder, new) = (&target.folder, target.name.as_str());
     let aside = if old == Old::Folder { Aside::put(target, part, progress)? } else { None };
     let renamed = match old {
@@ -44,26 +45,38 @@ pub(crate) fn settle(
     };
     let settled = renamed.and_then(|()| match (found, place::look(folder, new)?) {
         // Somebody has put something else in its place between the look and the rename, such as a link.
-        (Some(found), Some(moved)) if !place::is_moved(&moved, found) => Err(undo(target, from, name)),
+        (Some(found), Some(moved)) if !may_be_instead(&moved, found) => Err(undo(target, from, name, old)),
         _ => Ok(()),
     });
-    if settled.is_ok() {
-        place::sync_done(folder);
+    if let Err(error) = settled {
+        return Err(match aside {
+            Some(aside) => aside.back(error),
+            None => error,
+        });
     }
-    match (aside, settled) {
-        (None, settled) => settled,
-        (Some(aside), Ok(())) => {
-            aside.discard();
-            Ok(())
-        }
-        (Some(aside), Err(error)) => Err(aside.back(error)),
+    let synced = place::sync(folder);
+    match (aside, &synced) {
+        (Some(aside), Ok(())) => aside.discard(),
+        (Some(aside), Err(error)) => aside.leave(error),
+        (None, _) => {}
     }
+    Ok(synced)
+}
+
+/// Whether what was renamed is what was found, or a whole file in place of a file, as programs replace theirs: it was there by
+/// that name, and what it has replaced is gone.
+fn may_be_instead(moved: &Metadata, found: &Metadata) -> bool {
+    place::is_moved(moved, found) || found.is_file() && place::special(moved).is_none()
 }
 
 /// Undoes a rename that moved something else than what was found.
-fn undo(target: &Place, from: &Dir, name: &str) -> io::Error {
+fn undo(target: &Place, from: &Dir, name: &str, old: Old) -> io::Error {
     let back = rename_new(&target.folder, &target.name, from, name);
-    let back = if back.is_ok() { "" } else { "; what is there now was moved" };
+    let back = match (back.is_ok(), old) {
+        (true, Old::File) => " and is put back; what toFile was is lost",
+        (true, _) => "",
+        (false, _) => "; what is there now was moved",
+    };
     io::Error::other(format!("fromFile was replaced meanwhile{back}"))
 }
 
@@ -91,11 +104,13 @@ impl<'a> Aside<'a> {
         let folder = &self.target.folder;
         match rename_new(folder, &self.name, folder, &self.discarded) {
             Ok(()) => drop(Part::new(folder, &self.discarded, self.progress)),
-            Err(error) => {
-                self.progress.leave();
-                tracing::warn!("`{}` is left beside `{}`, which it was: {error}", self.name, self.target.name);
-            }
+            Err(error) => self.leave(&error),
         }
+    }
+
+    fn leave(self, error: &io::Error) {
+        self.progress.leave();
+        tracing::warn!("`{}` is left beside `{}`, which it was: {}", self.name, self.target.name, explain(error));
     }
 
     /// Gives it its name back.
@@ -135,6 +150,54 @@ mod tests {
         assert_eq!(settled.unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(std::fs::read_to_string(place.path().join("t/old")).unwrap(), "old");
         assert!(!progress.has_left());
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_by_another_one_is_moved_and_no_link() {
+        let place = TempDir::new().unwrap();
+        let folder = Dir::open_ambient_dir(place.path(), ambient_authority()).unwrap();
+        let target = Place { folder, name: "b".to_owned() };
+        let folder = &target.folder;
+        let attempt = |replace: &dyn Fn()| {
+            folder.write("a", "found").unwrap();
+            folder.write("b", "old").unwrap();
+            let found = folder.symlink_metadata("a").unwrap();
+            replace();
+            settle(folder, "a", Some(&found), &target, Old::File, PART, &Progress::default())
+        };
+        attempt(&|| {
+            folder.write("new", "new").unwrap();
+            folder.rename("new", folder, "a").unwrap();
+        })
+        .unwrap()
+        .unwrap();
+        assert_eq!((folder.exists("a"), folder.read_to_string("b").unwrap().as_str()), (false, "new"));
+        #[cfg(unix)]
+        {
+            let refused = attempt(&|| {
+                folder.symlink("new", "link").unwrap();
+                folder.rename("link", folder, "a").unwrap();
+            });
+            let told = refused.unwrap_err().to_string();
+            assert!(
+                told.contains("fromFile was replaced meanwhile and is put back; what toFile was is lost"),
+                "{told}"
+            );
+            assert!(folder.symlink_metadata("a").unwrap().is_symlink() && !folder.exists("b"));
+        }
+    }
+
+    #[test]
+    fn an_old_directory_is_not_removed_while_the_disk_does_not_confirm_the_new_one() {
+        let place = TempDir::new().unwrap();
+        let (target, progress) = (target(&place), Progress::default());
+        target.folder.create_dir("new").unwrap();
+        place::SYNC_FAILS.set(true);
+        let settled = settle(&target.folder, "new", None, &target, Old::Folder, PART, &progress);
+        place::SYNC_FAILS.set(false);
+        assert!(settled.unwrap().is_err() && progress.has_left());
+        assert!(target.folder.is_dir("t") && !target.folder.exists("t/old"));
+        assert_eq!(target.folder.read_to_string(format!("{}/old", temporary::aside(PART))).unwrap(), "old");
     }
 
     #[test]

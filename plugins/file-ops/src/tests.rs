@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use butler_plugin_api::Scope;
+use butler_plugin_api::{Scope, ServiceError};
 use butler_plugin_api::testing::{FakeHost, block_on, conformance, manifest_of};
 use serde_json::json;
 use tempfile::TempDir;
@@ -263,6 +263,7 @@ fn what_comes_when_the_instance_stops_is_told_to_come_again() {
     let site = site();
     let fake = fake(&site);
     let plugin = block_on(fake.start::<FileOps>(settings())).unwrap();
+    let fake = fake.fail_service("storage", ServiceError::Failed("x".to_owned()));
     let body = json!({ "fromFile": site.path().join("in/a.txt"), "toFile": site.path().join("out/a.txt") });
     // It waits for its turn when the stop begins, or comes when that is over.
     plugin.0.is_ending.store(true, Ordering::Relaxed);
@@ -270,6 +271,8 @@ fn what_comes_when_the_instance_stops_is_told_to_come_again() {
     block_on(plugin.stop());
     assert_eq!(ask(&plugin, "PUT", "/v4/filecopy", &body), (503, ENDING.to_owned()));
     assert!(!site.path().join("out/a.txt").exists());
+    // Where the store is waited for, it is told that it fails.
+    assert!(!fake.records().iter().any(|record| record.message.contains("would be left")), "it waited for the store");
 }
 
 fn walk(folder: &Path) -> Vec<String> {

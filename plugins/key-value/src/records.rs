@@ -51,11 +51,14 @@ pub(crate) fn fits(key: &str, value: &str) -> bool {
         || (plain <= MAX_RECORD && record(key, value).to_string().len() <= MAX_RECORD)
 }
 
+/// Waits until all earlier writes are made. They are made one after the other, so behind this one there is none of a former
+/// generation of this instance, which could come between the pages that are read.
+pub(crate) async fn wait_for_writes(storage: &Storage) -> Result<(), ServiceError> {
+    storage.delete(PROBE).await.map(drop)
+}
+
 /// Reads everything. `now` is when a page has been read: the time that is left counts from then.
 pub(crate) async fn load(storage: &Storage, now: impl Fn() -> Duration) -> Result<Data, ServiceError> {
-    // Writes are made one after the other: behind this one there is none of a former generation of this instance, which
-    // could come between the pages that are read here.
-    storage.delete(PROBE).await?;
     let (mut data, mut names, mut foreign) = (Data::default(), HashMap::new(), 0);
     for prefix in [NAMESPACES, KEYS] {
         let mut after: Option<String> = None;

@@ -25,6 +25,10 @@ const GROUP: usize = 256;
 const GROUP_BYTES: usize = 4 << 20;
 /// So long a caller waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// So long a start waits for writes of a former generation of the instance.
+pub(crate) const PATIENCE_AT_START: Duration = Duration::from_secs(5);
+/// So long a stop waits for the disk: the host gives an instance 2 s in a restart.
+pub(crate) const PATIENCE_AT_STOP: Duration = Duration::from_secs(1);
 /// How often keys whose time is over are taken out of memory.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -44,6 +48,8 @@ pub(crate) struct Store {
     begun: Instant,
     data: Mutex<Data>,
     writes: mpsc::Sender<Waiting>,
+    /// Writes of a former generation may still be made: what is in memory is read again behind them.
+    is_early: bool,
     /// Until the loop takes it.
     queue: Mutex<Option<mpsc::Receiver<Waiting>>>,
     /// True from the moment that no more writes are taken; the loop ends when it has made those that it has.
@@ -54,6 +60,15 @@ pub(crate) struct Store {
     trouble: Mutex<Option<String>>,
 }
 
+/// Tells that the loop has ended, also when it breaks off.
+struct Ending<'a>(&'a watch::Sender<bool>);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -61,7 +76,30 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Store {
     /// Reads what the storage has.
     pub(crate) async fn open(host: Host, limits: Limits) -> Result<Self, ServiceError> {
+        let storage = host.storage();
+        Self::open_behind(records::wait_for_writes(&storage), host, limits).await
+    }
+
+    /// The same behind `writes`, if they do not take too long: what can be read is not to wait for a disk that takes none.
+    pub(crate) async fn open_behind(
+        writes: impl Future<Output = Result<(), ServiceError>>,
+        host: Host,
+        limits: Limits,
+    ) -> Result<Self, ServiceError> {
         let begun = Instant::now();
+        let is_early = match select(pin!(writes), pin!(host.sleep(PATIENCE_AT_START))).await {
+            Either::Left((made, _)) => {
+                made?;
+                false
+            }
+            Either::Right(_) => {
+                let seconds = PATIENCE_AT_START.as_secs();
+                tracing::warn!(
+                    "the storage has not taken a write for {seconds} s: what is stored is read all the same"
+                );
+                true
+            }
+        };
         let data = records::load(&host.storage(), || begun.elapsed()).await?;
         tracing::info!(namespaces = data.len(), keys = data.keys(), "the key-value store is loaded");
         let (writes, queue) = mpsc::channel(QUEUE);
@@ -71,6 +109,7 @@ impl Store {
             begun,
             data: Mutex::new(data),
             writes,
+            is_early,
             queue: Mutex::new(Some(queue)),
             stopping: watch::Sender::new(false),
             ended: watch::Sender::new(false),
@@ -109,7 +148,7 @@ impl Store {
         }
     }
 
-    /// Takes no more writes, and returns when those that were taken have been made.
+    /// Takes no more writes, and returns when those that were taken have been made, or the disk takes too long.
     pub(crate) async fn stop(&self) {
         self.stopping.send_replace(true);
         if let Some(mut queue) = lock(&self.queue).take() {
@@ -117,15 +156,44 @@ impl Store {
             queue.close();
             return;
         }
-        // Its sender lives as long as the store.
-        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+        let mut ended = self.ended.subscribe();
+        if let Either::Right(_) =
+            select(pin!(ended.wait_for(|ended| *ended)), pin!(self.host.sleep(PATIENCE_AT_STOP))).await
+        {
+            tracing::warn!("the storage has not taken the last writes; they may be made later");
+        }
     }
 
     /// Makes writes and forgets what has expired, until [`Store::stop`].
     pub(crate) async fn run(&self) {
-        let Some(queue) = lock(&self.queue).take() else { return };
+        let Some(mut queue) = lock(&self.queue).take() else { return };
+        let _ending = Ending(&self.ended);
+        if self.is_early {
+            self.read_again(&mut queue).await;
+        }
         self.work(queue).await;
-        self.ended.send_replace(true);
+    }
+
+    /// Reads everything again when the writes of a former generation have been made.
+    async fn read_again(&self, queue: &mut mpsc::Receiver<Waiting>) {
+        let storage = self.host.storage();
+        loop {
+            let made = pin!(records::wait_for_writes(&storage));
+            let (_, made) = self.patiently(made, Vec::new(), [&mut Vec::new(), &mut Vec::new()], queue).await;
+            let read = match made {
+                Ok(()) => records::load(&storage, || self.begun.elapsed()).await,
+                Err(error) => Err(error),
+            };
+            match read {
+                Ok(data) => {
+                    *lock(&self.data) = data;
+                    return;
+                }
+                Err(ServiceError::Stopped) => return,
+                Err(error) => self.set_trouble(Some(format!("what is stored cannot be read again: {error}"))),
+            }
+            self.host.sleep(SWEEP).await;
+        }
     }
 
     async fn work(&self, mut queue: mpsc::Receiver<Waiting>) {

@@ -2,6 +2,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "reads better with `json!`")]
 
 mod model;
+mod stuck;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,9 +10,9 @@ use axum::BoxError;
 use axum::body::{Body, Bytes, HttpBody};
 use futures_util::StreamExt;
 use hyper::body::{Frame, Incoming, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::activity::{Exchange, Phase};
+use crate::rest::room::Held;
 
 /// Of a body that nobody reads, so much is thrown away, and then it is waited for so long, before the connection is closed:
 /// its sender could otherwise lose the answer by the reset that follows.
@@ -89,12 +89,12 @@ pub(super) struct Download {
     /// What is to be handed over next.
     rest: Bytes,
     exchange: Arc<Exchange>,
-    _place: Option<OwnedSemaphorePermit>,
+    _place: Option<Held>,
 }
 
 impl Download {
     /// `place`: what its request holds of the places for requests, until the client has it.
-    pub(super) fn new(body: Body, exchange: Arc<Exchange>, place: Option<OwnedSemaphorePermit>) -> Self {
+    pub(super) fn new(body: Body, exchange: Arc<Exchange>, place: Option<Held>) -> Self {
         Self { body, rest: Bytes::new(), exchange, _place: place }
     }
 }

@@ -16,7 +16,7 @@ use hyper_util::server::conn::auto;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -27,6 +27,7 @@ use super::limits::Limits;
 use super::tls::Tls;
 use crate::rest::api::{Api, Ends};
 use crate::rest::request;
+use crate::rest::room::Room;
 use crate::stop::stopping;
 
 /// Longest head of a request, in bytes.
@@ -50,8 +51,8 @@ pub(super) struct Shared {
     api: Arc<Api>,
     tls: Option<Arc<Tls>>,
     http: auto::Builder<TokioExecutor>,
-    /// A permit for each request at once, beside the first of each connection.
-    further: Arc<Semaphore>,
+    /// A place for each request at once, beside the first of each connection.
+    further: Arc<Room>,
 }
 
 /// The connection is being closed for another one: its requests are not done.
@@ -73,7 +74,7 @@ impl Shared {
             .max_send_buf_size(UNSENT)
             .keep_alive_interval(PING)
             .keep_alive_timeout(PONG);
-        let further = Arc::new(Semaphore::new(limits.further));
+        let further = Arc::new(Room::new(limits.further));
         Self { api, tls, http, further }
     }
 
@@ -174,7 +175,7 @@ async fn secure(tls: &Tls, mut stream: TcpStream) -> io::Result<Option<TlsStream
 /// Answers a request.
 async fn answer(
     api: Arc<Api>,
-    further: Arc<Semaphore>,
+    further: Arc<Room>,
     activity: Arc<Activity>,
     ends: Ends,
     request: Request<Incoming>,
@@ -188,12 +189,13 @@ async fn answer(
     let version = request.version();
     let request = request.map(|body| Body::new(Upload::new(body, exchange.clone())));
     // So clients with one request at a time always get through, and those with many on each connection do not fill the memory.
-    let place = if exchange.is_further { further.try_acquire_owned().map(Some) } else { Ok(None) };
-    let (mut answer, place) = if let Ok(place) = place {
-        (api.handle(request, ends).await, place)
-    } else {
+    // Who takes none of many answers keeps nobody else out.
+    let place = exchange.is_further.then(|| further.take(&further.share(ends.peer.ip()), 1));
+    let (mut answer, place) = if let Some(None) = place {
         drop(request);
         (api.busy(), None)
+    } else {
+        (api.handle(request, ends).await, place.flatten())
     };
     if exchange.is_unread() && version <= Version::HTTP_11 {
         // What follows is the rest of the body, and no request.

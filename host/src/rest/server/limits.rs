@@ -12,7 +12,7 @@ const FURTHER: usize = 1024;
 pub(in crate::rest) struct Limits {
     /// Connections at once. When there are more, those that have waited longest for their client give way.
     pub(in crate::rest) connections: usize,
-    /// Requests at once over all connections, beside the first of each. More are answered 503.
+    /// Requests at once over all connections, beside the first of each; a client has at most a quarter. More are answered 503.
     pub(in crate::rest) further: usize,
     /// How long a connection may be without a request: that is the time for a TLS handshake and for the head of a request.
     pub(in crate::rest) head: Duration,

@@ -79,6 +79,33 @@ async fn a_client_has_so_many_requests_a_minute() {
 }
 
 #[tokio::test]
+async fn tries_of_tokens_where_some_are_told_more_have_the_same_limit() {
+    let tokens = vec![token("reader", "reader-secret", &[Scope::Read])];
+    let site =
+        Site::start(Options { rest: Rest { max_per_minute: 3, tokens, ..Rest::default() }, ..Options::default() })
+            .await;
+    // Another connection keeps the store from being written, which is something to tell.
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(site.store.path());
+    let mut other = <sqlx::SqliteConnection as sqlx::Connection>::connect_with(&file).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let store = site.store.clone();
+    tokio::spawn(async move { store.storage_set("any", "key", json!(1), None).await });
+    while site.store.trouble().is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let ready = |token: &str| site.get("/v5/health/ready").bearer_auth(token);
+    let told = async |token: &str| !answer(ready(token)).await.1.to_string().contains("Butler's log says why");
+    assert!(told("reader-secret").await && !told("wrong").await);
+    assert_eq!(allowance(ready("wrong")).await, (503, Some((3, 0))));
+    for token in ["wrong", "reader-secret"] {
+        assert_eq!(allowance(ready(token)).await, (503, None), "{token}");
+        assert!(!told(token).await, "{token}");
+    }
+    assert_eq!(allowance(site.get("/v5/health/ready")).await, (503, None));
+    assert!(told(ADMIN).await);
+}
+
+#[tokio::test]
 async fn without_a_limit_nothing_is_said_of_it() {
     let rest = Rest { max_per_minute: 0, ..Rest::default() };
     let site = Site::start(Options { rest, ..Options::default() }).await;

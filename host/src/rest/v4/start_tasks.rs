@@ -207,6 +207,7 @@ fn items(instances: &[Arc<Instance>], switches: &Switches, call: &Call) -> Resul
         .map(|(instance, item)| (item.item_type.as_str(), (instance, item)))
         .collect();
     let mut shapes: BTreeMap<&str, Option<Shape>> = BTreeMap::new();
+    let mut passed_over: BTreeMap<String, (&str, usize)> = BTreeMap::new();
     let mut items = Vec::with_capacity(sent.len());
     for (number, mut item) in sent.into_iter().enumerate() {
         let at = format!("body/{number}");
@@ -219,8 +220,7 @@ fn items(instances: &[Arc<Instance>], switches: &Switches, call: &Call) -> Resul
         let off = offered.get(kind).is_some_and(|(_, item)| switches.turn_off_name(&item.name));
         if off || kind == ITEM_OF_BUTLER_16 && !offered.contains_key(kind) {
             let why = if off { "it is in `rest.disabledEndpoints`" } else { "no plugin of the config takes it" };
-            let caller = call.caller.as_ref().map(|caller| caller.name.as_str()).unwrap_or_default();
-            tracing::warn!(caller, "an item `{kind}` of a request to start tasks is passed over: {why}");
+            passed_over.entry(kind.to_owned()).or_insert((why, 0)).1 += 1;
             continue;
         }
         if !known && !offered.contains_key(kind) {
@@ -253,6 +253,11 @@ fn items(instances: &[Arc<Instance>], switches: &Switches, call: &Call) -> Resul
             apply(shape.as_ref(), &part, &mut payload)?;
             items.push(Item::Other((*instance).clone(), (*kind).to_owned(), payload));
         }
+    }
+    // A request may have tens of thousands.
+    for (kind, (why, count)) in passed_over {
+        let caller = call.caller.as_ref().map(|caller| caller.name.as_str()).unwrap_or_default();
+        tracing::warn!(caller, count, "an item `{kind}` of a request to start tasks is passed over: {why}");
     }
     Ok(items)
 }

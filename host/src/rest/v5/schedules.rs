@@ -67,6 +67,7 @@ pub(super) fn endpoints() -> Vec<Declared> {
         .answer(200, "The schedule", record.clone())
         .answer(400, bad, none.clone());
     let run = known(of("POST", "/{id}/run", "Starts the task of a schedule now"))
+        .named("startSchedule")
         .answer(200, "It was started", run_schema())
         .answer(409, "It was not started, since it runs still", run_schema())
         .answer(502, "It was not started", run_schema());

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::change::MAX_SCHEDULES;
-use super::plan::look;
+use super::plan::{Claimed, look};
 use super::*;
 use crate::config::Config;
 use crate::current::Current;

@@ -137,7 +137,7 @@ fn exactly_what_was_copied_is_removed() {
     let found = source.folder.symlink_metadata("t").unwrap();
     let copy = || {
         let progress = Progress::default();
-        let work = Work { options: Options::default(), progress: &progress, is_noted: true };
+        let work = Work { options: Options::default(), progress: &progress, most_noted: Some(MOST_NOTED) };
         work.copy(&open(&source, &found).unwrap().unwrap(), &target.folder, "t").unwrap()
     };
     let copied = copy();
@@ -161,6 +161,43 @@ fn exactly_what_was_copied_is_removed() {
     copy().remove(&source.folder, "t").unwrap();
     assert!(!disks.source("t").exists());
     assert_eq!(fs::read_to_string(disks.target("t/changed")).unwrap(), "has changed");
+}
+
+#[test]
+fn what_the_other_disk_does_not_confirm_stays() {
+    let disks = Disks::new();
+    write(&disks.source("a"), "a");
+    place::SYNC_FAILS.set(true);
+    let done = disks.relocate("a", "a", &Progress::default());
+    place::SYNC_FAILS.set(false);
+    failed(done, &["toFile is there, but its disk does not confirm it, and fromFile stays"]);
+    for path in [disks.source("a"), disks.target("a")] {
+        assert_eq!(fs::read_to_string(path).unwrap(), "a");
+    }
+    assert_eq!(disks.relocate("a", "a", &Progress::default()), Ok(()));
+    assert!(!disks.source("a").exists());
+}
+
+#[test]
+fn a_tree_with_too_much_to_be_noted_is_refused() {
+    let disks = Disks::new();
+    for name in ["t/a", "t/b/c"] {
+        write(&disks.source(name), name);
+    }
+    let source = place::source(&spot(disks.from.path(), "t")).unwrap();
+    let target = place::make(&spot(disks.to.path(), "t")).unwrap();
+    for (most, is_taken) in [(Some(2), false), (Some(3), true), (None, true)] {
+        let progress = Progress::default();
+        let work = Work { options: Options::default(), progress: &progress, most_noted: most };
+        let copied = work.copy(&source, &target.folder, &format!("{most:?}"));
+        match copied {
+            Ok(_) => assert!(is_taken, "{most:?}"),
+            Err(trouble) => {
+                assert!(!is_taken, "{most:?}");
+                failed(Err(trouble), &["more than 2 files and directories", "move its parts one by one"]);
+            }
+        }
+    }
 }
 
 #[test]

@@ -258,7 +258,7 @@ async fn every_endpoint_can_be_switched_off() {
     assert_eq!(paths, ["/v4/configfile/endpointsenabled"]);
     // What does the same under `/v5` is off with it.
     let schedules: Vec<&String> = described.keys().filter(|path| path.starts_with("/v5/schedules")).collect();
-    assert_eq!(schedules, ["/v5/schedules/{id}/run"]);
+    assert!(schedules.is_empty(), "{schedules:?}");
     assert!(!described.keys().any(|path| path.starts_with("/v5/key-value")), "{document}");
 
     // At a reload they come back, and need no restart.
