@@ -167,6 +167,8 @@ impl ServerVersion {
             Ok(()) if known.is_some() => tracing::info!("the version of Qlik Sense can be read and told again"),
             _ => {}
         }
+        let result = if told.is_ok() { "ok" } else { "failed" };
+        self.host.metrics().count("looks", &[("result", result)], 1);
         *known = told.err();
     }
 }

@@ -82,7 +82,7 @@ impl Uptime {
     async fn tell_uptime(&self, planned: &str) -> Result<(), ServiceError> {
         let status = self.host.status().await?;
         let now = Seen::new(&status, planned);
-        let Some(last) = self.last(UPTIME).await? else { return self.remember(UPTIME, &now).await };
+        let Some(last) = self.last(UPTIME).await? else { return self.begin(UPTIME, &now).await };
         let butler = figures::butler(&status, &last, &now);
         self.log(&words::line(&butler));
         let data = json!({ "message": words::running(&butler), "butler": butler });
@@ -96,9 +96,8 @@ impl Uptime {
         if now.ingest.is_none() {
             return Err(ServiceError::Unavailable("the config has no `udp:`; add it, or remove `ingest`".to_owned()));
         }
-        if let Some(last) = self.last(INGEST).await?
-            && let Some(ingest) = figures::ingest(&last, &now)
-        {
+        let Some(last) = self.last(INGEST).await? else { return self.begin(INGEST, &now).await };
+        if let Some(ingest) = figures::ingest(&last, &now) {
             let data = json!({ "message": words::received(&ingest), "ingest": ingest });
             self.host.emit(kind::BUTLER_INGEST, data).await?;
         }
@@ -108,6 +107,13 @@ impl Uptime {
     /// What the last look saw; one that a later version has written in another form counts for none.
     async fn last(&self, name: &str) -> Result<Option<Seen>, ServiceError> {
         Ok(self.host.storage().get(name).await?.and_then(|seen| serde_json::from_value(seen).ok()))
+    }
+
+    /// The first look ever.
+    async fn begin(&self, name: &str, seen: &Seen) -> Result<(), ServiceError> {
+        self.remember(name, seen).await?;
+        tracing::debug!("`butler.{name}` counts from now on: the first one comes at the next time");
+        Ok(())
     }
 
     async fn remember(&self, name: &str, seen: &Seen) -> Result<(), ServiceError> {
