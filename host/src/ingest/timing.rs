@@ -70,7 +70,9 @@ impl Timing {
             last.took.push_back((now.saturating_duration_since(*received), *messages));
             last.messages += messages;
         }
-        while let Some((_, oldest)) = last.took.front().copied().filter(|(_, oldest)| last.messages - oldest >= REMEMBERED) {
+        while let Some((_, oldest)) =
+            last.took.front().copied().filter(|(_, oldest)| last.messages - oldest >= REMEMBERED)
+        {
             last.took.pop_front();
             last.messages -= oldest;
         }

@@ -109,7 +109,11 @@ fn process(page: &mut Exposition) {
         ("butler_resident_memory_bytes", "Memory of the process in use, plugins included", memory.process_bytes),
         ("butler_own_memory_bytes", "What of that is its own: heap and stacks", memory.heap_used_bytes),
         ("butler_mapped_memory_bytes", "What of that is of files, or shared", memory.external_bytes),
-        ("butler_committed_memory_bytes", "Memory of its own that the system provides, used or not", memory.heap_total_bytes),
+        (
+            "butler_committed_memory_bytes",
+            "Memory of its own that the system provides, used or not",
+            memory.heap_total_bytes,
+        ),
     ] {
         if let Some(bytes) = bytes {
             page.single(name, Kind::Gauge, help, bytes);

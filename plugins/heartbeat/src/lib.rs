@@ -46,9 +46,9 @@ impl Plugin for Heartbeat {
 
     async fn run(&self) {
         self.tell(Signal::Start, "Butler starts", Instant::now()).await;
-        loop {
+        for number in 0.. {
             let begun = Instant::now();
-            self.beat(begun).await;
+            self.beat(number, begun).await;
             self.host.sleep(self.plan.every.saturating_sub(begun.elapsed())).await;
         }
     }
@@ -76,8 +76,8 @@ impl Plugin for Heartbeat {
 butler_plugin_api::export!(Heartbeat);
 
 impl Heartbeat {
-    async fn beat(&self, begun: Instant) {
-        let fault = parts::fault(&self.host, self.plan.require.as_deref(), self.plan.timeout).await;
+    async fn beat(&self, number: u64, begun: Instant) {
+        let fault = parts::fault(&self.host, self.plan.require.as_deref(), self.plan.timeout, number).await;
         self.host.metrics().gauge("healthy", &[], if fault.is_none() { 1.0 } else { 0.0 });
         self.note_fault(fault.as_deref(), begun);
         match &fault {

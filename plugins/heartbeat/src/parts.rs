@@ -13,8 +13,9 @@ use crate::settings::Part;
 /// Key of what is written to see that the store takes it.
 const PROBE: &str = "beat";
 
-/// What is wrong with the parts that `require` names, or with all that the config has; `None`: nothing.
-pub(crate) async fn fault(host: &Host, require: Option<&[Part]>, limit: Duration) -> Option<String> {
+/// What is wrong with the parts that `require` names, or with all that the config has; `None`: nothing. `beat`: the number of
+/// this look.
+pub(crate) async fn fault(host: &Host, require: Option<&[Part]>, limit: Duration, beat: u64) -> Option<String> {
     if require.is_some_and(<[Part]>::is_empty) {
         return None;
     }
@@ -28,7 +29,7 @@ pub(crate) async fn fault(host: &Host, require: Option<&[Part]>, limit: Duration
         let is_required = require.is_some_and(|require| require.contains(&part));
         if is_required || (require.is_none() && is_there(part, &status)) {
             let fault = match part {
-                Part::Store => store(host, &status.store, limit).await,
+                Part::Store => store(host, &status.store, limit, beat).await,
                 Part::Udp => udp(status.udp.as_ref()),
                 Part::Qlik => qlik(host, status.qlik.as_ref(), limit).await,
             };
@@ -46,12 +47,13 @@ fn is_there(part: Part, status: &Status) -> bool {
     }
 }
 
-/// Writes something: on a site where nothing happens a disk without room would be seen by nobody else.
-async fn store(host: &Host, known: &PartStatus, limit: Duration) -> Option<String> {
+/// Writes something: on a site where nothing happens a disk without room would be seen by nobody else. Another number each
+/// time, since SQLite writes nothing for a value that stays the same.
+async fn store(host: &Host, known: &PartStatus, limit: Duration, beat: u64) -> Option<String> {
     if !known.healthy {
         return Some(format!("the store cannot be written: {}", why(known)));
     }
-    let (storage, value) = (host.storage(), json!(true));
+    let (storage, value) = (host.storage(), json!(beat));
     match within(host, limit, storage.set(PROBE, &value, None)).await {
         Some(Ok(())) => None,
         Some(Err(error)) => Some(format!("the store cannot be written: {error}")),
@@ -68,14 +70,15 @@ fn udp(known: Option<&PartStatus>) -> Option<String> {
 
 /// Asks Qlik Sense: when nothing happens nobody else does, and what was so at the last call may be long past.
 async fn qlik(host: &Host, known: Option<&PartStatus>, limit: Duration) -> Option<String> {
-    if known.is_none() {
+    let Some(known) = known else {
         return Some("the config has no `qlik:`, which `require` asks for".to_owned());
-    }
+    };
     match within(host, limit, host.qlik().get("about", &[])).await {
         Some(Ok(reply)) if (200..300).contains(&reply.status) => None,
         Some(Ok(reply)) => Some(format!("Qlik Sense answered {} to GET about", reply.status)),
-        Some(Err(error)) => Some(format!("Qlik Sense: {error}")),
-        None => Some(format!("Qlik Sense did not answer within {} s", limit.as_secs_f64())),
+        // While it is away it is asked now and then only, and the error says when next: the reason behind it stays the same.
+        Some(Err(error)) => Some(known.message.clone().unwrap_or_else(|| error.to_string())),
+        None => Some(format!("Qlik Sense gave no answer within {} s", limit.as_secs_f64())),
     }
 }
 

@@ -112,7 +112,9 @@ impl TryFrom<Settings> for Plan {
         if let Some(fail) = &settings.fail_url {
             settings::http_address("failUrl", fail)?;
             if healthchecks {
-                return Err("`failUrl` belongs to the style `plain`: with `healthchecks` it is `url` with `/fail`".to_owned());
+                return Err(
+                    "`failUrl` belongs to the style `plain`: with `healthchecks` it is `url` with `/fail`".to_owned()
+                );
             }
         }
         let of_style = |step: &str| healthchecks.then(|| below(&settings.url, step));
@@ -175,7 +177,10 @@ mod tests {
         for (more, part) in [
             (json!({ "url": "ftp://h.test/secret" }), "`url` begins with `ftp:`"),
             (json!({ "failUrl": "mailto:secret@h.test" }), "`failUrl` begins with `mailto:`"),
-            (json!({ "failUrl": "https://h.test/secret", "style": "healthchecks" }), "`failUrl` belongs to the style `plain`"),
+            (
+                json!({ "failUrl": "https://h.test/secret", "style": "healthchecks" }),
+                "`failUrl` belongs to the style `plain`",
+            ),
             (json!({ "every": "500ms" }), "`every` is `500ms`, but must be between 1s and 1d"),
             (json!({ "every": "every 30 seconds" }), "`every` is `every 30 seconds`: write a whole number"),
             (json!({ "timeout": "2m" }), "`timeout` is `2m`"),

@@ -46,7 +46,10 @@ fn the_first_interval_ever_begins_with_its_tick_and_later_starts_with_a_look() {
     assert!(messages(&fake).is_empty(), "the schedule's first time comes at once");
     tick(&fake);
     let (kind, data) = fake.emitted().remove(0);
-    assert_eq!((kind.as_str(), &data), (kind::QLIK_VERSION_CHECKED, &json!({ "message": NAME, "qlikVersion": info("14.1") })));
+    assert_eq!(
+        (kind.as_str(), &data),
+        (kind::QLIK_VERSION_CHECKED, &json!({ "message": NAME, "qlikVersion": info("14.1") }))
+    );
     fake.stop();
     // One that goes by the clock begins with a look, and so does one that has run before.
     for (fake, settings) in [
@@ -58,7 +61,8 @@ fn the_first_interval_ever_begins_with_its_tick_and_later_starts_with_a_look() {
         assert_eq!(messages(&fake), [NAME]);
         tick(&fake);
         assert_eq!(messages(&fake), [NAME, NAME], "each look is told");
-        let series = "info{deployment=\"QlikSenseServer\",product=\"Qlik Sense\",release=\"May 2024\",version=\"14.1\"}";
+        let series =
+            "info{deployment=\"QlikSenseServer\",product=\"Qlik Sense\",release=\"May 2024\",version=\"14.1\"}";
         assert_eq!(fake.metric(series), Some(1.0));
         fake.stop();
     }
@@ -82,7 +86,9 @@ fn only_changes_are_told_if_so_wished_from_what_to_what() {
     }
     assert_eq!(messages(&fake), [change("14.1", "14.2"), change("14.2", "14.1"), change("14.1", "14.2")]);
     let series = |version| {
-        format!("info{{deployment=\"QlikSenseServer\",product=\"Qlik Sense\",release=\"May 2024\",version=\"{version}\"}}")
+        format!(
+            "info{{deployment=\"QlikSenseServer\",product=\"Qlik Sense\",release=\"May 2024\",version=\"{version}\"}}"
+        )
     };
     assert_eq!((fake.metric(&series("14.1")), fake.metric(&series("14.2"))), (Some(0.0), Some(1.0)));
     fake.stop();
@@ -91,7 +97,8 @@ fn only_changes_are_told_if_so_wished_from_what_to_what() {
 #[test]
 fn a_change_while_butler_was_away_is_told_once_however_it_ends() {
     // Killed between the event and the storage, which is as it was: the second run emits under the same key.
-    let fake = FakeHost::new("v").store(BEGUN, json!(true)).store(VERSION, known("14.1", 4)).qlik("systemInfo", info("14.2"));
+    let fake =
+        FakeHost::new("v").store(BEGUN, json!(true)).store(VERSION, known("14.1", 4)).qlik("systemInfo", info("14.2"));
     run(&fake, json!({ "onlyChanges": true }));
     assert_eq!((messages(&fake).len(), fake.stored(VERSION)), (1, Some(known("14.2", 5))));
     let _ = fake.clone().store(VERSION, known("14.1", 4));
@@ -123,7 +130,10 @@ fn a_failure_is_said_once_and_the_next_look_tries_again() {
     assert_eq!(block_on(plugin.invoke("check", Value::Null)).unwrap(), json!(NAME));
     assert_eq!(warnings(&fake).len(), 2);
     // What cannot be emitted is not remembered either.
-    let _ = fake.clone().qlik("systemInfo", info("14.2")).fail_service("emit", ServiceError::Unavailable("away".to_owned()));
+    let _ = fake
+        .clone()
+        .qlik("systemInfo", info("14.2"))
+        .fail_service("emit", ServiceError::Unavailable("away".to_owned()));
     tick(&fake);
     assert_eq!((fake.stored(VERSION), warnings(&fake).len()), (Some(known("14.1", 0)), 3));
     fake.stop();

@@ -73,8 +73,12 @@ mod tests {
         let patched = version("14.187.4", "May 2024", "9b");
         let expected = "Qlik Sense May 2024, version 14.187.4 was changed: content hash 8a became 9b";
         assert_eq!(change(&may, &patched), expected);
-        let plain = QlikVersion { version: Some("1".to_owned()), release_label: Some(String::new()), ..QlikVersion::default() };
+        let plain =
+            QlikVersion { version: Some("1".to_owned()), release_label: Some(String::new()), ..QlikVersion::default() };
         assert_eq!(name(&plain), "Qlik Sense version 1");
-        assert_eq!(change(&plain, &QlikVersion::default()), "Qlik Sense was changed from version 1, to version unknown");
+        assert_eq!(
+            change(&plain, &QlikVersion::default()),
+            "Qlik Sense was changed from version 1, to version unknown"
+        );
     }
 }

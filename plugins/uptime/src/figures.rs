@@ -122,8 +122,10 @@ mod tests {
     }
 
     fn pair() -> (Seen, Seen) {
-        let last = json!({ "startedAt": "A", "planned": "2026-03-02T06:00:00.000Z", "uptimeMs": 10_007, "cpuMs": 4000 });
-        let now = json!({ "startedAt": "A", "planned": "2026-03-02T06:15:00.000Z", "uptimeMs": 910_012, "cpuMs": 17_500 });
+        let last =
+            json!({ "startedAt": "A", "planned": "2026-03-02T06:00:00.000Z", "uptimeMs": 10_007, "cpuMs": 4000 });
+        let now =
+            json!({ "startedAt": "A", "planned": "2026-03-02T06:15:00.000Z", "uptimeMs": 910_012, "cpuMs": 17_500 });
         (seen(last), seen(now))
     }
 

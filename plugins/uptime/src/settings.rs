@@ -13,7 +13,7 @@ pub(crate) struct Settings {
     /// When `butler.uptime` is emitted and the line is written to the log. `missed` has no effect: what was missed is not
     /// made up for.
     pub(crate) when: When,
-    /// Level of the line in the log; `off`: none is written. The instance's own `logLevel` says which levels are shown.
+    /// Level of the line in the log; `off`: none is written. `log.level` of the config says which levels are shown.
     pub(crate) log_level: Level,
     /// Emits `butler.ingest` as well, what was received by UDP since the last one. Absent: not.
     pub(crate) ingest: Option<Counting>,

@@ -48,7 +48,10 @@ fn the_first_look_begins_the_count_and_each_further_one_tells() {
     let (kind, ingest) = &emitted[1];
     assert_eq!((kind.as_str(), &ingest["message"]), (kind::BUTLER_INGEST, &json!("25 datagrams received, 2 dropped")));
     let ingest = &ingest["ingest"];
-    assert_eq!((&ingest["intervalMs"], &ingest["received"], &ingest["buffered"]), (&json!(20_000), &json!(25), &json!(2)));
+    assert_eq!(
+        (&ingest["intervalMs"], &ingest["received"], &ingest["buffered"]),
+        (&json!(20_000), &json!(25), &json!(2))
+    );
     let line = "Butler has been running for 15 minutes 1 second; memory 0.00 MB; 1 % of a processor; events waiting 0; \
                 deliveries open 3; dead 1";
     assert_eq!(lines(&fake, 3), [line]);
@@ -68,10 +71,16 @@ fn a_restart_in_between_counts_from_nothing() {
     tick(&fake, "uptime", status("B", 6000, 40));
     let emitted = fake.emitted();
     let (ingest, butler) = (&emitted[0].1["ingest"], &emitted[1].1["butler"]);
-    assert_eq!((&ingest["received"], &ingest["intervalMs"], &ingest["dropped"]), (&json!(40), &json!(5000), &json!({ "size": 4 })));
+    assert_eq!(
+        (&ingest["received"], &ingest["intervalMs"], &ingest["dropped"]),
+        (&json!(40), &json!(5000), &json!({ "size": 4 }))
+    );
     assert_eq!((&butler["intervalMs"], &butler["cpuPercent"]), (&json!(6000), &json!(1.0)));
-    assert_eq!(lines(&fake, 4), ["Butler has been running for 6 seconds; memory 0.00 MB; 1 % of a processor; events waiting 0; \
-                                 deliveries open 3; dead 1"]);
+    assert_eq!(
+        lines(&fake, 4),
+        ["Butler has been running for 6 seconds; memory 0.00 MB; 1 % of a processor; events waiting 0; \
+                                 deliveries open 3; dead 1"]
+    );
     fake.stop();
 }
 

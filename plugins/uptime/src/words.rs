@@ -10,10 +10,14 @@ pub(crate) fn running(butler: &Butler) -> String {
 /// The same with all that is known.
 pub(crate) fn line(butler: &Butler) -> String {
     let mut parts = vec![running(butler)];
-    if let Some(Memory { process_bytes: Some(process), heap_used_bytes, heap_total_bytes, external_bytes }) = butler.memory {
+    if let Some(Memory { process_bytes: Some(process), heap_used_bytes, heap_total_bytes, external_bytes }) =
+        butler.memory
+    {
         let parts_of_it = [("its own", heap_used_bytes), ("files", external_bytes), ("committed", heap_total_bytes)];
-        let parts_of_it: Vec<_> =
-            parts_of_it.into_iter().filter_map(|(name, bytes)| Some(format!("{name} {} MB", megabytes(bytes?)))).collect();
+        let parts_of_it: Vec<_> = parts_of_it
+            .into_iter()
+            .filter_map(|(name, bytes)| Some(format!("{name} {} MB", megabytes(bytes?))))
+            .collect();
         let inside = if parts_of_it.is_empty() { String::new() } else { format!(" ({})", parts_of_it.join(", ")) };
         parts.push(format!("memory {} MB{inside}", megabytes(process)));
     }
@@ -26,7 +30,9 @@ pub(crate) fn line(butler: &Butler) -> String {
 
 /// `1200 datagrams received, 3 dropped, 2 no events`.
 pub(crate) fn received(ingest: &Ingest) -> String {
-    let sum = |counts: &std::collections::BTreeMap<String, u64>| counts.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
+    let sum = |counts: &std::collections::BTreeMap<String, u64>| {
+        counts.values().fold(0_u64, |sum, count| sum.saturating_add(*count))
+    };
     let mut text = format!("{} datagrams received, {} dropped", ingest.received, sum(&ingest.dropped));
     if sum(&ingest.rejected) > 0 {
         text.push_str(&format!(", {} no events", sum(&ingest.rejected)));
@@ -86,15 +92,22 @@ mod tests {
              1.5 % of a processor; events waiting 2; deliveries open 5; dead 1"
         );
         let some = json!({ "uptimeMs": 900_000, "memory": { "processBytes": 1_048_576 } });
-        assert_eq!(line(&serde_json::from_value(some).unwrap()), "Butler has been running for 15 minutes; memory 1.00 MB");
+        assert_eq!(
+            line(&serde_json::from_value(some).unwrap()),
+            "Butler has been running for 15 minutes; memory 1.00 MB"
+        );
         let none = json!({ "uptimeMs": 1000, "memory": {} });
         assert_eq!(line(&serde_json::from_value(none).unwrap()), "Butler has been running for 1 second");
     }
 
     #[test]
     fn what_was_received_is_summed_up() {
-        let counts = json!({ "received": 1200, "dropped": { "size": 1, "buffer-full": 2 }, "rejected": { "empty": 2 } });
-        assert_eq!(received(&serde_json::from_value(counts).unwrap()), "1200 datagrams received, 3 dropped, 2 no events");
+        let counts =
+            json!({ "received": 1200, "dropped": { "size": 1, "buffer-full": 2 }, "rejected": { "empty": 2 } });
+        assert_eq!(
+            received(&serde_json::from_value(counts).unwrap()),
+            "1200 datagrams received, 3 dropped, 2 no events"
+        );
         assert_eq!(received(&Ingest::default()), "0 datagrams received, 0 dropped");
     }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use e2e::{
-    Answer, Butler, Disk, Filler, Output, Sink, StoreLock, failure, fields, run_with, sqlite, stopped_store, take_all_room,
-    wait_for,
+    Answer, Butler, Disk, Filler, Output, Sink, StoreLock, failure, fields, run_with, sqlite, stopped_store,
+    take_all_room, wait_for,
 };
 use tempfile::TempDir;
 

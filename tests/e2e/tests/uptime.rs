@@ -13,8 +13,10 @@ fn influx(influx: &Influxd, events: &str) -> String {
 }
 
 async fn wait_said(butler: &Butler, text: &str) {
-    wait_for(&format!("the log to say `{text}`:\n{}", butler.log()), || async { butler.log().contains(text).then_some(()) })
-        .await;
+    wait_for(&format!("the log to say `{text}`:\n{}", butler.log()), || async {
+        butler.log().contains(text).then_some(())
+    })
+    .await;
 }
 
 fn number(value: &Value) -> f64 {
@@ -29,7 +31,7 @@ async fn a_report_goes_to_influxdb_new_relic_and_mqtt() {
     let subscriber = broker.subscribe("#").await;
     let sense = Sense::start().await;
     let config = format!(
-        "plugins:\n  - use: uptime\n    logLevel: debug\n    settings: {{ when: {{ every: 15m }} }}\n{}  - use: new-relic\n    on: \
+        "log: {{ level: debug }}\nplugins:\n  - use: uptime\n    settings: {{ when: {{ every: 15m }} }}\n{}  - use: new-relic\n    on: \
          [{{ events: [butler.uptime] }}]\n    settings: {{ {}, metrics: [{{ kinds: [\"*\"], attributes: {{ metricType: \
          butler-uptime }} }}] }}\n  - use: mqtt\n    on: [{{ events: [butler.uptime] }}]\n    settings: {{ url: \"{}\" }}\n",
         influx(&store, "butler.uptime"),
@@ -43,13 +45,21 @@ async fn a_report_goes_to_influxdb_new_relic_and_mqtt() {
 
     let call = relic.wait(NewRelicApi::Metric, 1).await.remove(0);
     let common = &call.body[0]["common"];
-    assert_eq!((&common["interval.ms"], &common["attributes"]["metricType"]), (&json!(900_000), &json!("butler-uptime")));
+    assert_eq!(
+        (&common["interval.ms"], &common["attributes"]["metricType"]),
+        (&json!(900_000), &json!("butler-uptime"))
+    );
     assert_eq!(common["attributes"]["version"], env!("CARGO_PKG_VERSION"));
     let metrics = call.body[0]["metrics"].as_array().unwrap();
     assert!(metrics.iter().all(|metric| metric["type"] == "gauge"), "{metrics:?}");
     let names: Vec<_> = metrics.iter().map(|metric| metric["name"].as_str().unwrap()).collect();
-    let butler_16 =
-        ["qs_butlerHeapUsed", "qs_butlerHeapTotal", "qs_butlerExternalMem", "qs_butlerProcessMem", "qs_butlerUptimeMillisec"];
+    let butler_16 = [
+        "qs_butlerHeapUsed",
+        "qs_butlerHeapTotal",
+        "qs_butlerExternalMem",
+        "qs_butlerProcessMem",
+        "qs_butlerUptimeMillisec",
+    ];
     let beyond = [
         "qs_butlerCpuMillisec",
         "qs_butlerEventsWaiting",
@@ -111,7 +121,7 @@ fn sum(points: &[Value], field: &str) -> f64 {
 async fn what_came_by_udp_is_told_by_what_it_grew_also_over_a_kill() {
     let store = Influxd::start().await;
     let config = format!(
-        "udp: {{ listen: \"127.0.0.1:0\", maxPerMinute: 1000 }}\nplugins:\n  - use: uptime\n    logLevel: debug\n    settings: {{ \
+        "udp: {{ listen: \"127.0.0.1:0\", maxPerMinute: 1000 }}\nlog: {{ level: debug }}\nplugins:\n  - use: uptime\n    settings: {{ \
          ingest: {{ when: {{ every: 1s }} }} }}\n{}",
         influx(&store, "butler.ingest")
     );
@@ -132,8 +142,11 @@ async fn what_came_by_udp_is_told_by_what_it_grew_also_over_a_kill() {
             assert!(points.iter().all(|point| number(&point["messages_received"]) >= 0.0), "{points:?}");
             let told = sum(&points, "messages_received");
             assert!(told <= received + 0.1, "{points:?}");
-            (told > received - 0.1 && sum(&points, "messages_processed") + sum(&points, "messages_failed")
-                + sum(&points, "messages_dropped_duplicate") > received - 0.1)
+            (told > received - 0.1
+                && sum(&points, "messages_processed")
+                    + sum(&points, "messages_failed")
+                    + sum(&points, "messages_dropped_duplicate")
+                    > received - 0.1)
                 .then_some(points)
         })
         .await

@@ -190,7 +190,10 @@ async fn the_status_tells_of_the_process_and_of_what_is_there() {
     if cfg!(any(target_os = "linux", windows)) {
         let memory = told.memory.unwrap();
         assert!(memory.process_bytes.unwrap() > 1 << 20 && memory.heap_used_bytes.unwrap() > 0, "{memory:?}");
-        assert!(memory.heap_total_bytes.is_some() && memory.external_bytes.is_some() && told.cpu_ms.is_some(), "{memory:?}");
+        assert!(
+            memory.heap_total_bytes.is_some() && memory.external_bytes.is_some() && told.cpu_ms.is_some(),
+            "{memory:?}"
+        );
     }
 
     shared.roads.heard("sense1", crate::observe::Road::Udp, 1_772_600_000_000);
