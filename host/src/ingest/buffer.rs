@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -31,6 +32,8 @@ pub struct Datagram {
     pub from: SocketAddr,
     /// When it was received, in milliseconds since 1970 UTC.
     pub received_ms: i64,
+    /// The same by a clock that nobody sets, to measure with.
+    pub received: Instant,
 }
 
 impl Datagram {
@@ -67,6 +70,11 @@ impl Buffer {
     /// An empty buffer that holds `capacity` bytes, overhead included.
     pub fn new(capacity: usize) -> Self {
         Self { capacity, state: Mutex::default(), arrived: Notify::new() }
+    }
+
+    /// Bytes that it holds, overhead included.
+    pub fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// Appends the datagrams that fit and takes all out of `batch`.
@@ -159,7 +167,8 @@ mod tests {
     use super::*;
 
     fn datagrams(range: std::ops::Range<u8>) -> Vec<Datagram> {
-        let one = |n| Datagram { bytes: vec![n; 10], from: ([127, 0, 0, 1], 1).into(), received_ms: 0 };
+        let (from, received) = (([127, 0, 0, 1], 1).into(), Instant::now());
+        let one = |n| Datagram { bytes: vec![n; 10], from, received_ms: 0, received };
         range.map(one).collect()
     }
 

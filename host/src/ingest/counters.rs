@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
+use super::timing::{Timing, Took};
 use super::wire::Reject;
 
 /// A number that only grows.
@@ -73,6 +72,8 @@ pub struct Counters {
     pub excluded: Counter,
     /// Errors of the system while receiving.
     pub receive_errors: Counter,
+    /// Messages on their way to the store; noted by the pipeline.
+    pub timing: Timing,
     dropped: [Counter; DropReason::ALL.len()],
     rejected: [Counter; Reject::REASONS.len()],
 }
@@ -105,6 +106,8 @@ impl Counters {
             duplicates: self.duplicates.get(),
             excluded: self.excluded.get(),
             receive_errors: self.receive_errors.get(),
+            pending: self.timing.pending(),
+            took: self.timing.took(),
             dropped: DropReason::ALL.into_iter().map(|reason| (reason.label(), self.dropped(reason))).collect(),
             rejected: Reject::REASONS.into_iter().zip(self.rejected.iter().map(Counter::get)).collect(),
             ..Snapshot::default()
@@ -113,8 +116,7 @@ impl Counters {
 }
 
 /// The state of ingestion at one time.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Datagrams that passed the source check.
     pub received: u64,
@@ -130,6 +132,12 @@ pub struct Snapshot {
     pub excluded: u64,
     /// Errors of the system while receiving.
     pub receive_errors: u64,
+    /// Messages that were taken from the buffer and are not stored yet.
+    pub pending: u64,
+    /// How long the last messages took from receipt to store; absent before the first.
+    pub took: Option<Took>,
+    /// What `udp.maxPerMinute` has counted in the current minute, of the socket that has most; absent without a limit.
+    pub per_minute: Option<u32>,
     /// Drops by the label of their [`DropReason`].
     pub dropped: BTreeMap<&'static str, u64>,
     /// Messages that could not be parsed, by [`Reject::reason`].
@@ -138,8 +146,9 @@ pub struct Snapshot {
     pub buffered: usize,
     /// Bytes of the buffer in use, overhead included.
     pub buffered_bytes: usize,
+    /// Bytes that it can hold.
+    pub capacity_bytes: usize,
     /// Datagrams dropped by the kernel since the socket was bound; absent where the system does not tell.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel_drops: Option<u64>,
 }
 

@@ -229,6 +229,19 @@ pub struct RateLimit {
     per_minute: NonZeroU32,
     window: Option<Instant>,
     used: u32,
+    published: Arc<Mutex<Window>>,
+}
+
+/// What others see of a [`RateLimit`]: when its window began, and what was counted in it.
+#[derive(Debug, Default)]
+pub struct Window(Option<(Instant, u32)>);
+
+impl Window {
+    /// What the window that `now` belongs to has counted.
+    pub fn used(&self, now: Instant) -> u32 {
+        let current = self.0.filter(|(start, _)| now.saturating_duration_since(*start) < RateLimit::WINDOW);
+        current.map_or(0, |(_, used)| used)
+    }
 }
 
 impl RateLimit {
@@ -236,7 +249,18 @@ impl RateLimit {
 
     /// At most `per_minute` messages in a minute.
     pub fn new(per_minute: NonZeroU32) -> Self {
-        Self { per_minute, window: None, used: 0 }
+        Self { per_minute, window: None, used: 0, published: Arc::default() }
+    }
+
+    /// Where [`publish`](Self::publish) shows its state.
+    pub fn published(&self) -> Arc<Mutex<Window>> {
+        self.published.clone()
+    }
+
+    /// Shows its state to others. Once for many messages, since it costs more than to count one.
+    pub fn publish(&self) {
+        let shown = self.window.map(|start| (start, self.used));
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).0 = shown;
     }
 
     /// Whether a message that comes now passes; counts it if so.
@@ -327,5 +351,22 @@ mod tests {
         assert_eq!([0, 1, 2, 3, 59_999].map(&mut passed), [true, true, true, false, false]);
         assert_eq!([70_000, 80_000, 129_999, 129_999].map(&mut passed), [true, true, true, false]);
         assert!(passed(130_000));
+    }
+
+    #[test]
+    fn others_see_what_a_window_has_counted_until_it_ends() {
+        let mut limit = RateLimit::new(NonZeroU32::new(3).unwrap());
+        let (start, published) = (Instant::now(), limit.published());
+        let seen = |millis| published.lock().unwrap().used(start + Duration::from_millis(millis));
+        assert_eq!(seen(0), 0);
+        for _ in 0..5 {
+            limit.admits(start);
+        }
+        assert_eq!(seen(0), 0, "not for each message");
+        limit.publish();
+        assert_eq!([seen(0), seen(59_999), seen(60_000)], [3, 3, 0]);
+        limit.admits(start + Duration::from_mins(2));
+        limit.publish();
+        assert_eq!(seen(120_000), 1);
     }
 }

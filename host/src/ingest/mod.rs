@@ -3,8 +3,8 @@
 //! The server has a socket or two (`server`, `socket`). A thread named `udp` for each does nothing but receive (`reader`,
 //! `receive`): it checks source and rate (`guard`) and copies datagrams into a buffer bounded by bytes (`buffer`).
 //! Everything slower happens behind the buffer: the pipeline takes batches, parses them (`wire`) and claims their keys
-//! (`keys`). What is lost on the way is counted by reason (`counters`), and a socket that cannot be
-//! read is told (`faults`). [`sample`] writes messages as Qlik Sense would,
+//! (`keys`). What is lost on the way is counted by reason (`counters`), how long it takes is
+//! measured (`timing`), and a socket that cannot be read is told (`faults`). [`sample`] writes messages as Qlik Sense would,
 //! for tests and for `butler udp-send`.
 
 mod buffer;
@@ -17,6 +17,7 @@ mod receive;
 pub mod sample;
 mod server;
 mod socket;
+mod timing;
 mod wire;
 
 pub use buffer::{Buffer, CAPACITY, Datagram, Usage};
@@ -26,4 +27,5 @@ pub use guard::{AllowFromError, Guard, RateLimit};
 pub use keys::{KeyBase, Outcome, Subject, keys};
 pub use server::{Running, UdpServer};
 pub use socket::BindError;
+pub use timing::{Timing, Together, Took, note};
 pub use wire::{DISTRIBUTE_PENDING, Heard, Reject, parse};

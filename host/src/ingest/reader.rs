@@ -98,7 +98,7 @@ impl Reader {
             let (now, received_ms) = *clocks.get_or_insert_with(|| (Instant::now(), unix_ms()));
             match packet {
                 Packet::Whole { bytes, from } if self.admits(from, now) => {
-                    self.batch.push(Datagram { bytes: bytes.to_vec(), from, received_ms });
+                    self.batch.push(Datagram { bytes: bytes.to_vec(), from, received_ms, received: now });
                 }
                 Packet::TooLong { from } if from.is_none_or(|from| self.knows(from)) => {
                     self.shared.counters.received.add(1);
@@ -107,6 +107,9 @@ impl Reader {
                 Packet::Whole { .. } | Packet::TooLong { .. } => {}
             }
         })?;
+        if let Some(limit) = &self.rate_limit {
+            limit.publish();
+        }
         let taken = self.batch.len();
         if taken > 0 {
             let (kept, bytes) = self.shared.buffer.0.push(&mut self.batch);

@@ -7,15 +7,16 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
 use super::buffer::{Buffer, CAPACITY, Datagram};
 use super::counters::{Counters, Snapshot};
 use super::faults::{Fault, Faults};
-use super::guard::{Guard, RateLimit};
+use super::guard::{Guard, RateLimit, Window};
 use super::reader::{CloseOnDrop, READ_TIMEOUT, Reader, Shared};
 use super::socket::{BindError, Bound, kernel_drops};
 use crate::config::Udp;
@@ -60,13 +61,14 @@ impl UdpServer {
         let sessions_addr = self.sessions.as_ref().map(|bound| bound.local_addr);
         let local_addr = self.main.local_addr;
         let sockets: Vec<Bound> = [Some(self.main), self.sessions].into_iter().flatten().collect();
-        let running = Running {
+        let mut running = Running {
             local_addr,
             sessions_addr,
             inodes: sockets.iter().map(Bound::inode).collect(),
             buffer: Arc::new(Buffer::new(self.capacity)),
             counters: Arc::default(),
             faults: Arc::default(),
+            windows: Vec::new(),
             stop: Arc::default(),
         };
         let guard = Arc::new(self.guard);
@@ -83,7 +85,9 @@ impl UdpServer {
             bound.socket.set_read_timeout(Some(READ_TIMEOUT))?;
             // Each socket has a limit of its own: a flood of sessions must not use up what failed tasks need.
             let fault = Fault::new(bound.local_addr, Arc::clone(&running.faults));
-            let reader = Reader::new(shared.clone(), self.max_per_minute.map(RateLimit::new), fault);
+            let limit = self.max_per_minute.map(RateLimit::new);
+            running.windows.extend(limit.as_ref().map(RateLimit::published));
+            let reader = Reader::new(shared.clone(), limit, fault);
             let longest = self.longest;
             std::thread::Builder::new().name("udp".into()).spawn(move || reader.run(bound.socket, longest))?;
         }
@@ -101,6 +105,8 @@ pub struct Running {
     buffer: Arc<Buffer>,
     counters: Arc<Counters>,
     faults: Arc<watch::Sender<Faults>>,
+    /// What `udp.maxPerMinute` counts, for each socket; empty without it.
+    windows: Vec<Arc<Mutex<Window>>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -150,10 +156,13 @@ impl Running {
 
     /// Counters, use of the buffer and drops of the kernel.
     pub fn snapshot(&self) -> Snapshot {
-        let usage = self.buffer.usage();
+        let (usage, now) = (self.buffer.usage(), Instant::now());
+        let windows = self.windows.iter().map(|window| window.lock().unwrap_or_else(PoisonError::into_inner).used(now));
         Snapshot {
+            per_minute: windows.max(),
             buffered: usage.datagrams,
             buffered_bytes: usage.bytes,
+            capacity_bytes: self.buffer.capacity(),
             kernel_drops: self.kernel_drops(),
             ..self.counters.snapshot()
         }

@@ -1,16 +1,23 @@
 //! Datagrams become stored events.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{Notify, mpsc};
 
 use crate::config::Patterns;
-use crate::ingest::{self, Datagram, Heard, LogLimiter, Running};
+use crate::ingest::{self, Datagram, Heard, LogLimiter, Running, Together};
 use crate::observe::{Road, Roads};
 use crate::store::{Accepted, NewEvent, Store, StoreError};
 
 /// Datagrams in one commit: the more, the fewer pages are written for each.
 const BATCH: usize = 2000;
+
+/// Events of one commit, and when their datagrams were received.
+struct Parsed {
+    events: Arc<[NewEvent]>,
+    received: Vec<Together>,
+}
 
 /// Parses what the sockets received and stores it, until they are stopped and the buffer is empty. The next batch is
 /// parsed while one is stored. `excluded`: users whose sessions and connections are only counted.
@@ -25,11 +32,18 @@ pub async fn accept_datagrams(
     tokio::join!(parse_all(&udp, &excluded, &roads, parsed), store_all(&udp, &store, &accepted, storing));
 }
 
-async fn parse_all(udp: &Running, excluded: &Patterns, roads: &Roads, parsed: mpsc::Sender<Arc<[NewEvent]>>) {
-    let limiter = LogLimiter::default();
+async fn parse_all(udp: &Running, excluded: &Patterns, roads: &Roads, parsed: mpsc::Sender<Parsed>) {
+    let (limiter, timing) = (LogLimiter::default(), &udp.counters().timing);
     while let Some(datagrams) = udp.next_batch(BATCH).await {
-        let events: Arc<[NewEvent]> =
-            datagrams.iter().filter_map(|datagram| parse(udp, excluded, &limiter, datagram)).collect();
+        timing.begin(datagrams.len());
+        let mut received = Vec::new();
+        let parse = |datagram| {
+            let event = parse(udp, excluded, &limiter, datagram)?;
+            ingest::note(&mut received, datagram.received);
+            Some(event)
+        };
+        let events: Arc<[NewEvent]> = datagrams.iter().filter_map(parse).collect();
+        timing.end(datagrams.len() - events.len());
         if events.is_empty() {
             // In a flood of rubbish nothing else would ever wait here.
             tokio::task::yield_now().await;
@@ -40,24 +54,27 @@ async fn parse_all(udp: &Running, excluded: &Patterns, roads: &Roads, parsed: mp
                 roads.heard(node, Road::Udp, event.received);
             }
         }
-        if let Err(refused) = parsed.send(events).await {
-            return tell_rest(udp, refused.0.len()).await;
+        if let Err(refused) = parsed.send(Parsed { events, received }).await {
+            return tell_rest(udp, refused.0.events.len()).await;
         }
     }
 }
 
 /// Stores what was parsed, until nothing more comes or the store is closed.
-async fn store_all(udp: &Running, store: &Store, accepted: &Notify, mut parsed: mpsc::Receiver<Arc<[NewEvent]>>) {
-    while let Some(events) = parsed.recv().await {
+async fn store_all(udp: &Running, store: &Store, accepted: &Notify, mut parsed: mpsc::Receiver<Parsed>) {
+    let timing = &udp.counters().timing;
+    while let Some(Parsed { events, received }) = parsed.recv().await {
         if !store_some(udp, store, &events).await {
             parsed.close();
             let mut left = 0;
-            while let Some(events) = parsed.recv().await {
-                left += events.len();
+            while let Some(parsed) = parsed.recv().await {
+                left += parsed.events.len();
             }
             tell_lost(left);
             return;
         }
+        timing.stored(&received, Instant::now());
+        timing.end(events.len());
         accepted.notify_one();
     }
 }

@@ -1,6 +1,7 @@
 //! `GET /metrics`: everything that can be counted, for Prometheus.
 //!
-//! Names follow its conventions: the prefix `butler_`, base units, `_total` for what only grows.
+//! Names follow its conventions: the prefix `butler_`, base units, `_total` for what only grows. The time on processors has the
+//! name that it has for every process, which ready-made dashboards know.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -73,11 +74,7 @@ fn own(page: &mut Exposition, context: &Context) {
     );
     let uptime = seconds((now_ms() - context.started_ms).max(0));
     page.single("butler_uptime_seconds", Kind::Gauge, "How long Butler has been running", uptime);
-    if let Some(usage) = observe::process_usage() {
-        let help = "Memory of the process in use, plugins included";
-        page.single("butler_resident_memory_bytes", Kind::Gauge, help, usage.resident_bytes);
-        page.single("butler_threads", Kind::Gauge, "Threads of the process, plugins' own included", usage.threads);
-    }
+    process(page);
     if let Some(lookups) = &context.lookups {
         let state = lookups.repository().state();
         let help = "Whether the last call to Qlik Sense got an answer";
@@ -102,6 +99,32 @@ fn own(page: &mut Exposition, context: &Context) {
     page.metric(name, Kind::Counter, "Connections that were closed for new ones, and new ones without a place");
     for (what, count) in ["closed", "refused"].into_iter().zip(context.connections.turned_away()) {
         page.sample(name, &[("what", what)], count);
+    }
+}
+
+fn process(page: &mut Exposition) {
+    let usage = observe::process_usage();
+    let memory = usage.memory.unwrap_or_default();
+    for (name, help, bytes) in [
+        ("butler_resident_memory_bytes", "Memory of the process in use, plugins included", memory.process_bytes),
+        ("butler_own_memory_bytes", "What of that is its own: heap and stacks", memory.heap_used_bytes),
+        ("butler_mapped_memory_bytes", "What of that is of files, or shared", memory.external_bytes),
+        (
+            "butler_committed_memory_bytes",
+            "Memory of its own that the system provides, used or not",
+            memory.heap_total_bytes,
+        ),
+    ] {
+        if let Some(bytes) = bytes {
+            page.single(name, Kind::Gauge, help, bytes);
+        }
+    }
+    if let Some(cpu_ms) = usage.cpu_ms.and_then(|cpu_ms| i64::try_from(cpu_ms).ok()) {
+        let help = "Time on processors, of all threads, plugins' own included";
+        page.single("process_cpu_seconds_total", Kind::Counter, help, seconds(cpu_ms));
+    }
+    if let Some(threads) = usage.threads {
+        page.single("butler_threads", Kind::Gauge, "Threads of the process, plugins' own included", threads);
     }
 }
 
@@ -167,6 +190,20 @@ fn udp(page: &mut Exposition, context: &Context) {
     }
     page.single("butler_udp_buffer_datagrams", Kind::Gauge, "Datagrams in the buffer", counts.buffered);
     page.single("butler_udp_buffer_bytes", Kind::Gauge, "Bytes of the buffer in use", counts.buffered_bytes);
+    page.single("butler_udp_buffer_capacity_bytes", Kind::Gauge, "Bytes that it can hold", counts.capacity_bytes);
+    let help = "Messages that were taken from the buffer and are not stored yet";
+    page.single("butler_udp_pending", Kind::Gauge, help, counts.pending);
+    if let Some(used) = counts.per_minute {
+        let help = "Messages of the current minute that `udp.maxPerMinute` counts";
+        page.single("butler_udp_minute_used", Kind::Gauge, help, used);
+    }
+    if let Some(took) = counts.took {
+        let name = "butler_udp_processing_seconds";
+        page.metric(name, Kind::Gauge, "Time from receipt to store of the last 1,000 messages");
+        for (figure, time) in [("average", took.average), ("p95", took.p95), ("max", took.max)] {
+            page.sample(name, &[("figure", figure)], time.as_secs_f64());
+        }
+    }
 }
 
 async fn store(page: &mut Exposition, context: &Context) {

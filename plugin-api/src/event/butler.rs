@@ -32,15 +32,19 @@ section! {
 }
 
 section! {
-    /// Memory of the process, in bytes.
+    /// Memory of the process, in bytes. Butler 16 told of the heap of its JavaScript engine, which Butler does not have: the
+    /// parts of the process stand for it that the system counts. Where it does not count one, that is absent.
     Memory {
-        /// Resident set size.
+        /// Resident: in the machine's memory now. Linux: `VmRSS`. Windows: the working set.
         process_bytes: u64,
-        /// In use on the heap.
+        /// In place of the used heap: what of that is the process's own, the heap and the stacks. Linux: `RssAnon`. Windows:
+        /// the private bytes, if they are fewer than the working set, else that.
         heap_used_bytes: u64,
-        /// Size of the heap.
+        /// In place of the size of the heap: the memory of its own that it has had the system provide, used or not. Linux:
+        /// `VmData`. Windows: the private bytes (commit).
         heap_total_bytes: u64,
-        /// Mapped beside the heap.
+        /// In place of memory outside the heap: what of the resident memory is of files (the program, the plugins' libraries,
+        /// the store) or shared. Linux: `RssFile` and `RssShmem`. Windows: the working set without the private bytes.
         external_bytes: u64,
     }
 }
@@ -85,10 +89,11 @@ pub struct Ingest {
     /// Bytes that the buffer can hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_bytes: Option<u64>,
-    /// Messages that are being handled now.
+    /// Messages that were taken from the buffer and are not stored yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<u64>,
-    /// From receipt to store, in microseconds: the average of the interval.
+    /// From receipt to store, in microseconds: the average of the last 1,000 messages; absent: there were none, or, where
+    /// the counters count for an interval, none in that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processing_average_us: Option<u64>,
     /// Likewise, what 95 of 100 messages do not exceed.
@@ -97,7 +102,7 @@ pub struct Ingest {
     /// Likewise, the longest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processing_max_us: Option<u64>,
-    /// Messages of the last minute, where `udp.maxPerMinute` limits them.
+    /// Messages of the current minute as `udp.maxPerMinute` counts them, of the socket that has most; absent without a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_minute: Option<u64>,
     /// Datagrams dropped by the kernel; absent where the system does not tell.

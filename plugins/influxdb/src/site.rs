@@ -191,7 +191,7 @@ pub(crate) fn qlik_version(event: &Event, measurement: &str) -> Point {
     point
 }
 
-/// Memory of Butler in MB of 1024 * 1024 bytes, and since when it has been running.
+/// Memory of Butler in MB of 1024 * 1024 bytes; for how long it has been running, its load and its queues.
 pub(crate) fn butler(event: &Event, measurement: &str) -> Vec<Point> {
     let butler = event.data.butler.as_deref().cloned().unwrap_or_default();
     let (memory, mut uptime) = (butler.memory.unwrap_or_default(), Point::new(UPTIME));
@@ -204,7 +204,16 @@ pub(crate) fn butler(event: &Event, measurement: &str) -> Vec<Point> {
     ] {
         point.float(name, bytes.map(|bytes| hundredths(whole(bytes) / 1_048_576.0)));
     }
-    uptime.float("uptime_ms", butler.uptime_ms.map(whole));
+    for (name, value) in [
+        ("cpu_ms", butler.cpu_ms),
+        ("deliveries_dead", butler.deliveries_dead),
+        ("deliveries_open", butler.deliveries_open),
+        ("events_waiting", butler.events_waiting),
+        ("uptime_ms", butler.uptime_ms),
+    ] {
+        uptime.float(name, value.map(whole));
+    }
+    uptime.float("cpu_percent", butler.cpu_percent);
     let mut points = vec![point, uptime];
     for point in &mut points {
         point.tag("version", butler.version.clone());
@@ -244,6 +253,7 @@ pub(crate) fn ingest(event: &Event, measurement: &str) -> Point {
         ("messages_dropped_kernel", ingest.kernel_drops),
         ("receive_errors", Some(ingest.receive_errors)),
         ("queue_bytes", Some(ingest.buffered_bytes)),
+        ("queue_max_bytes", ingest.capacity_bytes),
     ] {
         point.float(name, value.map(whole));
     }

@@ -113,8 +113,15 @@ fn figures(event: &Event) -> (Vec<Metric>, Option<u64>) {
                 ("qs_butlerExternalMem", memory.external_bytes),
                 ("qs_butlerProcessMem", memory.process_bytes),
                 ("qs_butlerUptimeMillisec", butler.uptime_ms),
+                // Beyond Butler 16:
+                ("qs_butlerCpuMillisec", butler.cpu_ms),
+                ("qs_butlerEventsWaiting", butler.events_waiting),
+                ("qs_butlerDeliveriesOpen", butler.deliveries_open),
+                ("qs_butlerDeliveriesDead", butler.deliveries_dead),
             ];
-            (gauges(named), butler.interval_ms.filter(|interval| *interval > 0))
+            let mut metrics = gauges(named);
+            metrics.extend(butler.cpu_percent.map(|percent| Metric::gauge("qs_butlerCpuPercent", percent)));
+            (metrics, butler.interval_ms.filter(|interval| *interval > 0))
         }
         kind::BUTLER_INGEST => {
             let interval = data.ingest.as_ref().and_then(|ingest| ingest.interval_ms).filter(|interval| *interval > 0);
@@ -224,7 +231,9 @@ mod tests {
 
     #[test]
     fn metrics_can_be_left_out_and_absent_figures_are_absent() {
-        let rule = json!({ "kinds": ["*"], "leaveOut": ["qs_butlerHeap*", "qs_butlerExternalMem"] });
+        let beyond = ["qs_butlerCpu*", "qs_butlerEvents*", "qs_butlerDeliveries*"];
+        let left_out = [["qs_butlerHeap*", "qs_butlerExternalMem"].as_slice(), &beyond].concat();
+        let rule = json!({ "kinds": ["*"], "leaveOut": left_out });
         let mut delivery = sample_delivery(kind::BUTLER_UPTIME);
         delivery.event.data.butler.as_mut().unwrap().interval_ms = None;
         let names = |body: &Value| -> Vec<String> {

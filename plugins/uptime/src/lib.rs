@@ -1,38 +1,147 @@
-//! Tells how Butler itself is doing.
+//! Tells how Butler itself is doing: `butler.uptime` by the clock, and `butler.ingest` if it is wanted.
+//!
+//! Each has a schedule and a last look of its own, kept in the storage: [`figures`] makes of two looks what is told, [`words`] the
+//! texts. The first look ever begins the count and tells nothing.
 
-use butler_plugin_api::{Host, Manifest, Plugin, StartError, When};
-use schemars::JsonSchema;
-use serde::Deserialize;
+mod figures;
+mod settings;
+mod words;
 
-/// Settings.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Settings {
-    /// When to look.
-    when: When,
-}
+use std::sync::{Mutex, PoisonError};
+
+use butler_plugin_api::{Health, Host, Manifest, Plugin, ServiceError, StartError, When, kind};
+use serde_json::json;
+
+use figures::Seen;
+use settings::{Level, Settings};
+
+/// Names of the schedules, and keys of the last looks in the storage.
+const UPTIME: &str = "uptime";
+const INGEST: &str = "ingest";
 
 struct Uptime {
     settings: Settings,
     host: Host,
+    /// Why the last look told nothing.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Plugin for Uptime {
     type Settings = Settings;
 
     fn manifest() -> Manifest {
-        Manifest::new("uptime", "Tells how Butler itself is doing")
+        Manifest::new("uptime", "Tells how Butler itself is doing").emits(&[kind::BUTLER_UPTIME, kind::BUTLER_INGEST])
     }
 
     async fn start(settings: Settings, host: Host) -> Result<Self, StartError> {
-        Ok(Self { settings, host })
+        let ingest = settings.ingest.as_ref().map(|ingest| ("ingest.when", &ingest.when));
+        for (name, when) in std::iter::once(("when", &settings.when)).chain(ingest) {
+            host.schedule().check(when).await.map_err(|error| match error {
+                ServiceError::Invalid(why) => StartError::Config(format!("`{name}`: {why}")),
+                other => StartError::Unavailable(other.to_string()),
+            })?;
+        }
+        Ok(Self { settings, host, trouble: Mutex::default() })
     }
 
     async fn run(&self) {
-        while let Ok(tick) = self.host.schedule().next("look", &self.settings.when).await {
-            tracing::debug!(planned = tick.planned, "looks");
-        }
+        let ingest = async {
+            if let Some(ingest) = &self.settings.ingest {
+                self.look_at(INGEST, &ingest.when).await;
+            }
+        };
+        futures_util::join!(self.look_at(UPTIME, &self.settings.when), ingest);
+    }
+
+    async fn health(&self) -> Health {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        trouble.map_or(Health::Good, Health::Degraded)
     }
 }
 
 butler_plugin_api::export!(Uptime);
+
+impl Uptime {
+    /// Looks at each time of a schedule.
+    async fn look_at(&self, name: &str, when: &When) {
+        // A report on a time when Butler did not run would be one on something else. No time comes twice, so the events need
+        // no keys.
+        let when = when.clone().skip_missed();
+        while let Ok(tick) = self.host.schedule().next(name, &when).await {
+            let told = match name {
+                INGEST => self.tell_ingest(&tick.planned).await,
+                _ => self.tell_uptime(&tick.planned).await,
+            };
+            if let Err(ServiceError::Stopped) = told {
+                return;
+            }
+            self.note(told.err().map(|error| format!("`butler.{name}` is not told: {error}")));
+        }
+    }
+
+    async fn tell_uptime(&self, planned: &str) -> Result<(), ServiceError> {
+        let status = self.host.status().await?;
+        let now = Seen::new(&status, planned);
+        let Some(last) = self.last(UPTIME).await? else { return self.begin(UPTIME, &now).await };
+        let butler = figures::butler(&status, &last, &now);
+        self.log(&words::line(&butler));
+        let data = json!({ "message": words::running(&butler), "butler": butler });
+        self.host.emit(kind::BUTLER_UPTIME, data).await?;
+        self.remember(UPTIME, &now).await
+    }
+
+    async fn tell_ingest(&self, planned: &str) -> Result<(), ServiceError> {
+        let status = self.host.status().await?;
+        let now = Seen::new(&status, planned);
+        if now.ingest.is_none() {
+            return Err(ServiceError::Unavailable("the config has no `udp:`; add it, or remove `ingest`".to_owned()));
+        }
+        let Some(last) = self.last(INGEST).await? else { return self.begin(INGEST, &now).await };
+        if let Some(ingest) = figures::ingest(&last, &now) {
+            let data = json!({ "message": words::received(&ingest), "ingest": ingest });
+            self.host.emit(kind::BUTLER_INGEST, data).await?;
+        }
+        self.remember(INGEST, &now).await
+    }
+
+    /// What the last look saw; one that a later version has written in another form counts for none.
+    async fn last(&self, name: &str) -> Result<Option<Seen>, ServiceError> {
+        Ok(self.host.storage().get(name).await?.and_then(|seen| serde_json::from_value(seen).ok()))
+    }
+
+    /// The first look ever.
+    async fn begin(&self, name: &str, seen: &Seen) -> Result<(), ServiceError> {
+        self.remember(name, seen).await?;
+        tracing::debug!("`butler.{name}` counts from now on: the first one comes at the next time");
+        Ok(())
+    }
+
+    async fn remember(&self, name: &str, seen: &Seen) -> Result<(), ServiceError> {
+        self.host.storage().set(name, &json!(seen), None).await
+    }
+
+    fn log(&self, line: &str) {
+        match self.settings.log_level {
+            Level::Off => {}
+            Level::Error => tracing::error!("{line}"),
+            Level::Warn => tracing::warn!("{line}"),
+            Level::Info => tracing::info!("{line}"),
+            Level::Debug => tracing::debug!("{line}"),
+            Level::Trace => tracing::trace!("{line}"),
+        }
+    }
+
+    /// Notes how a look went; what is wrong is said once, until it changes.
+    fn note(&self, trouble: Option<String>) {
+        let mut known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(trouble) = &trouble
+            && known.as_ref() != Some(trouble)
+        {
+            tracing::warn!("{trouble}");
+        }
+        *known = trouble;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@ use std::io::{BufRead as _, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -136,6 +138,43 @@ pub fn take_all_room(file: &Path) -> usize {
         }
     }
     taken
+}
+
+/// Takes all room of a disk, and again whatever becomes free, until it is dropped; then it gives it back.
+pub struct Filler {
+    file: PathBuf,
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Filler {
+    /// Fills it.
+    ///
+    /// # Panics
+    /// When the filler cannot be written.
+    pub fn start(disk: &Disk) -> Self {
+        let file = disk.path().join("filler");
+        take_all_room(&file);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (target, stopping) = (file.clone(), stop.clone());
+        let thread = std::thread::spawn(move || {
+            while !stopping.load(Ordering::Acquire) {
+                take_all_room(&target);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        Self { file, stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        let _ = std::fs::remove_file(&self.file);
+    }
 }
 
 /// Runs SQL in a store with the program `sqlite3`, beside a daemon or without one, and returns what it prints.

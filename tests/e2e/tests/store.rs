@@ -7,12 +7,11 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use e2e::{
-    Answer, Butler, Disk, Output, Sink, StoreLock, failure, fields, run_with, sqlite, stopped_store, take_all_room,
-    wait_for,
+    Answer, Butler, Disk, Filler, Output, Sink, StoreLock, failure, fields, run_with, sqlite, stopped_store,
+    take_all_room, wait_for,
 };
 use tempfile::TempDir;
 
@@ -37,39 +36,6 @@ fn taken_along(log: &str) -> u64 {
     let count =
         |line: &str| line.rsplit_once("events=").and_then(|(_, rest)| rest.split(' ').next()?.parse::<u64>().ok());
     lines.filter_map(count).sum()
-}
-
-/// Takes all room of a disk, and again whatever becomes free, until it is dropped; then it gives it back.
-struct Filler {
-    file: std::path::PathBuf,
-    stop: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Filler {
-    fn start(disk: &Disk) -> Self {
-        let file = disk.path().join("filler");
-        take_all_room(&file);
-        let stop = Arc::new(AtomicBool::new(false));
-        let (target, stopping) = (file.clone(), stop.clone());
-        let thread = std::thread::spawn(move || {
-            while !stopping.load(Ordering::Acquire) {
-                take_all_room(&target);
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        });
-        Self { file, stop, thread: Some(thread) }
-    }
-}
-
-impl Drop for Filler {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-        let _ = std::fs::remove_file(&self.file);
-    }
 }
 
 /// Waits until the daemon says that its store cannot be written, and why.

@@ -41,6 +41,7 @@ pub struct QlikSimulator {
     listener: Mutex<Option<Listener>>,
     /// Tells version and product.
     system_info: Listener,
+    system_info_told: Arc<SystemInfo>,
     engine: Engine,
     engine_addr: SocketAddr,
     /// `None` while stopped.
@@ -74,7 +75,8 @@ impl QlikSimulator {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
         let listener = listen(addr, &tls, &qrs).await?;
         let addr = listener.addr();
-        let system_info = Listener::http((Ipv4Addr::LOCALHOST, 0).into(), tls.clone(), Arc::new(SystemInfo));
+        let system_info_told = Arc::new(SystemInfo::new());
+        let system_info = Listener::http((Ipv4Addr::LOCALHOST, 0).into(), tls.clone(), system_info_told.clone());
         let system_info = system_info.await.map_err(|source| StartError::Listen { addr, source })?;
         let engine = Engine::new(qrs.site.clone());
         let engine_addr = SocketAddr::from((Ipv4Addr::LOCALHOST, options.engine_port));
@@ -84,7 +86,19 @@ impl QlikSimulator {
         let certificates = RwLock::new(certificates);
         let telling = tokio::spawn(qrs.clone().tell_changes());
         let listener = Mutex::new(Some(listener));
-        Ok(Self { qrs, certificates, tls, addr, listener, system_info, engine, engine_addr, engine_listener, telling })
+        Ok(Self {
+            qrs,
+            certificates,
+            tls,
+            addr,
+            listener,
+            system_info,
+            system_info_told,
+            engine,
+            engine_addr,
+            engine_listener,
+            telling,
+        })
     }
 
     /// Where it listens. Stays the same over stop and restart.
@@ -95,6 +109,11 @@ impl QlikSimulator {
     /// Where version and product are told (`/v1/systeminfo`), also while the rest is stopped.
     pub fn system_info_addr(&self) -> SocketAddr {
         self.system_info.addr()
+    }
+
+    /// From now on this is what is told of version and product; `None`: 503.
+    pub fn set_system_info(&self, told: Option<serde_json::Value>) {
+        self.system_info_told.tell(told);
     }
 
     /// The engine.

@@ -93,6 +93,7 @@ async fn foreign_senders_long_messages_and_too_many_are_counted_by_reason() {
         [3, 2, 2, 0]
     );
     assert_eq!((snapshot.received, snapshot.queued), (7, 3), "received is queued and dropped, sources aside");
+    assert_eq!((snapshot.per_minute, snapshot.capacity_bytes), (Some(3), CAPACITY), "what passed, of the limit");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! The service `status`: how Butler is doing.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use butler_plugin_api::{HeardNode, Ingest, Memory, PartStatus, ServiceError, Status};
+use butler_plugin_api::{HeardNode, Ingest, PartStatus, ServiceError, Status};
 use serde_json::Value;
 
 use super::Shared;
@@ -22,8 +23,8 @@ pub(super) async fn answer(shared: &Shared) -> Result<Value, ServiceError> {
     status.version = env!("CARGO_PKG_VERSION").to_owned();
     status.started_at = rfc3339(shared.started_ms);
     status.uptime_ms = u64::try_from(now_ms() - shared.started_ms).unwrap_or_default();
-    status.memory = observe::process_usage()
-        .map(|usage| Memory { process_bytes: Some(usage.resident_bytes), ..Memory::default() });
+    let usage = observe::process_usage();
+    (status.memory, status.cpu_ms) = (usage.memory, usage.cpu_ms);
     status.store = PartStatus::new(store.trouble());
     status.udp = shared.udp.as_ref().map(|udp| PartStatus::new(faults(udp)));
     status.qlik = qlik.map(|state| {
@@ -61,9 +62,19 @@ fn counters(udp: &ingest::Running) -> Ingest {
         rejected: by_reason(counts.rejected),
         buffered: counts.buffered as u64,
         buffered_bytes: counts.buffered_bytes as u64,
+        capacity_bytes: Some(counts.capacity_bytes as u64),
+        pending: Some(counts.pending),
+        processing_average_us: counts.took.map(|took| micros(took.average)),
+        processing_p95_us: counts.took.map(|took| micros(took.p95)),
+        processing_max_us: counts.took.map(|took| micros(took.max)),
+        per_minute: counts.per_minute.map(u64::from),
         kernel_drops: counts.kernel_drops,
-        ..Ingest::default()
+        interval_ms: None,
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn node(name: String, heard: &Heard) -> HeardNode {

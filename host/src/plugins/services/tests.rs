@@ -172,3 +172,79 @@ async fn the_storage_is_read_in_pages() {
     let page = call(json!({ "op": "entries", "prefix": "l/" })).await;
     assert_eq!((page["entries"].as_array().unwrap().len(), &page["more"]), (5, &json!(true)));
 }
+
+async fn status_of(shared: &Shared) -> butler_plugin_api::Status {
+    serde_json::from_value(status::answer(shared).await.unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn the_status_tells_of_the_process_and_of_what_is_there() {
+    let mut fixture = Fixture::new().await;
+    let shared = &mut fixture.shared;
+    shared.started_ms = now_ms() - 5000;
+    let told = status_of(shared).await;
+    assert_eq!(told.version, env!("CARGO_PKG_VERSION"));
+    assert!((5000..60_000).contains(&told.uptime_ms) && told.started_at.ends_with('Z'), "{told:?}");
+    assert!(told.store.healthy && told.udp.is_none() && told.qlik.is_none() && told.ingest.is_none(), "{told:?}");
+    assert_eq!((told.events_waiting, told.deliveries_open, told.deliveries_dead), (Some(0), Some(0), Some(0)));
+    if cfg!(any(target_os = "linux", windows)) {
+        let memory = told.memory.unwrap();
+        assert!(memory.process_bytes.unwrap() > 1 << 20 && memory.heap_used_bytes.unwrap() > 0, "{memory:?}");
+        assert!(
+            memory.heap_total_bytes.is_some() && memory.external_bytes.is_some() && told.cpu_ms.is_some(),
+            "{memory:?}"
+        );
+    }
+
+    shared.roads.heard("sense1", crate::observe::Road::Udp, 1_772_600_000_000);
+    shared.roads.heard("sense1", crate::observe::Road::Qrs, 1_772_600_001_000);
+    let nodes = status_of(shared).await.nodes;
+    assert_eq!(nodes.len(), 1);
+    assert_eq!(nodes[0].udp.as_deref(), Some("2026-03-04T04:53:20.000Z"));
+    assert_eq!(nodes[0].qrs.as_deref(), Some("2026-03-04T04:53:21.000Z"));
+}
+
+#[tokio::test]
+async fn the_status_follows_messages_on_their_way_to_the_store() {
+    use crate::ingest::{UdpServer, sample};
+    let mut fixture = Fixture::new().await;
+    let shared = &mut fixture.shared;
+    let config = json!({ "listen": "127.0.0.1:0", "maxPerMinute": 100 });
+    let running = UdpServer::bind(&serde_json::from_value(config).unwrap()).unwrap().start().unwrap();
+    let running = Arc::new(running);
+    shared.udp = Some(running.clone());
+    let before = status_of(shared).await;
+    let idle = before.ingest.unwrap();
+    assert_eq!(before.udp, Some(butler_plugin_api::PartStatus::new(None)));
+    assert_eq!((idle.processing_average_us, idle.pending, idle.per_minute), (None, Some(0), Some(0)));
+    assert_eq!((idle.capacity_bytes, idle.interval_ms), (Some(16 << 20), None));
+
+    let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let failed = || sample::message("reload-task.failed".parse().unwrap(), &sample::Fields::random().unwrap());
+    for message in [failed(), failed(), "/nonsense/".to_owned()] {
+        sender.send_to(message.as_bytes(), running.local_addr()).unwrap();
+    }
+    let waited = std::time::Instant::now();
+    while running.counters().received.get() < 3 || running.snapshot().per_minute != Some(3) {
+        assert!(waited.elapsed().as_secs() < 20, "the datagrams do not come");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Taken, and not stored yet: what was received so long ago took at least so long.
+    let held = Duration::from_millis(30);
+    tokio::time::sleep(held).await;
+    running.stop();
+    crate::pipeline::accept_datagrams(
+        running,
+        crate::config::Patterns::default(),
+        shared.store.clone(),
+        Arc::default(),
+        Arc::default(),
+    )
+    .await;
+    let told = status_of(shared).await;
+    let ingest = told.ingest.unwrap();
+    assert_eq!((ingest.received, ingest.processed, ingest.rejected.values().sum::<u64>()), (3, 2, 1));
+    assert_eq!((told.events_waiting, ingest.pending, ingest.per_minute), (Some(2), Some(0), Some(3)));
+    let took = [ingest.processing_average_us, ingest.processing_p95_us, ingest.processing_max_us].map(Option::unwrap);
+    assert!(took[0] >= 30_000 && took[0] <= took[2] && took[1] <= took[2] && took[2] < 20_000_000, "{took:?}");
+}
