@@ -27,6 +27,7 @@ pub enum Endpoint {
     UserSyncTaskById,
     ExecutionResult,
     ExecutionResultFull,
+    ExecutionResultCount,
     ExecutionResultById,
     AppFull,
     AppById,
@@ -36,6 +37,7 @@ pub enum Endpoint {
     Tag,
     TagFull,
     TagById,
+    SchedulerServiceFull,
     Notification,
     /// Any path that is not known. Its pattern is `unknown`.
     Unknown,
@@ -48,7 +50,7 @@ pub struct UnknownEndpoint(pub String);
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::About,
         Self::Enums,
         Self::Task,
@@ -65,6 +67,7 @@ impl Endpoint {
         Self::UserSyncTaskById,
         Self::ExecutionResult,
         Self::ExecutionResultFull,
+        Self::ExecutionResultCount,
         Self::ExecutionResultById,
         Self::AppFull,
         Self::AppById,
@@ -74,6 +77,7 @@ impl Endpoint {
         Self::Tag,
         Self::TagFull,
         Self::TagById,
+        Self::SchedulerServiceFull,
         Self::Notification,
         Self::Unknown,
     ];
@@ -97,6 +101,7 @@ impl Endpoint {
             Self::UserSyncTaskById => "usersynctask/{id}",
             Self::ExecutionResult => "executionresult",
             Self::ExecutionResultFull => "executionresult/full",
+            Self::ExecutionResultCount => "executionresult/count",
             Self::ExecutionResultById => "executionresult/{id}",
             Self::AppFull => "app/full",
             Self::AppById => "app/{id}",
@@ -106,6 +111,7 @@ impl Endpoint {
             Self::Tag => "tag",
             Self::TagFull => "tag/full",
             Self::TagById => "tag/{id}",
+            Self::SchedulerServiceFull => "schedulerservice/full",
             Self::Notification => "notification",
             Self::Unknown => "unknown",
         }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    App, CustomPropertyDefinition, ExecutionIds, ExecutionResult, ScriptLogs, Stream, Tag, Task, User,
+    App, CustomPropertyDefinition, ExecutionIds, ExecutionResult, Scheduler, ScriptLogs, Stream, Tag, Task, User,
     script_log::Downloads, table::Table,
 };
 
@@ -18,6 +18,7 @@ pub(crate) struct State {
     pub(crate) users: Table<User>,
     pub(crate) tags: Table<Tag>,
     pub(crate) custom_properties: Table<CustomPropertyDefinition>,
+    pub(crate) schedulers: Vec<Scheduler>,
     pub(crate) results: Table<ExecutionResult>,
     /// Script logs by file reference.
     pub(crate) logs: HashMap<String, Arc<str>>,
