@@ -86,7 +86,7 @@ impl NodeSilence {
         };
         let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         match (&*last, &trouble) {
-            (Some(before), Some(now)) if before.is_like(now) => {}
+            (Some(before), Some(now)) if before.is_like(now) => return,
             (_, Some(now)) => tracing::warn!("{now}"),
             (Some(_), None) => tracing::info!("silent nodes are looked for again"),
             (None, None) => {}
