@@ -44,7 +44,7 @@ impl Watch {
             self.keep_watched(site, &mut memory, &status, now);
         }
         for (node, silence) in &mut memory.nodes {
-            if silence.go_on(last_heard(&status, node, now), listened, now, &self.hours) {
+            if silence.go_on(last_heard(&status, node), listened, now, &self.hours) {
                 tracing::info!(node = node.as_str(), "is heard by UDP again");
             }
             if silence.heard {
@@ -66,7 +66,7 @@ impl Watch {
         let watched: Vec<&String> = site.watched(&self.settings.ignore_nodes).collect();
         memory.nodes.retain(|node, _| watched.contains(&node));
         for node in watched {
-            let new = || Silence::new(last_heard(status, node, now), now);
+            let new = || Silence::new(last_heard(status, node), now);
             memory.nodes.entry(node.clone()).or_insert_with(new);
         }
     }
@@ -103,8 +103,7 @@ impl Watch {
             let day = (now - SignedDuration::from_hours(24), now);
             let executions = site.executions(&self.host, node, day, self.settings.successes).await?;
             // `butler check` runs beside the daemon and has heard nothing itself.
-            let heard =
-                last_heard(&status, node, now).map(|heard| format!(", last heard {heard:.0}")).unwrap_or_default();
+            let heard = last_heard(&status, node).map(|heard| format!(", last heard {heard:.0}")).unwrap_or_default();
             let of = status.nodes.iter().filter(|other| names::same(&other.name, node));
             let executed = of.filter_map(|other| other.qrs.as_deref()).max();
             let executed = executed.map(|time| format!(", last executed a task {time}")).unwrap_or_default();
@@ -119,12 +118,12 @@ impl Watch {
     }
 }
 
-/// When the log appenders of a node sent something last. A time in the future is of a clock that has been set back since: the
-/// node counts as heard.
-fn last_heard(status: &Status, node: &str, now: Timestamp) -> Option<Timestamp> {
+/// When the log appenders of a node sent something last. A time in the future is of a clock that has been set back since: until
+/// then nothing counts.
+fn last_heard(status: &Status, node: &str) -> Option<Timestamp> {
     let of_node = status.nodes.iter().filter(|other| names::same(&other.name, node));
     let times = of_node.filter_map(|other| other.udp.as_deref()?.parse::<Timestamp>().ok());
-    times.max().map(|heard| heard.min(now))
+    times.max()
 }
 
 fn event(node: &str, silence: &Silence, executions: u64, now: Timestamp) -> serde_json::Value {
