@@ -1,20 +1,35 @@
-//! Tells when a Sense node is not heard of any more.
+//! Tells when a Sense node is not heard of any more by UDP, though it should be: its log appender is missing or broken, or what
+//! it sends does not arrive.
+//!
+//! * `watch`: a look at all nodes, and the event.
+//! * `site`: what Qlik Sense tells of nodes and executions; `names`: host names of one node.
+//! * `silence`: that of one node; `hours`: which time counts; `memory`: what is kept over restarts.
 
-use butler_plugin_api::{Host, Manifest, Plugin, StartError, When};
-use schemars::JsonSchema;
-use serde::Deserialize;
+mod hours;
+mod memory;
+mod names;
+mod settings;
+mod silence;
+mod site;
+#[cfg(test)]
+mod tests;
+mod trouble;
+mod watch;
 
-/// Settings.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Settings {
-    /// When to look.
-    when: When,
-}
+use std::sync::{Mutex, PoisonError};
+
+use butler_plugin_api::{Health, Host, Manifest, OperationError, Plugin, ServiceError, StartError, kind};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use settings::Settings;
+use trouble::Trouble;
+use watch::Watch;
 
 struct NodeSilence {
-    settings: Settings,
-    host: Host,
+    watch: Watch,
+    /// Why the last look did not tell what it should.
+    trouble: Mutex<Option<Trouble>>,
 }
 
 impl Plugin for NodeSilence {
@@ -22,16 +37,61 @@ impl Plugin for NodeSilence {
 
     fn manifest() -> Manifest {
         Manifest::new("node-silence", "Tells when a Sense node is not heard of any more")
+            .emits(&[kind::NODE_SILENT])
+            .operation("check")
     }
 
     async fn start(settings: Settings, host: Host) -> Result<Self, StartError> {
-        Ok(Self { settings, host })
+        let (limits, hours) = settings.check().map_err(StartError::Config)?;
+        host.schedule().check(&settings.when).await.map_err(|error| match error {
+            ServiceError::Invalid(text) => StartError::Config(format!("`when`: {text}")),
+            error => StartError::Unavailable(error.to_string()),
+        })?;
+        Ok(Self { watch: Watch { host, settings, limits, hours }, trouble: Mutex::default() })
     }
 
     async fn run(&self) {
-        while let Ok(tick) = self.host.schedule().next("look", &self.settings.when).await {
-            tracing::debug!(planned = tick.planned, "looks");
+        let host = &self.watch.host;
+        while host.schedule().next("look", &self.watch.settings.when).await.is_ok() {
+            self.look(Timestamp::now()).await;
         }
+    }
+
+    async fn invoke(&self, operation: &str, _input: Value) -> Result<Value, OperationError> {
+        match operation {
+            "check" => {
+                let found = self.watch.check(Timestamp::now()).await;
+                found.map(|line| json!(line)).map_err(|trouble| OperationError::Failed(trouble.to_string()))
+            }
+            other => Err(OperationError::Unsupported(other.to_owned())),
+        }
+    }
+
+    async fn health(&self) -> Health {
+        match &*self.trouble.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Health::Good,
+            Some(trouble) if trouble.is_for_good() => Health::Bad(trouble.to_string()),
+            Some(trouble) => Health::Degraded(trouble.to_string()),
+        }
+    }
+}
+
+impl NodeSilence {
+    /// Looks once. The same trouble is said once.
+    async fn look(&self, now: Timestamp) {
+        let trouble = match self.watch.look(now).await {
+            Ok(()) => None,
+            Err(Trouble::Stopped) => return,
+            Err(trouble) => Some(trouble),
+        };
+        let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*last, &trouble) {
+            (Some(before), Some(now)) if before.is_like(now) => return,
+            (_, Some(now)) => tracing::warn!("{now}"),
+            (Some(_), None) => tracing::info!("silent nodes are looked for again"),
+            (None, None) => {}
+        }
+        *last = trouble;
     }
 }
 

@@ -79,5 +79,6 @@ pub use request_log::SeenRequest;
 pub use simulator::{QlikSimulator, StartError};
 pub use site::{
     AccessTypes, AccessUse, App, CustomPropertyDefinition, Detail, ExecutionIds, ExecutionResult, License,
-    NO_REFERENCE, NO_TIME, Run, ScriptLogs, Site, Status, Stream, Tag, Task, TaskKind, UnknownTask, User,
+    NO_REFERENCE, NO_TIME, Run, Scheduler, SchedulerKind, ScriptLogs, Site, Status, Stream, Tag, Task, TaskKind,
+    UnknownTask, User,
 };

@@ -80,6 +80,9 @@ impl Qrs {
         let mut objects = candidates(route.endpoint, filter.as_ref(), &state);
         drop(state);
         objects.retain(|object| filter.as_ref().is_none_or(|filter| filter.matches(object)));
+        if route.endpoint == Endpoint::ExecutionResultCount {
+            return Reply::json(json!({ "value": objects.len(), "schemaPath": "Int32" }).to_string());
+        }
         query.sort(&mut objects);
         let objects: Value = objects.into_iter().map(|object| condense(route.endpoint, object)).collect();
         Reply::json(objects.to_string())
@@ -130,7 +133,7 @@ fn candidates(endpoint: Endpoint, filter: Option<&Filter>, state: &State) -> Vec
             Some(ids) => ids.iter().filter_map(|id| state.users.get(id)).map(|user| user.full(state)).collect(),
             None => state.users.iter().map(|user| user.full(state)).collect(),
         },
-        Endpoint::ExecutionResult | Endpoint::ExecutionResultFull => {
+        Endpoint::ExecutionResult | Endpoint::ExecutionResultFull | Endpoint::ExecutionResultCount => {
             let (tasks, executions) = (demanded("taskID"), demanded("executionID"));
             let among = |ids: &Option<Vec<&str>>, id: &str| {
                 ids.as_ref().is_none_or(|ids| ids.iter().any(|other| other.eq_ignore_ascii_case(id)))
@@ -146,6 +149,7 @@ fn candidates(endpoint: Endpoint, filter: Option<&Filter>, state: &State) -> Vec
                 .map(ExecutionResult::full)
                 .collect()
         }
+        Endpoint::SchedulerServiceFull => state.schedulers.iter().map(crate::Scheduler::full).collect(),
         Endpoint::Tag | Endpoint::TagFull => state.tags.iter().map(Tag::full).collect(),
         Endpoint::CustomPropertyDefinitionFull => {
             state.custom_properties.iter().map(crate::CustomPropertyDefinition::full).collect()

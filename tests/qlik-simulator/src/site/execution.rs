@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::{CREATED, table::Identified};
 use crate::ids;
 
-/// The node that executes everything.
-const NODE: &str = "sense1.lab.local";
+/// The node that executes everything, unless a run says otherwise.
+pub(super) const NODE: &str = "sense1.lab.local";
 
 /// State of an execution. The numbers are those of QRS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub struct ExecutionResult {
     pub execution_id: String,
     /// Identifier of the app, or [`NO_REFERENCE`](super::NO_REFERENCE).
     pub app_id: String,
+    /// Host name of the node that executes it.
+    pub node: String,
     /// State.
     pub status: Status,
     /// Start, ISO in UTC.
@@ -103,7 +105,7 @@ impl ExecutionResult {
     pub(crate) fn condensed(&self) -> Value {
         json!({
             "id": self.id,
-            "executingNodeName": NODE,
+            "executingNodeName": self.node,
             "status": self.status as u8,
             "startTime": self.start_time,
             "stopTime": self.stop_time,
@@ -126,7 +128,7 @@ impl ExecutionResult {
         result["taskID"] = self.task_id.as_str().into();
         result["executionID"] = self.execution_id.as_str().into();
         result["appID"] = self.app_id.as_str().into();
-        result["executingNodeID"] = ids::derived(CREATED, NODE).into();
+        result["executingNodeID"] = ids::derived(CREATED, &self.node).into();
         result["schemaPath"] = "ExecutionResult".into();
         result
     }

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
+use super::execution::NODE;
 use super::{
     Detail, ExecutionResult, NO_REFERENCE, NO_TIME, Site, Status, Task, TaskKind, script_log, state::State, time::stamp,
 };
@@ -30,6 +31,7 @@ pub struct Run {
     status: Status,
     duration: Duration,
     end: Option<SystemTime>,
+    node: String,
     script_log: LogChoice,
 }
 
@@ -43,7 +45,8 @@ enum LogChoice {
 impl Run {
     /// A run that has come to this state. It lasts 9.19 seconds and ends now.
     pub fn new(status: Status) -> Self {
-        Self { status, duration: Duration::from_millis(9_190), end: None, script_log: LogChoice::Generated }
+        let node = NODE.to_owned();
+        Self { status, duration: Duration::from_millis(9_190), end: None, node, script_log: LogChoice::Generated }
     }
 
     /// How long the run took, or has been going on.
@@ -57,6 +60,13 @@ impl Run {
     #[must_use]
     pub fn ending_at(mut self, end: SystemTime) -> Self {
         self.end = Some(end);
+        self
+    }
+
+    /// Host name of the node that executed it, if not the one node of the sample site.
+    #[must_use]
+    pub fn on_node(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.node);
         self
     }
 
@@ -151,6 +161,7 @@ impl State {
             task_id: task.id.clone(),
             execution_id: own_execution_id,
             app_id: if task.kind.has_app() { task.app_id.clone() } else { NO_REFERENCE.to_owned() },
+            node: run.node,
             status: run.status,
             start_time: stamp(start),
             stop_time: if is_final { stamp(end) } else { NO_TIME.to_owned() },

@@ -6,8 +6,8 @@ use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    AccessTypes, App, CustomPropertyDefinition, ExecutionIds, ExecutionResult, License, ScriptLogs, Stream, Tag, Task,
-    User, script_log::Downloads, table::Table,
+    AccessTypes, App, CustomPropertyDefinition, ExecutionIds, ExecutionResult, License, Scheduler, ScriptLogs, Stream,
+    Tag, Task, User, script_log::Downloads, table::Table,
 };
 
 #[derive(Default)]
@@ -18,6 +18,7 @@ pub(crate) struct State {
     pub(crate) users: Table<User>,
     pub(crate) tags: Table<Tag>,
     pub(crate) custom_properties: Table<CustomPropertyDefinition>,
+    pub(crate) schedulers: Vec<Scheduler>,
     pub(crate) results: Table<ExecutionResult>,
     pub(crate) license: License,
     pub(crate) access_types: AccessTypes,

@@ -1,0 +1,154 @@
+//! A look at all nodes: who is silent, and is that told?
+
+use butler_plugin_api::{Host, Status, kind};
+use jiff::{SignedDuration, Timestamp, ToSpan};
+use serde_json::json;
+
+use crate::hours::Hours;
+use crate::memory::Memory;
+use crate::names;
+use crate::settings::{Limits, Settings};
+use crate::silence::Silence;
+use crate::site::Site;
+use crate::trouble::Trouble;
+
+/// By so much the clocks of Butler and Qlik Sense may differ, and so long a log line may take: executions that ended nearer to
+/// the last line that was heard, or to now, prove nothing.
+const SLACK_MINUTES: i64 = 5;
+
+/// Watches all nodes.
+pub(crate) struct Watch {
+    pub(crate) host: Host,
+    pub(crate) settings: Settings,
+    pub(crate) limits: Limits,
+    pub(crate) hours: Hours,
+}
+
+impl Watch {
+    /// Looks once. What was found out counts, also where the look ends in trouble.
+    pub(crate) async fn look(&self, now: Timestamp) -> Result<(), Trouble> {
+        let status = self.host.status().await?;
+        if status.qlik.is_none() {
+            return Err(Trouble::NoQlik);
+        }
+        if status.udp.is_none() {
+            return Err(Trouble::NoUdp);
+        }
+        let mut memory = Memory::read(&self.host).await?;
+        let site = Site::ask(&self.host).await;
+        if matches!(site, Err(Trouble::Stopped)) {
+            return Err(Trouble::Stopped);
+        }
+        let listened = memory.look(&status, now);
+        if let Ok(site) = &site {
+            self.keep_watched(site, &mut memory, &status, now);
+        }
+        for (node, silence) in &mut memory.nodes {
+            if silence.go_on(last_heard(&status, node), listened, now, &self.hours) {
+                tracing::info!(node = node.as_str(), "is heard by UDP again");
+            }
+            if silence.heard {
+                let seconds = now.duration_since(silence.since).as_secs_f64().max(0.0);
+                self.host.metrics().gauge("seconds_since_heard", &[("node", node)], seconds);
+            }
+        }
+        let told = match &site {
+            Ok(site) => self.tell(site, &mut memory, now).await,
+            Err(trouble) => Err(trouble.clone()),
+        };
+        // After the events: when it is not written any more, they are emitted again, under the same keys.
+        memory.write(&self.host).await?;
+        told
+    }
+
+    /// New nodes come under watch, and those that are gone, or ignored, are forgotten.
+    fn keep_watched(&self, site: &Site, memory: &mut Memory, status: &Status, now: Timestamp) {
+        let watched: Vec<&String> = site.watched(&self.settings.ignore_nodes).collect();
+        memory.nodes.retain(|node, _| watched.contains(&node));
+        for node in watched {
+            let new = || Silence::new(last_heard(status, node), now);
+            memory.nodes.entry(node.clone()).or_insert_with(new);
+        }
+    }
+
+    async fn tell(&self, site: &Site, memory: &mut Memory, now: Timestamp) -> Result<(), Trouble> {
+        for (node, silence) in &mut memory.nodes {
+            let Some(number) = silence.due(self.limits) else { continue };
+            let slack = SLACK_MINUTES.minutes();
+            // Fails at the ends of all time only.
+            let (Ok(from), Ok(to)) = (silence.since.checked_add(slack), now.checked_sub(slack)) else { continue };
+            if from >= to {
+                continue;
+            }
+            let executions = site.executions(&self.host, node, (from, to), self.settings.successes).await?;
+            if executions == 0 {
+                continue;
+            }
+            let key = format!("{node} {} {number}", silence.since);
+            self.host.emit_once(&key, kind::NODE_SILENT, event(node, silence, executions, now)).await?;
+            silence.told = Some(number);
+        }
+        Ok(())
+    }
+
+    /// For `butler check`: who is watched, and what Qlik Sense shows of the last day.
+    pub(crate) async fn check(&self, now: Timestamp) -> Result<String, Trouble> {
+        let status = self.host.status().await?;
+        if status.qlik.is_none() {
+            return Err(Trouble::NoQlik);
+        }
+        let site = Site::ask(&self.host).await?;
+        let mut lines = Vec::new();
+        for node in site.watched(&self.settings.ignore_nodes) {
+            let day = (now - SignedDuration::from_hours(24), now);
+            let executions = site.executions(&self.host, node, day, self.settings.successes).await?;
+            // `butler check` runs beside the daemon and has heard nothing itself.
+            let heard = last_heard(&status, node).map(|heard| format!(", last heard {heard:.0}")).unwrap_or_default();
+            let of = status.nodes.iter().filter(|other| names::same(&other.name, node));
+            let executed = of.filter_map(|other| other.qrs.as_deref()).max();
+            let executed = executed.map(|time| format!(", last executed a task {time}")).unwrap_or_default();
+            lines.push(format!("{node} ({executions} executions to tell of in the last 24 h{heard}{executed})"));
+        }
+        let watched = if lines.is_empty() { "no node, all are ignored".to_owned() } else { lines.join(", ") };
+        let workers = match site.workers.as_slice() {
+            [] => String::new(),
+            workers => format!("; only execute, so another node tells of it: {}", workers.join(", ")),
+        };
+        Ok(format!("watches {watched}{workers}"))
+    }
+}
+
+/// When the log appenders of a node sent something last. A time in the future is of a clock that has been set back since: until
+/// then nothing counts.
+fn last_heard(status: &Status, node: &str) -> Option<Timestamp> {
+    let of_node = status.nodes.iter().filter(|other| names::same(&other.name, node));
+    let times = of_node.filter_map(|other| other.udp.as_deref()?.parse::<Timestamp>().ok());
+    times.max()
+}
+
+fn event(node: &str, silence: &Silence, executions: u64, now: Timestamp) -> serde_json::Value {
+    let counted = words(silence.counted_ms);
+    let last =
+        if silence.heard { format!("the last was at {:.0}", silence.since) } else { "there never was one".to_owned() };
+    let ended = if executions == 1 { "1 task has ended".to_owned() } else { format!("{executions} tasks have ended") };
+    let message = format!(
+        "No log line by UDP from {node} in {counted} of working time ({last}), though {ended} that its scheduler logs. Check on that \
+         node that C:\\ProgramData\\Qlik\\Sense\\Scheduler\\LocalLogConfig.xml is there and names Butler's address (`butler \
+         log-appender --service scheduler` writes it); on the way that firewalls let UDP through; in Butler's config `udp.listen` \
+         and `udp.allowFrom`"
+    );
+    let seconds = u64::try_from(now.duration_since(silence.since).as_secs()).unwrap_or_default();
+    let mut facts = json!({ "seconds": seconds });
+    if silence.heard {
+        facts["lastHeardAt"] = json!(format!("{:.3}", silence.since));
+    }
+    json!({ "node": node, "message": message, "silence": facts })
+}
+
+fn words(millis: u64) -> String {
+    match (millis / 3_600_000, millis / 60_000 % 60) {
+        (0, minutes) => format!("{minutes} min"),
+        (hours, 0) => format!("{hours} h"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
+}
