@@ -78,6 +78,6 @@ pub use qrs::{Endpoint, UnknownEndpoint};
 pub use request_log::SeenRequest;
 pub use simulator::{QlikSimulator, StartError};
 pub use site::{
-    App, CustomPropertyDefinition, Detail, ExecutionIds, ExecutionResult, NO_REFERENCE, NO_TIME, Run, ScriptLogs, Site,
-    Status, Stream, Tag, Task, TaskKind, UnknownTask, User,
+    Access, AccessRelease, AccessType, App, CustomPropertyDefinition, Detail, ExecutionIds, ExecutionResult, NO_REFERENCE,
+    NO_TIME, Run, ScriptLogs, Site, Status, Stream, Tag, Task, TaskKind, UnknownTask, UnknownUser, User,
 };

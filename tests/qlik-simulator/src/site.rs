@@ -2,6 +2,7 @@
 //!
 //! [`Site`] is a handle: clones share one state behind a lock, so a test can go on changing it while the server answers.
 
+mod access_type;
 mod app;
 mod execution;
 mod meta;
@@ -22,6 +23,7 @@ use std::{
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+pub use access_type::{Access, AccessRelease, AccessType};
 pub use app::{App, Stream};
 pub use execution::{Detail, ExecutionResult, Status};
 pub use meta::{CustomPropertyDefinition, Tag};
@@ -29,8 +31,9 @@ pub use record::{ExecutionIds, Run, UnknownTask};
 pub use script_log::ScriptLogs;
 pub use task::{Task, TaskKind};
 pub use time::NO_TIME;
-pub use user::User;
+pub use user::{UnknownUser, User};
 
+pub(crate) use access_type::{Accesses, Released};
 pub(crate) use script_log::failed_log;
 pub(crate) use state::State;
 pub(crate) use time::stamp;

@@ -32,6 +32,12 @@ pub enum Endpoint {
     AppById,
     UserFull,
     UserById,
+    ProfessionalAccessFull,
+    ProfessionalAccessCount,
+    ProfessionalAccessById,
+    AnalyzerAccessFull,
+    AnalyzerAccessCount,
+    AnalyzerAccessById,
     CustomPropertyDefinitionFull,
     Tag,
     TagFull,
@@ -48,7 +54,7 @@ pub struct UnknownEndpoint(pub String);
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 33] = [
         Self::About,
         Self::Enums,
         Self::Task,
@@ -70,6 +76,12 @@ impl Endpoint {
         Self::AppById,
         Self::UserFull,
         Self::UserById,
+        Self::ProfessionalAccessFull,
+        Self::ProfessionalAccessCount,
+        Self::ProfessionalAccessById,
+        Self::AnalyzerAccessFull,
+        Self::AnalyzerAccessCount,
+        Self::AnalyzerAccessById,
         Self::CustomPropertyDefinitionFull,
         Self::Tag,
         Self::TagFull,
@@ -102,6 +114,12 @@ impl Endpoint {
             Self::AppById => "app/{id}",
             Self::UserFull => "user/full",
             Self::UserById => "user/{id}",
+            Self::ProfessionalAccessFull => "license/professionalaccesstype/full",
+            Self::ProfessionalAccessCount => "license/professionalaccesstype/count",
+            Self::ProfessionalAccessById => "license/professionalaccesstype/{id}",
+            Self::AnalyzerAccessFull => "license/analyzeraccesstype/full",
+            Self::AnalyzerAccessCount => "license/analyzeraccesstype/count",
+            Self::AnalyzerAccessById => "license/analyzeraccesstype/{id}",
             Self::CustomPropertyDefinitionFull => "custompropertydefinition/full",
             Self::Tag => "tag",
             Self::TagFull => "tag/full",
@@ -116,7 +134,7 @@ impl Endpoint {
         match self {
             Self::TaskStart | Self::TaskStartSynchronous => &[Method::POST],
             Self::Tag => &[Method::GET, Method::POST],
-            Self::TagById => &[Method::GET, Method::DELETE],
+            Self::TagById | Self::ProfessionalAccessById | Self::AnalyzerAccessById => &[Method::GET, Method::DELETE],
             Self::Notification => &[Method::POST, Method::DELETE],
             _ => &[Method::GET],
         }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    App, CustomPropertyDefinition, ExecutionIds, ExecutionResult, ScriptLogs, Stream, Tag, Task, User,
+    Accesses, App, CustomPropertyDefinition, ExecutionIds, ExecutionResult, ScriptLogs, Stream, Tag, Task, User,
     script_log::Downloads, table::Table,
 };
 
@@ -16,6 +16,7 @@ pub(crate) struct State {
     pub(crate) apps: Table<App>,
     pub(crate) streams: Table<Stream>,
     pub(crate) users: Table<User>,
+    pub(crate) accesses: Accesses,
     pub(crate) tags: Table<Tag>,
     pub(crate) custom_properties: Table<CustomPropertyDefinition>,
     pub(crate) results: Table<ExecutionResult>,
