@@ -78,6 +78,7 @@ pub use qrs::{Endpoint, UnknownEndpoint};
 pub use request_log::SeenRequest;
 pub use simulator::{QlikSimulator, StartError};
 pub use site::{
-    Access, AccessRelease, AccessType, App, CustomPropertyDefinition, Detail, ExecutionIds, ExecutionResult, NO_REFERENCE,
-    NO_TIME, Run, ScriptLogs, Site, Status, Stream, Tag, Task, TaskKind, UnknownTask, UnknownUser, User,
+    Access, AccessRelease, AccessType, AccessTypes, AccessUse, App, CustomPropertyDefinition, Detail, ExecutionIds,
+    ExecutionResult, License, NO_REFERENCE, NO_TIME, Run, ScriptLogs, Site, Status, Stream, Tag, Task, TaskKind,
+    UnknownTask, UnknownUser, User,
 };

@@ -5,6 +5,7 @@
 mod access_type;
 mod app;
 mod execution;
+mod license;
 mod meta;
 mod record;
 mod sample;
@@ -26,6 +27,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 pub use access_type::{Access, AccessRelease, AccessType};
 pub use app::{App, Stream};
 pub use execution::{Detail, ExecutionResult, Status};
+pub use license::{AccessTypes, AccessUse, License};
 pub use meta::{CustomPropertyDefinition, Tag};
 pub use record::{ExecutionIds, Run, UnknownTask};
 pub use script_log::ScriptLogs;
@@ -200,6 +202,16 @@ impl Site {
     /// Whether execution results carry the execution identifier that a run was given. They do unless changed.
     pub fn set_execution_ids(&self, execution_ids: ExecutionIds) {
         self.write().execution_ids = execution_ids;
+    }
+
+    /// The licence of the server. Without this one that is valid for long.
+    pub fn set_license(&self, license: License) {
+        self.write().license = license;
+    }
+
+    /// The use of the access licences. Without this some are used, and most are free.
+    pub fn set_access_types(&self, access_types: AccessTypes) {
+        self.write().access_types = access_types;
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {

@@ -32,6 +32,8 @@ impl Qrs {
             },
             Endpoint::About => Reply::json(about().to_string()),
             Endpoint::Enums => Reply::json(enums().to_string()),
+            Endpoint::License => Reply::json(self.site.read().license.full().to_string()),
+            Endpoint::AccessTypeOverview => Reply::json(self.site.read().access_types.overview().to_string()),
             _ => self.look_up(route, query),
         }
     }

@@ -43,6 +43,8 @@ pub enum Endpoint {
     TagFull,
     TagById,
     Notification,
+    License,
+    AccessTypeOverview,
     /// Any path that is not known. Its pattern is `unknown`.
     Unknown,
 }
@@ -54,7 +56,7 @@ pub struct UnknownEndpoint(pub String);
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::About,
         Self::Enums,
         Self::Task,
@@ -87,6 +89,8 @@ impl Endpoint {
         Self::TagFull,
         Self::TagById,
         Self::Notification,
+        Self::License,
+        Self::AccessTypeOverview,
         Self::Unknown,
     ];
 
@@ -125,6 +129,8 @@ impl Endpoint {
             Self::TagFull => "tag/full",
             Self::TagById => "tag/{id}",
             Self::Notification => "notification",
+            Self::License => "license",
+            Self::AccessTypeOverview => "license/accesstypeoverview",
             Self::Unknown => "unknown",
         }
     }

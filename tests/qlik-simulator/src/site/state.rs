@@ -6,8 +6,8 @@ use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    Accesses, App, CustomPropertyDefinition, ExecutionIds, ExecutionResult, ScriptLogs, Stream, Tag, Task, User,
-    script_log::Downloads, table::Table,
+    AccessTypes, Accesses, App, CustomPropertyDefinition, ExecutionIds, ExecutionResult, License, ScriptLogs, Stream,
+    Tag, Task, User, script_log::Downloads, table::Table,
 };
 
 #[derive(Default)]
@@ -20,6 +20,8 @@ pub(crate) struct State {
     pub(crate) tags: Table<Tag>,
     pub(crate) custom_properties: Table<CustomPropertyDefinition>,
     pub(crate) results: Table<ExecutionResult>,
+    pub(crate) license: License,
+    pub(crate) access_types: AccessTypes,
     /// Script logs by file reference.
     pub(crate) logs: HashMap<String, Arc<str>>,
     pub(crate) downloads: Downloads,

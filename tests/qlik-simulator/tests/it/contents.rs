@@ -1,7 +1,8 @@
 //! Tasks, apps, users, results, and filters on them.
 
-use qlik_simulator::{NO_REFERENCE, NO_TIME, Options, QlikSimulator, Site, Task};
+use qlik_simulator::{AccessTypes, AccessUse, License, NO_REFERENCE, NO_TIME, Options, QlikSimulator, Site, Task};
 use reqwest::{Method, StatusCode};
+use serde_json::json;
 
 use crate::client::Qlik;
 
@@ -134,4 +135,39 @@ async fn large_sites_can_be_made() {
     assert_eq!(qlik.json("task/full?filter=tags.name eq 'numbered'").await.as_array().unwrap().len(), 200);
     let id = Site::numbered_task(199);
     assert_eq!(qlik.json(&format!("reloadtask/{id}")).await["app"]["name"], "App 199");
+}
+
+#[tokio::test]
+async fn licence_and_access_types_are_what_the_site_says() {
+    let (simulator, qlik) = start().await;
+    let license = qlik.json("license").await;
+    assert_eq!((&license["isExpired"], &license["schemaPath"]), (&json!(false), &json!("License")));
+    assert!(license["keyDetails"].as_str().unwrap().contains("\r\nValid To: 2099-12-31\r\n"));
+    simulator.site().set_license(License::valid_to("2025-06-30").expired("LEF").key_details(json!(7)));
+    let license = qlik.json("license").await;
+    assert_eq!(
+        (&license["isExpired"], &license["expiredReason"], &license["keyDetails"]),
+        (&json!(true), &json!("LEF"), &json!(7))
+    );
+    let overview = qlik.json("license/accesstypeoverview").await;
+    assert_eq!((&overview["analyzerAccess"]["available"], &overview["tokensEnabled"]), (&json!(30), &json!(false)));
+    let some = AccessUse { quarantined: 1, ..AccessUse::of(10, 4) };
+    simulator.site().set_access_types(AccessTypes {
+        professional: None,
+        analyzer: Some(some),
+        analyzer_minutes: Some((600, 35)),
+        tokens: Some((20.0, 3.0)),
+        without: vec!["loginAccess".to_owned()],
+    });
+    let overview = qlik.json("license/accesstypeoverview").await;
+    assert_eq!(
+        (&overview["analyzerAccess"]["available"], &overview["professionalAccess"]["enabled"]),
+        (&json!(5), &json!(false))
+    );
+    assert_eq!(
+        (&overview["analyzerTimeAccess"]["usedMinutes"], &overview["availableTokens"]),
+        (&json!(35), &json!(3.0))
+    );
+    assert_eq!((overview.get("loginAccess"), &overview["userAccess"]["enabled"]), (None, &json!(true)));
+    assert_eq!(qlik.status("license/other").await, StatusCode::NOT_FOUND);
 }
