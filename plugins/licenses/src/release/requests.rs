@@ -38,11 +38,13 @@ pub(super) struct Requests<'a> {
     interval: Duration,
     /// Before this time there is no further request.
     next: Instant,
+    /// It did not help to ask again, and nothing was read since.
+    away: bool,
 }
 
 impl<'a> Requests<'a> {
     pub(super) fn new(host: &'a Host, per_second: u16) -> Self {
-        Self { host, interval: Duration::from_secs(1) / u32::from(per_second.max(1)), next: Instant::now() }
+        Self { host, interval: Duration::from_secs(1) / u32::from(per_second.max(1)), next: Instant::now(), away: false }
     }
 
     /// The answer, whatever its status; asked for once.
@@ -59,11 +61,13 @@ impl<'a> Requests<'a> {
 
     /// The JSON of a successful answer; absent: 404. A server that is not there, or overloaded, is asked again.
     pub(super) async fn find(&mut self, path: &str, query: &[(&str, &str)]) -> Result<Option<Value>, Stop> {
-        let mut pauses = PAUSES.iter();
+        let mut pauses = if self.away { [].iter() } else { PAUSES.iter() };
         loop {
             let why = match self.get(path, query).await {
-                Ok(reply) if (200..300).contains(&reply.status) => return Ok(Some(reply.body)),
-                Ok(reply) if reply.status == 404 => return Ok(None),
+                Ok(reply) if (200..300).contains(&reply.status) || reply.status == 404 => {
+                    self.away = false;
+                    return Ok(Some(reply.body).filter(|_| reply.status != 404));
+                }
                 Ok(reply) if reply.status == 429 || reply.status >= 500 => qrs::refusal(path, &reply),
                 Ok(reply) => return Err(Stop::End(qrs::refusal(path, &reply))),
                 Err(ServiceError::Stopped) => return Err(Stop::Trouble(Trouble::Stopped)),
@@ -71,7 +75,10 @@ impl<'a> Requests<'a> {
             };
             match pauses.next() {
                 Some(pause) => self.host.sleep(*pause).await,
-                None => return Err(Stop::End(why)),
+                None => {
+                    self.away = true;
+                    return Err(Stop::End(why));
+                }
             }
         }
     }

@@ -188,6 +188,10 @@ impl<'a> Runner<'a> {
                 },
             }
         }
+        due.sort_by_key(|(access, _)| match access.last_used {
+            LastUsed::At(time) => Some(time),
+            LastUsed::Never | LastUsed::Unknown => access.created,
+        });
         for due in due.chunks(USERS) {
             let users = self.users(due).await?;
             for one in due {

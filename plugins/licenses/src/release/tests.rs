@@ -77,9 +77,11 @@ fn sense(accesses: &[Value], users: &[Value]) -> FakeHost {
     fake.clone().qlik("user/full", json!(users))
 }
 
-/// So many licences, not used for 40, 41, … days.
+/// So many licences, the first not used for 40 days, the others used a minute later each.
 fn many(count: u64) -> FakeHost {
-    let accesses: Vec<Value> = (0..count).map(|n| access(n, 40 + i64::try_from(n).unwrap())).collect();
+    let minutes = |n: u64| jiff::SignedDuration::from_mins(i64::try_from(n).unwrap());
+    let last_used = |n: u64| format!("{:.3}", now() - jiff::SignedDuration::from_hours(24 * 40) + minutes(n));
+    let accesses: Vec<Value> = (0..count).map(|n| with(access(n, 40), "/lastUsed", json!(last_used(n)))).collect();
     sense(&accesses, &(0..count).map(user).collect::<Vec<_>>())
 }
 
