@@ -323,7 +323,11 @@ fn qlik_does_what_the_real_one_does() {
     assert_eq!(fake.cloud_events(), ["r1"]);
     assert_eq!(
         fake.qlik_writes(),
-        [("POST tag".to_owned(), json!({ "name": "x" })), ("DELETE tag/7".to_owned(), json!(null)), ("DELETE tag/8".to_owned(), json!(null))]
+        [
+            ("POST tag".to_owned(), json!({ "name": "x" })),
+            ("DELETE tag/7".to_owned(), json!(null)),
+            ("DELETE tag/8".to_owned(), json!(null))
+        ]
     );
 
     fake.of(Manifest::new("t", "Writes nothing"));

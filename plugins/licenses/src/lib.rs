@@ -101,7 +101,8 @@ impl Plugin for Licenses {
     }
 
     async fn health(&self) -> Health {
-        let troubles: Vec<String> = [&self.server, &self.access, &self.release].into_iter().filter_map(Part::trouble).collect();
+        let troubles: Vec<String> =
+            [&self.server, &self.access, &self.release].into_iter().filter_map(Part::trouble).collect();
         if troubles.is_empty() { Health::Good } else { Health::Degraded(troubles.join("; ")) }
     }
 }

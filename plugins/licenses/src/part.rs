@@ -61,7 +61,7 @@ impl Part {
                 Some(planned) => planned,
                 None => match host.schedule().next(self.name, when).await {
                     Ok(tick) => tick.planned,
-                    Err(error) => return self.end(error),
+                    Err(error) => return self.end(&error),
                 },
             };
             // Before it is begun: what is left of it after a crash is found by this.
@@ -88,7 +88,7 @@ impl Part {
             let (next, again) = (pin!(schedule.next(self.name, when)), pin!(host.sleep(self.again)));
             planned = match select(next, again).await {
                 Either::Left((Ok(tick), _)) => Some(tick.planned),
-                Either::Left((Err(error), _)) => return self.end(error),
+                Either::Left((Err(error), _)) => return self.end(&error),
                 Either::Right(_) => Some(this),
             };
         }
@@ -122,8 +122,8 @@ impl Part {
         *before = trouble;
     }
 
-    fn end(&self, error: ServiceError) {
-        if error != ServiceError::Stopped {
+    fn end(&self, error: &ServiceError) {
+        if *error != ServiceError::Stopped {
             self.note(Some(format!(
                 "it is done no more, since there is no next time for it ({error}); restart Butler"
             )));

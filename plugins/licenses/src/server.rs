@@ -30,7 +30,7 @@ pub(crate) async fn look(host: &Host, settings: &ServerLicense, planned: &str, n
         host.metrics().gauge("server_license_expired", &[], f64::from(u8::from(expired)));
     }
     let key = format!("server-license/status/{planned}");
-    host.emit_once(&key, kind::SERVER_LICENSE_STATUS, data(&license, license.status())).await?;
+    host.emit_once(&key, kind::SERVER_LICENSE_STATUS, data(&license, &license.status())).await?;
     alert(host, settings, &license, planned).await?;
     match license.trouble() {
         Some(text) => Err(Trouble::Noted(text)),
@@ -54,12 +54,12 @@ async fn alert(host: &Host, settings: &ServerLicense, license: &License, planned
         Some(Alert::Expiring(threshold)) => {
             let key = format!("server-license/expiring/{planned}/{threshold}");
             let message = format!("{}: enter the next one before that (QMC, License management)", license.status());
-            host.emit_once(&key, kind::SERVER_LICENSE_EXPIRING, data(license, message)).await?;
+            host.emit_once(&key, kind::SERVER_LICENSE_EXPIRING, data(license, &message)).await?;
         }
         Some(Alert::Expired) => {
             let key = format!("server-license/expired/{planned}");
             let message = format!("{}: enter a new one (QMC, License management)", license.status());
-            host.emit_once(&key, kind::SERVER_LICENSE_EXPIRED, data(license, message)).await?;
+            host.emit_once(&key, kind::SERVER_LICENSE_EXPIRED, data(license, &message)).await?;
         }
         None => {}
     }
@@ -72,6 +72,6 @@ async fn alert(host: &Host, settings: &ServerLicense, license: &License, planned
     Ok(())
 }
 
-fn data(license: &License, message: String) -> Value {
+fn data(license: &License, message: &str) -> Value {
     json!({ "message": message, "serverLicense": license.section() })
 }

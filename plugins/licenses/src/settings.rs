@@ -75,11 +75,9 @@ impl Settings {
     /// An error says for people which setting is wrong, and what would be right.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.whens().is_empty() {
-            return Err(
-                "nothing is to be done: write at least one of `serverLicense: {}`, `accessLicenses: {}` and \
+            return Err("nothing is to be done: write at least one of `serverLicense: {}`, `accessLicenses: {}` and \
                  `unusedLicenses: {}`"
-                    .to_owned(),
-            );
+                .to_owned());
         }
         if let Some(unused) = &self.unused_licenses {
             unused.check()?;

@@ -153,7 +153,11 @@ async fn rules_and_cap_hold_and_users_stay() {
     assert_eq!(reasons(&release), wanted);
     assert_eq!(release["message"], "3 unused access licences were released (2 professional, 1 analyzer), 11 were kept");
     assert!(site.access(Professional, &id(0)).is_none() && site.access(Analyzer, &id(21)).is_some());
-    assert_eq!(sense.counts().asked_of(Endpoint::UserById).most, 1, "users are read together, and again before a release");
+    assert_eq!(
+        sense.counts().asked_of(Endpoint::UserById).most,
+        1,
+        "users are read together, and again before a release"
+    );
 }
 
 #[tokio::test]
@@ -162,10 +166,8 @@ async fn who_comes_back_while_the_run_is_under_way_keeps_the_licence() {
     sense.faults().add(Fault::latency(Duration::from_millis(700)).on(Endpoint::UserFull));
     let settings = json!({ "release": true, "requestsPerSecond": 100 });
     let butler = sense.butler_with(WRITES, &config(&sink, &settings)).await;
-    wait_for("the list to be read", || async {
-        (sense.counts().requests_to(Endpoint::UserFull) > 0).then_some(())
-    })
-    .await;
+    wait_for("the list to be read", || async { (sense.counts().requests_to(Endpoint::UserFull) > 0).then_some(()) })
+        .await;
     assert!(sense.site().use_access(Professional, &id(1)));
     let release = told(&sink, &butler).await;
     assert_eq!(asked(&sense), [0, 2].into_iter().map(id).collect());
@@ -210,8 +212,11 @@ async fn without_the_right_in_the_config_it_does_not_start() {
     let (sense, sink) = (sense(site(1)).await, Sink::start().await);
     let path = sense.folder().join("butler.yaml");
     let start = async |writes: &str, settings: Value| {
-        let text = format!("version: 1\nstore: {{ path: b.db }}\nrest: {{ listen: \"127.0.0.1:0\" }}\n{}{}",
-            sense.section(writes), config(&sink, &settings));
+        let text = format!(
+            "version: 1\nstore: {{ path: b.db }}\nrest: {{ listen: \"127.0.0.1:0\" }}\n{}{}",
+            sense.section(writes),
+            config(&sink, &settings)
+        );
         std::fs::write(&path, text).unwrap();
         command(&["check", "-c", path.to_str().unwrap()]).await
     };
@@ -257,7 +262,8 @@ async fn ten_thousand_users_cost_few_requests_and_little_memory() {
     assert!(times.len() < 2 * (9_000 / 500 * 4) + 9_000 / 50 + 40 + 150, "{} requests", times.len());
     let lists = requests.iter().filter(|request| request.target.contains("accesstype/full")).count();
     assert!(lists >= 18, "{lists} pages");
-    let within = |start: usize| times[start..].iter().take_while(|at| **at - times[start] < Duration::from_secs(1)).count();
+    let within =
+        |start: usize| times[start..].iter().take_while(|at| **at - times[start] < Duration::from_secs(1)).count();
     let most = (0..times.len()).map(within).max().unwrap();
     assert!(most <= PER_SECOND + 5, "{most} requests in a second");
     let grown = peak(butler.pid()).saturating_sub(before) >> 20;
@@ -294,10 +300,7 @@ async fn killed_again_and_again_a_run_releases_nobody_twice_and_tells_all() {
     assert_eq!(release["keptByReason"], json!({ "cap": 40 }));
     // Killed again after the end: nothing is told or done again.
     let butler = butler.kill_and_start().await;
-    wait_for("the instance to run", || async {
-        (butler.get("/v5/health/ready").await.0 == 200).then_some(())
-    })
-    .await;
+    wait_for("the instance to run", || async { (butler.get("/v5/health/ready").await.0 == 200).then_some(()) }).await;
     assert_eq!((sink.received().len(), asked(&sense).len()), (1, 80));
 }
 

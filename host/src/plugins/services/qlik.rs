@@ -155,6 +155,10 @@ async fn write(
     written: &Value,
 ) -> Result<Value, ServiceError> {
     let repository = writable(shared, manifest, path)?;
+    if shared.only_looks {
+        let text = format!("`{path}` is not written to: Butler only looks and is not running as a daemon");
+        return Err(ServiceError::Denied(text));
+    }
     let reply = match method {
         Method::Post => repository.post(path, &[], written).await,
         Method::Put => repository.put(path, &[], written).await,

@@ -24,6 +24,7 @@ impl Fixture {
             roads: Arc::default(),
             qlik: None,
             task_starter: None,
+            only_looks: false,
             config: Arc::new(Current::new(serde_json::from_value::<Config>(json!({ "version": 1 })).unwrap())),
             metrics: Arc::default(),
             secrets: Arc::new(Secrets::new(["s3cret-1".to_owned()])),

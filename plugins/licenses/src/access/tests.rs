@@ -59,7 +59,7 @@ fn a_look_tells_the_use_of_every_type_that_is_on() {
         "27 of 40 professional licences are left (1 in quarantine), 30 of 90 analyzer licences are left, 560 of 600 minutes of \
          analyzer capacity are left, 3.5 of 20 tokens are left"
     );
-    let left = |name: &str| fake.metric(&format!("access_licenses_left{{type={name}}}"));
+    let left = |name: &str| fake.metric(&format!("access_licenses_left{{type=\"{name}\"}}"));
     assert_eq!((left("professional"), left("analyzer"), left("tokens")), (Some(27.0), Some(30.0), Some(3.5)));
     assert_eq!(fake.metric("analyzer_capacity_minutes_left"), Some(560.0));
 }

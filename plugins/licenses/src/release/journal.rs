@@ -201,6 +201,7 @@ fn set(key: &str, value: &impl Serialize) -> StorageChange {
 }
 
 fn read<T: DeserializeOwned>(key: &str, value: Value) -> Result<T, ServiceError> {
-    serde_json::from_value(value)
-        .map_err(|error| ServiceError::Failed(format!("what is stored as `{key}` was not written by this version: {error}")))
+    serde_json::from_value(value).map_err(|error| {
+        ServiceError::Failed(format!("what is stored as `{key}` was not written by this version: {error}"))
+    })
 }

@@ -44,7 +44,12 @@ pub(super) struct Requests<'a> {
 
 impl<'a> Requests<'a> {
     pub(super) fn new(host: &'a Host, per_second: u16) -> Self {
-        Self { host, interval: Duration::from_secs(1) / u32::from(per_second.max(1)), next: Instant::now(), away: false }
+        Self {
+            host,
+            interval: Duration::from_secs(1) / u32::from(per_second.max(1)),
+            next: Instant::now(),
+            away: false,
+        }
     }
 
     /// The answer, whatever its status; asked for once.

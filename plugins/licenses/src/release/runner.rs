@@ -73,9 +73,8 @@ impl<'a> Runner<'a> {
         mut journal: Journal<'a>,
         begun: Option<(Run, Items)>,
     ) -> Result<Self, Trouble> {
-        let (mut run, items) = begun.unwrap_or_else(|| {
-            (Run { planned: planned.to_owned(), dry_run: true, ended: None }, Items::new())
-        });
+        let (mut run, items) =
+            begun.unwrap_or_else(|| (Run { planned: planned.to_owned(), dry_run: true, ended: None }, Items::new()));
         if items.is_empty() {
             run.dry_run = !settings.release;
         } else if !settings.release && run.ended.is_none() {

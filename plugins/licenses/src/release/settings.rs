@@ -163,9 +163,11 @@ impl Settings {
         within("maxPerRun", self.max_per_run, MOST_PER_RUN)?;
         within("requestsPerSecond", self.requests_per_second, MOST_PER_SECOND)?;
         if self.types().next().is_none() {
-            return Err("`unusedLicenses` has both `professional` and `analyzer` with `enabled: false`: enable one, or \
+            return Err(
+                "`unusedLicenses` has both `professional` and `analyzer` with `enabled: false`: enable one, or \
                         remove the section"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         self.never_release.check()
     }
@@ -192,7 +194,9 @@ impl NeverRelease {
         for (name, entries, texts) in lists {
             let name = format!("unusedLicenses.neverRelease.{name}");
             if entries > MOST_ENTRIES {
-                return Err(format!("`{name}` may have {MOST_ENTRIES} entries at most: use a tag, or a user directory"));
+                return Err(format!(
+                    "`{name}` may have {MOST_ENTRIES} entries at most: use a tag, or a user directory"
+                ));
             }
             // Such a rule protects nobody, which is found out too late.
             if texts.iter().any(|text| text.trim() != text.as_str() || text.is_empty()) {

@@ -63,18 +63,18 @@ fn with(mut value: Value, pointer: &str, new: Value) -> Value {
 
 /// A Qlik Sense with professional licences and their users.
 fn sense(accesses: &[Value], users: &[Value]) -> FakeHost {
-    let fake = FakeHost::new("licenses");
+    let mut fake = FakeHost::new("licenses");
     for path in ["license/professionalaccesstype", "license/analyzeraccesstype"] {
         let of_type = if path.contains("professional") { accesses } else { &[] };
-        fake.clone().qlik(&format!("{path}/count"), json!({ "value": of_type.len() })).qlik(&format!("{path}/full"), json!(of_type));
-        for one in of_type {
-            fake.clone().qlik(&format!("{path}/{}", one["id"].as_str().unwrap()), one.clone());
-        }
+        fake = fake.qlik(&format!("{path}/count"), json!({ "value": of_type.len() }));
+        fake = fake.qlik(&format!("{path}/full"), json!(of_type));
+        fake = of_type
+            .iter()
+            .fold(fake, |fake, one| fake.qlik(&format!("{path}/{}", one["id"].as_str().unwrap()), one.clone()));
     }
-    for one in users {
-        fake.clone().qlik(&format!("user/{}", one["id"].as_str().unwrap()), one.clone());
-    }
-    fake.clone().qlik("user/full", json!(users))
+    fake =
+        users.iter().fold(fake, |fake, one| fake.qlik(&format!("user/{}", one["id"].as_str().unwrap()), one.clone()));
+    fake.qlik("user/full", json!(users))
 }
 
 /// So many licences, the first not used for 40 days, the others used a minute later each.
@@ -117,7 +117,8 @@ fn kept(event: &Value, number: u64) -> (String, String) {
 /// Numbers of the licences whose release was asked for.
 fn deleted(fake: &FakeHost) -> Vec<u64> {
     let writes = fake.qlik_writes();
-    let of = |path: &str| path.strip_prefix("DELETE license/professionalaccesstype/").map(|id| id[24..].parse().unwrap());
+    let of =
+        |path: &str| path.strip_prefix("DELETE license/professionalaccesstype/").map(|id| id[24..].parse().unwrap());
     writes.iter().map(|(path, _)| of(path).unwrap_or_else(|| panic!("{path}"))).collect()
 }
 

@@ -89,7 +89,8 @@ mod tests {
         let (mut pages, mut asked) = (Vec::new(), 0);
         while let Some(window) = windows.next() {
             let fits = |time: &&i64| {
-                window.after.is_none_or(|after| at(**time) > after) && window.until.is_none_or(|until| at(**time) <= until)
+                window.after.is_none_or(|after| at(**time) > after)
+                    && window.until.is_none_or(|until| at(**time) <= until)
             };
             let page: Vec<i64> = times.iter().filter(fits).copied().collect();
             let there = page.len() as u64;

@@ -33,13 +33,11 @@ impl Qrs {
     pub(super) fn access_types(&self, method: &Method, route: &Route, query: &Query) -> Option<Reply> {
         let (access_type, call) = call(route.endpoint)?;
         Some(match call {
-            Call::One if *method == Method::DELETE => {
-                match self.site.write().release_access(access_type, &route.id) {
-                    Released::Done => Reply::no_content(),
-                    Released::Unknown => Reply::not_found(),
-                    Released::Forbidden => Reply::text(StatusCode::FORBIDDEN, "Forbidden"),
-                }
-            }
+            Call::One if *method == Method::DELETE => match self.site.write().release_access(access_type, &route.id) {
+                Released::Done => Reply::no_content(),
+                Released::Unknown => Reply::not_found(),
+                Released::Forbidden => Reply::text(StatusCode::FORBIDDEN, "Forbidden"),
+            },
             Call::One => match self.site.access(access_type, &route.id) {
                 Some(access) => Reply::json(access.json().to_string()),
                 None => Reply::not_found(),

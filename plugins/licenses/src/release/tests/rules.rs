@@ -88,9 +88,24 @@ fn each_rule_protects_whom_it_names_and_nobody_else() {
         (json!({ "userDirectories": ["LA", "LABS"] }), access(1, 50), &plain, "released"),
         (json!({ "tags": ["keep"] }), access(1, 50), &tagged, "tag"),
         (json!({ "tags": ["keep"] }), access(1, 50), &plain, "released"),
-        (json!({ "customProperties": [{ "name": "release", "value": "No" }] }), access(1, 50), &with_property, "custom property"),
-        (json!({ "customProperties": [{ "name": "release", "value": "yes" }] }), access(1, 50), &with_property, "released"),
-        (json!({ "customProperties": [{ "name": "no", "value": "Release" }] }), access(1, 50), &with_property, "released"),
+        (
+            json!({ "customProperties": [{ "name": "release", "value": "No" }] }),
+            access(1, 50),
+            &with_property,
+            "custom property",
+        ),
+        (
+            json!({ "customProperties": [{ "name": "release", "value": "yes" }] }),
+            access(1, 50),
+            &with_property,
+            "released",
+        ),
+        (
+            json!({ "customProperties": [{ "name": "no", "value": "Release" }] }),
+            access(1, 50),
+            &with_property,
+            "released",
+        ),
     ] {
         let settings = settings(json!({ "neverRelease": rules }));
         assert_eq!(verdict(&settings, &access, user), expected, "{rules}");

@@ -182,7 +182,10 @@ fn five_failures_in_a_row_end_the_run() {
         fake = fake.qlik_status(&delete(number), 403);
     }
     let Err(Trouble::Noted(trouble)) = go(&fake, &settings(json!({ "release": true }))) else { panic!("not noted") };
-    assert!(trouble.starts_with("the run ended early: 5 releases in a row have failed, the last one: Qlik"), "{trouble}");
+    assert!(
+        trouble.starts_with("the run ended early: 5 releases in a row have failed, the last one: Qlik"),
+        "{trouble}"
+    );
     assert_eq!(deleted(&fake), [0, 1, 2, 3, 4, 5, 6], "one that works in between counts");
     let event = event(&fake);
     assert_eq!(released(&event), [1]);
@@ -246,8 +249,7 @@ fn requests_keep_their_distance() {
 #[test]
 fn the_event_fits_however_many_are_kept_and_whatever_they_are_called() {
     let name = "\"ä\u{1F600}\n".repeat(200);
-    let accesses: Vec<_> =
-        (0..2_500).map(|number| with(access(number, 40), "/user/userId", json!(name))).collect();
+    let accesses: Vec<_> = (0..2_500).map(|number| with(access(number, 40), "/user/userId", json!(name))).collect();
     let users: Vec<_> = (0..2_500).map(user).collect();
     let fake = sense(&accesses, &users);
     // One window, for the fake host takes no filters.
@@ -290,5 +292,7 @@ fn check_says_how_many_are_unused() {
 #[test]
 fn with_a_release_the_plugin_keeps_the_rules_of_the_house() {
     conformance::<crate::Licenses>(json!({ "unusedLicenses": {} }));
-    conformance::<crate::Licenses>(json!({ "unusedLicenses": { "release": true, "neverRelease": { "inactive": "No" } } }));
+    conformance::<crate::Licenses>(
+        json!({ "unusedLicenses": { "release": true, "neverRelease": { "inactive": "No" } } }),
+    );
 }
