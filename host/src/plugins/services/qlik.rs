@@ -154,11 +154,11 @@ async fn write(
     path: &str,
     written: &Value,
 ) -> Result<Value, ServiceError> {
-    let repository = writable(shared, manifest, path)?;
     if shared.only_looks {
-        let text = format!("`{path}` is not written to: Butler only looks and is not running as a daemon");
+        let text = format!("`{path}` is not written to: Butler only looks, and does not run as a daemon");
         return Err(ServiceError::Denied(text));
     }
+    let repository = writable(shared, manifest, path)?;
     let reply = match method {
         Method::Post => repository.post(path, &[], written).await,
         Method::Put => repository.put(path, &[], written).await,

@@ -68,6 +68,20 @@ async fn a_known_fact_of_another_form_is_emitted_as_it_is() {
 }
 
 #[tokio::test]
+async fn who_only_looks_writes_nothing_and_is_told_what_the_daemon_may() {
+    let Fixture { mut shared, mut manifest, .. } = Fixture::new().await;
+    manifest = manifest.qlik_writes(&["tag"]);
+    shared.only_looks = true;
+    let write = json!({ "op": "write", "method": "POST", "path": "tag", "body": {} });
+    let error = qlik::answer(&shared, &manifest, "i", write).await.unwrap_err();
+    assert!(matches!(&error, ServiceError::Denied(text) if text.contains("only looks")), "{error}");
+    let may = async |path: &str| qlik::answer(&shared, &manifest, "i", json!({ "op": "mayWrite", "path": path })).await;
+    assert!(matches!(may("app").await, Err(ServiceError::Denied(_))), "the manifest does not name it");
+    // That the config has no Qlik Sense is all that is wrong.
+    assert!(matches!(may("tag").await, Err(ServiceError::Unavailable(_))));
+}
+
+#[tokio::test]
 async fn what_this_version_lacks_is_told_from_what_makes_no_sense() {
     let Fixture { shared, manifest, .. } = Fixture::new().await;
     let owner = Owner { plugin: "chat", instance: "i" };

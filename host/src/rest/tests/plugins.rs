@@ -194,7 +194,6 @@ async fn two_instances_with_one_route_are_refused() {
         udp: None,
         lookups: None,
         task_starter: None,
-        only_looks: false,
         scheduler: None,
         cloud: Cloud::new(&Options::default().config).unwrap(),
         cloud_events: CloudEvents::new(None, site.store.clone(), Arc::default()),
