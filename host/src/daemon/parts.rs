@@ -106,6 +106,7 @@ impl Core {
             accepted: self.accepted.clone(),
             metrics: self.metrics.clone(),
             task_starter: self.task_starter.clone(),
+            only_looks: false,
             cloud_events: self.cloud_events.clone(),
             config: self.config.clone(),
             started_ms: self.started_ms,
@@ -280,10 +281,6 @@ pub fn lookups(config: &Config) -> Result<Option<Arc<Lookups>>, crate::qlik::Qli
 /// runtime that it is made in.
 pub fn shared(loaded: &Loaded, store: Store, qlik: Option<Arc<Lookups>>) -> Shared {
     let accepted: Arc<Notify> = Arc::default();
-    let mut config = loaded.config.clone();
-    if let Some(qlik) = &mut config.qlik {
-        qlik.writes.clear();
-    }
     Shared {
         runtime: tokio::runtime::Handle::current(),
         cloud_events: CloudEvents::new(loaded.config.qlik_cloud.as_ref(), store.clone(), accepted.clone()),
@@ -295,7 +292,8 @@ pub fn shared(loaded: &Loaded, store: Store, qlik: Option<Arc<Lookups>>) -> Shar
         roads: Arc::default(),
         qlik,
         task_starter: None,
-        config: Arc::new(Current::new(config)),
+        only_looks: true,
+        config: Arc::new(Current::new(loaded.config.clone())),
         metrics: Arc::default(),
         secrets: Arc::new(loaded.secrets.clone()),
     }

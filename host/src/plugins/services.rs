@@ -74,6 +74,8 @@ pub struct Shared {
     pub qlik: Option<Arc<Lookups>>,
     /// Starts tasks; absent when the config has no Qlik Sense.
     pub task_starter: Option<Arc<TaskStarter>>,
+    /// Butler only looks (`check`, `render`, …): nothing is written to Qlik Sense, though the config may allow it.
+    pub only_looks: bool,
     /// Takes events of Qlik Cloud.
     pub cloud_events: Arc<CloudEvents>,
     /// What plugins may write to, as it is at the time.

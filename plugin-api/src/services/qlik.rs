@@ -160,6 +160,13 @@ impl Qlik {
         self.write("DELETE", path, None).await
     }
 
+    /// Whether a write to this path is allowed; nothing is asked of Qlik Sense. [`ServiceError::Denied`] says what forbids
+    /// it, and [`ServiceError::Unavailable`] that the config has no Qlik Sense. Older hosts answer
+    /// [`ServiceError::Unsupported`].
+    pub async fn may_write(&self, path: &str) -> Result<(), ServiceError> {
+        self.0.invoke("qlik", &json!({ "op": "mayWrite", "path": path })).await.map(drop)
+    }
+
     async fn write(&self, method: &str, path: &str, body: Option<&Value>) -> Result<QlikReply, ServiceError> {
         self.ask(&json!({ "op": "write", "method": method, "path": path, "body": body })).await
     }

@@ -69,6 +69,8 @@ pub(super) struct State {
     pub(super) storage: BTreeMap<String, (Value, Option<Duration>)>,
     pub(super) metrics: BTreeMap<String, f64>,
     pub(super) qlik: BTreeMap<String, Value>,
+    /// Statuses of answers of QRS that are not the usual ones, by path, or method and path.
+    pub(super) qlik_statuses: BTreeMap<String, u16>,
     /// Method, path and body.
     pub(super) qlik_writes: Vec<(String, Value)>,
     pub(super) tasks: Vec<Task>,
@@ -195,6 +197,14 @@ impl FakeHost {
     #[must_use]
     pub fn qlik(self, path: &str, body: Value) -> Self {
         self.state().qlik.insert(path.to_owned(), body);
+        self
+    }
+
+    /// Scripts the status of QRS's answers to a GET of a path (`user/…`) or to a write (`DELETE license/…`); the body is
+    /// that of [`FakeHost::qlik`].
+    #[must_use]
+    pub fn qlik_status(self, path: &str, status: u16) -> Self {
+        self.state().qlik_statuses.insert(path.to_owned(), status);
         self
     }
 

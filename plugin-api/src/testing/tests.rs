@@ -293,6 +293,8 @@ fn qlik_does_what_the_real_one_does() {
     let fake = FakeHost::new("t")
         .qlik("POST tag", json!({ "id": "7" }))
         .qlik("systemInfo", json!({ "version": "14.1.0" }))
+        .qlik_status("DELETE tag/8", 403)
+        .qlik_status("about", 503)
         .task(task("a", "nightly"))
         .task(task("b", "nightly"));
     let host = fake.host();
@@ -300,7 +302,11 @@ fn qlik_does_what_the_real_one_does() {
     block_on(async {
         let made = qlik.post("tag", &json!({ "name": "x" })).await.unwrap();
         assert_eq!((made.status, &made.body["id"]), (201, &json!("7")));
+        assert_eq!(qlik.may_write("tag/7").await, Ok(()));
+        assert!(matches!(qlik.may_write("tag/%37").await, Err(ServiceError::Invalid(_))));
         assert_eq!(qlik.delete("tag/7").await.unwrap().status, 204);
+        assert_eq!(qlik.delete("tag/8").await.unwrap().status, 403);
+        assert_eq!(qlik.get("about", &[]).await.unwrap().status, 503);
         assert_eq!(qlik.system_info().await.unwrap().version.as_deref(), Some("14.1.0"));
         let started =
             qlik.start_tasks(&crate::StartTasks::new().task_id("a").task_id("c").tag("nightly")).await.unwrap();
@@ -317,11 +323,16 @@ fn qlik_does_what_the_real_one_does() {
     assert_eq!(fake.cloud_events(), ["r1"]);
     assert_eq!(
         fake.qlik_writes(),
-        [("POST tag".to_owned(), json!({ "name": "x" })), ("DELETE tag/7".to_owned(), json!(null))]
+        [
+            ("POST tag".to_owned(), json!({ "name": "x" })),
+            ("DELETE tag/7".to_owned(), json!(null)),
+            ("DELETE tag/8".to_owned(), json!(null))
+        ]
     );
 
     fake.of(Manifest::new("t", "Writes nothing"));
     assert!(matches!(block_on(host.qlik().delete("tag/7")), Err(ServiceError::Denied(_))));
+    assert!(matches!(block_on(host.qlik().may_write("tag/7")), Err(ServiceError::Denied(_))));
 }
 
 #[test]

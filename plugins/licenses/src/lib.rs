@@ -1,11 +1,13 @@
-//! Watches the licences of Qlik Sense: until when that of the server is valid, and how many access licences are left.
+//! Watches the licences of Qlik Sense: until when that of the server is valid, and how many access licences are left. Takes
+//! back those that nobody uses.
 //!
-//! Each of these is a [`part`], with a schedule and troubles of its own: [`server`], [`access`]. What was alerted about is
+//! Each of these is a [`part`], with a schedule and troubles of its own: [`server`], [`access`], [`release`]. What was alerted about is
 //! in the instance's storage, so that a restart repeats nothing and forgets nothing.
 
 mod access;
 mod part;
 mod qrs;
+mod release;
 mod server;
 mod settings;
 #[cfg(test)]
@@ -29,19 +31,24 @@ struct Licenses {
     host: Host,
     server: Part,
     access: Part,
+    release: Part,
 }
 
 impl Plugin for Licenses {
     type Settings = Settings;
 
     fn manifest() -> Manifest {
-        Manifest::new("licenses", "Watches the licences of Qlik Sense").operation("check").emits(&[
-            kind::SERVER_LICENSE_STATUS,
-            kind::SERVER_LICENSE_EXPIRING,
-            kind::SERVER_LICENSE_EXPIRED,
-            kind::ACCESS_LICENSE_USAGE,
-            kind::ACCESS_LICENSE_LOW,
-        ])
+        Manifest::new("licenses", "Watches the licences of Qlik Sense and releases unused ones")
+            .operation("check")
+            .qlik_writes(&release::WRITES)
+            .emits(&[
+                kind::SERVER_LICENSE_STATUS,
+                kind::SERVER_LICENSE_EXPIRING,
+                kind::SERVER_LICENSE_EXPIRED,
+                kind::ACCESS_LICENSE_USAGE,
+                kind::ACCESS_LICENSE_LOW,
+                kind::ACCESS_LICENSE_RELEASED,
+            ])
     }
 
     async fn start(settings: Settings, host: Host) -> Result<Self, StartError> {
@@ -52,9 +59,13 @@ impl Plugin for Licenses {
                 other => StartError::Unavailable(format!("`{name}` cannot be read: {other}")),
             })?;
         }
+        if let Some(unused) = &settings.unused_licenses {
+            release::allowed(&host, unused).await.map_err(StartError::Config)?;
+        }
         let server = Part::new("server-license", "server licence", LOOK_AGAIN);
         let access = Part::new("access-license", "access licences", LOOK_AGAIN);
-        Ok(Self { settings, host, server, access })
+        let release = Part::new("unused-licenses", "release of unused licences", LOOK_AGAIN);
+        Ok(Self { settings, host, server, access, release })
     }
 
     async fn run(&self) {
@@ -72,7 +83,14 @@ impl Plugin for Licenses {
                 self.access.keep(host, &settings.when, look).await;
             }
         };
-        join!(server, access);
+        let release = async {
+            if let Some(settings) = &self.settings.unused_licenses {
+                let run =
+                    |planned: String| async move { release::run(host, settings, Timestamp::now(), &planned).await };
+                self.release.keep(host, &settings.when, run).await;
+            }
+        };
+        join!(server, access, release);
     }
 
     async fn invoke(&self, operation: &str, _input: Value) -> Result<Value, OperationError> {
@@ -83,7 +101,8 @@ impl Plugin for Licenses {
     }
 
     async fn health(&self) -> Health {
-        let troubles: Vec<String> = [&self.server, &self.access].into_iter().filter_map(Part::trouble).collect();
+        let troubles: Vec<String> =
+            [&self.server, &self.access, &self.release].into_iter().filter_map(Part::trouble).collect();
         if troubles.is_empty() { Health::Good } else { Health::Degraded(troubles.join("; ")) }
     }
 }
@@ -99,6 +118,9 @@ impl Licenses {
         }
         if self.settings.access_licenses.is_some() {
             said.push(access::describe(&self.host).await);
+        }
+        if let Some(settings) = &self.settings.unused_licenses {
+            said.push(release::describe(&self.host, settings, Timestamp::now()).await);
         }
         let has_failed = said.iter().any(Result::is_err);
         let texts: Vec<String> =

@@ -6,6 +6,8 @@ use butler_plugin_api::When;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::release;
+
 /// Most thresholds, and the highest.
 const MOST_THRESHOLDS: usize = 20;
 const HIGHEST_THRESHOLD: u16 = 3_650;
@@ -18,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) server_license: Option<ServerLicense>,
     /// Watches how many access licences are in use and left. `{}` for the defaults.
     pub(crate) access_licenses: Option<AccessLicenses>,
+    /// Takes back access licences that nobody uses. A dry run unless `release` is true.
+    pub(crate) unused_licenses: Option<release::Settings>,
 }
 
 /// How the licence of the server is watched.
@@ -71,9 +75,12 @@ impl Settings {
     /// An error says for people which setting is wrong, and what would be right.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.whens().is_empty() {
-            return Err(
-                "nothing is to be done: write at least one of `serverLicense: {}` and `accessLicenses: {}`".to_owned()
-            );
+            return Err("nothing is to be done: write at least one of `serverLicense: {}`, `accessLicenses: {}` and \
+                 `unusedLicenses: {}`"
+                .to_owned());
+        }
+        if let Some(unused) = &self.unused_licenses {
+            unused.check()?;
         }
         let Some(server) = &self.server_license else { return Ok(()) };
         if server.threshold_days.len() > MOST_THRESHOLDS {
@@ -91,7 +98,8 @@ impl Settings {
     pub(crate) fn whens(&self) -> Vec<(&'static str, &When)> {
         let server = self.server_license.as_ref().map(|server| ("serverLicense.when", &server.when));
         let access = self.access_licenses.as_ref().map(|access| ("accessLicenses.when", &access.when));
-        [server, access].into_iter().flatten().collect()
+        let unused = self.unused_licenses.as_ref().map(|unused| ("unusedLicenses.when", &unused.when));
+        [server, access, unused].into_iter().flatten().collect()
     }
 }
 

@@ -62,7 +62,6 @@ impl Counts {
 }
 
 /// The counters behind [`Counts`].
-#[derive(Default)]
 pub(crate) struct Counters {
     connections: AtomicU64,
     handshakes: AtomicU64,
@@ -70,6 +69,19 @@ pub(crate) struct Counters {
     endpoints: [AtomicU64; Endpoint::ALL.len()],
     statuses: Mutex<BTreeMap<u16, u64>>,
     asked: Mutex<HashMap<Endpoint, HashMap<u128, u64>>>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            connections: AtomicU64::default(),
+            handshakes: AtomicU64::default(),
+            handshakes_failed: AtomicU64::default(),
+            endpoints: std::array::from_fn(|_| AtomicU64::default()),
+            statuses: Mutex::default(),
+            asked: Mutex::default(),
+        }
+    }
 }
 
 impl Counters {

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use hyper::Method;
 use serde_json::Value;
 
 use crate::qrs::Endpoint;
@@ -18,6 +19,8 @@ use crate::qrs::Endpoint;
 pub struct Fault {
     effect: Effect,
     endpoint: Option<Endpoint>,
+    method: Option<Method>,
+    id: Option<String>,
     remaining: Option<u32>,
 }
 
@@ -32,6 +35,10 @@ enum Effect {
 pub(crate) enum Outcome {
     Status(u16),
     Reset,
+    /// What was asked for is done, and then the connection is reset.
+    Lost,
+    /// What was asked for is done at once, and the answer comes so much later.
+    Held(Duration),
     Hang,
     Nonsense,
     /// A redirection to an address.
@@ -77,6 +84,16 @@ impl Fault {
         Self::new(Effect::Outcome(Outcome::Reset))
     }
 
+    /// Requests have their effect, but the connection is reset instead of the answer.
+    pub fn lost_answer() -> Self {
+        Self::new(Effect::Outcome(Outcome::Lost))
+    }
+
+    /// Requests have their effect at once, but the answer comes this much later.
+    pub fn late_answer(delay: Duration) -> Self {
+        Self::new(Effect::Outcome(Outcome::Held(delay)))
+    }
+
     /// There is never an answer, though the connection stays open.
     pub fn hang() -> Self {
         Self::new(Effect::Outcome(Outcome::Hang))
@@ -119,6 +136,20 @@ impl Fault {
         self
     }
 
+    /// Only for requests with this method.
+    #[must_use]
+    pub fn method(mut self, method: Method) -> Self {
+        self.method = Some(method);
+        self
+    }
+
+    /// Only for requests whose path names this identifier.
+    #[must_use]
+    pub fn of(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
     /// Only for the first `count` requests that it applies to; then it is gone.
     #[must_use]
     pub fn first(mut self, count: u32) -> Self {
@@ -127,12 +158,15 @@ impl Fault {
     }
 
     fn new(effect: Effect) -> Self {
-        Self { effect, endpoint: None, remaining: None }
+        Self { effect, endpoint: None, method: None, id: None, remaining: None }
     }
 
     /// Whether it applies to the request at hand. If so, one of its uses is gone.
-    fn applies(&mut self, endpoint: Endpoint) -> bool {
-        if self.endpoint.is_some_and(|only| only != endpoint) {
+    fn applies(&mut self, endpoint: Endpoint, method: &Method, id: &str) -> bool {
+        let other = self.endpoint.is_some_and(|only| only != endpoint)
+            || self.method.as_ref().is_some_and(|only| only != method)
+            || self.id.as_ref().is_some_and(|only| !only.eq_ignore_ascii_case(id));
+        if other {
             return false;
         }
         match &mut self.remaining {
@@ -173,7 +207,7 @@ impl Faults {
         self.lock().is_empty()
     }
 
-    pub(crate) fn plan(&self, endpoint: Endpoint) -> Plan {
+    pub(crate) fn plan(&self, endpoint: Endpoint, method: &Method, id: &str) -> Plan {
         let mut faults = self.lock();
         let mut plan = Plan::default();
         if faults.is_empty() {
@@ -181,7 +215,7 @@ impl Faults {
         }
         for fault in faults.iter_mut() {
             let decided = plan.outcome.is_some() && matches!(fault.effect, Effect::Outcome(_));
-            if decided || !fault.applies(endpoint) {
+            if decided || !fault.applies(endpoint, method, id) {
                 continue;
             }
             match &fault.effect {
@@ -204,7 +238,7 @@ mod tests {
 
     /// How the next request to an endpoint ends, and after which delay.
     fn next(faults: &Faults, endpoint: Endpoint) -> (String, Duration) {
-        let plan = faults.plan(endpoint);
+        let plan = faults.plan(endpoint, &Method::GET, "");
         (plan.outcome.map_or_else(|| "proper".to_owned(), |outcome| format!("{outcome:?}")), plan.delay)
     }
 
@@ -217,6 +251,16 @@ mod tests {
         assert_eq!(next(&faults, Endpoint::About).0, "Status(503)");
         assert_eq!(next(&faults, Endpoint::About).0, "proper");
         assert!(faults.is_empty());
+    }
+
+    #[test]
+    fn a_fault_is_narrowed_down_to_a_method_and_an_identifier() {
+        let faults = Faults::default();
+        faults.add(Fault::status(403).on(Endpoint::TagById).method(Method::DELETE).of("AB"));
+        let fails = |method, id| faults.plan(Endpoint::TagById, &method, id).outcome.is_some();
+        assert!(fails(Method::DELETE, "ab"));
+        assert!(!fails(Method::GET, "ab"));
+        assert!(!fails(Method::DELETE, "ac"));
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub use qrs::{Endpoint, UnknownEndpoint};
 pub use request_log::SeenRequest;
 pub use simulator::{QlikSimulator, StartError};
 pub use site::{
-    AccessTypes, AccessUse, App, CustomPropertyDefinition, Detail, ExecutionIds, ExecutionResult, License,
-    NO_REFERENCE, NO_TIME, Run, Scheduler, SchedulerKind, ScriptLogs, Site, Status, Stream, Tag, Task, TaskKind,
-    UnknownTask, User,
+    Access, AccessRelease, AccessType, AccessTypes, AccessUse, App, CustomPropertyDefinition, Detail, ExecutionIds,
+    ExecutionResult, License, NO_REFERENCE, NO_TIME, Run, Scheduler, SchedulerKind, ScriptLogs, Site, Status, Stream,
+    Tag, Task, TaskKind, UnknownTask, UnknownUser, User,
 };

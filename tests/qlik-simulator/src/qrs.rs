@@ -1,6 +1,7 @@
 //! Answering requests as the repository service does: count, go wrong if told so, check who asks, look up.
 
 mod access;
+mod access_types;
 mod answer;
 mod cheap;
 mod endpoint;
@@ -166,7 +167,7 @@ impl Qrs {
         if self.cheap.is_none() {
             self.log.push(SeenRequest::new(&request));
         }
-        let plan = self.faults.plan(route.endpoint);
+        let plan = self.faults.plan(route.endpoint, request.method(), &route.id);
         if !plan.delay.is_zero() {
             tokio::time::sleep(plan.delay).await;
         }
@@ -186,6 +187,15 @@ impl Qrs {
             Some(Outcome::Endless) => Reply::json("").with(|_| Answer::endless()),
             Some(Outcome::Redirect(to)) => Reply::redirect(&to),
             Some(Outcome::Reset) => return Err(ConnectionReset),
+            Some(Outcome::Lost) => {
+                self.reply(&route, request).await;
+                return Err(ConnectionReset);
+            }
+            Some(Outcome::Held(delay)) => {
+                let reply = self.reply(&route, request).await;
+                tokio::time::sleep(delay).await;
+                reply.into_response()
+            }
             Some(Outcome::Hang) => match std::future::pending::<Infallible>().await {},
         };
         self.counters.response(response.status().as_u16());
@@ -214,7 +224,10 @@ impl Qrs {
             (Endpoint::Notification, _) => self.subscriptions.add(&query, &body.to_bytes()),
             (Endpoint::Tag, Method::POST) => self.add_tag(&body.to_bytes()),
             (Endpoint::TagById, Method::DELETE) => self.remove_tag(&route.id),
-            _ => self.answer(route, &query),
+            (_, method) => match self.access_types(&method, route, &query) {
+                Some(reply) => reply,
+                None => self.answer(route, &query),
+            },
         }
     }
 }

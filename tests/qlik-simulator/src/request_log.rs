@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Mutex, PoisonError},
+    time::Instant,
 };
 
 /// Older requests are forgotten beyond this number.
@@ -12,6 +13,8 @@ const CAPACITY: usize = 1_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SeenRequest {
+    /// When it arrived.
+    pub at: Instant,
     /// `GET`, `POST`, ….
     pub method: String,
     /// Path and query exactly as on the wire, still percent-encoded.
@@ -23,6 +26,7 @@ pub struct SeenRequest {
 impl SeenRequest {
     pub(crate) fn new<B>(request: &hyper::Request<B>) -> Self {
         Self {
+            at: Instant::now(),
             method: request.method().to_string(),
             target: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
             headers: request

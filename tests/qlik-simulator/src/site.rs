@@ -2,6 +2,7 @@
 //!
 //! [`Site`] is a handle: clones share one state behind a lock, so a test can go on changing it while the server answers.
 
+mod access_type;
 mod app;
 mod execution;
 mod license;
@@ -24,6 +25,7 @@ use std::{
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+pub use access_type::{Access, AccessRelease, AccessType};
 pub use app::{App, Stream};
 pub use execution::{Detail, ExecutionResult, Status};
 pub use license::{AccessTypes, AccessUse, License};
@@ -33,8 +35,9 @@ pub use scheduler::{Scheduler, SchedulerKind};
 pub use script_log::ScriptLogs;
 pub use task::{Task, TaskKind};
 pub use time::NO_TIME;
-pub use user::User;
+pub use user::{UnknownUser, User};
 
+pub(crate) use access_type::{Accesses, Released};
 pub(crate) use script_log::failed_log;
 pub(crate) use state::State;
 pub(crate) use time::stamp;

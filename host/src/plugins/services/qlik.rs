@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::{Shared, operation, store_error};
 use crate::cloud::{HandedOver as Taken, Refused};
-use crate::qlik::{Lookups, QlikError, Reply};
+use crate::qlik::{Lookups, QlikError, Reply, Repository};
 use crate::start_tasks::{Request, told};
 
-const OPERATIONS: &[&str] = &["get", "write", "startTasks", "systemInfo", "scriptLog", "cloudEvent"];
+const OPERATIONS: &[&str] = &["get", "write", "mayWrite", "startTasks", "systemInfo", "scriptLog", "cloudEvent"];
 
 #[derive(Deserialize)]
 #[serde(tag = "op", rename_all = "camelCase")]
@@ -24,6 +24,9 @@ enum Call {
         path: String,
         #[serde(default)]
         body: Value,
+    },
+    MayWrite {
+        path: String,
     },
     StartTasks {
         tasks: StartTasks,
@@ -59,6 +62,7 @@ pub(super) async fn answer(
             reply.map(|reply| body(&reply)).map_err(|error| refused(&error))
         }
         Call::Write { method, path, body } => write(shared, manifest, instance, method, &path, &body).await,
+        Call::MayWrite { path } => writable(shared, manifest, &path).map(|_| json!({})),
         Call::StartTasks { tasks } => {
             let starter = shared.task_starter.as_ref().ok_or_else(no_qlik)?;
             let request = Request::of(tasks, format!("instance:{instance}"));
@@ -117,15 +121,8 @@ fn body(reply: &Reply) -> Value {
     json!({ "status": reply.status, "body": body })
 }
 
-/// Writes, if the plugin says that it does and the config lets it.
-async fn write(
-    shared: &Shared,
-    manifest: &Manifest,
-    instance: &str,
-    method: Method,
-    path: &str,
-    written: &Value,
-) -> Result<Value, ServiceError> {
+/// Where a path may be written to: the plugin says that it does so, and the config lets it.
+fn writable<'a>(shared: &'a Shared, manifest: &Manifest, path: &str) -> Result<&'a Repository, ServiceError> {
     if let Some(fault) = manifest.write_fault(path) {
         return Err(ServiceError::Denied(fault));
     }
@@ -138,7 +135,7 @@ async fn write(
     if path.split('/').any(|step| step.eq_ignore_ascii_case("start")) {
         return Err(ServiceError::Denied(format!("`{path}` starts tasks: use `start_tasks` for that")));
     }
-    let repository = qlik(shared)?.repository();
+    let repository: &Repository = qlik(shared)?.repository();
     let config = shared.config.get();
     let allowed = config.qlik.as_ref().map(|qlik| qlik.writes.as_slice()).unwrap_or_default();
     let lower = path.to_ascii_lowercase();
@@ -146,6 +143,22 @@ async fn write(
         let text = format!("the config does not allow plugins to write to `{path}`: add it to `qlik.writes`");
         return Err(ServiceError::Denied(text));
     }
+    Ok(repository)
+}
+
+async fn write(
+    shared: &Shared,
+    manifest: &Manifest,
+    instance: &str,
+    method: Method,
+    path: &str,
+    written: &Value,
+) -> Result<Value, ServiceError> {
+    if shared.only_looks {
+        let text = format!("`{path}` is not written to: Butler only looks, and does not run as a daemon");
+        return Err(ServiceError::Denied(text));
+    }
+    let repository = writable(shared, manifest, path)?;
     let reply = match method {
         Method::Post => repository.post(path, &[], written).await,
         Method::Put => repository.put(path, &[], written).await,

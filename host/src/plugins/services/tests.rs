@@ -24,6 +24,7 @@ impl Fixture {
             roads: Arc::default(),
             qlik: None,
             task_starter: None,
+            only_looks: false,
             config: Arc::new(Current::new(serde_json::from_value::<Config>(json!({ "version": 1 })).unwrap())),
             metrics: Arc::default(),
             secrets: Arc::new(Secrets::new(["s3cret-1".to_owned()])),
@@ -64,6 +65,20 @@ async fn a_known_fact_of_another_form_is_emitted_as_it_is() {
     assert_eq!((event.data.node.as_deref(), &event.data.task), (Some("sense1"), &None));
     let facts = serde_json::to_value(&event.data).unwrap();
     assert_eq!((&facts["task"], &facts["message"]), (&json!("Sales"), &json!(7)), "{facts}");
+}
+
+#[tokio::test]
+async fn who_only_looks_writes_nothing_and_is_told_what_the_daemon_may() {
+    let Fixture { mut shared, mut manifest, .. } = Fixture::new().await;
+    manifest = manifest.qlik_writes(&["tag"]);
+    shared.only_looks = true;
+    let write = json!({ "op": "write", "method": "POST", "path": "tag", "body": {} });
+    let error = qlik::answer(&shared, &manifest, "i", write).await.unwrap_err();
+    assert!(matches!(&error, ServiceError::Denied(text) if text.contains("only looks")), "{error}");
+    let may = async |path: &str| qlik::answer(&shared, &manifest, "i", json!({ "op": "mayWrite", "path": path })).await;
+    assert!(matches!(may("app").await, Err(ServiceError::Denied(_))), "the manifest does not name it");
+    // That the config has no Qlik Sense is all that is wrong.
+    assert!(matches!(may("tag").await, Err(ServiceError::Unavailable(_))));
 }
 
 #[tokio::test]

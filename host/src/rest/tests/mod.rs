@@ -93,6 +93,7 @@ impl Site {
             roads: Arc::default(),
             qlik: None,
             task_starter: None,
+            only_looks: false,
             config: Arc::new(Current::new(serde_json::from_value::<Config>(json!({ "version": 1 })).unwrap())),
             metrics: Arc::default(),
             secrets: Arc::new(Secrets::new(options.secrets)),

@@ -9,11 +9,17 @@ use crate::testing::fake::State;
 
 pub(super) fn answer(state: &mut State, input: &Value) -> Result<Value, ServiceError> {
     match input["op"].as_str() {
-        Some("get") => match state.qlik.get(&text(input, "path")) {
-            Some(body) => Ok(json!({ "status": 200, "body": body })),
-            None => Ok(json!({ "status": 404, "body": "" })),
-        },
+        Some("get") => {
+            let path = text(input, "path");
+            let (status, body) = match state.qlik.get(&path) {
+                Some(body) => (200, body.clone()),
+                None => (404, Value::from("")),
+            };
+            let status = state.qlik_statuses.get(&path).copied().unwrap_or(status);
+            Ok(json!({ "status": status, "body": body }))
+        }
         Some("write") => write(state, input),
+        Some("mayWrite") => may_write(state, &text(input, "path")).map(|()| json!({})),
         Some("startTasks") => start(state, input),
         Some("systemInfo") => {
             let missing = || ServiceError::Unavailable("say what it is: `.qlik(\"systemInfo\", …)`".to_owned());
@@ -29,9 +35,8 @@ pub(super) fn answer(state: &mut State, input: &Value) -> Result<Value, ServiceE
     }
 }
 
-fn write(state: &mut State, input: &Value) -> Result<Value, ServiceError> {
-    let (method, path) = (text(input, "method"), text(input, "path"));
-    if let Some(fault) = state.manifest.as_ref().and_then(|manifest| manifest.write_fault(&path)) {
+fn may_write(state: &mut State, path: &str) -> Result<(), ServiceError> {
+    if let Some(fault) = state.manifest.as_ref().and_then(|manifest| manifest.write_fault(path)) {
         state.denied.insert(fault.clone());
         return Err(ServiceError::Denied(fault));
     }
@@ -43,11 +48,19 @@ fn write(state: &mut State, input: &Value) -> Result<Value, ServiceError> {
     if path.split('/').any(|step| step.eq_ignore_ascii_case("start")) {
         return Err(ServiceError::Denied(format!("`{path}` starts tasks: use `start_tasks` for that")));
     }
+    Ok(())
+}
+
+fn write(state: &mut State, input: &Value) -> Result<Value, ServiceError> {
+    let (method, path) = (text(input, "method"), text(input, "path"));
+    may_write(state, &path)?;
     let call = format!("{method} {path}");
-    let answer = match state.qlik.get(&call) {
-        Some(body) => json!({ "status": if method == "POST" { 201 } else { 200 }, "body": body }),
-        None => json!({ "status": 204, "body": "" }),
+    let (status, body) = match state.qlik.get(&call) {
+        Some(body) => (if method == "POST" { 201 } else { 200 }, body.clone()),
+        None => (204, Value::from("")),
     };
+    let status = state.qlik_statuses.get(&call).copied().unwrap_or(status);
+    let answer = json!({ "status": status, "body": body });
     state.qlik_writes.push((call, input["body"].clone()));
     Ok(answer)
 }

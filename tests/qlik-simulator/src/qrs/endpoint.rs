@@ -33,6 +33,12 @@ pub enum Endpoint {
     AppById,
     UserFull,
     UserById,
+    ProfessionalAccessFull,
+    ProfessionalAccessCount,
+    ProfessionalAccessById,
+    AnalyzerAccessFull,
+    AnalyzerAccessCount,
+    AnalyzerAccessById,
     CustomPropertyDefinitionFull,
     Tag,
     TagFull,
@@ -52,7 +58,7 @@ pub struct UnknownEndpoint(pub String);
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 35] = [
         Self::About,
         Self::Enums,
         Self::Task,
@@ -75,6 +81,12 @@ impl Endpoint {
         Self::AppById,
         Self::UserFull,
         Self::UserById,
+        Self::ProfessionalAccessFull,
+        Self::ProfessionalAccessCount,
+        Self::ProfessionalAccessById,
+        Self::AnalyzerAccessFull,
+        Self::AnalyzerAccessCount,
+        Self::AnalyzerAccessById,
         Self::CustomPropertyDefinitionFull,
         Self::Tag,
         Self::TagFull,
@@ -111,6 +123,12 @@ impl Endpoint {
             Self::AppById => "app/{id}",
             Self::UserFull => "user/full",
             Self::UserById => "user/{id}",
+            Self::ProfessionalAccessFull => "license/professionalaccesstype/full",
+            Self::ProfessionalAccessCount => "license/professionalaccesstype/count",
+            Self::ProfessionalAccessById => "license/professionalaccesstype/{id}",
+            Self::AnalyzerAccessFull => "license/analyzeraccesstype/full",
+            Self::AnalyzerAccessCount => "license/analyzeraccesstype/count",
+            Self::AnalyzerAccessById => "license/analyzeraccesstype/{id}",
             Self::CustomPropertyDefinitionFull => "custompropertydefinition/full",
             Self::Tag => "tag",
             Self::TagFull => "tag/full",
@@ -128,7 +146,7 @@ impl Endpoint {
         match self {
             Self::TaskStart | Self::TaskStartSynchronous => &[Method::POST],
             Self::Tag => &[Method::GET, Method::POST],
-            Self::TagById => &[Method::GET, Method::DELETE],
+            Self::TagById | Self::ProfessionalAccessById | Self::AnalyzerAccessById => &[Method::GET, Method::DELETE],
             Self::Notification => &[Method::POST, Method::DELETE],
             _ => &[Method::GET],
         }

@@ -6,8 +6,8 @@ use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    AccessTypes, App, CustomPropertyDefinition, ExecutionIds, ExecutionResult, License, Scheduler, ScriptLogs, Stream,
-    Tag, Task, User, script_log::Downloads, table::Table,
+    AccessTypes, Accesses, App, CustomPropertyDefinition, ExecutionIds, ExecutionResult, License, Scheduler,
+    ScriptLogs, Stream, Tag, Task, User, script_log::Downloads, table::Table,
 };
 
 #[derive(Default)]
@@ -16,6 +16,7 @@ pub(crate) struct State {
     pub(crate) apps: Table<App>,
     pub(crate) streams: Table<Stream>,
     pub(crate) users: Table<User>,
+    pub(crate) accesses: Accesses,
     pub(crate) tags: Table<Tag>,
     pub(crate) custom_properties: Table<CustomPropertyDefinition>,
     pub(crate) schedulers: Vec<Scheduler>,

@@ -5,6 +5,11 @@ use serde_json::{Value, json};
 use super::{CREATED, MODIFIED_BY, NO_REFERENCE, meta, state::State, table::Identified};
 use crate::ids;
 
+/// There is no such user.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no user {0}")]
+pub struct UnknownUser(pub String);
+
 /// A user. Mail addresses are attributes that come from the user directory, so there may be none or several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
@@ -61,6 +66,20 @@ impl User {
     #[must_use]
     pub fn email(mut self, address: impl Into<String>) -> Self {
         self.emails.push(address.into());
+        self
+    }
+
+    /// Adds a tag.
+    #[must_use]
+    pub fn tag(mut self, name: impl Into<String>) -> Self {
+        self.tags.push(name.into());
+        self
+    }
+
+    /// Adds a value of a custom property.
+    #[must_use]
+    pub fn custom_property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.custom_properties.push((name.into(), value.into()));
         self
     }
 

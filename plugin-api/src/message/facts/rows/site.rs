@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::Rows;
 use crate::message::numbers::grouped;
 use crate::{
-    AccessLicenses, AccessUse, ActiveUsers, Audit, Butler, Data, Dead, Ingest, LicenseRelease, QlikVersion, ServerLicense, Service,
-    Session,
+    AccessLicenses, AccessUse, ActiveUsers, Audit, Butler, Data, Dead, Ingest, LicenseRelease, QlikVersion,
+    ServerLicense, Service, Session,
 };
 
 pub(super) fn add(rows: &mut Rows<'_>, data: &Data) {
@@ -153,7 +153,10 @@ fn add_active_users(rows: &mut Rows<'_>, users: &ActiveUsers) {
     let active: Vec<_> = users.users.iter().flatten().map(String::as_str).collect();
     rows.text("Who", &names(&active));
     let nodes = users.nodes.iter().flatten();
-    rows.text("By node", &nodes.map(|(node, count)| format!("{node} {}", grouped(count))).collect::<Vec<_>>().join(", "));
+    rows.text(
+        "By node",
+        &nodes.map(|(node, count)| format!("{node} {}", grouped(count))).collect::<Vec<_>>().join(", "),
+    );
 }
 
 /// `LAB\ann, LAB\bo and 12 more`

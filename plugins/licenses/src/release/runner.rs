@@ -1,0 +1,424 @@
+//! One run: reads the lists page by page, and releases what is due and not protected.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use butler_plugin_api::{Host, QlikReply, ServiceError};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::access::{Access, AccessType, LastUsed, NEVER_UNTIL, User};
+use super::journal::{Item, Items, Journal, Outcome, Report, Run};
+use super::report::{self, Tally};
+use super::requests::{Requests, Stop};
+use super::rules::{self, Kept, Reason, Verdict};
+use super::settings::Settings;
+use super::windows::{Window, Windows};
+use crate::part::Trouble;
+use crate::qrs;
+
+/// Users that are read at once.
+const USERS: usize = 50;
+/// So many releases that fail one after the other end the run.
+const FAILURES: u32 = 5;
+/// Qlik Sense is younger: what it has was made after this.
+const BEGINNING: &str = "2014-01-01T00:00:00.000Z";
+
+/// A run under way.
+pub(super) struct Runner<'a> {
+    settings: &'a Settings,
+    now: Timestamp,
+    requests: Requests<'a>,
+    journal: Journal<'a>,
+    run: Run,
+    /// Licences whose release was begun; in a dry run those that would be released.
+    items: Items,
+    /// How many of them were released, or would be.
+    released: usize,
+    tally: Tally,
+    /// Releases that failed since one succeeded.
+    failures: u32,
+    /// Licences whose release was begun before the run was cut off, and which were still there when it went on.
+    begun_before: BTreeSet<String>,
+}
+
+/// Licences that are read by one filter, and in pages by one time.
+struct Group {
+    access_type: AccessType,
+    unused_days: i64,
+    /// By the time of the last use; the others have none and go by the time when they were given.
+    was_used: bool,
+}
+
+impl Group {
+    fn filter(&self, window: &Window) -> String {
+        let (base, window) = if self.was_used {
+            (format!("lastUsed ge '{NEVER_UNTIL}'"), window.filter("lastUsed"))
+        } else {
+            (format!("lastUsed lt '{NEVER_UNTIL}'"), window.filter("createdDate"))
+        };
+        if window.is_empty() { base } else { format!("{base} and {window}") }
+    }
+}
+
+/// A licence that is due, with full days since its last use.
+type Due = (Access, Option<i64>);
+
+impl<'a> Runner<'a> {
+    /// Begins a run, or goes on with one.
+    pub(super) async fn begin(
+        host: &'a Host,
+        settings: &'a Settings,
+        now: Timestamp,
+        planned: &str,
+        mut journal: Journal<'a>,
+        begun: Option<(Run, Items)>,
+    ) -> Result<Self, Trouble> {
+        let (mut run, items) =
+            begun.unwrap_or_else(|| (Run { planned: planned.to_owned(), dry_run: true, ended: None }, Items::new()));
+        if items.is_empty() {
+            run.dry_run = !settings.release;
+        } else if !settings.release && run.ended.is_none() {
+            run.ended = Some("the settings ask for a dry run now".to_owned());
+        }
+        journal.set_run(&run).await?;
+        Ok(Self {
+            settings,
+            now,
+            requests: Requests::new(host, settings.requests_per_second),
+            journal,
+            run,
+            released: 0,
+            items,
+            tally: Tally::default(),
+            failures: 0,
+            begun_before: BTreeSet::new(),
+        })
+    }
+
+    pub(super) async fn go(mut self) -> Result<(), Trouble> {
+        self.find_out(true).await?;
+        self.released = self.items.values().filter(|item| item.outcome == Outcome::Released).count();
+        match self.release_all().await {
+            Ok(()) => {}
+            Err(Stop::Trouble(trouble)) => return Err(trouble),
+            // Nothing has come of it yet: better all of it, later.
+            Err(Stop::End(why)) if self.run.dry_run || self.items.is_empty() => return Err(Trouble::Failed(why)),
+            Err(Stop::End(why)) => self.end(why).await?,
+        }
+        self.find_out(false).await?;
+        self.tell().await
+    }
+
+    /// Looks up what became of licences whose release was begun and has no outcome. `again`: what was not released may be
+    /// in this run.
+    async fn find_out(&mut self, again: bool) -> Result<(), Trouble> {
+        let open: Vec<String> =
+            self.items.iter().filter(|(_, item)| item.outcome == Outcome::Open).map(|(id, _)| id.clone()).collect();
+        for id in open {
+            let Some(mut item) = self.items.remove(&id) else { continue };
+            let found = self.requests.find(&super::access::path_of(item.access_type, &id), &[]).await;
+            let found = found.map_err(|stop| match stop {
+                Stop::End(why) => Trouble::Failed(format!("what became of a release is not known yet: {why}")),
+                Stop::Trouble(trouble) => trouble,
+            })?;
+            if is_released(item.access_type, found.as_ref()) {
+                item.outcome = Outcome::Released;
+            } else if again {
+                self.journal.forget(&id);
+                self.begun_before.insert(id);
+                continue;
+            } else {
+                item.outcome = Outcome::Failed("Qlik Sense did not answer, and the licence is still there".to_owned());
+            }
+            self.journal.settle(&id, &item);
+            self.items.insert(id, item);
+        }
+        Ok(self.journal.flush().await?)
+    }
+
+    async fn release_all(&mut self) -> Result<(), Stop> {
+        let beginning: Timestamp = BEGINNING.parse().unwrap_or(Timestamp::UNIX_EPOCH);
+        for (access_type, unused_days) in self.settings.types().collect::<Vec<_>>() {
+            let cut_off = rules::cut_off(unused_days, self.now);
+            let used = Windows::new((beginning, cut_off), Some(cut_off));
+            self.read(&Group { access_type, unused_days, was_used: true }, used).await?;
+            let never_used = Windows::new((beginning, self.now), None);
+            self.read(&Group { access_type, unused_days, was_used: false }, never_used).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads a group in pages, the oldest first.
+    async fn read(&mut self, group: &Group, mut windows: Windows) -> Result<(), Stop> {
+        let path = group.access_type.path();
+        while let Some(window) = windows.next() {
+            let filter = group.filter(&window);
+            let count = match window.count {
+                Some(count) => count,
+                None => self.requests.count(path, &filter).await?,
+            };
+            windows.counted(&window, count);
+            if count == 0 || windows.halve(&window, count) {
+                continue;
+            }
+            let page = self.requests.list(path, &filter).await?;
+            self.page(group, &page).await?;
+        }
+        Ok(())
+    }
+
+    async fn page(&mut self, group: &Group, page: &[Value]) -> Result<(), Stop> {
+        let Group { access_type, unused_days, was_used } = *group;
+        let mut due = Vec::new();
+        for json in page {
+            let Some(access) = Access::read(access_type, json) else {
+                tracing::warn!("an access licence of type {access_type} has no id that can be read: it is left alone");
+                continue;
+            };
+            if self.items.contains_key(&access.id) || (access.last_used != LastUsed::Never) != was_used {
+                continue;
+            }
+            match rules::judge(&access, unused_days, self.settings.never_used, self.now) {
+                Verdict::InUse => {}
+                Verdict::Keep(kept) => self.tally.keep(&access, &kept),
+                Verdict::Due(days) => match rules::protected_by_name(&access, &self.settings.never_release) {
+                    Some(kept) => self.tally.keep(&access, &kept),
+                    None => due.push((access, days)),
+                },
+            }
+        }
+        due.sort_by_key(|(access, _)| match access.last_used {
+            LastUsed::At(time) => Some(time),
+            LastUsed::Never | LastUsed::Unknown => access.created,
+        });
+        for due in due.chunks(USERS) {
+            let users = self.users(due).await?;
+            for one in due {
+                let user = one.0.user.as_ref().and_then(|id| users.get(id));
+                match self.protected(user) {
+                    Some(kept) => self.tally.keep(&one.0, &kept),
+                    None => self.take(one, unused_days).await?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn protected(&self, user: Option<&User>) -> Option<Kept> {
+        match user {
+            Some(user) => rules::protected_by_user(user, &self.settings.never_release),
+            None => Some(Kept::new(Reason::Unreadable, "Qlik Sense does not tell who the user is")),
+        }
+    }
+
+    /// The users of some licences by their identifiers; those that cannot be read are missing.
+    async fn users(&mut self, due: &[Due]) -> Result<BTreeMap<String, User>, Stop> {
+        let ids: BTreeSet<&String> = due.iter().filter_map(|(access, _)| access.user.as_ref()).collect();
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let filter = ids.iter().map(|id| format!("id eq {id}")).collect::<Vec<_>>().join(" or ");
+        match self.requests.list("user", &filter).await {
+            Ok(users) => Ok(users.iter().filter_map(User::read).collect()),
+            Err(Stop::End(why)) => self.each_user(&ids, &why).await,
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// One of them may be why they cannot be read together.
+    async fn each_user(&mut self, ids: &BTreeSet<&String>, why: &str) -> Result<BTreeMap<String, User>, Stop> {
+        let mut users = BTreeMap::new();
+        let (mut answered, mut unanswered) = (0_u32, 0);
+        for id in ids {
+            let reply = match self.requests.get(&format!("user/{id}"), &[]).await {
+                Ok(reply) if !matches!(reply.status, 429 | 503) => reply,
+                Err(ServiceError::Stopped) => return Err(Stop::Trouble(Trouble::Stopped)),
+                _ => {
+                    unanswered += 1;
+                    if unanswered == FAILURES {
+                        return Err(Stop::End(why.to_owned()));
+                    }
+                    continue;
+                }
+            };
+            answered += 1;
+            unanswered = 0;
+            if reply.status == 200 {
+                users.extend(User::read(&reply.body));
+            }
+        }
+        if answered == 0 { Err(Stop::End(why.to_owned())) } else { Ok(users) }
+    }
+
+    /// Releases a licence if this run may and nothing has changed.
+    async fn take(&mut self, due: &Due, unused_days: i64) -> Result<(), Stop> {
+        let (access, days) = due;
+        if self.released >= usize::from(self.settings.max_per_run) {
+            let detail = format!("`maxPerRun` is {}: it is for a later run", self.settings.max_per_run);
+            self.tally.keep(access, &Kept::new(Reason::Cap, detail));
+            return Ok(());
+        }
+        if self.run.ended.is_some() {
+            self.tally.keep(access, &Kept::new(Reason::NotReached, "the run ended before"));
+            return Ok(());
+        }
+        let number = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
+        if self.run.dry_run {
+            self.items.insert(access.id.clone(), Item::new(number, access, *days, Outcome::Released));
+            self.released += 1;
+            return Ok(());
+        }
+        let mut item = Item::new(number, access, *days, Outcome::Open);
+        let outcome = match self.look_again(access, unused_days).await {
+            Ok(Again::Unchanged) => {
+                self.journal.begin(&access.id, &item).await?;
+                self.items.insert(access.id.clone(), item.clone());
+                self.release(access).await?
+            }
+            Ok(Again::Released) => Outcome::Released,
+            Ok(Again::Changed(kept)) => {
+                self.tally.keep(access, &kept);
+                return Ok(());
+            }
+            Err(Stop::End(why)) => {
+                // Its release was not asked for: not an item.
+                self.tally.keep(access, &Kept::new(Reason::Failed, format!("it could not be looked at again: {why}")));
+                return self.failed(&why).await;
+            }
+            Err(trouble) => return Err(trouble),
+        };
+        item.outcome = outcome;
+        self.journal.settle(&access.id, &item);
+        self.items.insert(access.id.clone(), item.clone());
+        match item.outcome {
+            Outcome::Released => {
+                self.failures = 0;
+                self.released += 1;
+                tracing::info!(user = item.user, days, "an unused {} licence was released", item.access_type);
+                Ok(())
+            }
+            Outcome::Failed(why) => self.failed(&why).await,
+            Outcome::Open => self.failed("Qlik Sense does not answer").await,
+        }
+    }
+
+    /// Whether a licence and its user are still as the lists had them.
+    async fn look_again(&mut self, access: &Access, unused_days: i64) -> Result<Again, Stop> {
+        let changed = |reason, detail: &str| Ok(Again::Changed(Kept::new(reason, detail)));
+        let Some(json) = self.requests.find(&access.path(), &[]).await? else {
+            if self.begun_before.contains(&access.id) {
+                return Ok(Again::Released);
+            }
+            return changed(Reason::Gone, "somebody else has taken it back");
+        };
+        let Some(now) = Access::read(access.access_type, &json) else {
+            return changed(Reason::Unreadable, "it cannot be read any more");
+        };
+        match rules::judge(&now, unused_days, self.settings.never_used, self.now) {
+            _ if now.last_used != access.last_used => {
+                return changed(Reason::UsedMeanwhile, "it was used since the list was read");
+            }
+            Verdict::InUse => return changed(Reason::UsedMeanwhile, "it was used since the list was read"),
+            Verdict::Keep(kept) => return Ok(Again::Changed(kept)),
+            Verdict::Due(_) => {}
+        }
+        if let Some(kept) = rules::protected_by_name(&now, &self.settings.never_release) {
+            return Ok(Again::Changed(kept));
+        }
+        let user = match &now.user {
+            Some(id) => self.requests.find(&format!("user/{id}"), &[]).await?,
+            None => None,
+        };
+        let user = user.as_ref().and_then(User::read).filter(|(id, _)| Some(id) == now.user.as_ref());
+        let kept = self.protected(user.as_ref().map(|(_, user)| user));
+        Ok(kept.map_or(Again::Unchanged, Again::Changed))
+    }
+
+    /// Asks for the release of a licence.
+    async fn release(&mut self, access: &Access) -> Result<Outcome, Stop> {
+        let why = match self.requests.delete(&access.path()).await {
+            Ok(reply) if reply.status == 204 => return Ok(Outcome::Released),
+            Ok(reply) if reply.status == 404 && self.begun_before.contains(&access.id) => return Ok(Outcome::Released),
+            Ok(reply) if (400..500).contains(&reply.status) => return Ok(Outcome::Failed(refusal(access, &reply))),
+            Ok(reply) => refusal(access, &reply),
+            Err(ServiceError::Stopped) => return Err(Stop::Trouble(Trouble::Stopped)),
+            Err(ServiceError::Denied(_)) => {
+                let why = super::not_allowed();
+                self.end(why.clone()).await?;
+                return Ok(Outcome::Failed(why));
+            }
+            Err(error) => error.to_string(),
+        };
+        // It may have arrived all the same.
+        match self.requests.find(&access.path(), &[]).await {
+            Ok(found) if is_released(access.access_type, found.as_ref()) => Ok(Outcome::Released),
+            Ok(_) => Ok(Outcome::Failed(why)),
+            Err(Stop::End(_)) => Ok(Outcome::Open),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    async fn failed(&mut self, why: &str) -> Result<(), Stop> {
+        self.failures += 1;
+        if self.failures == FAILURES {
+            let why = format!("{FAILURES} releases in a row have failed, the last one: {why}");
+            if self.items.is_empty() {
+                return Err(Stop::End(why));
+            }
+            self.end(why).await?;
+        }
+        Ok(())
+    }
+
+    /// Nothing more is released in this run.
+    async fn end(&mut self, why: String) -> Result<(), Trouble> {
+        if self.run.ended.is_none() {
+            self.run.ended = Some(why);
+            self.journal.set_run(&self.run).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells what has come of the run, if there is anything to tell.
+    async fn tell(mut self) -> Result<(), Trouble> {
+        let why = self.items.values().find_map(|item| match &item.outcome {
+            Outcome::Failed(why) => Some(format!("a licence could not be released: {why}")),
+            _ => None,
+        });
+        let trouble = self.run.ended.clone().map(|why| format!("the run ended early: {why}")).or(why);
+        match report::data(&self.run, &self.items, self.tally) {
+            Some(data) => {
+                tracing::info!("{}", data["message"].as_str().unwrap_or_default());
+                self.journal.tell(&Report { planned: self.run.planned, data }).await?;
+            }
+            None => self.journal.close(&self.run.planned).await?,
+        }
+        trouble.map_or(Ok(()), |text| Err(Trouble::Noted(text)))
+    }
+}
+
+/// What a second look has found.
+enum Again {
+    Unchanged,
+    Changed(Kept),
+    /// It was released before the run was cut off.
+    Released,
+}
+
+/// QRS has no licence any more that was released, or keeps it in quarantine if it was used lately.
+fn is_released(access_type: AccessType, found: Option<&Value>) -> bool {
+    found.is_none_or(|json| Access::read(access_type, json).is_some_and(|access| access.quarantined))
+}
+
+/// Why a release was refused, and what to do.
+fn refusal(access: &Access, reply: &QlikReply) -> String {
+    match reply.status {
+        401 | 403 => format!(
+            "Qlik Sense answers {}: the user of `qlik.user` has no right to delete {} access; in the QMC give it a role or \
+             security rule with Delete on `License*`, or use one that has it, such as INTERNAL\\sa_repository",
+            reply.status, access.access_type
+        ),
+        404 => "Qlik Sense answers 404: somebody else has taken it back".to_owned(),
+        _ => qrs::refusal(&access.path(), reply),
+    }
+}
