@@ -1,5 +1,13 @@
 //! What all ways to ask for services have in common.
 
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::program::{self, ProgramError, Said};
+
 /// State of a service, in the words of the Service Control Manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
@@ -61,7 +69,9 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Host(String),
     /// The host has no service of that name.
-    #[error("there is no service of this name; names are key names, such as `QlikSenseEngineService`, not display names")]
+    #[error(
+        "there is no service of this name; names are key names, such as `QlikSenseEngineService`, not display names"
+    )]
     Missing,
     /// This service alone.
     #[error("{0}")]
@@ -76,4 +86,21 @@ pub(crate) trait Backend {
         host: &str,
         services: &[String],
     ) -> impl Future<Output = Result<Vec<Result<Found, Failure>>, Failure>> + Send;
+}
+
+/// How long a program may run, and how many at once.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    /// For one call, from the time that the program is started.
+    pub(crate) call: Duration,
+    pub(crate) processes: Arc<Semaphore>,
+}
+
+impl Limits {
+    /// Runs a program when it is its turn.
+    pub(crate) async fn run<A: AsRef<OsStr>>(&self, program: &str, arguments: &[A]) -> Result<Said, ProgramError> {
+        // Nobody closes it.
+        let _permit = self.processes.acquire().await;
+        program::run(program, arguments, self.call).await
+    }
 }

@@ -1,5 +1,9 @@
 //! Watches Windows services, and those of systemd.
 
+mod backend;
+mod program;
+mod rpc;
+
 use butler_plugin_api::{Host, Manifest, Plugin, StartError, When};
 use schemars::JsonSchema;
 use serde::Deserialize;

@@ -31,10 +31,21 @@ pub(crate) enum ProgramError {
 }
 
 /// Runs a program to its end. It is killed when `limit` is over, and when the future is dropped.
-pub(crate) async fn run<A: AsRef<OsStr>>(program: &str, arguments: &[A], limit: Duration) -> Result<Said, ProgramError> {
+pub(crate) async fn run<A: AsRef<OsStr>>(
+    program: &str,
+    arguments: &[A],
+    limit: Duration,
+) -> Result<Said, ProgramError> {
     let start = |error| ProgramError::Start { program: program.to_owned(), error };
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    // What is read is the same everywhere.
+    command
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     let mut child = command.spawn().map_err(start)?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let work = async {
