@@ -4,12 +4,14 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::program::{self, ProgramError, Said};
 
 /// State of a service, in the words of the Service Control Manager.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(crate) enum State {
     Stopped,
     StartPending,
@@ -33,6 +35,19 @@ impl State {
             7 => Self::Paused,
             _ => return None,
         })
+    }
+
+    /// Its number: the inverse of [`State::from_number`].
+    pub(crate) const fn number(self) -> u32 {
+        match self {
+            Self::Stopped => 1,
+            Self::StartPending => 2,
+            Self::StopPending => 3,
+            Self::Running => 4,
+            Self::ContinuePending => 5,
+            Self::PausePending => 6,
+            Self::Paused => 7,
+        }
     }
 
     /// Its name in events.
@@ -62,6 +77,21 @@ pub(crate) struct Found {
     pub(crate) service_exit_code: Option<i64>,
 }
 
+impl Found {
+    /// A service of which only the state is known.
+    pub(crate) const fn in_state(state: State) -> Self {
+        Self {
+            state,
+            display_name: None,
+            start_type: None,
+            exe_path: None,
+            dependencies: None,
+            exit_code: None,
+            service_exit_code: None,
+        }
+    }
+}
+
 /// Why a service could not be checked. The texts are for people and say what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Failure {
@@ -78,29 +108,35 @@ pub(crate) enum Failure {
     Service(String),
 }
 
+/// What programs may take of this machine.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    /// How long one program may run.
+    call: Duration,
+    /// How many may run at once.
+    processes: Arc<Semaphore>,
+}
+
+impl Limits {
+    pub(crate) fn new(call: Duration, processes: usize) -> Self {
+        Self { call, processes: Arc::new(Semaphore::new(processes)) }
+    }
+
+    /// Runs a program when it is its turn. Waiting for that is not counted.
+    pub(crate) async fn run<A: AsRef<OsStr>>(&self, program: &str, arguments: &[A]) -> Result<Said, ProgramError> {
+        // An error only if it were closed, which it never is.
+        let _turn = self.processes.acquire().await.ok();
+        program::run(program, arguments, self.call).await
+    }
+}
+
 /// A way to ask for services. Each call is one round for one host.
 pub(crate) trait Backend {
     /// Asks a host for services, and answers for each of them in their order; [`Failure::Host`] for the host as a whole.
+    /// `host` is empty for this machine.
     fn look(
         &self,
         host: &str,
         services: &[String],
     ) -> impl Future<Output = Result<Vec<Result<Found, Failure>>, Failure>> + Send;
-}
-
-/// How long a program may run, and how many at once.
-#[derive(Debug, Clone)]
-pub(crate) struct Limits {
-    /// For one call, from the time that the program is started.
-    pub(crate) call: Duration,
-    pub(crate) processes: Arc<Semaphore>,
-}
-
-impl Limits {
-    /// Runs a program when it is its turn.
-    pub(crate) async fn run<A: AsRef<OsStr>>(&self, program: &str, arguments: &[A]) -> Result<Said, ProgramError> {
-        // Nobody closes it.
-        let _permit = self.processes.acquire().await;
-        program::run(program, arguments, self.call).await
-    }
 }

@@ -1,6 +1,7 @@
 //! Programs of the system: run without a shell, for a limited time, with a limited output.
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -26,8 +27,16 @@ pub(crate) enum ProgramError {
     #[error("`{program}` cannot be started: {error}")]
     Start { program: String, error: std::io::Error },
     /// It ran for too long, and was ended.
-    #[error("`{program}` gave no answer within {} s", limit.as_secs())]
+    #[error("`{program}` gave no answer within {limit:?}")]
     Timeout { program: String, limit: Duration },
+}
+
+/// The program of a setting: a path starts at the folder of the config, a mere name is looked for in the search path.
+pub(crate) fn named(config_dir: &str, program: &str) -> String {
+    if program.contains(['/', '\\']) {
+        return Path::new(config_dir).join(program).to_string_lossy().into_owned();
+    }
+    program.to_owned()
 }
 
 /// Runs a program to its end. It is killed when `limit` is over, and when the future is dropped.
@@ -67,4 +76,68 @@ async fn read(output: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
         let _ = tokio::io::copy(&mut output, &mut tokio::io::sink()).await;
     }
     kept
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn what_it_said_and_how_it_ended_is_known() {
+        let said = block_on(run("/bin/sh", &["-c", "echo a; echo b >&2; exit 36"], Duration::from_secs(20))).unwrap();
+        assert_eq!(said, Said { code: Some(36), stdout: b"a\n".to_vec(), stderr: b"b\n".to_vec() });
+        let said = block_on(run("/bin/sh", &["-c", "kill -9 $$"], Duration::from_secs(20))).unwrap();
+        assert_eq!(said.code, None);
+    }
+
+    #[test]
+    fn arguments_go_through_no_shell() {
+        let odd = "$(id) `id` ; & | \" \u{27} MSSQL$INSTANCE";
+        let said = block_on(run("/bin/echo", &[odd], Duration::from_secs(20))).unwrap();
+        assert_eq!(String::from_utf8(said.stdout).unwrap(), format!("{odd}\n"));
+    }
+
+    #[test]
+    fn one_that_hangs_is_ended_and_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let script = format!("echo $$ > {}; exec sleep 600", file.display());
+        let begun = Instant::now();
+        let error = block_on(run("/bin/sh", &["-c", &script], Duration::from_millis(1500))).unwrap_err();
+        assert_eq!(error.to_string(), "`/bin/sh` gave no answer within 1.5s");
+        assert!(begun.elapsed() < Duration::from_secs(15));
+        let process = format!("/proc/{}/stat", std::fs::read_to_string(file).unwrap().trim());
+        let until = Instant::now() + Duration::from_secs(10);
+        // A zombie is as good as gone: whoever has started it has not yet asked for its end.
+        while std::fs::read_to_string(&process).is_ok_and(|stat| !stat.contains(") Z ")) {
+            assert!(Instant::now() < until, "it runs still");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn too_much_output_is_cut_and_read_to_its_end() {
+        let script = "head -c 9000000 /dev/zero; echo done >&2";
+        let said = block_on(run("/bin/sh", &["-c", script], Duration::from_secs(60))).unwrap();
+        assert_eq!((said.stdout.len(), said.stderr.as_slice()), (4 << 20, b"done\n".as_slice()));
+    }
+
+    #[test]
+    fn one_that_is_not_there_is_named() {
+        let error = block_on(run::<&str>("/nowhere/sc", &[], Duration::from_secs(5))).unwrap_err();
+        assert!(error.to_string().starts_with("`/nowhere/sc` cannot be started: "), "{error}");
+    }
+
+    #[test]
+    fn paths_start_at_the_folder_of_the_config() {
+        assert_eq!(named("/etc/butler", "systemctl"), "systemctl");
+        assert_eq!(named("/etc/butler", "tools/sc"), "/etc/butler/tools/sc");
+        assert_eq!(named("/etc/butler", "/bin/sc"), "/bin/sc");
+    }
 }

@@ -14,38 +14,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use futures_util::future::join_all;
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use self::refusals::Refusals;
 use self::trouble::{Asked, Trouble};
 use crate::backend::{Backend, Failure, Found, Limits};
-use crate::program::ProgramError;
-
-/// Settings of the back end `rpc`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Settings {
-    /// File with the account that asks, one item a line: `username=…`, `password=…` and, unless the account is one of the hosts
-    /// themselves, `domain=…`. Others must not be able to read it. A relative path starts at the folder of the config.
-    pub(crate) credentials: PathBuf,
-    /// TCP port of SMB on the hosts.
-    #[serde(default = "smb")]
-    #[schemars(range(min = 1))]
-    pub(crate) port: u16,
-    /// Samba's program `net`: a path, or a name to be looked for in `PATH`.
-    #[serde(default = "net")]
-    #[schemars(length(min = 1))]
-    pub(crate) program: String,
-}
-
-const fn smb() -> u16 {
-    445
-}
-
-fn net() -> String {
-    "net".to_owned()
-}
+use crate::program::{self, ProgramError};
+use crate::settings::RpcSettings;
 
 /// The back end.
 pub(crate) struct Rpc {
@@ -58,18 +32,18 @@ pub(crate) struct Rpc {
 
 impl Rpc {
     /// Checks the settings, and the credentials file.
-    pub(crate) fn new(settings: &Settings, config_dir: &Path, limits: Limits) -> Result<Self, String> {
+    pub(crate) fn new(settings: &RpcSettings, config_dir: &str, limits: Limits) -> Result<Self, String> {
         if cfg!(windows) {
             return Err(
                 "the back end `rpc` needs Samba, which Windows does not have: take the back end `sc`".to_owned()
             );
         }
-        let credentials = config_dir.join(&settings.credentials);
+        let credentials = Path::new(config_dir).join(&settings.credentials);
         credentials::check(&credentials)?;
         Ok(Self {
             credentials,
-            port: settings.port,
-            program: settings.program.clone(),
+            port: settings.port.get(),
+            program: program::named(config_dir, settings.program.as_deref().unwrap_or("net")),
             limits,
             refusals: Refusals::default(),
         })

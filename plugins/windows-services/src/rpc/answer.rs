@@ -67,15 +67,7 @@ fn state_of_line(line: &str) -> Option<Result<State, &str>> {
 }
 
 fn details<'a>(state: State, lines: impl Iterator<Item = &'a str>) -> Found {
-    let mut found = Found {
-        state,
-        display_name: None,
-        start_type: None,
-        exe_path: None,
-        dependencies: None,
-        exit_code: None,
-        service_exit_code: None,
-    };
+    let mut found = Found::in_state(state);
     for line in lines {
         let Some((name, value)) = line.strip_prefix('\t').and_then(|line| line.split_once('=')) else { continue };
         let value = value.trim();

@@ -1,10 +1,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::Semaphore;
 
 use super::*;
 use crate::backend::State;
@@ -30,14 +29,18 @@ impl Place {
     }
 
     fn rpc_by(&self, program: String, call: Duration) -> Rpc {
-        let settings = Settings { credentials: "account".into(), port: 4450, program };
-        Rpc::new(&settings, self.0.path(), Limits { call, processes: Arc::new(Semaphore::new(8)) }).unwrap()
+        let settings = json!({ "credentials": "account", "port": 4450, "program": program });
+        new(settings, self.0.path(), call).unwrap()
     }
 
     fn calls(&self) -> Vec<String> {
         let calls = fs::read_to_string(self.0.path().join("calls")).unwrap_or_default();
         calls.lines().map(str::to_owned).collect()
     }
+}
+
+fn new(settings: Value, config_dir: &Path, call: Duration) -> Result<Rpc, String> {
+    Rpc::new(&serde_json::from_value(settings).unwrap(), config_dir.to_str().unwrap(), Limits::new(call, 8))
 }
 
 fn names(names: &[&str]) -> Vec<String> {
@@ -77,7 +80,7 @@ async fn a_host_that_is_silent_costs_one_call_and_one_time_out() {
     let start = Instant::now();
     let looked = place.rpc(Duration::from_secs(1)).look("silent", &names(&["Spooler", "NETLOGON", "WINS"])).await;
     assert!(
-        matches!(&looked, Err(Failure::Host(text)) if text.contains("silent does not answer at TCP port 4450 within 1 s"))
+        matches!(&looked, Err(Failure::Host(text)) if text.contains("silent does not answer at TCP port 4450 within 1s"))
     );
     assert!(start.elapsed() < Duration::from_secs(10));
     assert_eq!(place.calls().len(), 1);
@@ -92,7 +95,7 @@ async fn a_service_that_gets_no_answer_leaves_the_others_theirs() {
     let place = Place::new();
     let looked =
         place.rpc(Duration::from_secs(2)).look("sense1", &names(&["Spooler", "Stuck", "NETLOGON"])).await.unwrap();
-    assert!(matches!(&looked[1], Err(Failure::Service(text)) if text.contains("within 2 s")), "{looked:?}");
+    assert!(matches!(&looked[1], Err(Failure::Service(text)) if text.contains("within 2s")), "{looked:?}");
     assert!(looked[0].is_ok() && looked[2].is_ok(), "{looked:?}");
 }
 
@@ -133,15 +136,14 @@ async fn without_samba_it_says_what_to_install() {
 }
 
 #[test]
-fn settings_have_defaults_and_the_account_is_checked_at_the_start() {
-    let settings: Settings = serde_json::from_str(r#"{"credentials":"account"}"#).unwrap();
-    assert_eq!((settings.port, settings.program.as_str()), (445, "net"));
-    let limits = || Limits { call: LONG, processes: Arc::new(Semaphore::new(1)) };
+fn the_account_is_checked_at_the_start() {
     let folder = TempDir::new().unwrap();
-    let fault = Rpc::new(&settings, folder.path(), limits()).err().unwrap();
-    let path = folder.path().join("account");
-    assert!(fault.contains(&path.display().to_string()), "relative to the folder of the config: {fault}");
-    let absolute = Settings { credentials: Place::new().account(), ..settings };
-    let fault = Rpc::new(&absolute, folder.path(), limits()).err().unwrap();
-    assert!(fault.contains(&absolute.credentials.display().to_string()), "{fault}");
+    let fault = new(json!({ "credentials": "account" }), folder.path(), LONG).err().unwrap();
+    let path = folder.path().join("account").display().to_string();
+    assert!(fault.contains(&path), "relative to the folder of the config: {fault}");
+
+    let place = Place::new();
+    let absolute = json!({ "credentials": place.account() });
+    let rpc = new(absolute, folder.path(), LONG).unwrap();
+    assert_eq!((rpc.credentials, rpc.port, rpc.program), (place.account(), 445, "net".to_owned()));
 }

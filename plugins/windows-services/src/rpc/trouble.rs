@@ -28,7 +28,7 @@ pub(crate) enum Trouble {
 impl Asked<'_> {
     /// The time was over.
     pub(crate) fn silent(&self, limit: Duration) -> Trouble {
-        Trouble::Host(format!("{} within {} s: {}", self.no_answer(), limit.as_secs(), self.network()))
+        Trouble::Host(format!("{} within {limit:?}: {}", self.no_answer(), self.network()))
     }
 
     /// In words.

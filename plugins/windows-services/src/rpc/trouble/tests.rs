@@ -47,7 +47,7 @@ fn each_trouble_says_what_to_look_at() {
     }
     let silent = text_of(&asked().silent(Duration::from_secs(10)));
     assert!(
-        silent.contains("sense1 does not answer at TCP port 445 within 10 s") && silent.contains("firewall"),
+        silent.contains("sense1 does not answer at TCP port 445 within 10s") && silent.contains("firewall"),
         "{silent}"
     );
     let unnamed =
