@@ -144,7 +144,9 @@ fn service(fields: &mut Fields, event: &Event, names: Names, status: &str, is_ch
     put("serviceName", service.name);
     put("serviceDisplayName", service.display_name);
     put("serviceStartType", service.start_type);
-    put("prevState", service.previous_state.map(|state| state.to_uppercase()));
+    // So Butler 16 calls what it has not seen before: a service that is stopped at the first look.
+    let unseen = (event.kind == kind::SERVICE_STOPPED).then(|| "PAUSED".to_owned());
+    put("prevState", service.previous_state.map(|state| state.to_uppercase()).or(unseen));
     put("currState", Some(state));
     fields.put(if names == Names::Query { "statechanged" } else { "stateChanged" }, Some(is_change));
 }
@@ -239,6 +241,9 @@ mod tests {
         let mut url = Url::parse("https://a.test/hook?token=x").unwrap();
         append_query(&mut url, &butler16(&delivery, Names::Query));
         insta::assert_snapshot!("service-query", url.as_str().replace('&', "\n&"));
+        let mut first = delivery;
+        first.event.data.service.as_mut().unwrap().previous_state = None;
+        assert!(json_of(&first).contains(r#""prevState": "PAUSED""#), "{}", json_of(&first));
     }
 
     proptest! {

@@ -11,6 +11,10 @@ use tokio::process::Command;
 /// Most bytes of each of its outputs; the rest is thrown away.
 const LONGEST: u64 = 4 << 20;
 
+/// Flag of `CreateProcess` (winbase.h).
+#[cfg(windows)]
+const CREATE_NO_WINDOW: u32 = 0x0800_0000;
+
 /// What a program said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Said {
@@ -47,14 +51,11 @@ pub(crate) async fn run<A: AsRef<OsStr>>(
 ) -> Result<Said, ProgramError> {
     let start = |error| ProgramError::Start { program: program.to_owned(), error };
     let mut command = Command::new(program);
-    // What is read is the same everywhere.
-    command
-        .args(arguments)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+    // Texts in English, whatever this machine's language.
+    command.args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    // No window for it, where Butler has none.
+    #[cfg(windows)]
+    command.creation_flags(CREATE_NO_WINDOW);
     let mut child = command.spawn().map_err(start)?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let work = async {

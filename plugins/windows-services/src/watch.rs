@@ -140,6 +140,7 @@ impl<B: Backend> Watch<'_, B> {
             Ok(()) => {
                 host.record = record;
                 host.unsaved = false;
+                host.trouble = None;
             }
             Err(error) => trouble(host, &error),
         }
@@ -147,19 +148,23 @@ impl<B: Backend> Watch<'_, B> {
 
     /// Emits what is to be told, and forgets it.
     async fn tell(&self, host: &mut HostWatch) {
-        let kinds: Vec<_> = host.record.pending.iter().map(|event| event.kind.clone()).collect();
+        let texts: Vec<String> = host
+            .record
+            .pending
+            .iter()
+            .map(|event| event.data["message"].as_str().unwrap_or_default().to_owned())
+            .collect();
         let (any, outcome) = host.record.emit(self.host).await;
-        for kind in &kinds[..kinds.len() - host.record.pending.len()] {
-            tracing::info!(host = host.watched.name, "told: {kind}");
+        for text in &texts[..texts.len() - host.record.pending.len()] {
+            tracing::info!("{text}");
         }
-        let outcome = match outcome {
-            Ok(()) if any => host.record.save(self.host, &host.watched.name).await.inspect_err(|_| host.unsaved = true),
-            outcome => outcome,
-        };
-        match outcome {
-            Ok(()) if host.unsaved => {}
-            Ok(()) => host.trouble = None,
-            Err(error) => trouble(host, &error),
+        if let Err(error) = outcome {
+            trouble(host, &error);
+        }
+        if any && let Err(error) = host.record.save(self.host, &host.watched.name).await {
+            // Emitted once more after a restart, and then known by its key.
+            host.unsaved = true;
+            trouble(host, &error);
         }
     }
 

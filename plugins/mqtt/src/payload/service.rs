@@ -107,6 +107,8 @@ fn service_rest(event: &Event) -> ServiceRest<'_> {
 impl<'a> ServiceChange<'a> {
     fn of(event: &'a Event) -> Self {
         let previous = event.data.service.as_ref().and_then(|service| service.previous_state.as_deref());
+        // So Butler 16 calls what it has not seen before: a service that is stopped at the first look.
+        let previous = previous.or((event.kind == kind::SERVICE_STOPPED).then_some("PAUSED"));
         let change = Change { service_prev_status: previous.map(str::to_uppercase), service_status_changed: true };
         let (names, rest) = (display_first(event), service_rest(event));
         if event.kind == kind::SERVICE_STARTED {

@@ -133,6 +133,11 @@ fn services_have_topics_of_their_own_and_the_keys_of_the_original() {
             .1
             .ends_with(r#""serviceStatus":"STOPPED","servicePrevStatus":"RUNNING","serviceStatusChanged":true}"#)
     );
+    // Stopped at the first look.
+    delivery.event.data.service.as_mut().unwrap().previous_state = None;
+    let first = rendered(&qlik(), json!({}), &delivery).unwrap();
+    let end = r#""serviceStatus":"STOPPED","servicePrevStatus":"PAUSED","serviceStatusChanged":true}"#;
+    assert!(first[0].1.ends_with(end), "{}", first[0].1);
     let stopped = [
         "serviceHost",
         "serviceName",

@@ -6,16 +6,19 @@ const CP850: &str = "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜø£�
 /// Windows-1252, from 0x80 to 0x9F; all else is that of Latin-1.
 const CP1252: &str = "€\u{81}‚ƒ„…†‡ˆ‰Š‹Œ\u{8d}Ž\u{8f}\u{90}‘’“”•–—˜™š›œ\u{9d}žŸ";
 
-/// Reads UTF-8, else code page 850 or Windows-1252, whichever makes more letters of it. Other code pages give other letters in
+/// What is usual in names: where both make letters of a byte (`ä` of one is `õ` of the other), that is what tells them apart.
+const USUAL: &str = "äöüåéèêëàâáíìîïóòôúùûñçøæãßÄÖÜÅÉ’";
+
+/// Reads UTF-8, else code page 850 or Windows-1252, whichever makes more of what is usual. Other code pages give other letters in
 /// names for people; key names and numbers are ASCII in all of them.
 pub(super) fn decode(bytes: &[u8]) -> String {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return text.trim_start_matches('\u{feff}').to_owned();
     }
     let decoded = |page: fn(u8) -> char| bytes.iter().map(|byte| page(*byte)).collect::<String>();
-    let letters =
-        |page: fn(u8) -> char| bytes.iter().filter(|byte| !byte.is_ascii() && page(**byte).is_alphabetic()).count();
-    if letters(cp850) >= letters(cp1252) { decoded(cp850) } else { decoded(cp1252) }
+    let usual = |text: &str| text.chars().filter(|c| USUAL.contains(*c)).count();
+    let (console, windows) = (decoded(cp850), decoded(cp1252));
+    if usual(&console) >= usual(&windows) { console } else { windows }
 }
 
 fn cp850(byte: u8) -> char {
@@ -52,7 +55,8 @@ mod tests {
             (b"Ger\xe4te-Setup f\xfcr Gr\xf6\xdfe", "Geräte-Setup für Größe"),
             (b"Intelligent bakgrunds\x94verf\x94ring", "Intelligent bakgrundsöverföring"),
             (b"S\xe4kerhetsf\xf6nster \xe5 \xc5", "Säkerhetsfönster å Å"),
-            (b"Qlik\x92s", "QlikÆs"),
+            (b"Servizio Acme di pi\xf9".as_slice(), "Servizio Acme di più"),
+            (b"Qlik\x92s", "Qlik’s"),
             ("Größe".as_bytes(), "Größe"),
             ("\u{feff}a".as_bytes(), "a"),
         ] {

@@ -13,7 +13,7 @@ struct Fake {
 
 const FAKE: &str = r#"
 cd "$(dirname "$0")"
-echo "$*" >> calls
+printf '%s\n' "$*" >> calls
 host=local
 case "$1" in \\\\*) host="${1#\\\\}"; shift;; esac
 case "$1 $2" in
@@ -116,7 +116,7 @@ fn a_host_is_asked_once_and_configurations_are_kept() {
     assert_eq!(fake.calls(), [r"\\srv1 qc BITS 8192", driver, nowhere, list]);
 
     // A long time without a change.
-    for _ in 0..REFRESH {
+    for _ in 0..=REFRESH {
         look();
     }
     assert_eq!(fake.calls().iter().filter(|call| call.ends_with("qc BITS 8192")).count(), 1);
@@ -171,6 +171,8 @@ fn what_hangs_is_not_waited_for_again_and_again() {
     let error = block_on(sc.look("srv1", &names(&["Spooler", "BITS"]))).unwrap_err().to_string();
     assert!(error.contains("no answer within 700ms: the host hangs"), "{error}");
 
+    fake.calls();
+
     // It stops answering after the list: the state is known all the same, and 40 configurations do not take 40 times as long.
     std::fs::remove_file(fake.path().join("query.srv1.hang")).unwrap();
     let one = String::from_utf8(printed("query_one_en")).unwrap();
@@ -180,11 +182,11 @@ fn what_hangs_is_not_waited_for_again_and_again() {
     for name in &wanted {
         fake.put(&format!("qc.{name}.hang"), b"");
     }
-    let sc = fake.sc(Duration::from_secs(2));
+    let sc = fake.sc(Duration::from_secs(5));
     let begun = Instant::now();
     let found = block_on(sc.look("srv1", &wanted)).unwrap();
     assert!(found.iter().all(|found| found.as_ref().is_ok_and(|found| found.state == State::Stopped)));
-    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert!(fake.calls().len() <= 1 + ONE_BY_ONE);
 }
 
@@ -193,7 +195,7 @@ fn programs_wait_for_their_turn() {
     let fake = Fake::new();
     fake.put("query.srv1", &printed("query_all_en"));
     fake.put("qc.BITS.hang", b"");
-    let limits = Limits::new(Duration::from_secs(1), 1);
+    let limits = Limits::new(Duration::from_secs(3), 1);
     let sc = Sc::new(fake.program.clone(), limits);
     // The second waits longer than one may run, and is not counted as late for it.
     let wanted = names(&["BITS"]);

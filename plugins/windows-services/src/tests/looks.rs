@@ -248,15 +248,15 @@ fn a_change_that_was_stored_is_told_once_however_butler_ends() {
 
     // It runs again before Butler does.
     let fixture = Fixture::on(FakeHost::new("windows-services").store("host/srv1", stored.clone()), fixture_settings());
-    fixture.script.state("srv1", "A", Running);
-    fixture.script.state("srv1", "B", Running);
+    fixture.script.state("SRV1", "a", Running);
+    fixture.script.state("SRV1", "b", Running);
     let mut hosts = fixture.load();
     assert_eq!(events(&fixture), ["service.stopped"]);
     assert_eq!(fixture.fake.stored("host/srv1").unwrap()["pending"], json!([]));
-    assert_eq!(fixture.look(&mut hosts), ["service.started A"]);
+    assert_eq!(fixture.look(&mut hosts), ["service.started a"]);
     // The next stop is another one.
-    fixture.script.state("srv1", "A", Stopped);
-    assert_eq!(fixture.look(&mut hosts), ["service.stopped A"]);
+    fixture.script.state("SRV1", "a", Stopped);
+    assert_eq!(fixture.look(&mut hosts), ["service.stopped a"]);
 
     // It was emitted, and that was not noted.
     let fixture = Fixture::on(fixture.fake.clone().store("host/srv1", stored), fixture_settings());
@@ -264,6 +264,7 @@ fn a_change_that_was_stored_is_told_once_however_butler_ends() {
     assert_eq!(events(&fixture), ["service.stopped", "service.started", "service.stopped"], "it was emitted before");
 }
 
+/// The same, in another case.
 fn fixture_settings() -> Value {
     json!({ "hosts": [{ "host": "SRV1", "services": ["a", "b"] }], "states": false })
 }
@@ -326,16 +327,16 @@ fn a_failure_is_logged_when_it_changes_and_shown_in_the_health_and_metrics() {
     let mut hosts = fixture.load();
     fixture.look(&mut hosts);
     assert_eq!((fixture.troubles.health(2), fixture.warnings()), (Health::Good, vec![]));
-    assert_eq!(fixture.fake.metric("state{host=srv1,service=A}"), Some(4.0));
-    assert_eq!(fixture.fake.metric("state{host=srv1,service=B}"), Some(1.0));
-    assert_eq!(fixture.fake.metric("failures_total{host=srv1}"), None);
+    assert_eq!(fixture.fake.metric(r#"state{host="srv1",service="A"}"#), Some(4.0));
+    assert_eq!(fixture.fake.metric(r#"state{host="srv1",service="B"}"#), Some(1.0));
+    assert_eq!(fixture.fake.metric(r#"failures_total{host="srv1"}"#), None);
     fixture.script.fail("srv1", Some("it is away"));
     for _ in 0..3 {
         fixture.look(&mut hosts);
     }
     assert_eq!(fixture.warnings(), ["its services cannot be checked: it is away"]);
-    assert_eq!(fixture.fake.metric("state{host=srv1,service=A}"), Some(0.0));
-    assert_eq!(fixture.fake.metric("failures_total{host=srv1}"), Some(3.0));
+    assert_eq!(fixture.fake.metric(r#"state{host="srv1",service="A"}"#), Some(0.0));
+    assert_eq!(fixture.fake.metric(r#"failures_total{host="srv1"}"#), Some(3.0));
     let degraded = "cannot check all of 1 of 2 hosts: srv1: it is away".to_owned();
     assert_eq!(fixture.troubles.health(2), Health::Degraded(degraded));
     fixture.script.fail("srv1", Some("it refuses"));

@@ -49,7 +49,11 @@ async fn nothing_is_lost_or_doubled_however_often_butler_is_killed() {
         })
         .await;
     }
-    let (_, answer) = butler.get("/v5/events?limit=500").await;
+    let mut emitted = 0;
+    for kind in ["service.stopped", "service.started"] {
+        let (_, answer) = butler.get(&format!("/v5/events?kind={kind}&limit=100")).await;
+        emitted += answer["events"].as_array().unwrap().len();
+    }
     for number in 0..SERVICES {
         let name = name(number);
         let mut of: Vec<Value> =
@@ -59,12 +63,7 @@ async fn nothing_is_lost_or_doubled_however_often_butler_is_killed() {
         let turns = kinds.iter().enumerate().all(|(at, kind)| *kind == ["service.stopped", "service.started"][at % 2]);
         assert!(turns, "{name}: {kinds:?}");
     }
-    let emitted = answer["events"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|event| matches!(event["kind"].as_str(), Some("service.stopped" | "service.started")));
-    assert_eq!(emitted.count(), events(&sink).len(), "none is on its way for ever");
+    assert_eq!(emitted, events(&sink).len(), "each has arrived");
 }
 
 /// Ids are given in order.
@@ -114,7 +113,7 @@ async fn the_config_is_reloaded_while_a_look_is_under_way() {
         facts["services"]["A"]["state"] = 4.into();
     });
     butler.rewrite(&config(&sink, &watched("two"), more));
-    let (status, answer) = butler.post("/v5/reload", &Value::Null).await;
+    let (status, answer) = butler.post("/v5/reload", &json!(null)).await;
     assert_eq!(status, 200, "{answer}");
     let started = wait_told(&sink, &butler, "started srv1/A").await;
     assert_eq!(started["data"]["service"]["friendlyName"], "two");

@@ -7,7 +7,7 @@ mod crash;
 mod hosts;
 mod load;
 
-use e2e::{Butler, Sink, command, wait_for};
+use e2e::{Butler, Sink, wait_for};
 use hosts::Hosts;
 use serde_json::{Value, json};
 
@@ -51,12 +51,10 @@ async fn wait_told(sink: &Sink, butler: &Butler, wanted: &str) -> Value {
     .await
 }
 
-fn metric(name: &str, labels: &str) -> String {
-    format!("butler_plugin_windows_services_{name}{{instance=\"windows-services\"{labels}}}")
-}
+const METRICS: &str = "butler_plugin_windows_services";
 
 fn state(host: &str, service: &str) -> String {
-    metric("state", &format!(",host=\"{host}\",service=\"{service}\""))
+    format!("{METRICS}_state{{host=\"{host}\",instance=\"windows-services\",service=\"{service}\"}}")
 }
 
 #[tokio::test]
@@ -94,6 +92,11 @@ async fn stops_and_starts_reach_destinations_with_all_facts() {
     butler.wait_metric(&state("localhost", "Spooler"), 4.0).await;
     assert_eq!(told(&sink).len(), 2, "{:?}", told(&sink));
 
+    // Check 19, in Butler 16's form: what it had not seen before.
+    let classic =
+        sink.wait_where("the form of Butler 16", |request| request.target.contains("servicename=mssql")).await;
+    assert!(classic.target.contains("prevstate=PAUSED&currstate=STOPPED&statechanged=true"), "{}", classic.target);
+
     // On the way is no news.
     hosts.state("srv1", "AcmeIndexSvc", 3);
     butler.wait_metric(&state("srv1", "AcmeIndexSvc"), 3.0).await;
@@ -102,8 +105,10 @@ async fn stops_and_starts_reach_destinations_with_all_facts() {
         facts["services"]["AcmeIndexSvc"]["exit"] = 0.into();
     });
     let stopped = wait_told(&sink, &butler, "stopped srv1/AcmeIndexSvc").await;
+    let mut data = stopped["data"].clone();
+    data.as_object_mut().unwrap().remove("chainDepth");
     assert_eq!(
-        stopped["data"],
+        data,
         json!({
             "node": "srv1", "message": "`Index` on srv1 is stopped",
             "service": {
@@ -181,14 +186,14 @@ async fn a_host_that_cannot_be_asked_harms_no_other() {
         hosts.put(host, &json!({ "language": "sv", "services": { "A": {} } }));
     }
     let watched = json!(["srv1", "srv2", "srv3"].map(|host| json!({ "host": host, "services": ["A"] })));
-    let more = "      timeouts: { call: 2s }\n";
+    let more = "      timeouts: { call: 4s }\n";
     let butler = Butler::start_with(&config(&sink, &watched, more), &hosts.environment()).await;
     hosts.looks("srv3", 2).await;
     hosts.change("srv1", |facts| facts["hang"] = true.into());
     hosts.change("srv2", |facts| facts["error"] = 5.into());
     let unknown = wait_told(&sink, &butler, "unknown srv1/A").await;
     let message = unknown["data"]["message"].as_str().unwrap();
-    assert!(message.contains("no answer within 2s: the host hangs"), "{message}");
+    assert!(message.contains("no answer within 4s: the host hangs"), "{message}");
     let unknown = wait_told(&sink, &butler, "unknown srv2/A").await;
     let message = unknown["data"]["message"].as_str().unwrap();
     assert!(message.contains("error 5 (Åtkomst nekad): the account of Butler needs the right"), "{message}");
@@ -200,12 +205,6 @@ async fn a_host_that_cannot_be_asked_harms_no_other() {
         ["cannot check all of 2 of 3 hosts", "srv1: ", "srv2: "].iter().all(|part| text.contains(part)).then_some(())
     })
     .await;
-    let path = butler.config().to_str().unwrap();
-    let check = command(&["check", "-c", path]).await;
-    assert!(
-        check.code != 0 && (check.stdout.clone() + &check.stderr).contains("FAKE_SC"),
-        "it has no such variable: {check:?}"
-    );
 
     // It was stopped while nobody could see it; the other ran all the time.
     hosts.put("srv1", &json!({ "services": { "A": { "state": 1 } } }));
@@ -224,8 +223,9 @@ async fn a_check_says_what_it_found() {
     let (sink, hosts) = (Sink::start().await, Hosts::new());
     hosts.put("srv1", &json!({ "language": "de", "services": { "A": { "state": 7 } } }));
     let config = config(&sink, &json!([{ "host": "srv1", "services": ["A"] }]), "");
+    let (config, _) = config.split_once("  - use: webhook").unwrap();
     let folder = tempfile::TempDir::new().unwrap();
-    let path = Butler::prepare(&folder, &config);
+    let path = Butler::prepare(&folder, config);
     let check = || e2e::run_with(&["check", "-c", path.to_str().unwrap()], &hosts.environment());
     let output = check();
     assert!(output.stdout.contains("srv1: A PAUSED"), "{output:?}");
