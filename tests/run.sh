@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # Some systems keep programs for administrators out of the path.
 export PATH="$PATH:/usr/sbin:/sbin"
 present() {
-  for program in cc faketime influxd mkfs.ext4 mosquitto mosquitto_sub mount node prometheus-alertmanager promtool python3 sqlite3; do command -v "$program" >/dev/null || return 1; done
+  for program in cc faketime influxd mkfs.ext4 mosquitto mosquitto_sub mount net node prometheus-alertmanager promtool python3 smbd smbpasswd sqlite3; do command -v "$program" >/dev/null || return 1; done
   # The second compiler, by its path: rustup's proxies may stand before it.
   for program in rustc cargo; do [ -x "/usr/bin/$program" ] || return 1; done
   [ -f /usr/share/javascript/handlebars/handlebars.js ] || return 1

@@ -2,6 +2,7 @@
 
 use crate::backend::{Backend, Failure, Found, Limits};
 use crate::program;
+use crate::rpc::Rpc;
 use crate::sc::Sc;
 use crate::settings::{BackendSettings, WatchedHost};
 use crate::systemd::{self, Systemd};
@@ -9,6 +10,7 @@ use crate::systemd::{self, Systemd};
 /// One of the ways.
 pub(crate) enum Asks {
     Sc(Sc),
+    Rpc(Rpc),
     Systemd(Systemd),
 }
 
@@ -25,6 +27,13 @@ impl Asks {
                 let own = sc.program.as_deref().map(|program| program::named(config_dir, program));
                 Self::Sc(Sc::new(own.unwrap_or_else(Sc::usual_program), limits))
             }
+            BackendSettings::Rpc(rpc) => {
+                if let Some(here) = hosts.iter().find(|host| host.address.is_empty()) {
+                    let fault = format!("`rpc` asks Windows hosts, but `{}` is this machine: name another host", here.name);
+                    return Err(fault);
+                }
+                Self::Rpc(Rpc::new(rpc, config_dir, limits)?)
+            }
             BackendSettings::Systemd(settings) => {
                 let names = hosts.iter().flat_map(|host| &host.services);
                 names.map(|service| systemd::unit(&service.name).map(drop)).collect::<Result<(), _>>()?;
@@ -39,6 +48,7 @@ impl Backend for Asks {
     async fn look(&self, host: &str, services: &[String]) -> Result<Vec<Result<Found, Failure>>, Failure> {
         match self {
             Self::Sc(sc) => sc.look(host, services).await,
+            Self::Rpc(rpc) => rpc.look(host, services).await,
             Self::Systemd(systemd) => systemd.look(host, services).await,
         }
     }

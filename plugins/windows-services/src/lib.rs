@@ -1,6 +1,6 @@
 //! Watches services: of Windows on any number of hosts, and those of systemd on this one.
 //!
-//! * `backend`: what all ways to ask have in common; `sc` and `systemd` are ways, `asks` chooses one, `program` runs programs.
+//! * `backend`: what all ways to ask have in common; `sc`, `rpc` and `systemd` are ways, `asks` chooses one, `program` runs programs.
 //! * `watch`: the looks. `kept` decides what is to be told, `record` keeps that over restarts, `told` makes the events.
 
 mod asks;
@@ -8,6 +8,7 @@ mod backend;
 mod kept;
 mod program;
 mod record;
+mod rpc;
 mod sc;
 mod settings;
 mod systemd;

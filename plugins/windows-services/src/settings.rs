@@ -1,6 +1,7 @@
 //! The settings, and the checked form of them.
 
 use std::collections::HashSet;
+use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -103,6 +104,8 @@ struct NamedService {
 pub(crate) enum BackendSettings {
     /// Windows: `sc.exe`, as the account that Butler runs under.
     Sc(ScSettings),
+    /// Windows hosts, asked from Linux: `net rpc service` of Samba, with an account of a file.
+    Rpc(RpcSettings),
     /// Services of this Linux machine.
     Systemd(SystemdSettings),
 }
@@ -119,6 +122,25 @@ impl Default for BackendSettings {
 pub(crate) struct ScSettings {
     /// The program, if it is not `System32\sc.exe` of Windows.
     pub(crate) program: Option<String>,
+}
+
+/// `net` of Samba.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RpcSettings {
+    /// File with the account that asks, one item a line: `username=…`, `password=…` and, unless the account is one of the hosts
+    /// themselves, `domain=…`. Others must not be able to read it. A relative path starts at the folder of the config.
+    pub(crate) credentials: String,
+    /// TCP port of SMB on the hosts.
+    #[serde(default = "smb")]
+    pub(crate) port: NonZeroU16,
+    /// The program, if it is not the `net` of the search path.
+    #[serde(default)]
+    pub(crate) program: Option<String>,
+}
+
+const fn smb() -> NonZeroU16 {
+    NonZeroU16::new(445).expect("it is not zero")
 }
 
 /// `systemctl` of systemd.

@@ -19,6 +19,8 @@ mod past;
 mod peer;
 pub mod place;
 pub mod qlik_script;
+#[cfg(unix)]
+mod samba;
 mod sense;
 mod signl4;
 mod sink;
@@ -47,6 +49,8 @@ pub use self::mosquitto::{Mosquitto, MqttMessage, Subscriber};
 pub use self::new_relic::{NewRelic, NewRelicApi, NewRelicCall, NewRelicTrouble};
 pub use self::past::stopped_store;
 pub use self::peer::{WireEvent, WirePeer};
+#[cfg(unix)]
+pub use self::samba::Samba;
 pub use self::sense::{Fields, Sense, datagram, failure, fields};
 pub use self::signl4::Signl4;
 pub use self::sink::{Answer, Received, Sink};
