@@ -1,8 +1,8 @@
 use std::fs;
 use std::path::Path;
 
-use butler_plugin_api::{Scope, ServiceError};
 use butler_plugin_api::testing::{FakeHost, block_on, conformance, manifest_of};
+use butler_plugin_api::{Scope, ServiceError};
 use serde_json::json;
 use tempfile::TempDir;
 
