@@ -102,9 +102,10 @@ pub mod abi;
 
 pub use delivery::{Delivery, DeliveryError, Outcome};
 pub use event::{
-    AccessLicenses, AccessUse, ActiveUsers, App, Audit, Butler, CapacityUse, Certificate, CloudReload, Data, Dead, Detail, Event,
-    Execution, Ingest, KeptLicense, LastDead, LicenseRelease, LogLine, LoginTokens, Memory, NamedRef, Owner, Posted, QlikVersion, ReleasedLicense,
-    ScriptLog, ServerLicense, Service, Session, Silence, Task, TaskStart, Tokens, Udp, UserTokens, kind,
+    AccessLicenses, AccessUse, ActiveUsers, App, Audit, Butler, CapacityUse, Certificate, CloudReload, Data, Dead,
+    Detail, Event, Execution, Ingest, KeptLicense, LastDead, LicenseRelease, LogLine, LoginTokens, Memory, NamedRef,
+    Owner, Posted, QlikVersion, ReleasedLicense, ScriptLog, ServerLicense, Service, Session, Silence, Task, TaskStart,
+    Tokens, Udp, UserTokens, kind,
 };
 pub use host::{Abort, CustomLink, Host, Instance, Links};
 pub use manifest::{Batch, Endpoint, EndpointAnswer, Manifest, Scope, StartTaskItem};
@@ -112,9 +113,9 @@ pub use plugin::{Health, OperationError, Plugin, StartError};
 pub use request::{Request, Response};
 pub use samples::{sample_delivery, sample_event, sample_events};
 pub use services::{
-    Emitted, HandedOver, HeardNode, Http, HttpError, HttpReply, HttpRequest, Metrics, PartStatus, Property, Qlik, QlikReply, Schedule,
-    ServiceError, StartTasks, StartedTask, Status, StatusError, Storage, StorageChange, StorageEntry, StoragePage,
-    TasksStarted, Tick, When,
+    Emitted, HandedOver, HeardNode, Http, HttpError, HttpReply, HttpRequest, Metrics, PartStatus, Property, Qlik,
+    QlikReply, Schedule, ServiceError, StartTasks, StartedTask, Status, StatusError, Storage, StorageChange,
+    StorageEntry, StoragePage, TasksStarted, Tick, When,
 };
 
 /// Version of this crate: what a plugin was built against, and what the host checks when it opens a library.

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use super::section::{self, sections};
 use super::{
-    AccessLicenses, ActiveUsers, App, Audit, Butler, Certificate, CloudReload, Dead, Execution, Ingest, LicenseRelease, LogLine,
-    Posted, QlikVersion, ScriptLog, ServerLicense, Service, Session, Silence, Task, TaskStart, Udp,
+    AccessLicenses, ActiveUsers, App, Audit, Butler, Certificate, CloudReload, Dead, Execution, Ingest, LicenseRelease,
+    LogLine, Posted, QlikVersion, ScriptLog, ServerLicense, Service, Session, Silence, Task, TaskStart, Udp,
 };
 
 /// The facts of an event. What the kind does not have, or what could not be found out, is absent.

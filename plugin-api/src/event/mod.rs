@@ -19,8 +19,8 @@ pub use butler::{Audit, Butler, Dead, Ingest, LastDead, Memory, Posted, Udp};
 pub use cloud::CloudReload;
 pub use data::Data;
 pub use site::{
-    AccessLicenses, AccessUse, ActiveUsers, CapacityUse, Certificate, KeptLicense, LicenseRelease, LoginTokens, QlikVersion, ReleasedLicense, ServerLicense,
-    Service, Session, Silence, TaskStart, Tokens, UserTokens,
+    AccessLicenses, AccessUse, ActiveUsers, CapacityUse, Certificate, KeptLicense, LicenseRelease, LoginTokens,
+    QlikVersion, ReleasedLicense, ServerLicense, Service, Session, Silence, TaskStart, Tokens, UserTokens,
 };
 pub use task::{App, Detail, Execution, LogLine, NamedRef, Owner, ScriptLog, Task};
 
@@ -84,9 +84,11 @@ impl Event {
     pub fn severity(&self) -> &'static str {
         match self.kind.as_str() {
             kind::SERVICE_STOPPED | kind::SERVER_LICENSE_EXPIRED | kind::DELIVERY_DEAD => "failure",
-            kind::SERVICE_UNKNOWN | kind::SERVER_LICENSE_EXPIRING | kind::CERTIFICATE_EXPIRING | kind::NODE_SILENT => {
-                "warning"
-            }
+            kind::SERVICE_UNKNOWN
+            | kind::SERVER_LICENSE_EXPIRING
+            | kind::ACCESS_LICENSE_LOW
+            | kind::CERTIFICATE_EXPIRING
+            | kind::NODE_SILENT => "warning",
             kind::SERVICE_STARTED => "success",
             _ => match self.outcome() {
                 "failed" => "failure",

@@ -138,8 +138,12 @@ async fn every_kind_is_read_back_with_its_tags_fields_and_types() {
         influx.wait_points("butler", measurement, count).await;
     }
     // A dry run takes no licence back, and is no point.
-    emit(&butler, "access-license.released", json!({ "licenseRelease": { "released": [{ "type": "analyzer" }], "dryRun": true } }))
-        .await;
+    emit(
+        &butler,
+        "access-license.released",
+        json!({ "licenseRelease": { "released": [{ "type": "analyzer" }], "dryRun": true } }),
+    )
+    .await;
 
     let keys = influx.ask("butler", "show field keys").await;
     let mut types = BTreeSet::new();

@@ -22,8 +22,8 @@ pub(super) async fn answer(shared: &Shared) -> Result<Value, ServiceError> {
     status.version = env!("CARGO_PKG_VERSION").to_owned();
     status.started_at = rfc3339(shared.started_ms);
     status.uptime_ms = u64::try_from(now_ms() - shared.started_ms).unwrap_or_default();
-    status.memory = observe::process_usage()
-        .map(|usage| Memory { process_bytes: Some(usage.resident_bytes), ..Memory::default() });
+    status.memory =
+        observe::process_usage().map(|usage| Memory { process_bytes: Some(usage.resident_bytes), ..Memory::default() });
     status.store = PartStatus::new(store.trouble());
     status.udp = shared.udp.as_ref().map(|udp| PartStatus::new(faults(udp)));
     status.qlik = qlik.map(|state| {
