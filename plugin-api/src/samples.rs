@@ -265,7 +265,9 @@ fn license_release() -> Value {
             "released": [{ "id": "dddddddd-1111-4222-8333-444444444444", "type": "analyzer", "user": "LAB\\ann",
                            "lastUsed": "2026-01-22T09:00:00.000Z", "daysSinceLastUse": 41 }],
             "kept": [{ "id": "dddddddd-1111-4222-8333-555555555555", "type": "professional", "user": "LAB\\bo",
-                       "reason": "tag", "detail": "the user has the tag `Keep licence`" }],
+                       "reason": "tag", "detail": "the user has the tag `Keep licence`" },
+                     { "id": "dddddddd-1111-4222-8333-666666666666", "type": "analyzer", "user": "LAB\\cy",
+                       "reason": "never used", "detail": "the licence was never used" }],
             "keptByReason": { "tag": 1, "never used": 1 }
         }
     })
@@ -273,7 +275,7 @@ fn license_release() -> Value {
 
 fn active_users() -> Value {
     json!({
-        "message": "3 users are active",
+        "message": "3 users are active: 2 on sense1, 1 on sense2",
         "activeUsers": { "count": 3, "users": ["LAB\\ann", "LAB\\bo", "LAB\\cy"], "nodes": { "sense1": 2, "sense2": 1 } }
     })
 }

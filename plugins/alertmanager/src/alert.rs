@@ -117,7 +117,7 @@ fn alert_name(event: &Event) -> String {
     let is_qlik = subject.ends_with("-task")
         || ["app-reload", "cloud-app-reload", "service", "server-license", "access-license", "qlik-version"]
             .contains(&subject)
-        || ["certificate", "node", "task-start", "user-session", "user-connection"].contains(&subject);
+        || ["certificate", "node", "task-start", "user-session", "user-connection", "active-users"].contains(&subject);
     let words = event.kind.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     let name: String = words
         .map(|word| {

@@ -92,8 +92,9 @@ impl Maker {
             }
         }
         for (name, value) in marks.into_iter().flat_map(|marks| &marks.tags) {
-            // Six points of one event are told apart by it.
-            if !(point.measurement == site::ACCESS_LICENSES && name == site::LICENSE_TYPE) {
+            // The points of one event are told apart by it.
+            let own = [(site::ACCESS_LICENSES, site::LICENSE_TYPE), (site::ACTIVE_USERS_BY_NODE, site::HOST)];
+            if !own.contains(&(point.measurement.as_str(), name.as_str())) {
                 point.tag(name, Some(value.as_str()));
             }
         }
@@ -108,7 +109,8 @@ fn is_task(kind: &str) -> bool {
     kind::ALL.contains(&kind) && kind.rsplit_once('.').is_some_and(|(subject, _)| subject.ends_with("-task"))
 }
 
-/// The measurement of a kind. `queue`: that of the ingestion's counters. [`site::UPTIME`] is a second one of its kind.
+/// The measurement of a kind. `queue`: that of the ingestion's counters. [`site::UPTIME`] and [`site::ACTIVE_USERS_BY_NODE`]
+/// are second ones of their kinds.
 fn measurement(kind: &str, queue: &str) -> String {
     match kind {
         kind::SERVICE_STATE | kind::SERVICE_STOPPED | kind::SERVICE_STARTED | kind::SERVICE_UNKNOWN => {
@@ -119,6 +121,7 @@ fn measurement(kind: &str, queue: &str) -> String {
         }
         kind::ACCESS_LICENSE_USAGE | kind::ACCESS_LICENSE_LOW => site::ACCESS_LICENSES.to_owned(),
         kind::ACCESS_LICENSE_RELEASED => "qlik_sense_license_release".to_owned(),
+        kind::ACTIVE_USERS_COUNTED => "active_users".to_owned(),
         kind::QLIK_VERSION_CHECKED => "qlik_sense_version".to_owned(),
         kind::BUTLER_UPTIME => "butler_memory_usage".to_owned(),
         kind::BUTLER_INGEST => queue.to_owned(),
@@ -131,7 +134,9 @@ fn measurement(kind: &str, queue: &str) -> String {
 pub(crate) fn meant(name: &str, queue: &str) -> Option<String> {
     let plain = |text: &str| text.replace(['-', '.', ' '], "_");
     let mut known = kind::ALL.iter().map(|kind| (plain(kind), measurement(kind, queue)));
-    if name == site::UPTIME || known.clone().any(|(_, measurement)| measurement == name) {
+    if [site::UPTIME, site::ACTIVE_USERS_BY_NODE].contains(&name)
+        || known.clone().any(|(_, measurement)| measurement == name)
+    {
         return None;
     }
     let of_kind = known.find(|(kind, _)| *kind == plain(name)).map(|(_, measurement)| measurement);

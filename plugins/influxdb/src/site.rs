@@ -10,6 +10,11 @@ pub(crate) const ACCESS_LICENSES: &str = "qlik_sense_license";
 /// The tag that tells them apart.
 pub(crate) const LICENSE_TYPE: &str = "license_type";
 
+/// Measurement beside that of all users, with a point for each proxy: a sum over it counts who uses two of them twice.
+pub(crate) const ACTIVE_USERS_BY_NODE: &str = "active_users_by_node";
+/// The tag that tells them apart.
+pub(crate) const HOST: &str = "host";
+
 /// Measurement beside that of Butler's memory.
 pub(crate) const UPTIME: &str = "butler_uptime";
 
@@ -159,17 +164,18 @@ pub(crate) fn released_licenses(event: &Event, measurement: &str) -> Vec<Point> 
     release.released.unwrap_or_default().into_iter().map(point).collect()
 }
 
-/// Who uses Qlik Sense: all, and those of each proxy.
+/// How many users Qlik Sense has, and each of its proxies.
 pub(crate) fn active_users(event: &Event, measurement: &str) -> Vec<Point> {
-    let users = event.data.active_users.as_deref().cloned().unwrap_or_default();
-    let point = |host: Option<String>, count: Option<u64>| {
-        let mut point = Point::new(measurement);
-        point.tag("host", host);
-        point.float("count", count.map(whole));
+    let Some(users) = event.data.active_users.as_deref() else { return Vec::new() };
+    let mut all = Point::new(measurement);
+    all.float("count", users.count.map(whole));
+    let of_node = |(node, count): (&String, &u64)| {
+        let mut point = Point::new(ACTIVE_USERS_BY_NODE);
+        point.tag(HOST, Some(node.as_str()));
+        point.float("count", Some(whole(*count)));
         point
     };
-    let of_nodes = users.nodes.unwrap_or_default().into_iter().map(|(node, count)| point(Some(node), Some(count)));
-    std::iter::once(point(None, users.count)).chain(of_nodes).collect()
+    std::iter::once(all).chain(users.nodes.iter().flatten().map(of_node)).collect()
 }
 
 /// The version of Qlik Sense.

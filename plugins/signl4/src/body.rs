@@ -138,6 +138,7 @@ fn title(event: &Event) -> String {
         kind::SERVICE_STARTED => "Qlik Sense service is running again".to_owned(),
         kind::SERVER_LICENSE_EXPIRING => "Qlik Sense licence expires soon".to_owned(),
         kind::SERVER_LICENSE_EXPIRED => "Qlik Sense licence has expired".to_owned(),
+        kind::ACCESS_LICENSE_LOW => "Qlik Sense access licences run low".to_owned(),
         kind::CERTIFICATE_EXPIRING => "Certificate for Qlik Sense expires soon".to_owned(),
         kind::NODE_SILENT => "Qlik Sense node is silent".to_owned(),
         kind::TASK_START_FAILED => "Qlik Sense task could not be started".to_owned(),

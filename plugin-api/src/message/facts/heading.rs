@@ -3,8 +3,9 @@
 use super::errors;
 use crate::event::headline;
 use crate::message::fit;
+use crate::message::numbers::grouped;
 use crate::message::presentation::Presentation;
-use crate::{Event, kind};
+use crate::{AccessLicenses, Event, kind};
 
 /// Longest reason and longest first line of a posted message, in characters.
 const LONGEST_REASON: usize = 300;
@@ -24,16 +25,20 @@ pub(super) fn heading(event: &Event, presentation: &Presentation) -> String {
             Some(format!("Certificate {}: {file}", expires(certificate.days_until_expiry?)))
         }),
         kind::ACCESS_LICENSE_USAGE => Some("Access licences in use".to_owned()),
-        kind::ACCESS_LICENSE_LOW => Some("Few access licences are left".to_owned()),
+        kind::ACCESS_LICENSE_LOW => data.access_licenses.as_deref().map(few_left),
         kind::ACCESS_LICENSE_RELEASED => data.license_release.as_ref().map(|release| {
-            let count = release.released.as_ref().map_or(0, Vec::len);
-            let licenses = if count == 1 { "access licence" } else { "access licences" };
+            let licenses = match release.released.as_ref().map_or(0, Vec::len) {
+                0 => "No access licences".to_owned(),
+                1 => "1 access licence".to_owned(),
+                count => format!("{} access licences", grouped(count)),
+            };
             let would = if release.dry_run == Some(true) { "would be released" } else { "released" };
-            format!("{count} {licenses} {would}")
+            format!("{licenses} {would}")
         }),
         kind::ACTIVE_USERS_COUNTED => data.active_users.as_ref().and_then(|users| match users.count? {
+            0 => Some("No users are active".to_owned()),
             1 => Some("1 user is active".to_owned()),
-            count => Some(format!("{count} users are active")),
+            count => Some(format!("{} users are active", grouped(count))),
         }),
         kind::QLIK_VERSION_CHECKED => data.qlik_version.as_ref().and_then(|version| {
             Some(format!("Version of Qlik Sense: {}", version.release_label.as_ref().or(version.version.as_ref())?))
@@ -79,6 +84,25 @@ fn named(event: &Event, presentation: &Presentation) -> Option<String> {
         return data.user.as_ref().map(|user| presentation.user(user));
     }
     data.node.clone()
+}
+
+/// `Only 2 analyzer licences are left`: the type, if it is one, and how many, if that is known.
+fn few_left(licenses: &AccessLicenses) -> String {
+    let of_users = [("professional", &licenses.professional), ("analyzer", &licenses.analyzer)];
+    let of_users = of_users.into_iter().filter_map(|(name, access)| Some((name, access.as_ref()?.available)));
+    let others = [
+        licenses.analyzer_capacity.as_ref().map(|_| ("analyzer capacity", None)),
+        licenses.tokens.as_ref().map(|_| ("token", None)),
+    ];
+    let low: Vec<(&str, Option<i64>)> = of_users.chain(others.into_iter().flatten()).collect();
+    match low.as_slice() {
+        [(name, Some(0))] => format!("No {name} licences are left"),
+        [(name, Some(1))] => format!("Only 1 {name} licence is left"),
+        [(name, Some(count))] => format!("Only {} {name} licences are left", grouped(count)),
+        [("analyzer capacity", None)] => "Little analyzer capacity is left".to_owned(),
+        [("token", None)] => "Few tokens are left".to_owned(),
+        _ => "Few access licences are left".to_owned(),
+    }
 }
 
 /// `expires in 28 days`, `expired 3 days ago`

@@ -349,8 +349,8 @@ fn sample(kind: &str, purpose: &str) -> Case {
 
 /// Puts a field of a later version into every object.
 pub(in crate::testing) fn add_unknown(value: &mut Value) {
-    // Maps from names of users' own, or of reasons: their values are of one type.
-    const MAPS: [&str; 3] = ["customProperties", "dropped", "rejected"];
+    // Maps from names of users' own, of reasons or nodes: their values are of one type.
+    const MAPS: [&str; 5] = ["customProperties", "dropped", "rejected", "keptByReason", "nodes"];
     match value {
         Value::Object(fields) => {
             fields

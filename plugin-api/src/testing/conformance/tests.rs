@@ -94,6 +94,8 @@ impl<const FAULT: u8> Plugin for Bad<FAULT> {
                 manifest.endpoint(endpoint)
             }
             TOO_FEW_OUTCOMES => manifest.batch(4),
+            // So the two cases of each kind are under way together, wherever it stands among the others.
+            HANGS => manifest.concurrency(2),
             CHECK_PANICS => manifest.operation("check"),
             RENDER_SENDS | RENDER_UNSUPPORTED => manifest.operation("render"),
             IMPORT_PANICS => manifest.operation("import"),

@@ -76,6 +76,9 @@ pub(super) fn add(rows: &mut Rows<'_>, data: &Data) {
     }
 }
 
+/// `ERROR_SERVICE_SPECIFIC_ERROR` (winerror.h): the service has a code of its own.
+const OWN_EXIT_CODE: i64 = 1066;
+
 fn add_service(rows: &mut Rows<'_>, service: &Service) {
     rows.some("Service", service.display_name.as_ref().or(service.friendly_name.as_ref()));
     rows.some("Host", service.host.as_ref());
@@ -83,6 +86,15 @@ fn add_service(rows: &mut Rows<'_>, service: &Service) {
     rows.some("State before", service.previous_state.as_ref());
     rows.some("Start type", service.start_type.as_ref());
     rows.list("Needs", service.dependencies.as_deref().unwrap_or_default());
+    // Of one that ended well there is nothing to say.
+    let exit_code = service.exit_code.filter(|code| *code != 0);
+    rows.some(
+        "Exit code",
+        exit_code.map(|code| match service.service_exit_code.filter(|_| code == OWN_EXIT_CODE) {
+            Some(own) => format!("{code}, its own {own}"),
+            None => code.to_string(),
+        }),
+    );
     rows.some("Key name", service.name.as_ref());
     rows.some("Program", service.exe_path.as_ref());
 }
@@ -129,19 +141,17 @@ fn in_use(access: &AccessUse) -> String {
     format!("{used}{of} in use{parts}")
 }
 
-/// At most so many names in one row.
-const NAMES: usize = 20;
+/// Most names in one row.
+const MOST_NAMES: usize = 20;
 
 fn add_license_release(rows: &mut Rows<'_>, release: &LicenseRelease) {
     rows.yes("Dry run, nothing released", release.dry_run);
     let released = release.released.as_deref().unwrap_or_default();
     for license_type in ["professional", "analyzer"] {
         let of_type = released.iter().filter(|license| license.license_type.as_deref() == Some(license_type));
-        let users: Vec<_> = of_type.filter_map(|license| license.user.as_deref()).collect();
-        if !users.is_empty() {
-            let label = if license_type == "analyzer" { "Analyzer" } else { "Professional" };
-            rows.text(label, &names(&users));
-        }
+        let users: Vec<_> = of_type.filter_map(|license| license.user.as_ref()).collect();
+        let label = if license_type == "analyzer" { "Analyzer licences of" } else { "Professional licences of" };
+        rows.users(label, &users, users.len() as u64);
     }
     if let Some(kept) = &release.kept_by_reason {
         rows.text("Kept", &reasons(kept));
@@ -149,20 +159,27 @@ fn add_license_release(rows: &mut Rows<'_>, release: &LicenseRelease) {
 }
 
 fn add_active_users(rows: &mut Rows<'_>, users: &ActiveUsers) {
-    rows.number("Users", users.count);
-    let active: Vec<_> = users.users.iter().flatten().map(String::as_str).collect();
-    rows.text("Who", &names(&active));
-    let nodes = users.nodes.iter().flatten();
-    rows.text(
-        "By node",
-        &nodes.map(|(node, count)| format!("{node} {}", grouped(count))).collect::<Vec<_>>().join(", "),
-    );
+    let active: Vec<_> = users.users.iter().flatten().collect();
+    rows.users("Who", &active, users.count.unwrap_or(active.len() as u64));
+    let nodes: Vec<_> = users.nodes.iter().flatten().collect();
+    let shown = nodes.iter().take(MOST_NAMES).map(|(node, count)| format!("{} on {node}", grouped(count)));
+    rows.text("Nodes", &with_more(shown, nodes.len() as u64));
+}
+
+impl Rows<'_> {
+    /// Some of the users, and how many more there are of them all.
+    fn users(&mut self, title: &str, users: &[&String], all: u64) {
+        let shown = users.iter().take(MOST_NAMES).map(|user| self.presentation.user(user));
+        let text = with_more(shown, all);
+        self.text(title, &text);
+    }
 }
 
 /// `LAB\ann, LAB\bo and 12 more`
-fn names(all: &[&str]) -> String {
-    let shown = all.iter().take(NAMES).copied().collect::<Vec<_>>().join(", ");
-    if all.len() > NAMES { format!("{shown} and {} more", all.len() - NAMES) } else { shown }
+fn with_more(shown: impl ExactSizeIterator<Item = String>, all: u64) -> String {
+    let more = all.saturating_sub(shown.len() as u64);
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    if more > 0 && !shown.is_empty() { format!("{shown} and {} more", grouped(more)) } else { shown }
 }
 
 fn add_version(rows: &mut Rows<'_>, version: &QlikVersion) {
@@ -183,6 +200,7 @@ fn add_butler(rows: &mut Rows<'_>, butler: &Butler) {
     rows.duration("Running for", butler.uptime_ms.and_then(|millis| i64::try_from(millis).ok()));
     let bytes = butler.memory.as_ref().and_then(|memory| memory.process_bytes);
     rows.size("Memory", bytes);
+    rows.some("Processor", butler.cpu_percent.map(|percent| format!("{percent:.1} %")));
     rows.number("Events waiting", butler.events_waiting);
     rows.number("Deliveries under way", butler.deliveries_open);
     rows.number("Dead deliveries", butler.deliveries_dead);
