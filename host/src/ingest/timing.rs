@@ -104,6 +104,12 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    /// Now, and when something was received that took so many milliseconds until now.
+    fn clock() -> (Instant, impl Fn(u32) -> Instant) {
+        let now = Instant::now() + 1000 * MS;
+        (now, move |took| now.checked_sub(took * MS).unwrap())
+    }
+
     #[test]
     fn messages_of_one_look_at_the_clock_are_noted_together() {
         let (start, mut together) = (Instant::now(), Vec::new());
@@ -115,17 +121,17 @@ mod tests {
 
     #[test]
     fn figures_are_those_of_the_messages_not_of_the_groups() {
-        let (timing, now) = (Timing::default(), Instant::now());
+        let (timing, (now, ago)) = (Timing::default(), clock());
         assert_eq!(timing.took(), None);
         timing.stored(&[], now);
         assert_eq!(timing.took(), None);
         // 94 took 10 ms, 5 took 20 ms and one 100 ms.
-        timing.stored(&[(now - 100 * MS, 1), (now - 10 * MS, 94), (now - 20 * MS, 5)], now);
+        timing.stored(&[(ago(100), 1), (ago(10), 94), (ago(20), 5)], now);
         let took = timing.took().unwrap();
         assert_eq!(took, Took { average: 11_400 * MS / 1000, p95: 20 * MS, max: 100 * MS });
         // One of 20: exactly 95 of 100 are shorter.
         let timing = Timing::default();
-        timing.stored(&[(now - 5 * MS, 1), (now - MS, 19)], now);
+        timing.stored(&[(ago(5), 1), (ago(1), 19)], now);
         assert_eq!(timing.took().unwrap().p95, MS);
         // A clock that stands still, or goes back.
         timing.stored(&[(now + MS, 1)], now);
@@ -134,13 +140,13 @@ mod tests {
 
     #[test]
     fn only_the_last_thousand_count() {
-        let (timing, now) = (Timing::default(), Instant::now());
-        timing.stored(&[(now - 100 * MS, 1)], now);
-        timing.stored(&vec![(now - MS, 1); 999], now);
+        let (timing, (now, ago)) = (Timing::default(), clock());
+        timing.stored(&[(ago(100), 1)], now);
+        timing.stored(&vec![(ago(1), 1); 999], now);
         assert_eq!(timing.took().unwrap().max, 100 * MS, "it is the thousandth");
-        timing.stored(&[(now - MS, 1)], now);
+        timing.stored(&[(ago(1), 1)], now);
         assert_eq!(timing.took().unwrap(), Took { average: MS, p95: MS, max: MS });
-        timing.stored(&[(now - 2 * MS, 5000)], now);
+        timing.stored(&[(ago(2), 5000)], now);
         assert_eq!(timing.took().unwrap().average, 2 * MS);
         assert_eq!(timing.last.lock().unwrap().took.len(), 1, "it does not grow");
     }

@@ -148,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    fn plan(more: Value) -> Result<Plan, String> {
+    fn plan(more: &Value) -> Result<Plan, String> {
         let mut settings = json!({ "url": "https://hc.test/ping/abc/?rid=1" });
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         serde_json::from_value::<Settings>(settings).map_err(|error| error.to_string()).and_then(Plan::try_from)
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_address_alone_is_enough() {
-        let plan = plan(json!({})).unwrap();
+        let plan = plan(&json!({})).unwrap();
         assert_eq!((plan.every, plan.timeout), (Duration::from_secs(30), Duration::from_secs(10)));
         assert_eq!((plan.method, plan.start, plan.fail, plan.require), (Method::Get, None, None, None));
     }
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn healthchecks_has_addresses_below_its_own() {
         let text = |url: Option<Url>| url.map(String::from).unwrap();
-        let plan = plan(json!({ "style": "healthchecks" })).unwrap();
+        let plan = plan(&json!({ "style": "healthchecks" })).unwrap();
         assert_eq!(plan.success.as_str(), "https://hc.test/ping/abc/?rid=1", "as it is written");
         assert_eq!(text(plan.start), "https://hc.test/ping/abc/start?rid=1");
         assert_eq!((text(plan.fail).as_str(), plan.method), ("https://hc.test/ping/abc/fail?rid=1", Method::Post));
@@ -188,7 +188,7 @@ mod tests {
             (json!({ "require": ["mqtt"] }), "unknown variant `mqtt`"),
             (json!({ "remoteURL": "https://h.test" }), "unknown field `remoteURL`"),
         ] {
-            let error = plan(more).unwrap_err();
+            let error = plan(&more).unwrap_err();
             assert!(error.contains(part) && !error.contains("secret"), "{error}");
         }
     }

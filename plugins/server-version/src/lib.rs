@@ -144,8 +144,7 @@ impl ServerVersion {
             self.host.emit(kind::QLIK_VERSION_CHECKED, data).await?;
         }
         if last.as_ref().is_none_or(|last| last.version != version) {
-            let changes = last.map_or(0, |last| last.changes + 1);
-            let seen = Seen { version, changes };
+            let seen = Seen { version, changes: last.map_or(0, |last| last.changes + 1) };
             storage.set(VERSION, &json!(seen), None).await?;
         }
         Ok(())

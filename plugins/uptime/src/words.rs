@@ -1,5 +1,7 @@
 //! Figures in words, for the message of the event and the line in the log.
 
+use std::collections::BTreeMap;
+
 use butler_plugin_api::{Butler, Ingest, Memory};
 
 /// `Butler has been running for 2 hours 5 minutes`.
@@ -30,14 +32,12 @@ pub(crate) fn line(butler: &Butler) -> String {
 
 /// `1200 datagrams received, 3 dropped, 2 no events`.
 pub(crate) fn received(ingest: &Ingest) -> String {
-    let sum = |counts: &std::collections::BTreeMap<String, u64>| {
-        counts.values().fold(0_u64, |sum, count| sum.saturating_add(*count))
+    let sum = |counts: &BTreeMap<String, u64>| counts.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
+    let no_events = match sum(&ingest.rejected) {
+        0 => String::new(),
+        count => format!(", {count} no events"),
     };
-    let mut text = format!("{} datagrams received, {} dropped", ingest.received, sum(&ingest.dropped));
-    if sum(&ingest.rejected) > 0 {
-        text.push_str(&format!(", {} no events", sum(&ingest.rejected)));
-    }
-    text
+    format!("{} datagrams received, {} dropped{no_events}", ingest.received, sum(&ingest.dropped))
 }
 
 /// `1 day 3 seconds`: what is 0 is left out.

@@ -1,5 +1,6 @@
 //! How Butler itself is doing, as InfluxDB, New Relic and an MQTT broker get it from a daemon that really runs.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::float_cmp, reason = "counts are whole numbers")]
 
 use e2e::{Butler, Influxd, Mosquitto, NewRelic, NewRelicApi, Sense, WallClock, failure, fields, wait_for};
 use serde_json::{Value, json};

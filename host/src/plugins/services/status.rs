@@ -20,7 +20,7 @@ pub(super) async fn answer(shared: &Shared) -> Result<Value, ServiceError> {
     };
     let qlik = shared.qlik.as_ref().map(|lookups| lookups.repository().state());
     let mut status = Status::default();
-    status.version = env!("CARGO_PKG_VERSION").to_owned();
+    env!("CARGO_PKG_VERSION").clone_into(&mut status.version);
     status.started_at = rfc3339(shared.started_ms);
     status.uptime_ms = u64::try_from(now_ms() - shared.started_ms).unwrap_or_default();
     let usage = observe::process_usage();
