@@ -1,15 +1,20 @@
 //! The requests of a run: not more in a second than the settings allow, and repeated when that may help.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use butler_plugin_api::{Host, QlikReply, ServiceError};
 use serde_json::Value;
 
+use super::access::User;
 use crate::part::Trouble;
 use crate::qrs;
 
 /// What is read is asked for once more after each of these.
 const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
+
+/// So many failures one after the other are not about what was asked for.
+pub(super) const FAILURES: u32 = 5;
 
 /// Why a run does not go on.
 #[derive(Debug, PartialEq, Eq)]
@@ -107,6 +112,44 @@ impl<'a> Requests<'a> {
             Value::Array(objects) => Ok(objects),
             _ => Err(Stop::End(odd(&path, "list"))),
         }
+    }
+
+    /// Users by their identifiers; those that cannot be read are missing.
+    pub(super) async fn users(&mut self, ids: &BTreeSet<&String>) -> Result<BTreeMap<String, User>, Stop> {
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let filter = ids.iter().map(|id| format!("id eq {id}")).collect::<Vec<_>>().join(" or ");
+        match self.list("user", &filter).await {
+            Ok(users) => Ok(users.iter().filter_map(User::read).collect()),
+            Err(Stop::End(why)) => self.each_user(ids, &why).await,
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// One of them may be why they cannot be read together.
+    async fn each_user(&mut self, ids: &BTreeSet<&String>, why: &str) -> Result<BTreeMap<String, User>, Stop> {
+        let mut users = BTreeMap::new();
+        let (mut answered, mut unanswered) = (0_u32, 0);
+        for id in ids {
+            let reply = match self.get(&format!("user/{id}"), &[]).await {
+                Ok(reply) if !matches!(reply.status, 429 | 503) => reply,
+                Err(ServiceError::Stopped) => return Err(Stop::Trouble(Trouble::Stopped)),
+                _ => {
+                    unanswered += 1;
+                    if unanswered == FAILURES {
+                        return Err(Stop::End(why.to_owned()));
+                    }
+                    continue;
+                }
+            };
+            answered += 1;
+            unanswered = 0;
+            if reply.status == 200 {
+                users.extend(User::read(&reply.body));
+            }
+        }
+        if answered == 0 { Err(Stop::End(why.to_owned())) } else { Ok(users) }
     }
 
     async fn turn(&mut self) {

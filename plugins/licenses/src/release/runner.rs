@@ -1,6 +1,6 @@
 //! One run: reads the lists page by page, and releases what is due and not protected.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use butler_plugin_api::{Host, QlikReply, ServiceError};
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::access::{Access, AccessType, LastUsed, NEVER_UNTIL, User};
 use super::journal::{Item, Items, Journal, Outcome, Report, Run};
 use super::report::{self, Tally};
-use super::requests::{Requests, Stop};
+use super::requests::{FAILURES, Requests, Stop};
 use super::rules::{self, Kept, Reason, Verdict};
 use super::settings::Settings;
 use super::windows::{Window, Windows};
@@ -18,8 +18,6 @@ use crate::qrs;
 
 /// Users that are read at once.
 const USERS: usize = 50;
-/// So many releases that fail one after the other end the run.
-const FAILURES: u32 = 5;
 /// Qlik Sense is younger: what it has was made after this.
 const BEGINNING: &str = "2014-01-01T00:00:00.000Z";
 
@@ -192,7 +190,8 @@ impl<'a> Runner<'a> {
             LastUsed::Never | LastUsed::Unknown => access.created,
         });
         for due in due.chunks(USERS) {
-            let users = self.users(due).await?;
+            let ids = due.iter().filter_map(|(access, _)| access.user.as_ref()).collect();
+            let users = self.requests.users(&ids).await?;
             for one in due {
                 let user = one.0.user.as_ref().and_then(|id| users.get(id));
                 match self.protected(user) {
@@ -209,45 +208,6 @@ impl<'a> Runner<'a> {
             Some(user) => rules::protected_by_user(user, &self.settings.never_release),
             None => Some(Kept::new(Reason::Unreadable, "Qlik Sense does not tell who the user is")),
         }
-    }
-
-    /// The users of some licences by their identifiers; those that cannot be read are missing.
-    async fn users(&mut self, due: &[Due]) -> Result<BTreeMap<String, User>, Stop> {
-        let ids: BTreeSet<&String> = due.iter().filter_map(|(access, _)| access.user.as_ref()).collect();
-        if ids.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let filter = ids.iter().map(|id| format!("id eq {id}")).collect::<Vec<_>>().join(" or ");
-        match self.requests.list("user", &filter).await {
-            Ok(users) => Ok(users.iter().filter_map(User::read).collect()),
-            Err(Stop::End(why)) => self.each_user(&ids, &why).await,
-            Err(trouble) => Err(trouble),
-        }
-    }
-
-    /// One of them may be why they cannot be read together.
-    async fn each_user(&mut self, ids: &BTreeSet<&String>, why: &str) -> Result<BTreeMap<String, User>, Stop> {
-        let mut users = BTreeMap::new();
-        let (mut answered, mut unanswered) = (0_u32, 0);
-        for id in ids {
-            let reply = match self.requests.get(&format!("user/{id}"), &[]).await {
-                Ok(reply) if !matches!(reply.status, 429 | 503) => reply,
-                Err(ServiceError::Stopped) => return Err(Stop::Trouble(Trouble::Stopped)),
-                _ => {
-                    unanswered += 1;
-                    if unanswered == FAILURES {
-                        return Err(Stop::End(why.to_owned()));
-                    }
-                    continue;
-                }
-            };
-            answered += 1;
-            unanswered = 0;
-            if reply.status == 200 {
-                users.extend(User::read(&reply.body));
-            }
-        }
-        if answered == 0 { Err(Stop::End(why.to_owned())) } else { Ok(users) }
     }
 
     /// Releases a licence if this run may and nothing has changed.

@@ -5,6 +5,7 @@
 mod client;
 
 mod access;
+mod access_types;
 mod behaviour;
 mod cheap;
 mod contents;

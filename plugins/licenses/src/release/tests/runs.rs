@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use butler_plugin_api::ServiceError;
 use butler_plugin_api::testing::{FakeHost, block_on, conformance};
+use butler_plugin_api::{Host, Manifest, Plugin, ServiceError, StartError};
 use serde_json::json;
 
 use super::{
@@ -295,4 +295,28 @@ fn with_a_release_the_plugin_keeps_the_rules_of_the_house() {
     conformance::<crate::Licenses>(
         json!({ "unusedLicenses": { "release": true, "neverRelease": { "inactive": "No" } } }),
     );
+}
+
+/// A plugin whose manifest names no writes, so that all are refused.
+struct WritesNothing;
+
+impl Plugin for WritesNothing {
+    type Settings = serde_json::Value;
+
+    fn manifest() -> Manifest {
+        Manifest::new("licenses", "Writes nothing").emits(&["access-license.released"])
+    }
+
+    async fn start(_: serde_json::Value, _: Host) -> Result<Self, StartError> {
+        Ok(Self)
+    }
+}
+
+#[test]
+fn what_the_config_forbids_ends_the_run_at_once() {
+    let fake = many(3);
+    block_on(fake.start::<WritesNothing>(json!({}))).unwrap();
+    let Err(Trouble::Noted(trouble)) = go(&fake, &settings(json!({ "release": true }))) else { panic!("not noted") };
+    assert!(trouble.contains("the run ended early") && trouble.contains("under `qlik:`"), "{trouble}");
+    assert_eq!(event(&fake)["licenseRelease"]["keptByReason"], json!({ "failed": 1, "not reached": 2 }));
 }
