@@ -52,7 +52,13 @@ pub(crate) async fn run<A: AsRef<OsStr>>(
     let start = |error| ProgramError::Start { program: program.to_owned(), error };
     let mut command = Command::new(program);
     // Texts in English, whatever this machine's language.
-    command.args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     // No window for it, where Butler has none.
     #[cfg(windows)]
     command.creation_flags(CREATE_NO_WINDOW);
