@@ -35,8 +35,8 @@ impl Asks {
                 Self::Rpc(Rpc::new(rpc, config_dir, limits)?)
             }
             BackendSettings::Systemd(settings) => {
-                let names = hosts.iter().flat_map(|host| &host.services);
-                names.map(|service| systemd::unit(&service.name).map(drop)).collect::<Result<(), _>>()?;
+                let mut names = hosts.iter().flat_map(|host| &host.services);
+                names.try_for_each(|service| systemd::unit(&service.name).map(drop))?;
                 let program = program::named(config_dir, settings.program.as_deref().unwrap_or("systemctl"));
                 Self::Systemd(Systemd::new(program, limits))
             }

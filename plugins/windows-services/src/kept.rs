@@ -112,10 +112,12 @@ mod tests {
     const U: Option<State> = None;
     const UNKNOWN: Option<Change> = Some(Change::Unknown);
 
+    #[allow(clippy::unnecessary_wraps, reason = "as it is compared")]
     fn stopped(before: impl Into<Option<State>>) -> Option<Change> {
         Some(Change::Stopped { before: before.into() })
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "as it is compared")]
     fn started(before: impl Into<Option<State>>) -> Option<Change> {
         Some(Change::Started { before: before.into() })
     }

@@ -244,5 +244,6 @@ fn program_remedy(error: &ProgramError) -> &'static str {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;

@@ -249,7 +249,11 @@ impl Settings {
     }
 }
 
-fn within<N: PartialOrd + std::fmt::Display>(name: &str, number: N, allowed: &RangeInclusive<N>) -> Result<(), String> {
+fn within<N: PartialOrd + Copy + std::fmt::Display>(
+    name: &str,
+    number: N,
+    allowed: &RangeInclusive<N>,
+) -> Result<(), String> {
     if allowed.contains(&number) {
         return Ok(());
     }

@@ -128,11 +128,12 @@ fn state(active: &str, sub: &str, freezer: &str) -> Option<State> {
         ("active", _, "freezing" | "freezing-by-parent") => State::PausePending,
         ("active", _, "thawing") => State::ContinuePending,
         ("active" | "reloading" | "refreshing", ..) => State::Running,
-        // It has ended, and waits to be started again: one that fails over and over is seen so most of the time.
-        ("activating", "auto-restart" | "auto-restart-queued", _) => State::Stopped,
+        // One that waits to be started again has ended: if it fails over and over, it is seen so most of the time.
+        ("inactive" | "failed" | "maintenance", ..) | ("activating", "auto-restart" | "auto-restart-queued", _) => {
+            State::Stopped
+        }
         ("activating", ..) => State::StartPending,
         ("deactivating", ..) => State::StopPending,
-        ("inactive" | "failed" | "maintenance", ..) => State::Stopped,
         _ => return None,
     })
 }
@@ -154,5 +155,6 @@ fn command(exec: &str) -> Option<String> {
     Some(rest[..end].trim().to_owned())
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;

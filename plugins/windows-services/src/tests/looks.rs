@@ -1,3 +1,5 @@
+#![allow(clippy::needless_pass_by_value, reason = "reads better with `json!`")]
+
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -375,7 +377,7 @@ fn hosts_that_hang_hold_up_nobody_else() {
     let fixture = many(12, json!({ "limits": { "hosts": 3 }, "timeouts": { "round": "2s" } }));
     let mut hosts = fixture.load();
     for number in 1..=2 {
-        fixture.script.late.lock().unwrap().insert(format!("srv{number}"), Duration::from_secs(600));
+        fixture.script.late.lock().unwrap().insert(format!("srv{number}"), Duration::from_mins(10));
     }
     let begun = Instant::now();
     let told = fixture.look(&mut hosts);
@@ -384,7 +386,7 @@ fn hosts_that_hang_hold_up_nobody_else() {
     let why = fixture.fake.emitted()[0].1["message"].as_str().unwrap().to_owned();
     assert!(why.contains("the 2s of `timeouts.round`"), "{why}");
     // All three places are taken by those that hang, once they are the last: the others come first.
-    fixture.script.late.lock().unwrap().insert("srv3".to_owned(), Duration::from_secs(600));
+    fixture.script.late.lock().unwrap().insert("srv3".to_owned(), Duration::from_mins(10));
     fixture.look(&mut hosts);
     fixture.script.state("srv9", "A", Stopped);
     fixture.script.asked.lock().unwrap().clear();
@@ -403,7 +405,7 @@ fn a_check_asks_all_hosts_and_keeps_nothing() {
     assert_eq!(check(), (true, "srv1: A RUNNING; srv2: A STOPPED; srv3: A RUNNING".to_owned()));
     fixture.script.fail("srv1", Some("it is away"));
     fixture.script.set("srv2", "A", Err(Failure::Service("access is denied".to_owned())));
-    fixture.script.late.lock().unwrap().insert("srv3".to_owned(), Duration::from_secs(600));
+    fixture.script.late.lock().unwrap().insert("srv3".to_owned(), Duration::from_mins(10));
     assert_eq!(check(), (false, "srv1: it is away; srv2: A: access is denied; srv3: no answer in time".to_owned()));
     assert_eq!((fixture.fake.emitted().len(), fixture.fake.stored("host/srv1")), (0, None));
 }

@@ -24,7 +24,7 @@ fn config(sink: &Sink, hosts: &Value, more: &str) -> String {
 
 /// The events at the webhook, each once, however often it was delivered: kind without `service.`, host and service.
 fn told(sink: &Sink) -> Vec<String> {
-    events(sink).iter().map(|event| line(event)).collect()
+    events(sink).iter().map(line).collect()
 }
 
 fn events(sink: &Sink) -> Vec<Value> {
