@@ -29,7 +29,8 @@ impl Asks {
             }
             BackendSettings::Rpc(rpc) => {
                 if let Some(here) = hosts.iter().find(|host| host.address.is_empty()) {
-                    let fault = format!("`rpc` asks Windows hosts, but `{}` is this machine: name another host", here.name);
+                    let fault =
+                        format!("`rpc` asks Windows hosts, but `{}` is this machine: name another host", here.name);
                     return Err(fault);
                 }
                 Self::Rpc(Rpc::new(rpc, config_dir, limits)?)

@@ -145,10 +145,8 @@ impl Samba {
             command.process_group(0);
             command.spawn().expect("samba is installed (tests/packages.txt)")
         };
-        self.running = Some([
-            spawn("smbd", &[], log("smbd.log")),
-            spawn(RPC_SERVER, &["--libexec-rpcds"], log("rpc.log")),
-        ]);
+        self.running =
+            Some([spawn("smbd", &[], log("smbd.log")), spawn(RPC_SERVER, &["--libexec-rpcds"], log("rpc.log"))]);
         loop {
             let children = self.running.as_mut().expect("they were started");
             if children.iter_mut().any(|child| !matches!(child.try_wait(), Ok(None))) {

@@ -168,7 +168,10 @@ async fn silent_and_closed_hosts_delay_nobody() {
     place.wait("service.state", "Spooler").await;
     place.wait("service.stopped", "NETLOGON").await;
     let unknown = place.told("service.unknown", "Spooler");
-    assert!(!unknown.iter().any(|event| of(event, "127.0.0.3")), "told before the silent one's time is over: {unknown:?}");
+    assert!(
+        !unknown.iter().any(|event| of(event, "127.0.0.3")),
+        "told before the silent one's time is over: {unknown:?}"
+    );
     let cause = async |host: &'static str| {
         wait_for(host, || async {
             let told = place.told("service.unknown", "NETLOGON").into_iter().find(|event| of(event, host))?;
