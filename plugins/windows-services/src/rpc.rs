@@ -104,5 +104,6 @@ impl Backend for Rpc {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;

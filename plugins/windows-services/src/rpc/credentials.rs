@@ -32,7 +32,8 @@ pub(crate) fn check(path: &Path) -> Result<SystemTime, String> {
 fn refuse_open_to_all(path: &Path, found: &fs::Metadata) -> Result<(), String> {
     use std::os::unix::fs::MetadataExt as _;
 
-    if found.mode() & 0o007 == 0 {
+    const OTHERS: u32 = 0o007;
+    if found.mode() & OTHERS == 0 {
         return Ok(());
     }
     let file = path.display();

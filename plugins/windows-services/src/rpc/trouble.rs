@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::answer::{Fault, Subject};
 use crate::backend::Failure;
 
+/// What to do when a host does not answer.
+const NETWORK: &str = "check that the host runs and shares files (SMB), and that no firewall is in between";
+
 /// Who was asked, and as whom.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked<'a> {
@@ -28,7 +31,7 @@ pub(crate) enum Trouble {
 impl Asked<'_> {
     /// The time was over.
     pub(crate) fn silent(&self, limit: Duration) -> Trouble {
-        Trouble::Host(format!("{} within {limit:?}: {}", self.no_answer(), self.network()))
+        Trouble::Host(format!("{} within {limit:?}: {}", self.no_answer(), NETWORK))
     }
 
     /// In words.
@@ -76,7 +79,7 @@ impl Asked<'_> {
             | "NT_STATUS_HOST_UNREACHABLE"
             | "NT_STATUS_INVALID_NETWORK_RESPONSE"
             | "NT_STATUS_IO_TIMEOUT"
-            | "NT_STATUS_NETWORK_UNREACHABLE" => format!("{} ({code}): {}", self.no_answer(), self.network()),
+            | "NT_STATUS_NETWORK_UNREACHABLE" => format!("{} ({code}): {}", self.no_answer(), NETWORK),
             // So it says of names that cannot be resolved.
             _ if fault.text.contains("Unable to find a suitable server") => {
                 format!("{host} has no address: check how it is written, and this machine's DNS")
@@ -89,10 +92,6 @@ impl Asked<'_> {
 
     fn no_answer(&self) -> String {
         format!("{} does not answer at TCP port {}", self.host, self.port)
-    }
-
-    fn network(&self) -> &'static str {
-        "check that the host runs and shares files (SMB), and that no firewall is in between"
     }
 }
 
