@@ -43,6 +43,7 @@ impl fmt::Display for AccessType {
 
 /// An access licence of a user.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::struct_field_names, reason = "a type of access is what Qlik Sense calls it")]
 pub(super) struct Access {
     /// Identifier, a GUID.
     pub(super) id: String,

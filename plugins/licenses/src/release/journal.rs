@@ -29,6 +29,7 @@ const ITEMS_AT_ONCE: u32 = 1_000;
 /// A run that is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_field_names, reason = "a dry run is what people call it")]
 pub(super) struct Run {
     /// The time that it was planned for.
     pub(super) planned: String,

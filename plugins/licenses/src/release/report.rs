@@ -100,19 +100,18 @@ fn message(run: &Run, released: &[ReleasedLicense], failures: u64, kept: u64) ->
     let count = released.len();
     let licences = if count == 1 { "access licence" } else { "access licences" };
     let types = format!("{} professional, {} analyzer", of(AccessType::Professional), of(AccessType::Analyzer));
-    let mut text = match (run.dry_run, count) {
+    let done = match (run.dry_run, count) {
         (true, _) => format!("dry run, nothing was released: {count} unused {licences} would be ({types})"),
         (false, 1) => format!("1 unused {licences} was released ({types})"),
         (false, _) => format!("{count} unused {licences} were released ({types})"),
     };
-    text += &format!(", {kept} {} kept", if kept == 1 { "was" } else { "were" });
-    if failures > 0 {
-        text += &format!(", among them {failures} that could not be released");
-    }
-    if let Some(why) = &run.ended {
-        text += &format!("; the run ended early: {why}");
-    }
-    text
+    let were = if kept == 1 { "was" } else { "were" };
+    let failed = match failures {
+        0 => String::new(),
+        _ => format!(", among them {failures} that could not be released"),
+    };
+    let ended = run.ended.as_ref().map_or_else(String::new, |why| format!("; the run ended early: {why}"));
+    format!("{done}, {kept} {were} kept{failed}{ended}")
 }
 
 fn shown(text: &str) -> String {

@@ -83,13 +83,11 @@ impl<'a> Requests<'a> {
                 Err(ServiceError::Stopped) => return Err(Stop::Trouble(Trouble::Stopped)),
                 Err(error) => error.to_string(),
             };
-            match pauses.next() {
-                Some(pause) => self.host.sleep(*pause).await,
-                None => {
-                    self.away = true;
-                    return Err(Stop::End(why));
-                }
-            }
+            let Some(pause) = pauses.next() else {
+                self.away = true;
+                return Err(Stop::End(why));
+            };
+            self.host.sleep(*pause).await;
         }
     }
 

@@ -1,6 +1,8 @@
 //! The release against a fake host. `rules`: what is released, against the simplest model; `runs`: whole runs; `cut_off`:
 //! runs that are cut off in the middle.
 
+#![allow(clippy::needless_pass_by_value, reason = "reads better with `json!`")]
+
 mod cut_off;
 mod rules;
 mod runs;
