@@ -112,7 +112,7 @@ impl Site {
         let ends: Vec<String> = ends.iter().map(|status| format!("status eq {status}")).collect();
         let mut filter = format!("({}) and stopTime gt '{from:.3}' and stopTime le '{to:.3}'", ends.join(" or "));
         if self.managers.len() > 1 {
-            filter.push_str(&format!(" and executingNodeName eq '{}'", node.replace('\'', "''")));
+            filter = format!("{filter} and executingNodeName eq '{}'", node.replace('\'', "''"));
         }
         filter
     }
@@ -145,6 +145,7 @@ mod tests {
 
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value, reason = "reads better with `json!`")]
     fn row(host: &str, kind: Value) -> Value {
         json!({
             "id": "00000000-0000-4000-8000-000000000001", "settings": { "schedulerServiceType": kind, "engineTimeout": 30 },

@@ -67,7 +67,10 @@ async fn looks(butler: &Butler) {
 }
 
 fn told(sink: &Sink) -> Vec<String> {
-    sink.successes().iter().map(|request| request.json()["data"]["node"].as_str().unwrap().to_owned()).collect()
+    sink.successes()
+        .iter()
+        .map(|request| request.json()["data"]["node"].as_str().unwrap_or_default().to_owned())
+        .collect()
 }
 
 #[tokio::test]
