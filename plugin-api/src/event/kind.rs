@@ -101,6 +101,9 @@ kinds! {
     /// A message was posted by REST.
     MESSAGE_POSTED = "message.posted";
 }
+/// Kinds that begin with the name of the plugin of ours that emits them.
+pub(crate) const OF_PLUGINS: &[&str] = &[ACTIVE_USERS_COUNTED];
+
 /// Kinds that come by the clock; never part of an instance's default events.
 pub const PERIODIC: &[&str] = &[
     ACTIVE_USERS_COUNTED,

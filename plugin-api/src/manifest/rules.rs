@@ -205,7 +205,8 @@ fn name_fault(name: &str) -> Option<String> {
             "its name is `{name}`: it must be lower-case letters and digits, with single `-` between"
         ));
     }
-    let own_kind = |kind: &&str| kind.strip_prefix(name).is_some_and(|rest| rest.starts_with(['.', '-']));
+    let begins = |kind: &str| kind.strip_prefix(name).is_some_and(|rest| rest.starts_with(['.', '-']));
+    let own_kind = |kind: &&str| begins(kind) && !kind::OF_PLUGINS.contains(kind);
     (RESERVED.contains(&name) || kind::ALL.iter().any(own_kind))
         .then(|| format!("its name `{name}` is that of a part of Butler: choose another"))
 }
@@ -264,7 +265,7 @@ mod tests {
             let fault = Manifest::new(name, "Posts alerts").fault().unwrap_or_default();
             assert!(fault.contains(&format!("`{name}` is that of a part of Butler")), "{name}: {fault}");
         }
-        for name in ["services", "licenses", "reloads", "mqtt"] {
+        for name in ["services", "licenses", "reloads", "mqtt", "active-users"] {
             assert_eq!(Manifest::new(name, "Posts alerts").fault(), None);
         }
     }

@@ -10,6 +10,7 @@ mod endpoint;
 mod inbound;
 mod link;
 mod metadata;
+mod newest;
 mod payload;
 mod plan;
 mod settings;
@@ -29,6 +30,7 @@ use serde_json::{Value, json};
 use client::{Qos, Refusal};
 use link::Link;
 use metadata::Metadata;
+use newest::Newest;
 use plan::{Plan, Planner};
 use settings::{Routes, Settings};
 
@@ -45,6 +47,7 @@ struct Mqtt {
     presentation: Presentation,
     metadata: Option<Metadata>,
     trouble: Trouble,
+    newest: Newest,
 }
 
 impl Plugin for Mqtt {
@@ -86,6 +89,7 @@ impl Plugin for Mqtt {
             routes: checked.routes,
             presentation: checked.presentation,
             trouble: Trouble::new("events on built-in topics, or as JSON"),
+            newest: Newest::default(),
             host,
         };
         mqtt.trouble.note(mqtt.try_templates().await.err());
@@ -100,6 +104,9 @@ impl Plugin for Mqtt {
         let last = tokio::time::Instant::now() + LONGEST_DELIVERY;
         // Nobody is asked for anything while there is no connection.
         let session = self.link.session().await.map_err(|why| keep(delivery, DeliveryError::retry(why)))?;
+        if !self.newest.is_of_interest(&delivery.event) {
+            return Ok(());
+        }
         let Plan { messages, trouble, misplaced } = self.planner(self.metadata.as_ref()).plan(delivery).await?;
         self.trouble.note(trouble.or(misplaced));
         let is_posted = delivery.event.kind == kind::MESSAGE_POSTED;

@@ -1,6 +1,7 @@
 //! What messages say: the forms of Butler 16, the whole event, or a name.
 
 mod service;
+mod users;
 
 use butler_plugin_api::butler16::{plain_user, properties, slashed_user};
 use butler_plugin_api::{Event, LogLine, kind};
@@ -11,6 +12,7 @@ use serde_json::value::RawValue;
 use crate::metadata::{Metadata, Object};
 
 pub(crate) use service::service_state;
+pub(crate) use users::{occasions, user_count, user_count_of, user_ids};
 
 use service::service_change;
 
@@ -58,6 +60,7 @@ pub(crate) async fn butler16(event: &Event, metadata: Option<&Metadata>) -> Payl
         kind::SERVICE_STATE => service_state(event),
         kind::SERVER_LICENSE_STATUS => Payload::json(&License::of(event)),
         kind::SERVER_LICENSE_EXPIRED | kind::SERVER_LICENSE_EXPIRING => Payload::text(license_text(event)),
+        kind::ACTIVE_USERS_COUNTED if event.data.active_users.is_some() => user_count(event),
         kind::UDP_LISTENING => Payload::text("start"),
         kind::UDP_FAILED => Payload::text("error"),
         kind::MESSAGE_POSTED => match event.data.posted.as_ref().and_then(|posted| posted.text.clone()) {

@@ -1,5 +1,7 @@
 //! The messages about one event.
 
+use std::borrow::Cow;
+
 use butler_plugin_api::message::{Cut, Facts, Presentation};
 use butler_plugin_api::{Delivery, DeliveryError, Event, Host};
 use serde_json::{Value, json};
@@ -10,8 +12,11 @@ use crate::payload::{self, Payload};
 use crate::settings::{Content, Part, Routes, TopicOf};
 use crate::topic;
 
-/// How much of a topic names a message in the progress of a delivery: with 16 messages it stays below 16 KB.
+/// How much of a topic names a message in the progress of a delivery, and all of the names: hosts keep 16 KB.
 const SHOWN: usize = 200;
+const LONGEST_PROGRESS: usize = 15_000;
+/// The variable with the node, in topics of messages of which there is one for each.
+const ACTIVE_NODE: &str = "activeNode";
 
 /// A message, and what names it in the progress of a delivery.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,8 +59,14 @@ impl Planner<'_> {
         let has_template = parts.iter().any(Part::has_template);
         let variables = if has_template { Some(self.variables(delivery).await) } else { None };
         let mut plan = Plan { messages: Vec::new(), trouble: None, misplaced: None };
+        let mut each = Vec::new();
         for (number, part) in parts.iter().enumerate() {
-            let topic = match topic_of(part, event, variables.as_ref()) {
+            for node in payload::occasions(&part.content, event) {
+                each.push((number, part, node));
+            }
+        }
+        for (number, part, node) in each {
+            let topic = match topic_of(part, event, node, variables.as_ref()) {
                 Err(why) => {
                     plan.trouble = Some(why);
                     kind_topic(&self.routes.other, event)
@@ -74,7 +85,7 @@ impl Planner<'_> {
             if has_arrived(delivery, &name) {
                 continue;
             }
-            let Payload { bytes, content_type } = match self.payload(part, event, variables.as_ref()).await {
+            let Payload { bytes, content_type } = match self.payload(part, event, node, variables.as_ref()).await {
                 Ok(payload) => payload,
                 Err(why) => {
                     plan.trouble = Some(why);
@@ -96,12 +107,21 @@ impl Planner<'_> {
         Variables { plain, levels }
     }
 
-    async fn payload(&self, part: &Part, event: &Event, variables: Option<&Variables>) -> Result<Payload, String> {
+    async fn payload(
+        &self,
+        part: &Part,
+        event: &Event,
+        node: Option<&str>,
+        variables: Option<&Variables>,
+    ) -> Result<Payload, String> {
         Ok(match &part.content {
             Content::Event => payload::event(event),
             Content::Butler16 => payload::butler16(event, self.metadata).await,
             Content::Name => payload::name(event),
             Content::ServiceState => payload::service_state(event),
+            Content::UserCount => payload::user_count(event),
+            Content::UserIds => payload::user_ids(event),
+            Content::UserCountByNode => payload::user_count_of(event, node.unwrap_or_default()),
             Content::Text(text) => Payload::text(text.as_str()),
             Content::Template(template) => {
                 let context = variables.map_or(&Value::Null, |variables| &variables.plain);
@@ -126,14 +146,20 @@ fn possible(part: &Part, topic: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The error tells of a template that does not work.
-fn topic_of(part: &Part, event: &Event, variables: Option<&Variables>) -> Result<String, String> {
+/// The error tells of a template that does not work. `node`: the one that the message is about, where there is one for each.
+fn topic_of(part: &Part, event: &Event, node: Option<&str>, variables: Option<&Variables>) -> Result<String, String> {
     Ok(match &part.topic {
         TopicOf::Literal(topic) => topic.clone(),
         TopicOf::Template { template, .. } => {
-            let context = variables.map_or(&Value::Null, |variables| &variables.levels);
-            template.text(context).map_err(|error| error.to_string())?
+            let mut context = variables.map_or(Cow::Owned(Value::Null), |variables| Cow::Borrowed(&variables.levels));
+            if let Some(node) = node
+                && let Some(names) = context.to_mut().as_object_mut()
+            {
+                names.insert(ACTIVE_NODE.to_owned(), topic::level(node).into());
+            }
+            template.text(&context).map_err(|error| error.to_string())?
         }
+        TopicOf::Node(base) => format!("{base}/{}/count", topic::level(node.unwrap_or_default())),
         TopicOf::Service(base) => {
             let service = event.data.service.as_deref();
             let host = service.and_then(|service| service.host.as_deref()).or(event.data.node.as_deref());
@@ -169,7 +195,12 @@ pub(crate) fn arrived(delivery: &Delivery) -> impl Iterator<Item = &str> {
     names.into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// The progress that says so.
+/// The progress that says so. Of too many messages the last are left out: those are published again.
 pub(crate) fn progress<'a>(names: impl Iterator<Item = &'a str>) -> Value {
-    json!({ "published": names.collect::<Vec<_>>() })
+    let mut bytes = 0;
+    let fits = |name: &&str| {
+        bytes += json!(name).to_string().len() + 1;
+        bytes <= LONGEST_PROGRESS
+    };
+    json!({ "published": names.take_while(fits).collect::<Vec<_>>() })
 }

@@ -4,6 +4,7 @@ mod broker;
 mod faults;
 mod messages;
 mod receiving;
+mod users;
 
 use butler_plugin_api::testing::{FakeHost, block_on, conformance, manifest_of, sample_delivery};
 use butler_plugin_api::{Delivery, DeliveryError, Plugin, kind};

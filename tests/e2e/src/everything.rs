@@ -73,7 +73,7 @@ impl Everything {
             std::fs::write(files.join("in").join(name), name).expect("the folder can be written");
         }
         config.push_str(
-            "  - use: key-value\n  - use: file-ops\n    settings:\n      copy: [{ from: files/in, to: files/out }]\n      \
+            "  - use: active-users\n  - use: key-value\n  - use: file-ops\n    settings:\n      copy: [{ from: files/in, to: files/out }]\n      \
              move: [{ from: files/in, to: files/out }]\n      delete: [files/out]\n      createDir: [files/new]\n      \
              qvdDir: files/qvd\n",
         );

@@ -9,7 +9,7 @@ use e2e::{Butler, Influx, Influxd, Sense, command, datagram, failure, fields, wa
 use serde_json::{Value, json};
 
 /// What the tests make happen, and nothing that happens by itself.
-const EVENTS: &str = "\"*-task.*\", node.silent, \"service.*\", \"*-license.*\", \"qlik-version.*\", butler.uptime, \
+const EVENTS: &str = "\"*-task.*\", node.silent, \"service.*\", \"*-license.*\", active-users.counted, \"qlik-version.*\", butler.uptime, \
                       butler.ingest, \"certificate.*\", udp.failed";
 
 /// An instance that gets all of that, and the probe, which emits it.
@@ -126,7 +126,10 @@ async fn every_kind_is_read_back_with_its_tags_fields_and_types() {
         ("server-license.status", "qlik_sense_server_license", 1),
         ("server-license.expired", "qlik_sense_server_license", 2),
         ("access-license.usage", "qlik_sense_license", 6),
+        ("access-license.low", "qlik_sense_license", 7),
         ("access-license.released", "qlik_sense_license_release", 1),
+        ("active-users.counted", "active_users", 1),
+        ("active-users.counted", "active_users_by_node", 4),
         ("qlik-version.checked", "qlik_sense_version", 1),
         ("butler.ingest", "butler_udp_queue", 1),
         ("butler.uptime", "butler_memory_usage", 1),
@@ -170,6 +173,8 @@ async fn every_kind_is_read_back_with_its_tags_fields_and_types() {
         "qlik_sense_server_license.expiry_date:string",
         "qlik_sense_license.used_tokens:float",
         "qlik_sense_license_release.days_since_last_use:float",
+        "active_users.count:float",
+        "active_users_by_node.count:float",
         "qlik_sense_version.content_hash:string",
         "butler_memory_usage.heap_used:float",
         "butler_uptime.uptime_ms:float",

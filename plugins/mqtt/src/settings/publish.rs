@@ -32,7 +32,9 @@ struct PartSettings {
     #[schemars(length(min = 1))]
     topic: String,
     /// `event`: the whole event as JSON. `butler16`: the form of Butler 16. `name`: the name of the task (app, service, node)
-    /// alone. `serviceState`: the form of Butler 16 for states of services. Absent: `event`.
+    /// alone. `serviceState`: the form of Butler 16 for states of services. For `active-users.counted`: `userCount`, the number of
+    /// users; `userIds`, their ids without directories as a JSON array; `userCountByNode`, a message with the number for
+    /// each node, which is `{{activeNode}}` in the topic. Absent: `event`.
     #[serde(default)]
     payload: Option<PayloadForm>,
     /// In place of `payload`: a text of your own, which may hold variables of the event.
@@ -54,6 +56,9 @@ enum PayloadForm {
     Butler16,
     Name,
     ServiceState,
+    UserCount,
+    UserIds,
+    UserCountByNode,
 }
 
 /// Quality of service: 0, 1 or 2.
@@ -93,6 +98,8 @@ pub(crate) enum TopicOf {
     Template { template: Box<Template>, starts_with_dollar: bool },
     /// Below this: host and name of the service.
     Service(String),
+    /// Below this: the node that the message is about, and `count`.
+    Node(String),
     /// Below this: subject and outcome of the kind.
     Kind(String),
     /// Where the event says; otherwise here.
@@ -106,6 +113,10 @@ pub(crate) enum Content {
     Butler16,
     Name,
     ServiceState,
+    UserCount,
+    UserIds,
+    /// A message for each node.
+    UserCountByNode,
     Text(String),
     Template(Box<Template>),
 }
@@ -183,6 +194,9 @@ impl PartSettings {
             (Some(PayloadForm::Butler16), None) => Content::Butler16,
             (Some(PayloadForm::Name), None) => Content::Name,
             (Some(PayloadForm::ServiceState), None) => Content::ServiceState,
+            (Some(PayloadForm::UserCount), None) => Content::UserCount,
+            (Some(PayloadForm::UserIds), None) => Content::UserIds,
+            (Some(PayloadForm::UserCountByNode), None) => Content::UserCountByNode,
         };
         let qos = self.qos.map_or(Ok(qos), |level| checked_qos(level, &format!("{setting}.qos")))?;
         Ok(Part { topic, content, qos, retain: self.retain.unwrap_or(retain) })
@@ -199,7 +213,7 @@ fn compile(setting: &str, text: &str) -> Result<Option<Box<Template>>, String> {
         .map_err(|error| error.to_string())
 }
 
-/// The topics of Butler 16, and of its versions 4 to 6 for sessions; all other kinds have one of their own.
+/// The topics of Butler 16, and of its versions 4 to 6 for sessions and active users; all other kinds have one of their own.
 fn built_in(root: &str, qos: Qos, retain: bool) -> Vec<(Vec<String>, Vec<Part>)> {
     let below = |name: &str| format!("{root}/{name}");
     let literal = |name: &str| TopicOf::Literal(below(name));
@@ -242,6 +256,14 @@ fn built_in(root: &str, qos: Qos, retain: bool) -> Vec<(Vec<String>, Vec<Part>)>
         (vec![kind::USER_SESSION_STOPPED], vec![part(literal("session/stop"), Content::Butler16)]),
         (vec![kind::USER_CONNECTION_OPENED], vec![part(literal("connection/open"), Content::Butler16)]),
         (vec![kind::USER_CONNECTION_CLOSED], vec![part(literal("connection/close"), Content::Butler16)]),
+        (
+            vec![kind::ACTIVE_USERS_COUNTED],
+            vec![
+                part(TopicOf::Node(below("users/activeperserver")), Content::UserCountByNode),
+                part(literal("users/active/count"), Content::UserCount),
+                part(literal("users/active/usernames"), Content::UserIds),
+            ],
+        ),
         (vec![kind::MESSAGE_POSTED], vec![part(TopicOf::Posted(below("message")), Content::Butler16)]),
         (vec!["*"], vec![part(TopicOf::Kind(below("event")), Content::Event)]),
     ];

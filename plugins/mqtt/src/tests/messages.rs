@@ -7,7 +7,7 @@ use crate::payload;
 
 /// Topics and payloads of a delivery, by `render`.
 #[allow(clippy::needless_pass_by_value, reason = "reads better where it is called")]
-fn rendered(fake: &FakeHost, more: Value, delivery: &Delivery) -> Result<Vec<(String, String)>, String> {
+pub(super) fn rendered(fake: &FakeHost, more: Value, delivery: &Delivery) -> Result<Vec<(String, String)>, String> {
     let mut settings = json!({ "url": "mqtt://127.0.0.1:1" });
     settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let plugin: Mqtt = block_on(fake.start(settings)).map_err(|error| error.to_string())?;
