@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::presence::Presence;
 use crate::settings::Rules;
 use crate::users::Users;
 
@@ -90,14 +91,16 @@ struct Page<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Node<'a> {
-    node: &'a str,
+    #[serde(rename = "node")]
+    name: &'a str,
     users: u64,
     last_event: String,
 }
 
 #[derive(Serialize)]
 struct User<'a> {
-    user: &'a str,
+    #[serde(rename = "user")]
+    name: &'a str,
     nodes: Vec<OnNode<'a>>,
 }
 
@@ -119,16 +122,16 @@ pub(crate) fn page(users: &mut Users, request: &Request, now_ms: i64, rules: &Ru
     let users = &*users;
     let last = |node: &str| time(users.nodes().get(node).copied().unwrap_or_default());
     let nodes =
-        counted.nodes.iter().map(|(node, count)| Node { node, users: *count, last_event: last(node) }).collect();
+        counted.nodes.iter().map(|(node, count)| Node { name: node, users: *count, last_event: last(node) }).collect();
     let mut behind = users.active(after, now_ms, rules);
     let (mut shown, mut next) = (Vec::new(), None);
     for (user, sessions) in behind.by_ref().take(limit) {
         let nodes = sessions.into_iter().map(|(node, sessions)| {
-            let last_ms = user.nodes.get(node).map_or(0, |presence| presence.last_ms());
+            let last_ms = user.nodes.get(node).map_or(0, Presence::last_ms);
             let expires = time(last_ms.saturating_add(rules.expire_ms));
             OnNode { node, sessions, last_event: time(last_ms), expires }
         });
-        shown.push(User { user: &user.name, nodes: nodes.collect() });
+        shown.push(User { name: &user.name, nodes: nodes.collect() });
         next = Some(user.name.to_lowercase());
     }
     let next = next.filter(|_| behind.next().is_some());

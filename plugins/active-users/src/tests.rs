@@ -160,20 +160,23 @@ fn late_and_repeated_events_are_judged_by_their_time() {
 #[test]
 fn what_is_counted_is_still_there_after_a_restart() {
     let mut site = Fixture::new(json!({}));
-    for number in 0..300 {
-        site.happens("session.started", &format!(r"LAB\u{number:03}"), "n1");
+    // More than are read at once.
+    for some in 0..6 {
+        let users = (0..1_000).map(|number| format!(r"LAB\u{:04}", some * 1_000 + number));
+        let all: Vec<_> = users.map(|user| site.delivery("user-session.started", &user, "n1", 0)).collect();
+        site.give(&all);
     }
-    site.happens("session.stopped", r"LAB\u007", "n1");
+    site.happens("session.stopped", r"LAB\u0007", "n1");
     site.happens("connection.opened", "nobody", "n3");
     let told = site.told().unwrap();
-    assert_eq!(told["activeUsers"]["count"], 300);
+    assert_eq!(told["activeUsers"]["count"], 6_000);
     site.happens("session.stopped", "nobody", "n3");
-    assert_eq!(site.told().unwrap()["activeUsers"]["nodes"], json!({ "n1": 299, "n3": 0 }));
+    assert_eq!(site.told().unwrap()["activeUsers"]["nodes"], json!({ "n1": 5_999, "n3": 0 }));
     // Without an end: as after a kill. It tells how it is, as it was told before.
     let again = Fixture::on(site.fake.clone(), json!({}));
-    assert_eq!(again.fake.emitted().last().unwrap().1["activeUsers"]["nodes"], json!({ "n1": 299, "n3": 0 }));
-    assert_eq!(again.count(), 299);
-    assert_eq!(site.fake.stored("p/8/lab\\u008/n1").unwrap()["user"], "LAB\\u008");
+    assert_eq!(again.fake.emitted().last().unwrap().1["activeUsers"]["nodes"], json!({ "n1": 5_999, "n3": 0 }));
+    assert_eq!(again.count(), 5_999);
+    assert_eq!(site.fake.stored("p/9/lab\\u0008/n1").unwrap()["user"], "LAB\\u0008");
     again.fake.stop();
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct User {
 /// All users by their names in lower case: directories of Windows do not tell upper from lower case.
 #[derive(Debug, Default)]
 pub(crate) struct Users {
-    users: BTreeMap<String, User>,
+    by_name: BTreeMap<String, User>,
     /// Users on nodes.
     presences: usize,
     /// The nodes that are told of, with the times of their last events.
@@ -119,7 +119,7 @@ impl Users {
     /// there are such; many at a time, since looking for them takes a look at all.
     fn make_room(&self, changes: &mut Changes, now_ms: i64, rules: &Rules) {
         let all =
-            self.users.iter().flat_map(|(user, it)| it.nodes.iter().map(move |(node, there)| (user, node, there)));
+            self.by_name.iter().flat_map(|(user, it)| it.nodes.iter().map(move |(node, there)| (user, node, there)));
         let gone = all.filter(|(_, _, there)| there.sessions(now_ms, rules.expire_ms) == 0);
         let mut gone: Vec<_> = gone
             .map(|(user, node, there)| (there.last_ms(), Place { user: user.clone(), node: node.clone() }))
@@ -138,7 +138,7 @@ impl Users {
                 continue;
             };
             self.hear(&node, presence.last_ms());
-            let known = self.users.entry(user).or_insert_with(|| User { name, nodes: BTreeMap::new() });
+            let known = self.by_name.entry(user).or_insert_with(|| User { name, nodes: BTreeMap::new() });
             if known.nodes.insert(node, presence).is_none() {
                 self.presences += 1;
             }
@@ -146,12 +146,12 @@ impl Users {
     }
 
     fn remove(&mut self, user: &str, node: &str) {
-        let Some(known) = self.users.get_mut(user) else { return };
+        let Some(known) = self.by_name.get_mut(user) else { return };
         if known.nodes.remove(node).is_some() {
             self.presences -= 1;
         }
         if known.nodes.is_empty() {
-            self.users.remove(user);
+            self.by_name.remove(user);
         }
     }
 
@@ -172,7 +172,7 @@ impl Users {
     /// Forgets what is over, and counts. What the storage has of it ends there by itself.
     pub(crate) fn count(&mut self, now_ms: i64, rules: &Rules) -> Counted {
         let mut left = 0;
-        self.users.retain(|_, user| {
+        self.by_name.retain(|_, user| {
             user.nodes.retain(|_, presence| !presence.is_over(now_ms, rules.expire_ms));
             left += user.nodes.len();
             !user.nodes.is_empty()
@@ -202,7 +202,7 @@ impl Users {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
         let expire_ms = rules.expire_ms;
-        self.users.range::<str, _>((from, Unbounded)).filter_map(move |(_, user)| {
+        self.by_name.range::<str, _>((from, Unbounded)).filter_map(move |(_, user)| {
             let nodes = user.nodes.iter().map(|(node, presence)| (node.as_str(), presence.sessions(now_ms, expire_ms)));
             let sessions: BTreeMap<&str, u32> = nodes.filter(|(_, sessions)| *sessions > 0).collect();
             (!sessions.is_empty()).then_some((user, sessions))
@@ -220,7 +220,7 @@ impl Users {
     }
 
     fn presence(&self, place: &Place) -> Option<&Presence> {
-        self.users.get(&place.user)?.nodes.get(&place.node)
+        self.by_name.get(&place.user)?.nodes.get(&place.node)
     }
 }
 
@@ -228,7 +228,7 @@ impl Users {
 impl Users {
     /// All that is remembered.
     pub(crate) fn everything(&self) -> impl Iterator<Item = (Place, &str, &Presence)> {
-        self.users.iter().flat_map(|(user, it)| {
+        self.by_name.iter().flat_map(|(user, it)| {
             let place = move |node: &String| Place { user: user.clone(), node: node.clone() };
             it.nodes.iter().map(move |(node, presence)| (place(node), it.name.as_str(), presence))
         })

@@ -20,9 +20,11 @@ fn rules(max_users: usize) -> Rules {
 struct Model(Vec<Sighting>);
 
 impl Model {
-    fn add(&mut self, sighting: &Sighting) {
-        if !self.0.contains(sighting) {
-            self.0.push(sighting.clone());
+    fn add(&mut self, sightings: &[Sighting]) {
+        for sighting in sightings {
+            if !self.0.contains(sighting) {
+                self.0.push(sighting.clone());
+            }
         }
     }
 
@@ -104,7 +106,7 @@ proptest! {
         let within = all.into_iter().map(|(user, node, minute, deed)| (user, node, minute % 50, deed));
         let all: Vec<Sighting> = within.enumerate().map(|(index, event)| sighting(index, event)).collect();
         let mut model = Model::default();
-        all.iter().for_each(|sighting| model.add(sighting));
+        model.add(&all);
         let mut users = Users::default();
         // Some of them several times in any order, then all in the reverse one.
         let mut given: Vec<Sighting> = order.iter().filter(|_| !all.is_empty()).map(|index| index.get(&all).clone()).collect();
@@ -126,7 +128,7 @@ proptest! {
         let all: Vec<Sighting> = all.into_iter().enumerate().map(|(index, event)| sighting(index, event)).collect();
         for (number, some) in all.chunks(batch).enumerate() {
             let now_ms = some.iter().map(|sighting| sighting.mark.0.0).max().unwrap_or_default();
-            some.iter().for_each(|sighting| model.add(sighting));
+            model.add(some);
             take(&mut users, some, now_ms);
             // The last of them again, as after a crash.
             let from = some.len().saturating_sub(again[number]);

@@ -9,11 +9,12 @@ use super::*;
 
 fn counted(users: &[&str], nodes: &[(&str, u64)]) -> Delivery {
     let mut delivery = sample_delivery(kind::ACTIVE_USERS_COUNTED);
-    let mut active = ActiveUsers::default();
-    active.count = Some(users.len() as u64);
-    active.users = Some(users.iter().map(ToString::to_string).collect());
-    active.nodes = Some(nodes.iter().map(|(node, count)| ((*node).to_owned(), *count)).collect::<BTreeMap<_, _>>());
-    delivery.event.data.active_users = Some(Box::new(active));
+    let nodes: BTreeMap<String, u64> = nodes.iter().map(|(node, count)| ((*node).to_owned(), *count)).collect();
+    delivery.event.data.active_users = Some(Box::new(ActiveUsers {
+        count: Some(users.len() as u64),
+        users: Some(users.iter().map(ToString::to_string).collect()),
+        nodes: Some(nodes),
+    }));
     delivery
 }
 
@@ -77,7 +78,7 @@ fn a_count_that_comes_after_a_newer_one_is_left_out() {
     running.deliver(&newer).unwrap();
     running.deliver(&at("2026-03-04T05:06:07.999Z", &["a"])).unwrap();
     running.deliver(&newer).unwrap();
-    let counts: Vec<String> = broker.on("active/count").iter().map(super::broker::Published::text).collect();
+    let counts: Vec<String> = broker.on("active/count").iter().map(broker::Published::text).collect();
     assert_eq!(counts, ["2", "2"]);
     running.stop();
 }
