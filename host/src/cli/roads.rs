@@ -26,8 +26,11 @@ pub(super) async fn check(path: &Path, config: &Config, qlik: Option<&Lookups>, 
         Some(udp) => note_road("road UDP", &format!("log appenders send to {}", udp.listen), last("udp")),
         None => note("road UDP", "off (no `udp:` in the config)"),
     }
-    let (Some(section), Some(lookups)) = (&config.qlik, qlik) else {
+    let Some(section) = &config.qlik else {
         return note("road Qlik Sense", "off (no `qlik:` in the config): nothing but UDP tells what has ended");
+    };
+    let Some(lookups) = qlik else {
+        return note("road Qlik Sense", "not looked at, since the certificates cannot be used, as said above");
     };
     if !section.reconcile.enabled {
         note("road Qlik Sense", "off (`qlik.reconcile.enabled`): what UDP loses, nobody hears of");

@@ -64,7 +64,7 @@ pub(super) async fn answer(
         Call::Write { method, path, body } => write(shared, manifest, instance, method, &path, &body).await,
         Call::MayWrite { path } => writable(shared, manifest, &path).map(|_| json!({})),
         Call::StartTasks { tasks } => {
-            let starter = shared.task_starter.as_ref().ok_or_else(no_qlik)?;
+            let starter = shared.task_starter.as_ref().ok_or_else(|| no_qlik(shared))?;
             let request = Request::of(tasks, format!("instance:{instance}"));
             let report = starter.start(request).await.map_err(|error| refused(&error))?;
             Ok(json!(told(&report)))
@@ -99,12 +99,18 @@ fn not_taken(refused: &Refused) -> ServiceError {
     }
 }
 
-fn no_qlik() -> ServiceError {
-    ServiceError::Unavailable("the config has no `qlik:` section: Butler runs without Qlik Sense".to_owned())
+/// Without Qlik Sense. The daemon does not start when the certificates of the config cannot be used; `butler check` does.
+fn no_qlik(shared: &Shared) -> ServiceError {
+    let why = if shared.config.get().qlik.is_some() {
+        "the certificates of `qlik.certificates` cannot be used, so Qlik Sense cannot be asked"
+    } else {
+        "the config has no `qlik:` section: Butler runs without Qlik Sense"
+    };
+    ServiceError::Unavailable(why.to_owned())
 }
 
 fn qlik(shared: &Shared) -> Result<&Lookups, ServiceError> {
-    shared.qlik.as_deref().ok_or_else(no_qlik)
+    shared.qlik.as_deref().ok_or_else(|| no_qlik(shared))
 }
 
 fn refused(error: &QlikError) -> ServiceError {
