@@ -17,8 +17,11 @@ fn license(expired: bool, valid_to: &str) -> Value {
     json!({ "isExpired": expired, "keyDetails": format!("Product: Qlik Sense\r\nValid To: {valid_to}\r\nCores: 8\r\n") })
 }
 
-/// Looks, and returns what came of it and the alerts: the last part of the kind and the days left.
-fn looked(fake: &FakeHost, license: Value, now: &str) -> (Result<(), Trouble>, Vec<(String, Option<i64>)>) {
+/// The last part of the kind, and the days left.
+type Alert = (String, Option<i64>);
+
+/// Looks, and returns what came of it and the alerts.
+fn looked(fake: &FakeHost, license: Value, now: &str) -> (Result<(), Trouble>, Vec<Alert>) {
     let fake = fake.clone().qlik("license", license);
     let before = fake.emitted().len();
     let result = block_on(look(&fake.host(), &ServerLicense::default(), now, at(now)));
