@@ -61,12 +61,11 @@ impl Rpc {
     async fn ask(&self, host: &str, service: &str, account: Account) -> Result<Found, Trouble> {
         let turn = self.refusals.turn(host, account).await.map_err(Trouble::Host)?;
         let mut call = pin!(self.call(host, service));
-        let answer = match tokio::time::timeout(HOLD, &mut call).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                drop(turn);
-                call.await
-            }
+        let answer = if let Ok(answer) = tokio::time::timeout(HOLD, &mut call).await {
+            answer
+        } else {
+            drop(turn);
+            call.await
         };
         match &answer {
             Ok(_) | Err(Trouble::Service(_)) => self.refusals.accept(host, account, Instant::now()),
