@@ -83,6 +83,7 @@ impl Manifest {
         kind::APP_RELOAD_FAILED,
         kind::CLOUD_APP_RELOAD_FAILED,
         kind::SERVICE_STOPPED,
+        kind::SERVICE_UNKNOWN,
         kind::SERVER_LICENSE_EXPIRING,
         kind::SERVER_LICENSE_EXPIRED,
         kind::ACCESS_LICENSE_LOW,

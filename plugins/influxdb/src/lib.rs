@@ -39,7 +39,7 @@ impl Plugin for Influxdb {
     type Settings = Settings;
 
     fn manifest() -> Manifest {
-        let also = [kind::SERVICE_STARTED, kind::SERVICE_UNKNOWN, kind::ACCESS_LICENSE_RELEASED];
+        let also = [kind::SERVICE_STARTED, kind::ACCESS_LICENSE_RELEASED];
         let mut manifest = Manifest::new("influxdb", "Writes events as points to InfluxDB")
             .default_events(&[Manifest::ALERTS, &also].concat())
             .batch(BATCH)

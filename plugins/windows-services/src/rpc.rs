@@ -1,7 +1,7 @@
 //! Services of Windows hosts, asked from Linux: by `net rpc service status` of Samba, one call for each service.
 //!
 //! `net rpc service list` would be one call for all, but tells names without states. A call takes about 50 ms, most of it waiting
-//! for the host. The first service of a host is asked for alone, and the others all at once when the host has answered: a host
+//! for the host. The first service of a host is asked for alone, and the others, some at once, when the host has answered: a host
 //! that is dead takes one process and one time-out, and a wrong password is tried once.
 
 mod answer;
@@ -11,15 +11,23 @@ mod trouble;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::pin::pin;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 
+use self::credentials::Account;
 use self::refusals::Refusals;
 use self::trouble::{Asked, Trouble};
 use crate::backend::{Backend, Failure, Found, Limits};
 use crate::program::{self, ProgramError};
 use crate::settings::RpcSettings;
+
+/// Services of one host that are asked for at once, so that no host takes all programs for itself.
+const AT_ONCE: usize = 4;
+/// How long one logon holds up the others that wait for what comes of it: hosts that hang must not keep the rest from theirs.
+const HOLD: Duration = Duration::from_secs(2);
 
 /// The back end.
 pub(crate) struct Rpc {
@@ -49,7 +57,27 @@ impl Rpc {
         })
     }
 
-    async fn ask(&self, host: &str, service: &str) -> Result<Found, Trouble> {
+    /// Asks when it may, and notes what the answer says of the account.
+    async fn ask(&self, host: &str, service: &str, account: Account) -> Result<Found, Trouble> {
+        let turn = self.refusals.turn(host, account).await.map_err(Trouble::Host)?;
+        let mut call = pin!(self.call(host, service));
+        let answer = if let Ok(answer) = tokio::time::timeout(HOLD, &mut call).await {
+            answer
+        } else {
+            drop(turn);
+            call.await
+        };
+        match &answer {
+            Ok(_) | Err(Trouble::Service(_)) => self.refusals.accept(host, account, Instant::now()),
+            Err(Trouble::Logon(text)) => {
+                return Err(Trouble::Logon(self.refusals.refuse(host, account, text, Instant::now())));
+            }
+            Err(Trouble::Host(_)) => {}
+        }
+        answer
+    }
+
+    async fn call(&self, host: &str, service: &str) -> Result<Found, Trouble> {
         let port = self.port.to_string();
         let arguments: [&OsStr; 13] = [
             // Whatever this machine's own Samba is set up for.
@@ -84,22 +112,26 @@ impl Backend for Rpc {
     async fn look(&self, host: &str, services: &[String]) -> Result<Vec<Result<Found, Failure>>, Failure> {
         let Some((first, others)) = services.split_first() else { return Ok(Vec::new()) };
         // It may have been changed since the start. A file that `net` cannot use would cost a refused logon.
-        let version = credentials::check(&self.credentials).map_err(Failure::Host)?;
-        self.refusals.check(host, version, Instant::now())?;
-        let first = match self.ask(host, first).await {
+        let account = credentials::check(&self.credentials).map_err(Failure::Host)?;
+        let first = match self.ask(host, first, account).await {
             Ok(found) => Ok(found),
             Err(Trouble::Service(failure)) => Err(failure),
-            Err(Trouble::Host(text)) => return Err(Failure::Host(text)),
-            Err(Trouble::Logon(text)) => return Err(self.refusals.note(host, version, &text, Instant::now())),
+            Err(Trouble::Host(text) | Trouble::Logon(text)) => return Err(Failure::Host(text)),
         };
+        let stopped = OnceLock::new();
         let others = others.iter().map(async |service| {
-            self.ask(host, service).await.map_err(|trouble| match trouble {
+            if let Some(text) = stopped.get() {
+                return Err(Failure::Service(String::clone(text)));
+            }
+            self.ask(host, service, account).await.map_err(|trouble| match trouble {
                 Trouble::Service(failure) => failure,
                 // The first one was told.
-                Trouble::Host(text) | Trouble::Logon(text) => Failure::Service(text),
+                Trouble::Host(text) | Trouble::Logon(text) => Failure::Service(stopped.get_or_init(|| text).clone()),
             })
         });
-        let others = join_all(others).await;
+        // Futures in a list: one that makes them while it is polled may not go to another thread, says the compiler.
+        let others: Vec<_> = others.collect();
+        let others: Vec<_> = stream::iter(others).buffered(AT_ONCE).collect().await;
         Ok(std::iter::once(first).chain(others).collect())
     }
 }

@@ -2,12 +2,13 @@
 //! `RemoteRegistry`, which run, and `NETLOGON` and `WINS`, which are stopped.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -15,6 +16,10 @@ use crate::wait_for;
 
 /// Where Samba has its server for calls like those for services.
 const RPC_SERVER: &str = "/usr/libexec/samba/samba-dcerpcd";
+
+/// How long it may take to start, and one of its answers; a second does.
+const LONGEST_START: Duration = Duration::from_secs(30);
+const LONGEST_CALL: Duration = Duration::from_secs(20);
 
 /// A server of its own folder and port, at one address alone. It is killed when it is dropped.
 pub struct Samba {
@@ -78,7 +83,7 @@ impl Samba {
     /// # Panics
     /// When it does not.
     pub async fn control(&self, order: &str, service: &str) {
-        let said = self.net(order, service).await;
+        let said = self.net(order, service).await.expect("net is installed (tests/packages.txt), and gets an answer");
         assert!(said.status.success(), "{order} {service}: {said:?}");
     }
 
@@ -147,30 +152,36 @@ impl Samba {
         };
         self.running =
             Some([spawn("smbd", &[], log("smbd.log")), spawn(RPC_SERVER, &["--libexec-rpcds"], log("rpc.log"))]);
+        let start = Instant::now();
         loop {
             let children = self.running.as_mut().expect("they were started");
             if children.iter_mut().any(|child| !matches!(child.try_wait(), Ok(None))) {
                 self.kill();
                 return false;
             }
-            if TcpStream::connect((Self::ADDRESS, self.port)).is_ok()
-                && self.net("status", "Spooler").await.status.success()
-            {
-                return true;
+            let said = match TcpStream::connect((Self::ADDRESS, self.port)) {
+                Ok(_) => self.net("status", "Spooler").await,
+                Err(error) => Err(error),
+            };
+            match said {
+                Ok(said) if said.status.success() => return true,
+                said if start.elapsed() > LONGEST_START => {
+                    panic!("Samba runs, but gives no answer within {LONGEST_START:?}: {said:?}\n{}", self.log())
+                }
+                _ => {}
             }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
     /// Asks or orders by Samba's own client.
-    async fn net(&self, order: &str, service: &str) -> Output {
+    async fn net(&self, order: &str, service: &str) -> io::Result<Output> {
         let account = self.folder.path().join("account");
         Self::write_credentials(&account, Self::USER, Self::PASSWORD);
-        let mut command = Command::new("net");
+        let mut command = tokio::process::Command::new("net");
         command.args(["--configfile=/dev/null", "-S", Self::ADDRESS, "-p", &self.port.to_string(), "-A"]).arg(account);
-        command.args(["rpc", "service", order, service]).env("LC_ALL", "C").stdin(Stdio::null());
-        let said = tokio::task::spawn_blocking(move || command.output()).await.expect("a command can be run");
-        said.expect("net is installed (tests/packages.txt)")
+        command.args(["rpc", "service", order, service]).env("LC_ALL", "C").stdin(Stdio::null()).kill_on_drop(true);
+        tokio::time::timeout(LONGEST_CALL, command.output()).await?
     }
 
     fn log(&self) -> String {

@@ -17,6 +17,8 @@ struct Place {
     samba: Samba,
     folder: Arc<TempDir>,
     sink: Sink,
+    /// What a destination gets that has no `on:` of its own.
+    usual: Sink,
 }
 
 impl Place {
@@ -25,6 +27,7 @@ impl Place {
             samba: Samba::start().await,
             folder: Arc::new(TempDir::new().expect("a folder can be made")),
             sink: Sink::start().await,
+            usual: Sink::start().await,
         };
         Samba::write_credentials(&place.credentials(), Samba::USER, Samba::PASSWORD);
         place
@@ -40,7 +43,7 @@ impl Place {
     }
 
     fn config(&self, hosts: &[(&str, &[&str])]) -> String {
-        let (url, port) = (self.sink.url("/"), self.samba.port());
+        let (url, usual, port) = (self.sink.url("/"), self.usual.url("/"), self.samba.port());
         let hosts: Vec<Value> =
             hosts.iter().map(|(host, services)| json!({ "host": host, "services": services })).collect();
         let settings = json!({
@@ -50,8 +53,16 @@ impl Place {
             "timeouts": { "call": "10s" },
         });
         format!(
-            "plugins:\n  - use: windows-services\n    settings: {settings}\n  - use: webhook\n    on: [{{ events: \
-             [\"service.*\"] }}]\n    settings: {{ url: \"{url}\", format: event }}\n"
+            "plugins:
+  - use: windows-services
+    settings: {settings}
+  - use: webhook
+    on: [{{ events: [\"service.*\"] }}]
+    settings: {{ url: \"{url}\", format: event }}
+  - use: webhook
+    name: usual
+    settings: {{ url: \"{usual}\", format: event }}
+"
         )
     }
 
@@ -149,6 +160,8 @@ async fn a_server_that_dies_is_told_and_so_is_what_it_says_when_it_is_back() {
     for service in ["Spooler", "NETLOGON"] {
         let cause = place.cause(service).await;
         assert!(cause.contains("does not answer at TCP port") && cause.contains("firewall"), "{cause}");
+        let is_told = |event: Value| event["kind"] == "service.unknown" && event["data"]["service"]["name"] == service;
+        place.usual.wait_where("an alert without `on:`", |received| is_told(received.json())).await;
     }
     place.sink.forget();
     place.samba.restart().await;

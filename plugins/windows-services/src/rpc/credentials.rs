@@ -9,8 +9,17 @@ use std::time::SystemTime;
 /// Longest file that is read: something else was meant by a longer one.
 const LONGEST: u64 = 64 << 10;
 
-/// Checks the file. Its time of change; or what is wrong, and what to do, without anything that stands in the file.
-pub(crate) fn check(path: &Path) -> Result<SystemTime, String> {
+/// What is known of an account without its secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// The file's time of change.
+    pub(crate) version: SystemTime,
+    /// It is one of a domain, the same for all hosts, and no account that each host has by itself.
+    pub(crate) of_domain: bool,
+}
+
+/// Checks the file; or says what is wrong, and what to do, without anything that stands in the file.
+pub(crate) fn check(path: &Path) -> Result<Account, String> {
     let file = path.display();
     let unreadable = |error| {
         format!(
@@ -24,8 +33,8 @@ pub(crate) fn check(path: &Path) -> Result<SystemTime, String> {
     }
     refuse_open_to_all(path, &found)?;
     let text = fs::read_to_string(path).map_err(unreadable)?;
-    check_lines(&text).map_err(|fault| format!("the credentials file {file} {fault}"))?;
-    found.modified().map_err(unreadable)
+    let of_domain = check_lines(&text).map_err(|fault| format!("the credentials file {file} {fault}"))?;
+    Ok(Account { version: found.modified().map_err(unreadable)?, of_domain })
 }
 
 #[cfg(unix)]
@@ -46,11 +55,12 @@ fn refuse_open_to_all(_: &Path, _: &fs::Metadata) -> Result<(), String> {
     Ok(())
 }
 
-fn check_lines(text: &str) -> Result<(), String> {
+/// Whether the account is one of a domain.
+fn check_lines(text: &str) -> Result<bool, String> {
     if text.starts_with('\u{feff}') {
         return Err("begins with a byte order mark: save it without".to_owned());
     }
-    let (mut username, mut password) = (false, false);
+    let (mut username, mut password, mut of_domain) = (false, false, false);
     for (index, line) in text.lines().enumerate() {
         let line = line.trim_start();
         if line.is_empty() || line.starts_with(['#', ';']) {
@@ -59,9 +69,13 @@ fn check_lines(text: &str) -> Result<(), String> {
         let (name, value) = line.split_once('=').unwrap_or_default();
         let is_given = !value.trim_start_matches([' ', '\t']).is_empty();
         match name.trim_end().to_ascii_lowercase().as_str() {
-            "username" => username = is_given,
+            "username" => {
+                username = is_given;
+                // `EXAMPLE\ann`, `EXAMPLE/ann`, `ann@example.com`.
+                of_domain |= value.contains(['\\', '/', '@']);
+            }
             "password" => password = is_given,
-            "domain" => {}
+            "domain" => of_domain |= is_given,
             _ => {
                 let number = index + 1;
                 return Err(format!("has a line {number} that is none of `username=…`, `password=…`, `domain=…`"));
@@ -69,7 +83,7 @@ fn check_lines(text: &str) -> Result<(), String> {
         }
     }
     let missing = [("username", username), ("password", password)].into_iter().find(|(_, is_given)| !is_given);
-    missing.map_or(Ok(()), |(name, _)| Err(format!("has no line `{name}=…`: add it")))
+    missing.map_or(Ok(of_domain), |(name, _)| Err(format!("has no line `{name}=…`: add it")))
 }
 
 #[cfg(test)]

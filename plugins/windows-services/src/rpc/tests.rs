@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -102,6 +103,7 @@ async fn a_service_that_gets_no_answer_leaves_the_others_theirs() {
 #[tokio::test]
 async fn a_refused_logon_is_not_repeated_until_the_file_has_changed() {
     let place = Place::new();
+    fs::write(place.account(), "username=ann\npassword=top-secret\n").unwrap();
     let rpc = place.rpc(LONG);
     let services = names(&["Spooler", "NETLOGON"]);
     let refused = rpc.look("stranger", &services).await;
@@ -115,6 +117,91 @@ async fn a_refused_logon_is_not_repeated_until_the_file_has_changed() {
     file.set_modified(SystemTime::now() + Duration::from_secs(1)).unwrap();
     assert_eq!(rpc.look("stranger", &services).await, refused);
     assert_eq!(place.calls().len(), 4);
+}
+
+#[tokio::test]
+async fn hosts_that_refuse_an_account_of_a_domain_cost_one_logon_together() {
+    let place = Place::new();
+    let rpc = place.rpc(LONG);
+    let services = names(&["Spooler", "NETLOGON"]);
+    let hosts = ["stranger1", "stranger2", "stranger3", "sense1", "stranger4"];
+    let looked = join_all(hosts.map(|host| rpc.look(host, &services))).await;
+    assert_eq!(place.calls().len(), 1, "{:?}", place.calls());
+    for looked in &looked {
+        let Err(Failure::Host(text)) = looked else { panic!("{looked:?}") };
+        assert!(text.contains("NT_STATUS_LOGON_FAILURE") && text.contains("no host is asked"), "{text}");
+    }
+    assert_eq!(join_all(hosts.map(|host| rpc.look(host, &services))).await, looked);
+    assert_eq!(place.calls().len(), 1);
+
+    let file = fs::File::options().write(true).open(place.account()).unwrap();
+    file.set_modified(SystemTime::now() + Duration::from_secs(1)).unwrap();
+    let hosts = ["sense1", "stranger1", "sense2", "stranger2"];
+    let looked = join_all(hosts.map(|host| rpc.look(host, &services))).await;
+    let refused: Vec<_> = looked.iter().map(Result::is_err).collect();
+    assert_eq!(refused, [false, true, false, true], "what one accepts another one alone refuses: {looked:?}");
+}
+
+#[tokio::test]
+async fn a_logon_that_is_refused_after_the_first_is_noted_too() {
+    let place = Place::new();
+    let rpc = place.rpc(LONG);
+    let services = names(&["Spooler", "Changed", "NETLOGON"]);
+    let looked = rpc.look("sense1", &services).await.unwrap();
+    assert!(
+        matches!(&looked[1], Err(Failure::Service(text)) if text.contains("NT_STATUS_LOGON_FAILURE")),
+        "{looked:?}"
+    );
+    let calls = place.calls().len();
+    for host in ["sense1", "sense2"] {
+        let looked = rpc.look(host, &services).await;
+        assert!(matches!(&looked, Err(Failure::Host(text)) if text.contains("NT_STATUS_LOGON_FAILURE")), "{looked:?}");
+    }
+    assert_eq!(place.calls().len(), calls);
+}
+
+#[tokio::test]
+async fn hosts_that_hang_do_not_keep_others_from_their_logon() {
+    let place = Place::new();
+    let rpc = place.rpc(LONG);
+    let services = names(&["Spooler"]);
+    let hang = rpc.look("silent", &services);
+    let other = async {
+        while place.calls().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        rpc.look("sense1", &services).await
+    };
+    tokio::select! {
+        looked = hang => panic!("{looked:?}"),
+        looked = other => assert!(looked.is_ok(), "{looked:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_hangs_after_its_first_answer_does_not_take_all_programs() {
+    let place = Place::new();
+    let limit = Duration::from_secs(5);
+    let (rpc, start) = (place.rpc(limit), Instant::now());
+    let mut services = names(&["Spooler"]);
+    services.extend((0..20).map(|number| format!("Stuck{number}")));
+    let mut stuck = Box::pin(rpc.look("sense1", &services));
+    let other = async {
+        while place.calls().len() < 5 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        rpc.look("sense2", &names(&["Spooler", "NETLOGON"])).await
+    };
+    tokio::select! {
+        looked = &mut stuck => panic!("{looked:?}"),
+        looked = other => assert!(looked.is_ok(), "{looked:?}"),
+    }
+    assert!(start.elapsed() < limit, "the other host waited for the one that hangs: {:?}", start.elapsed());
+    let looked = stuck.await.unwrap();
+    let is_told = |answer: &Result<_, _>| matches!(answer, Err(Failure::Service(text)) if text.contains("within 5s"));
+    assert!(looked[0].is_ok() && looked[1..].iter().all(is_told), "{looked:?}");
+    let stuck = place.calls().iter().filter(|call| call.contains("Stuck")).count();
+    assert_eq!(stuck, AT_ONCE, "it is not asked again and again");
 }
 
 #[tokio::test]

@@ -4,12 +4,14 @@ use super::*;
 
 #[test]
 fn lines_as_samba_reads_them() {
-    for text in [
-        "username=ann\npassword=pw",
-        "username = EXAMPLE\\ann\r\npassword =  p w = x \r\ndomain = EXAMPLE\r\n",
-        "# who asks\n\n  USERNAME=ann\n; her own\n\tPassword=pw\ndomain=\n",
+    for (text, of_domain) in [
+        ("username=ann\npassword=pw", false),
+        ("username = EXAMPLE\\ann\r\npassword =  p w = x \r\n", true),
+        ("username=ann@example.com\npassword=pw", true),
+        ("username=ann\npassword=pw\ndomain = EXAMPLE\r\n", true),
+        ("# who asks\n\n  USERNAME=ann\n; her own\n\tPassword=p\\w@x\ndomain=\n", false),
     ] {
-        assert_eq!(check_lines(text), Ok(()), "{text}");
+        assert_eq!(check_lines(text), Ok(of_domain), "{text}");
     }
 }
 
