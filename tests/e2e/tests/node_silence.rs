@@ -287,3 +287,17 @@ fn retried() -> Task {
     task.max_retries = 3;
     task
 }
+
+#[tokio::test]
+async fn what_was_heard_by_a_clock_that_was_ahead_is_no_longer_the_latest_once_it_is_right() {
+    let (sense, sink, clock) = (Sense::start().await, Sink::start().await, WallClock::right());
+    nodes(&sense, SchedulerKind::Both, SchedulerKind::Both);
+    let butler = sense.butler_under(&clock.environment(), &config(&sink, ALL_DAYS, "")).await;
+    begin(&butler).await;
+    clock.set(9 * HOUR);
+    wait_unheard(&butler, A, |seconds| seconds > 8.0 * 3600.0).await;
+    hear_a(&butler).await;
+    clock.set(0);
+    // It would count as heard now at each look until that time has come.
+    wait_unheard(&butler, A, |seconds| (2.5..600.0).contains(&seconds)).await;
+}
