@@ -87,6 +87,7 @@ pub async fn run(
             Err(StoreError::Closed) => return,
             Err(error) => tracing::error!(%error, "the store cannot be tended"),
         }
+        roads.follow_clock(now_ms());
         if let Some(nodes) = roads.changed()
             && let Err(error) = store.keep(NODES, &nodes).await
         {

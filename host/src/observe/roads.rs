@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// More nodes than any site has: what forged names may take.
 const MAX_NODES: usize = 1_000;
+/// The clocks of Butler and Qlik Sense may differ by so much.
+const AHEAD_MS: i64 = 60_000;
 
 /// A road.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -50,16 +52,33 @@ impl Roads {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A node was heard of at a time, ms since 1970.
+    /// A node was heard of at a time, ms since 1970. Where there is no room for one more, it takes the place of that which has
+    /// not been heard of for longest: a real node, which is heard of again and again, finds its place in spite of forged names.
     pub fn heard(&self, node: &str, road: Road, at_ms: i64) {
         let state = &mut *self.state();
         if let Some(heard) = state.nodes.get_mut(node) {
             let last = heard.entry(road).or_insert(at_ms);
             *last = at_ms.max(*last);
-        } else if state.nodes.len() < MAX_NODES {
+        } else {
+            if state.nodes.len() >= MAX_NODES {
+                let oldest = state.nodes.iter().min_by_key(|(_, heard)| heard.values().max());
+                if let Some(name) = oldest.map(|(name, _)| name.clone()) {
+                    state.nodes.remove(&name);
+                }
+            }
             state.nodes.insert(node.to_owned(), BTreeMap::from([(road, at_ms)]));
         }
         state.changed = true;
+    }
+
+    /// What was heard by a clock that has been set back since counts as heard now, ms since 1970: nothing that is heard after it
+    /// would count otherwise, until that time has come.
+    pub fn follow_clock(&self, now_ms: i64) {
+        let state = &mut *self.state();
+        for last in state.nodes.values_mut().flat_map(BTreeMap::values_mut).filter(|last| **last - AHEAD_MS > now_ms) {
+            *last = now_ms;
+            state.changed = true;
+        }
     }
 
     /// QRS was asked for everything that had ended, and so much was found that no other road had told.
@@ -105,9 +124,37 @@ mod tests {
     }
 
     #[test]
-    fn forged_names_take_no_more_than_some_room() {
+    fn a_clock_that_was_ahead_hides_nothing_once_it_is_right() {
         let roads = Roads::default();
-        (0..2 * MAX_NODES).for_each(|n| roads.heard(&n.to_string(), Road::Udp, 1));
-        assert_eq!(roads.nodes().len(), MAX_NODES);
+        roads.heard("sense1", Road::Udp, 9_000_000);
+        roads.heard("sense2", Road::Qrs, 160_000);
+        let _ = roads.changed();
+        roads.follow_clock(100_000);
+        let nodes = roads.nodes();
+        assert_eq!(
+            (nodes["sense1"][&Road::Udp], nodes["sense2"][&Road::Qrs]),
+            (100_000, 160_000),
+            "a minute is no fault"
+        );
+        assert!(roads.changed().is_some());
+        roads.heard("sense1", Road::Udp, 100_001);
+        assert_eq!(roads.nodes()["sense1"][&Road::Udp], 100_001);
+        let _ = roads.changed();
+        roads.follow_clock(100_002);
+        assert_eq!(roads.changed(), None);
+    }
+
+    #[test]
+    fn forged_names_take_no_more_than_some_room_and_shut_nobody_out() {
+        let roads = Roads::default();
+        roads.heard("old", Road::Udp, 0);
+        (1..=MAX_NODES).for_each(|n| roads.heard(&n.to_string(), Road::Udp, 1));
+        roads.heard("old too", Road::Udp, 1);
+        roads.heard("sense1", Road::Qrs, 0);
+        roads.heard("sense1", Road::Udp, 2);
+        (0..MAX_NODES - 1).for_each(|n| roads.heard(&format!("forged{n}"), Road::Udp, 2));
+        let nodes = roads.nodes();
+        assert_eq!(nodes.len(), MAX_NODES);
+        assert!(nodes.contains_key("sense1") && !nodes.keys().any(|name| name.starts_with("old") || name == "7"));
     }
 }

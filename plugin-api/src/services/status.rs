@@ -42,7 +42,8 @@ pub struct Status {
     /// Dead deliveries that are still kept; absent while the store cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deliveries_dead: Option<u64>,
-    /// The Sense nodes that were heard of, by name, at most 1,000; kept over restarts.
+    /// The Sense nodes that were heard of, at most 1,000, by name as it was written: `SENSE1` and `sense1` are two. Kept over
+    /// restarts.
     pub nodes: Vec<HeardNode>,
 }
 

@@ -47,13 +47,15 @@ impl Plugin for NodeSilence {
             ServiceError::Invalid(text) => StartError::Config(format!("`when`: {text}")),
             error => StartError::Unavailable(error.to_string()),
         })?;
-        Ok(Self { watch: Watch { host, settings, limits, hours }, trouble: Mutex::default() })
+        let late = settings.late();
+        Ok(Self { watch: Watch { host, settings, limits, hours, late }, trouble: Mutex::default() })
     }
 
     async fn run(&self) {
         let host = &self.watch.host;
-        while host.schedule().next("look", &self.watch.settings.when).await.is_ok() {
-            self.look(Timestamp::now()).await;
+        while let Ok(tick) = host.schedule().next("look", &self.watch.settings.when).await {
+            let now = Timestamp::now();
+            self.look(now, tick.planned.parse().unwrap_or(now)).await;
         }
     }
 
@@ -77,9 +79,9 @@ impl Plugin for NodeSilence {
 }
 
 impl NodeSilence {
-    /// Looks once. The same trouble is said once.
-    async fn look(&self, now: Timestamp) {
-        let trouble = match self.watch.look(now).await {
+    /// Looks once, as was planned for some time. The same trouble is said once.
+    async fn look(&self, now: Timestamp, planned: Timestamp) {
+        let trouble = match self.watch.look(now, planned).await {
             Ok(()) => None,
             Err(Trouble::Stopped) => return,
             Err(trouble) => Some(trouble),

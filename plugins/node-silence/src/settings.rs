@@ -4,16 +4,20 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use butler_plugin_api::{When, settings::duration};
+use jiff::SignedDuration;
 use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::hours::Hours;
 
 const SHORTEST: Duration = Duration::from_mins(1);
 const LONGEST: Duration = Duration::from_hours(30 * 24);
 const DAY_MS: i64 = 86_400_000;
+/// So late a look may be on a machine that is busy.
+const LATE: SignedDuration = SignedDuration::from_mins(5);
 
 /// Settings of the watch over silent nodes.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -128,6 +132,15 @@ impl Settings {
             again: self.remind_every.as_deref().map(|text| time("remindEvery", text)).transpose()?,
         };
         Ok((limits, self.working_time.check()?))
+    }
+
+    /// How late a look may be, with what chance puts it off.
+    pub(crate) fn late(&self) -> SignedDuration {
+        let when = json!(self.when);
+        let jitter =
+            when["jitter"].as_str().and_then(|text| duration("jitter", text, &(Duration::ZERO..=Duration::MAX)).ok());
+        let jitter = jitter.and_then(|jitter| SignedDuration::try_from(jitter).ok());
+        LATE.saturating_add(jitter.unwrap_or_default())
     }
 }
 

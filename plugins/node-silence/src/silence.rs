@@ -1,10 +1,13 @@
 //! The silence of one node: since when, how much of it counts, what was told of it.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::hours::Hours;
 use crate::settings::Limits;
+
+/// By so much the clocks of Butler and Qlik Sense may differ.
+pub(crate) const SLACK: SignedDuration = SignedDuration::from_mins(5);
 
 /// What is remembered of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +30,8 @@ impl Silence {
     }
 
     /// Time goes on. `heard`: when the node was heard last; `listened`: since when, up to `now`, Butler has listened.
-    /// Whether a silence has ended that was told.
+    /// A time in the future is of a clock that has been set back since, and counts as now. Whether a silence has ended that was
+    /// told.
     pub(crate) fn go_on(
         &mut self,
         heard: Option<Timestamp>,
@@ -35,8 +39,10 @@ impl Silence {
         now: Timestamp,
         hours: &Hours,
     ) -> bool {
+        let not_ahead = |time: Timestamp| if time.duration_since(now) > SLACK { now } else { time };
+        self.since = not_ahead(self.since);
         let mut ended = false;
-        if let Some(heard) = heard.filter(|heard| !self.heard || *heard > self.since) {
+        if let Some(heard) = heard.map(not_ahead).filter(|heard| !self.heard || *heard > self.since) {
             ended = self.told.is_some();
             *self = Self::new(Some(heard), now);
         }
@@ -110,5 +116,19 @@ mod tests {
         let mut never = Silence::new(None, at("09T08:00"));
         never.go_on(Some(at("09T07:59")), None, at("09T08:10"), &hours);
         assert_eq!((never.since, never.heard), (at("09T07:59"), true));
+    }
+
+    #[test]
+    fn times_of_a_clock_that_was_ahead_count_as_now() {
+        let (limits, hours) = office();
+        let mut node = Silence::new(None, at("20T08:00"));
+        node.go_on(None, None, at("09T08:00"), &hours);
+        assert_eq!(node.since, at("09T08:00"), "the watch began by it");
+        node.go_on(Some(at("20T08:00")), None, at("09T09:00"), &hours);
+        assert_eq!((node.since, node.heard), (at("09T09:00"), true));
+        node.go_on(Some(at("09T09:10")), Some(at("09T09:00")), at("09T13:10"), &hours);
+        assert_eq!((node.since, node.due(limits)), (at("09T09:10"), Some(0)));
+        node.go_on(Some(at("09T13:25")), None, at("09T13:20"), &hours);
+        assert_eq!(node.since, at("09T13:25"), "clocks differ");
     }
 }

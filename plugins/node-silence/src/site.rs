@@ -1,9 +1,13 @@
-//! What Qlik Sense tells: which nodes write the log lines about tasks, and how many executions they should have told of.
+//! What Qlik Sense tells: which nodes write the log lines about tasks, and of how many tasks they should have told.
 //!
 //! That a task has failed, was aborted or has succeeded is logged by the scheduler that manages tasks, wherever the task was
 //! executed: a site has one such scheduler, usually on the central node, and workers, which execute only. So the nodes to be
 //! heard are those whose scheduler manages tasks (QRS `schedulerservice`, `settings.schedulerServiceType`). Where one does, all
 //! executions of the site are its to tell; where several do, those on its own node.
+//!
+//! Counted is only what surely is logged: reload tasks by their last execution (QRS `reloadtask`,
+//! `operational.lastExecutionResult`). The scheduler that manages tasks logs nothing when a distribution ends, a user
+//! synchronisation fails, or a task fails that it tries again.
 
 use butler_plugin_api::{Host, ServiceError};
 use jiff::Timestamp;
@@ -17,6 +21,8 @@ use crate::trouble::Trouble;
 const ABORTED: u8 = 6;
 const SUCCEEDED: u8 = 7;
 const FAILED: u8 = 8;
+/// Type of reload tasks.
+const RELOAD: u8 = 0;
 
 /// The schedulers of a site, by the host names of their nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,15 +88,15 @@ impl Site {
         Ok(site)
     }
 
-    /// How many executions a node that manages tasks should have told of: those that ended after `from` and up to `to`.
-    pub(crate) async fn executions(
+    /// Of how many tasks a node that manages tasks should have told: those whose last execution ended after `from` and up to `to`.
+    pub(crate) async fn tasks(
         &self,
         host: &Host,
         node: &str,
         (from, to): (Timestamp, Timestamp),
         successes: bool,
     ) -> Result<u64, Trouble> {
-        let path = "executionresult/count";
+        let path = "reloadtask/count";
         let answer = get(host, path, &[("filter", &self.filter(node, from, to, successes))]).await?;
         let value = answer.get("value").unwrap_or(&answer);
         // Some releases write whole numbers as `8.0`.
@@ -105,14 +111,23 @@ impl Site {
     }
 
     fn filter(&self, node: &str, from: Timestamp, to: Timestamp, successes: bool) -> String {
-        let mut ends = vec![ABORTED, FAILED];
+        const LAST: &str = "operational.lastExecutionResult";
+        // Of one that is tried again, attempts that fail are not logged, and which one is the last cannot be seen.
+        let mut ends =
+            vec![format!("{LAST}.status eq {ABORTED}"), format!("({LAST}.status eq {FAILED} and maxRetries eq 0)")];
         if successes {
-            ends.push(SUCCEEDED);
+            ends.push(format!("{LAST}.status eq {SUCCEEDED}"));
         }
-        let ends: Vec<String> = ends.iter().map(|status| format!("status eq {status}")).collect();
-        let mut filter = format!("({}) and stopTime gt '{from:.3}' and stopTime le '{to:.3}'", ends.join(" or "));
+        let ends = ends.join(" or ");
+        let mut filter = format!(
+            "taskType eq {RELOAD} and ({ends}) and {LAST}.stopTime gt '{from:.3}' and {LAST}.stopTime le '{to:.3}'"
+        );
         if self.managers.len() > 1 {
-            filter = format!("{filter} and executingNodeName eq '{}'", node.replace('\'', "''"));
+            // It is not said how QRS compares names, nor that both are written alike.
+            let names = names::spellings(node).into_iter();
+            let names: Vec<String> =
+                names.map(|name| format!("{LAST}.executingNodeName eq '{}'", name.replace('\'', "''"))).collect();
+            filter = format!("{filter} and ({})", names.join(" or "));
         }
         filter
     }
@@ -197,22 +212,26 @@ mod tests {
             managers: managers.iter().map(ToString::to_string).collect(),
             workers: vec!["w".to_owned()],
         };
+        let last = "operational.lastExecutionResult";
         assert_eq!(
             of(&["a"]).filter("a", from, to, true),
-            "(status eq 6 or status eq 8 or status eq 7) and stopTime gt '2026-03-04T05:06:07.890Z' and stopTime le \
-             '2026-03-04T09:00:00.000Z'"
+            format!(
+                "taskType eq 0 and ({last}.status eq 6 or ({last}.status eq 8 and maxRetries eq 0) or {last}.status eq 7) and \
+                 {last}.stopTime gt '2026-03-04T05:06:07.890Z' and {last}.stopTime le '2026-03-04T09:00:00.000Z'"
+            )
         );
         let several = of(&["a", "o'b"]).filter("o'b", from, to, false);
-        assert!(several.starts_with("(status eq 6 or status eq 8) and "), "{several}");
-        assert!(several.ends_with(" and executingNodeName eq 'o''b'"), "{several}");
+        assert!(several.contains("maxRetries eq 0)) and "), "{several}");
+        let end = format!(" and ({last}.executingNodeName eq 'O''B' or {last}.executingNodeName eq 'o''b')");
+        assert!(several.ends_with(&end), "{several}");
     }
 
     #[test]
     fn a_count_is_read_in_each_of_its_forms() {
         let now = Timestamp::UNIX_EPOCH;
         let count = |body: Value| {
-            let fake = FakeHost::new("x").qlik("executionresult/count", body);
-            block_on(Site::default().executions(&fake.host(), "a", (now, now), true))
+            let fake = FakeHost::new("x").qlik("reloadtask/count", body);
+            block_on(Site::default().tasks(&fake.host(), "a", (now, now), true))
         };
         for body in [json!({ "value": 3, "schemaPath": "Int32" }), json!({ "value": 3.0 }), json!(3)] {
             assert_eq!(count(body).unwrap(), 3);

@@ -35,18 +35,23 @@ fn fake(executions: u64) -> FakeHost {
     let site = json!([scheduler("a.lab.local", 2), scheduler("b.lab.local", 0), scheduler("w.lab.local", 1)]);
     FakeHost::new("node-silence")
         .qlik("schedulerservice/full", site)
-        .qlik("executionresult/count", json!({ "value": executions }))
+        .qlik("reloadtask/count", json!({ "value": executions }))
 }
 
 fn start(fake: &FakeHost, settings: Value) -> NodeSilence {
     block_on(fake.start::<NodeSilence>(settings)).unwrap()
 }
 
+/// A look at the time for which it was planned.
+async fn look_at(plugin: &NodeSilence, now: Timestamp) {
+    plugin.look(now, now).await;
+}
+
 /// Looks at these times, with what was heard until then.
 fn look(fake: &FakeHost, plugin: &NodeSilence, looks: &[(&str, &[(&str, &str)])]) {
     for (now, nodes) in looks {
         let _ = fake.clone().status(status(nodes));
-        block_on(plugin.look(at(now)));
+        block_on(look_at(plugin, at(now)));
     }
 }
 
@@ -87,6 +92,10 @@ fn a_node_that_should_have_been_heard_is_told_once() {
     let message = data["message"].as_str().unwrap();
     let begin = "No log line by UDP from b.lab.local in 4 h of working time (the last was at 2026-03-09T07:00:00Z), though 3 tasks \
                  have ended that its scheduler logs. Check";
+    assert!(
+        message.contains("Other names that were heard: A; if")
+            && message.contains("write b.lab.local into `ignoreNodes`")
+    );
     assert!(message.starts_with(begin) && message.contains("butler log-appender --service scheduler"), "{message}");
     assert!(warnings(&fake).is_empty(), "{:?}", warnings(&fake));
     assert_eq!(block_on(plugin.health()), Health::Good);
@@ -112,11 +121,11 @@ fn a_node_that_was_never_heard_is_told_after_its_time_under_watch_also_over_rest
     new.started_at = at("12:00").to_string();
     for now in ["12:15", "13:29"] {
         let _ = second.clone().status(new.clone());
-        block_on(plugin.look(at(now)));
+        block_on(look_at(&plugin, at(now)));
         assert_eq!(told(&second), [""; 0], "{now}: an hour and a half do not count");
     }
     let _ = second.clone().status(new.clone());
-    block_on(plugin.look(at("13:30")));
+    block_on(look_at(&plugin, at("13:30")));
     let (_, data) = &second.emitted()[0];
     assert_eq!(data["silence"], json!({ "seconds": 19_800 }));
     assert!(data["message"].as_str().unwrap().contains("(there never was one), though 1 task has ended"), "{data}");
@@ -167,7 +176,7 @@ fn a_weekend_does_not_count_and_reminders_come_by_working_time() {
     };
     let look = |text: &str| {
         let _ = fake.clone().status(status());
-        block_on(plugin.look(text.parse().unwrap()));
+        block_on(look_at(&plugin, text.parse().unwrap()));
         told(&fake).iter().filter(|node| *node == "b.lab.local").count()
     };
     assert_eq!(look("2026-03-06T17:00:00Z"), 0);
@@ -188,7 +197,7 @@ fn time_in_which_butler_could_not_hear_does_not_count() {
         let mut status = status(&[("a", "23:59"), ("b", "07:00")]);
         status.udp = Some(PartStatus::new(trouble.map(str::to_owned)));
         let _ = fake.clone().status(status);
-        block_on(plugin.look(at(now)));
+        block_on(look_at(&plugin, at(now)));
     };
     for (now, trouble) in
         [("08:00", None), ("10:00", None), ("10:15", Some("cannot be read")), ("14:00", None), ("15:59", None)]
@@ -206,6 +215,56 @@ fn a_time_in_the_future_alarms_nobody() {
     let plugin = start(&fake, json!({}));
     look(&fake, &plugin, &[("08:00", &[("a", "23:00"), ("b", "23:00")]), ("18:00", &[("a", "23:00"), ("b", "23:00")])]);
     assert_eq!(told(&fake), [""; 0]);
+}
+
+#[test]
+fn after_a_clock_that_was_ahead_has_been_set_back_a_silence_is_told_in_its_time() {
+    let fake = fake(1);
+    let plugin = start(&fake, json!({}));
+    look(&fake, &plugin, &[("08:00", &[("a", "23:59"), ("b", "23:00")])]);
+    look(&fake, &plugin, &[("08:15", &[("a", "23:59"), ("b", "08:10")]), ("12:09", &[("a", "23:59"), ("b", "08:10")])]);
+    assert_eq!(told(&fake), [""; 0]);
+    look(&fake, &plugin, &[("12:10", &[("a", "23:59"), ("b", "08:10")])]);
+    assert_eq!(told(&fake), ["b.lab.local"]);
+}
+
+#[test]
+fn a_suspended_machine_alarms_nobody() {
+    let fake = fake(1);
+    let plugin = start(&fake, json!({ "when": { "every": "15m", "jitter": "10m" } }));
+    let look = |now: &str, planned: &str| {
+        let _ = fake.clone().status(status(&[("a", "23:59"), ("b", "07:00")]));
+        block_on(plugin.look(at(now), at(planned)));
+        fake.stored(KEY).unwrap()["nodes"]["b.lab.local"]["countedMs"].as_u64().unwrap() / 60_000
+    };
+    let counted = [("08:00", "08:00"), ("08:25", "08:15"), ("20:00", "08:30")].map(|(now, planned)| look(now, planned));
+    assert_eq!(counted, [0, 25, 25 + 30], "15 minutes, 10 of jitter and 5");
+    assert_eq!(told(&fake), [""; 0]);
+}
+
+/// What ended while Butler was down, or could not hear, it may have missed.
+#[test]
+fn only_what_ended_while_butler_listened_without_a_break_is_asked_for() {
+    let fake = fake(1);
+    let plugin = start(&fake, json!({ "silentAfter": "1h" }));
+    let look = |now: &str, started: &str, trouble: Option<&str>| {
+        let mut status = status(&[("a", "23:59"), ("b", "07:00")]);
+        status.started_at = at(started).to_string();
+        status.udp = Some(PartStatus::new(trouble.map(str::to_owned)));
+        let _ = fake.clone().status(status);
+        block_on(look_at(&plugin, at(now)));
+    };
+    look("08:00", "06:00", None);
+    look("08:50", "06:00", None);
+    // Down until 10:00; ten minutes more make an hour, but nothing can be asked for yet.
+    look("10:04", "10:00", None);
+    look("10:06", "10:00", None);
+    look("10:10", "10:00", Some("cannot be read"));
+    look("10:15", "10:00", None);
+    look("10:20", "10:00", None);
+    assert_eq!(told(&fake), [""; 0]);
+    look("10:23", "10:00", None);
+    assert_eq!(told(&fake), ["b.lab.local"]);
 }
 
 #[test]
@@ -240,7 +299,7 @@ fn trouble_is_said_when_it_changes_and_when_it_is_over() {
         let mut status = status(&[]);
         change(&mut status);
         let _ = fake.clone().status(status);
-        block_on(plugin.look(at("08:00")));
+        block_on(look_at(&plugin, at("08:00")));
     };
     for _ in 0..2 {
         look(|status| status.qlik = None);
@@ -300,7 +359,7 @@ fn the_check_lists_who_is_watched() {
     let fake = fake(7).status(status(&[("a", "07:00")]));
     let plugin = start(&fake, json!({ "ignoreNodes": ["b"] }));
     let line = block_on(plugin.invoke("check", Value::Null)).unwrap();
-    let expected = "watches a.lab.local (7 executions to tell of in the last 24 h, last heard 2026-03-09T07:00:00Z); only execute, so \
+    let expected = "watches a.lab.local (7 tasks to tell of in the last 24 h, last heard 2026-03-09T07:00:00Z); only execute, so \
                     another node tells of it: w.lab.local";
     assert_eq!(line, expected);
     let error = block_on(start(&FakeHost::new("x"), json!({})).invoke("check", Value::Null)).unwrap_err();

@@ -1,20 +1,21 @@
 //! A look at all nodes: who is silent, and is that told?
 
-use butler_plugin_api::{Host, Status, kind};
-use jiff::{SignedDuration, Timestamp, ToSpan};
+use butler_plugin_api::{HeardNode, Host, Status, kind};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::hours::Hours;
 use crate::memory::Memory;
 use crate::names;
 use crate::settings::{Limits, Settings};
-use crate::silence::Silence;
+use crate::silence::{SLACK, Silence};
 use crate::site::Site;
 use crate::trouble::Trouble;
 
-/// By so much the clocks of Butler and Qlik Sense may differ, and so long a log line may take: executions that ended nearer to
-/// the last line that was heard, or to now, prove nothing.
-const SLACK_MINUTES: i64 = 5;
+/// So long a log line may take: what has ended later proves nothing.
+const DELAY: SignedDuration = SignedDuration::from_mins(1);
+/// So many other names are listed.
+const MAX_NAMES: usize = 10;
 
 /// Watches all nodes.
 pub(crate) struct Watch {
@@ -22,11 +23,13 @@ pub(crate) struct Watch {
     pub(crate) settings: Settings,
     pub(crate) limits: Limits,
     pub(crate) hours: Hours,
+    /// A look that comes later than this finds that the machine was suspended.
+    pub(crate) late: SignedDuration,
 }
 
 impl Watch {
-    /// Looks once. What was found out counts, also where the look ends in trouble.
-    pub(crate) async fn look(&self, now: Timestamp) -> Result<(), Trouble> {
+    /// Looks once, as was planned for some time. What was found out counts, also where the look ends in trouble.
+    pub(crate) async fn look(&self, now: Timestamp, planned: Timestamp) -> Result<(), Trouble> {
         let status = self.host.status().await?;
         if status.qlik.is_none() {
             return Err(Trouble::NoQlik);
@@ -39,7 +42,7 @@ impl Watch {
         if matches!(site, Err(Trouble::Stopped)) {
             return Err(Trouble::Stopped);
         }
-        let listened = memory.look(&status, now);
+        let listened = memory.look(&status, now, planned, self.late);
         if let Ok(site) = &site {
             self.keep_watched(site, &mut memory, &status, now);
         }
@@ -53,7 +56,7 @@ impl Watch {
             }
         }
         let told = match &site {
-            Ok(site) => self.tell(site, &mut memory, now).await,
+            Ok(site) => self.tell(site, &mut memory, &status, now).await,
             Err(trouble) => Err(trouble.clone()),
         };
         // After the events: when it is not written any more, they are emitted again, under the same keys.
@@ -71,21 +74,25 @@ impl Watch {
         }
     }
 
-    async fn tell(&self, site: &Site, memory: &mut Memory, now: Timestamp) -> Result<(), Trouble> {
+    async fn tell(&self, site: &Site, memory: &mut Memory, status: &Status, now: Timestamp) -> Result<(), Trouble> {
+        // While it is deaf, or was until now, nothing proves anything.
+        let Some(listening) = memory.listening_since else { return Ok(()) };
         for (node, silence) in &mut memory.nodes {
             let Some(number) = silence.due(self.limits) else { continue };
-            let slack = SLACK_MINUTES.minutes();
             // Fails at the ends of all time only.
-            let (Ok(from), Ok(to)) = (silence.since.checked_add(slack), now.checked_sub(slack)) else { continue };
+            let (Ok(from), Ok(to)) = (silence.since.max(listening).checked_add(SLACK), now.checked_sub(DELAY)) else {
+                continue;
+            };
             if from >= to {
                 continue;
             }
-            let executions = site.executions(&self.host, node, (from, to), self.settings.successes).await?;
-            if executions == 0 {
+            let tasks = site.tasks(&self.host, node, (from, to), self.settings.successes).await?;
+            if tasks == 0 {
                 continue;
             }
             let key = format!("{node} {} {number}", silence.since);
-            self.host.emit_once(&key, kind::NODE_SILENT, event(node, silence, executions, now)).await?;
+            let event = event(node, silence, tasks, &other_names(status, node), now);
+            self.host.emit_once(&key, kind::NODE_SILENT, event).await?;
             silence.told = Some(number);
         }
         Ok(())
@@ -101,13 +108,13 @@ impl Watch {
         let mut lines = Vec::new();
         for node in site.watched(&self.settings.ignore_nodes) {
             let day = (now - SignedDuration::from_hours(24), now);
-            let executions = site.executions(&self.host, node, day, self.settings.successes).await?;
+            let tasks = site.tasks(&self.host, node, day, self.settings.successes).await?;
             // `butler check` runs beside the daemon and has heard nothing itself.
             let heard = last_heard(&status, node).map(|heard| format!(", last heard {heard:.0}")).unwrap_or_default();
             let of = status.nodes.iter().filter(|other| names::same(&other.name, node));
             let executed = of.filter_map(|other| other.qrs.as_deref()).max();
             let executed = executed.map(|time| format!(", last executed a task {time}")).unwrap_or_default();
-            lines.push(format!("{node} ({executions} executions to tell of in the last 24 h{heard}{executed})"));
+            lines.push(format!("{node} ({tasks} tasks to tell of in the last 24 h{heard}{executed})"));
         }
         let watched = if lines.is_empty() { "no node, all are ignored".to_owned() } else { lines.join(", ") };
         let workers = match site.workers.as_slice() {
@@ -118,24 +125,35 @@ impl Watch {
     }
 }
 
-/// When the log appenders of a node sent something last. A time in the future is of a clock that has been set back since: until
-/// then nothing counts.
+/// When the log appenders of a node sent something last.
 fn last_heard(status: &Status, node: &str) -> Option<Timestamp> {
     let of_node = status.nodes.iter().filter(|other| names::same(&other.name, node));
     let times = of_node.filter_map(|other| other.udp.as_deref()?.parse::<Timestamp>().ok());
     times.max()
 }
 
-fn event(node: &str, silence: &Silence, executions: u64, now: Timestamp) -> serde_json::Value {
+/// Names by which log appenders of other nodes sent something, the latest first: the node may be among them by another name.
+fn other_names(status: &Status, node: &str) -> String {
+    let others = status.nodes.iter().filter(|other| !names::same(&other.name, node));
+    let heard = |other: &HeardNode| other.udp.as_deref()?.parse::<Timestamp>().ok();
+    let mut others: Vec<_> = others.filter_map(|other| Some((heard(other)?, other.name.as_str()))).collect();
+    others.sort_unstable_by(|one, other| other.cmp(one));
+    let more = if others.len() > MAX_NAMES { ", …" } else { "" };
+    let names: Vec<&str> = others.into_iter().take(MAX_NAMES).map(|(_, name)| name).collect();
+    if names.is_empty() { "no node".to_owned() } else { names.join(", ") + more }
+}
+
+fn event(node: &str, silence: &Silence, tasks: u64, others: &str, now: Timestamp) -> serde_json::Value {
     let counted = words(silence.counted_ms);
     let last =
         if silence.heard { format!("the last was at {:.0}", silence.since) } else { "there never was one".to_owned() };
-    let ended = if executions == 1 { "1 task has ended".to_owned() } else { format!("{executions} tasks have ended") };
+    let ended = if tasks == 1 { "1 task has ended".to_owned() } else { format!("{tasks} tasks have ended") };
     let message = format!(
         "No log line by UDP from {node} in {counted} of working time ({last}), though {ended} that its scheduler logs. Check on that \
          node that C:\\ProgramData\\Qlik\\Sense\\Scheduler\\LocalLogConfig.xml is there and names Butler's address (`butler \
          log-appender --service scheduler` writes it); on the way that firewalls let UDP through; in Butler's config `udp.listen` \
-         and `udp.allowFrom`"
+         and `udp.allowFrom`. Other names that were heard: {others}; if one of these is that node, or it need not be heard, write \
+         {node} into `ignoreNodes`"
     );
     let seconds = u64::try_from(now.duration_since(silence.since).as_secs()).unwrap_or_default();
     let mut facts = json!({ "seconds": seconds });

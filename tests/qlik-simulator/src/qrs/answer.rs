@@ -80,7 +80,7 @@ impl Qrs {
         let mut objects = candidates(route.endpoint, filter.as_ref(), &state);
         drop(state);
         objects.retain(|object| filter.as_ref().is_none_or(|filter| filter.matches(object)));
-        if route.endpoint == Endpoint::ExecutionResultCount {
+        if matches!(route.endpoint, Endpoint::ExecutionResultCount | Endpoint::ReloadTaskCount) {
             return Reply::json(json!({ "value": objects.len(), "schemaPath": "Int32" }).to_string());
         }
         query.sort(&mut objects);
@@ -112,7 +112,11 @@ fn candidates(endpoint: Endpoint, filter: Option<&Filter>, state: &State) -> Vec
     let demanded = |field| filter.and_then(|filter| filter.guids(field));
     let ids = demanded("id");
     match endpoint {
-        Endpoint::Task | Endpoint::TaskFull | Endpoint::ReloadTask | Endpoint::ReloadTaskFull => {
+        Endpoint::Task
+        | Endpoint::TaskFull
+        | Endpoint::ReloadTask
+        | Endpoint::ReloadTaskFull
+        | Endpoint::ReloadTaskCount => {
             let all = matches!(endpoint, Endpoint::Task | Endpoint::TaskFull);
             let wanted = |task: &&Task| all || task.kind.has_app();
             match ids {

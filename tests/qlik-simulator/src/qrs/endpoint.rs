@@ -19,6 +19,7 @@ pub enum Endpoint {
     TaskStartSynchronous,
     ReloadTask,
     ReloadTaskFull,
+    ReloadTaskCount,
     ReloadTaskById,
     ScriptLog,
     ScriptLogFile,
@@ -58,7 +59,7 @@ pub struct UnknownEndpoint(pub String);
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::About,
         Self::Enums,
         Self::Task,
@@ -67,6 +68,7 @@ impl Endpoint {
         Self::TaskStartSynchronous,
         Self::ReloadTask,
         Self::ReloadTaskFull,
+        Self::ReloadTaskCount,
         Self::ReloadTaskById,
         Self::ScriptLog,
         Self::ScriptLogFile,
@@ -109,6 +111,7 @@ impl Endpoint {
             Self::TaskStartSynchronous => "task/{id}/start/synchronous",
             Self::ReloadTask => "reloadtask",
             Self::ReloadTaskFull => "reloadtask/full",
+            Self::ReloadTaskCount => "reloadtask/count",
             Self::ReloadTaskById => "reloadtask/{id}",
             Self::ScriptLog => "reloadtask/{id}/scriptlog",
             Self::ScriptLogFile => "reloadtask/{id}/scriptlogfile",
