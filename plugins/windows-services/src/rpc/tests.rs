@@ -25,8 +25,8 @@ impl Place {
     }
 
     fn rpc(&self, call: Duration) -> Rpc {
-        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/src/rpc/testdata/net.sh").to_owned();
-        self.rpc_by(&program, call)
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/src/rpc/testdata/net.sh");
+        self.rpc_by(program, call)
     }
 
     fn rpc_by(&self, program: &str, call: Duration) -> Rpc {
