@@ -127,6 +127,21 @@ fn hosts_whose_turn_did_not_come_are_first_the_next_time() {
     assert!(matches!(fixture.troubles.health(4), Health::Degraded(text) if !text.contains("srv3")));
 }
 
+/// None of them hangs, but a look has the time for one of them only.
+#[test]
+fn every_host_has_its_turn() {
+    let fixture = many(3, json!({ "limits": { "hosts": 1 }, "timeouts": { "round": "1s" } }));
+    for number in 1..=3 {
+        fixture.script.late.lock().unwrap().insert(format!("srv{number}"), Duration::from_millis(700));
+        fixture.script.state(&format!("srv{number}"), "A", Stopped);
+    }
+    let mut hosts = fixture.load();
+    for _ in 0..3 {
+        assert_eq!(fixture.look(&mut hosts), ["service.stopped A"]);
+    }
+    assert_eq!(fixture.warnings().len(), 1, "{:?}", fixture.warnings());
+}
+
 fn sorted(values: Vec<Value>) -> Vec<String> {
     let mut texts: Vec<String> = values.iter().map(|value| value.as_str().unwrap().to_owned()).collect();
     texts.sort();
