@@ -176,7 +176,12 @@ impl<B: Backend> Watch<'_, B> {
                 watch.found = Some(found.clone());
             }
             let seen = Seen::of(answer.as_ref().ok().map(|found| found.state));
-            counts.push((seen, watch.row.add(seen, now, self.plan.fail_after, self.plan.passing)));
+            let count = watch.row.add(seen, now, self.plan.fail_after, self.plan.passing);
+            if count && seen == Seen::Unknown {
+                // Whatever it is when it can be checked again is told at once.
+                watch.told = None;
+            }
+            counts.push((seen, count));
         }
         let name = host.watched.name.clone();
         let mut next = 0;

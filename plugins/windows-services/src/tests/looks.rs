@@ -126,6 +126,11 @@ fn states_are_told_at_every_look_or_when_they_change_and_as_often_as_the_setting
     assert_eq!(fixture.look(&mut hosts), ["service.state B"]);
     assert_eq!(fixture.fake.emitted().pop().unwrap().1["service"]["startType"], "Disabled");
     assert_eq!(fixture.look(&mut hosts), [""; 0]);
+    // One that could not be checked.
+    fixture.script.set("srv1", "A", Err(Failure::Missing));
+    assert_eq!(fixture.look(&mut hosts), ["service.unknown A"]);
+    fixture.script.state("srv1", "A", StartPending);
+    assert_eq!(fixture.look(&mut hosts), ["service.state A"]);
 }
 
 fn sorted(mut texts: Vec<String>) -> Vec<String> {
