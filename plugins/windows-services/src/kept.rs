@@ -116,10 +116,10 @@ impl Kept {
         if state == State::Stopped {
             return once(&mut self.down, Change::Stopped { before });
         }
-        match std::mem::take(&mut self.down) || hung {
-            true => Some(Change::Started { before }),
-            false => unknown.then_some(Change::Known { before }),
+        if std::mem::take(&mut self.down) || hung {
+            return Some(Change::Started { before });
         }
+        unknown.then_some(Change::Known { before })
     }
 }
 

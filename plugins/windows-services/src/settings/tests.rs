@@ -37,11 +37,11 @@ fn this_machine_is_watched_by_one_entry() {
     for (first, second) in
         names.iter().enumerate().flat_map(|(at, name)| names[at + 1..].iter().map(move |n| (name, n)))
     {
-        let entry = |name: &Option<&str>| match name {
+        let entry = |name: Option<&str>| match name {
             Some(name) => json!({ "host": name, "services": ["A"] }),
             None => json!({ "services": ["A"] }),
         };
-        let error = read(json!({ "hosts": [entry(first), entry(second)] })).unwrap_err();
+        let error = read(json!({ "hosts": [entry(*first), entry(*second)] })).unwrap_err();
         assert!(error.contains("the same machine twice"), "{error}");
     }
 }
