@@ -1,6 +1,9 @@
 //! What is known of a service, and when something is to be told.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::backend::State;
 
@@ -9,8 +12,8 @@ use crate::backend::State;
 pub(crate) enum Seen {
     /// `STOPPED`, `RUNNING` or `PAUSED`.
     Settled(State),
-    /// On the way from one to the other: says nothing, neither for nor against.
-    Passing,
+    /// On the way from one to the other: says nothing, neither for nor against, unless it takes too long.
+    Passing(State),
     /// It cannot be checked.
     Unknown,
 }
@@ -21,28 +24,48 @@ impl Seen {
         match state {
             None => Self::Unknown,
             Some(state @ (State::Stopped | State::Running | State::Paused)) => Self::Settled(state),
-            Some(_) => Self::Passing,
+            Some(state) => Self::Passing(state),
         }
     }
 }
 
-/// How often in a row the same was seen.
+/// How often in a row the same was seen. A settled state and that it cannot be checked are counted apart: a host that answers
+/// every other time has stopped services as well.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Row(Option<(Seen, u32)>);
+pub(crate) struct Row {
+    /// Ended by another settled state only.
+    settled: Option<(State, u32)>,
+    /// Ended by any answer.
+    unknown: u32,
+    /// Since when it is on its way. Ended by any other answer.
+    passing: Option<(State, Instant)>,
+}
 
 impl Row {
-    /// Adds a look; how many there are in a row now. States in passing neither add to a row nor end it: a service that fails
-    /// over and over is seen starting in between.
-    pub(crate) fn add(&mut self, seen: Seen) -> u32 {
-        if seen == Seen::Passing {
-            return 0;
-        }
-        let count = match self.0 {
-            Some((before, count)) if before == seen => count.saturating_add(1),
-            _ => 1,
+    /// Adds a look; whether it counts. States in passing neither add to a row nor end it, as a service that fails over and over
+    /// is seen starting in between; one counts when it has lasted for `passing`.
+    pub(crate) fn add(&mut self, seen: Seen, now: Instant, fail_after: u32, passing: Duration) -> bool {
+        let count = match seen {
+            Seen::Unknown => {
+                self.unknown = self.unknown.saturating_add(1);
+                return self.unknown >= fail_after;
+            }
+            Seen::Passing(state) => {
+                self.unknown = 0;
+                let since = match self.passing {
+                    Some((before, since)) if before == state => since,
+                    _ => now,
+                };
+                self.passing = Some((state, since));
+                return now.duration_since(since) >= passing;
+            }
+            Seen::Settled(state) => match self.settled {
+                Some((before, count)) if before == state => (state, count.saturating_add(1)),
+                _ => (state, 1),
+            },
         };
-        self.0 = Some((seen, count));
-        count
+        *self = Self { settled: Some(count), unknown: 0, passing: None };
+        count.1 >= fail_after
     }
 }
 
@@ -51,10 +74,14 @@ impl Row {
 pub(crate) enum Change {
     /// It is stopped; before it was seen so, or never yet.
     Stopped { before: Option<State> },
-    /// It runs, and was told as stopped.
+    /// It runs, and was told as stopped or as hanging.
     Started { before: Option<State> },
+    /// It runs, and was told as one that cannot be checked.
+    Known { before: Option<State> },
     /// It cannot be checked any more.
     Unknown,
+    /// It does not get from one state to another.
+    Hangs,
 }
 
 /// What is kept of a service over restarts.
@@ -65,28 +92,34 @@ pub(crate) struct Kept {
     state: Option<State>,
     /// It was told as stopped, and not yet as started.
     down: bool,
-    /// It was told that it cannot be checked.
+    /// It was told that it cannot be checked, and nothing since.
     unknown: bool,
+    /// It was told that it hangs on its way, and nothing since.
+    hangs: bool,
 }
 
 impl Kept {
     /// Takes what counts now; what is to be told of it.
     pub(crate) fn take(&mut self, seen: Seen) -> Option<Change> {
+        let once = |told: &mut bool, change| (!std::mem::replace(told, true)).then_some(change);
         let state = match seen {
-            Seen::Passing => return None,
-            Seen::Unknown => {
-                let news = !std::mem::replace(&mut self.unknown, true);
-                return news.then_some(Change::Unknown);
-            }
+            Seen::Unknown => return once(&mut self.unknown, Change::Unknown),
+            Seen::Passing(_) => return once(&mut self.hangs, Change::Hangs),
             Seen::Settled(state) => state,
         };
-        self.unknown = false;
         let before = self.state.replace(state);
-        match state {
-            State::Stopped if !std::mem::replace(&mut self.down, true) => Some(Change::Stopped { before }),
-            State::Running if std::mem::take(&mut self.down) => Some(Change::Started { before }),
-            _ => None,
+        if state == State::Paused {
+            // Nothing is told of it: what is open stays so until it runs or is stopped.
+            return None;
         }
+        let (hung, unknown) = (std::mem::take(&mut self.hangs), std::mem::take(&mut self.unknown));
+        if state == State::Stopped {
+            return once(&mut self.down, Change::Stopped { before });
+        }
+        if std::mem::take(&mut self.down) || hung {
+            return Some(Change::Started { before });
+        }
+        unknown.then_some(Change::Known { before })
     }
 }
 
@@ -99,12 +132,12 @@ mod tests {
 
     /// What is told of looks, `U` for those that fail.
     fn told(fail_after: u32, looks: &[Option<State>]) -> Vec<Option<Change>> {
-        let (mut kept, mut row) = (Kept::default(), Row::default());
+        let (mut kept, mut row, now) = (Kept::default(), Row::default(), Instant::now());
         looks
             .iter()
             .map(|state| {
                 let seen = Seen::of(*state);
-                if row.add(seen) >= fail_after { kept.take(seen) } else { None }
+                if row.add(seen, now, fail_after, Duration::from_mins(10)) { kept.take(seen) } else { None }
             })
             .collect()
     }
@@ -120,6 +153,42 @@ mod tests {
     #[allow(clippy::unnecessary_wraps, reason = "as it is compared")]
     fn started(before: impl Into<Option<State>>) -> Option<Change> {
         Some(Change::Started { before: before.into() })
+    }
+
+    #[allow(clippy::unnecessary_wraps, reason = "as it is compared")]
+    fn known(before: impl Into<Option<State>>) -> Option<Change> {
+        Some(Change::Known { before: before.into() })
+    }
+
+    #[test]
+    fn one_that_hangs_on_its_way_is_told_once() {
+        let (mut kept, mut row, begun) = (Kept::default(), Row::default(), Instant::now());
+        let mut look = |minute: u64, state: Option<State>| {
+            let (seen, now) = (Seen::of(state), begun + Duration::from_mins(minute));
+            if row.add(seen, now, 1, Duration::from_mins(10)) { kept.take(seen) } else { None }
+        };
+        for (minute, state, expected) in [
+            (0, Some(Running), None),
+            (1, Some(StopPending), None),
+            (10, Some(StopPending), None),
+            (11, Some(StopPending), Some(Change::Hangs)),
+            (12, Some(StopPending), None),
+            // Not that it cannot be checked ends the way, but another one.
+            (13, U, UNKNOWN),
+            (14, Some(StartPending), None),
+            (23, Some(StartPending), None),
+            (24, Some(Running), started(Running)),
+            (25, Some(StartPending), None),
+            (30, U, UNKNOWN),
+            (35, Some(StartPending), Some(Change::Hangs)),
+            (36, Some(Stopped), stopped(Running)),
+            // A service that fails over and over.
+            (37, Some(StartPending), None),
+            (46, Some(Stopped), None),
+            (48, Some(StartPending), None),
+        ] {
+            assert_eq!(look(minute, state), expected, "{minute}");
+        }
     }
 
     #[test]
@@ -143,11 +212,12 @@ mod tests {
                 vec![None, None, stopped(Paused), None, None, started(Stopped)],
             ),
             // Cannot be checked: once; then the truth.
-            (vec![U, U, Some(Running), U], vec![UNKNOWN, None, None, UNKNOWN]),
+            (vec![U, U, Some(Running), Some(Running), U], vec![UNKNOWN, None, known(None), None, UNKNOWN]),
             (vec![Some(Running), U, Some(Stopped)], vec![None, UNKNOWN, stopped(Running)]),
             (vec![Some(Stopped), U, Some(Running)], vec![stopped(None), UNKNOWN, started(Stopped)]),
             (vec![Some(Stopped), U, Some(Stopped)], vec![stopped(None), UNKNOWN, None]),
-            (vec![Some(Running), U, Some(Running)], vec![None, UNKNOWN, None]),
+            (vec![Some(Running), U, Some(Running)], vec![None, UNKNOWN, known(Running)]),
+            (vec![U, Some(Paused), U, Some(Running)], vec![UNKNOWN, None, None, known(Paused)]),
             (vec![U, Some(StartPending), U], vec![UNKNOWN, None, None]),
         ] {
             assert_eq!(told(1, &looks), expected, "{looks:?}");
@@ -164,8 +234,15 @@ mod tests {
                 vec![Some(Stopped), Some(StartPending), Some(Stopped), Some(StartPending), Some(Stopped)],
                 vec![None, None, None, None, stopped(None)],
             ),
-            (vec![Some(Stopped), Some(Stopped), U, Some(Stopped), Some(Stopped)], vec![None; 5]),
+            // On a host that answers now and then.
+            (
+                vec![Some(Stopped), U, Some(Stopped), U, U, Some(Stopped)],
+                vec![None, None, None, None, None, stopped(None)],
+            ),
             (vec![U, U, U, U], vec![None, None, UNKNOWN, None]),
+            (vec![U, U, Some(StartPending), U, U], vec![None; 5]),
+            // Nobody knows that it could not be checked.
+            (vec![U, Some(Running), Some(Running), Some(Running)], vec![None; 4]),
         ] {
             assert_eq!(told(3, &looks), expected, "{looks:?}");
         }
@@ -177,7 +254,7 @@ mod tests {
         kept.take(Seen::Settled(Stopped));
         kept.take(Seen::Unknown);
         let text = serde_json::to_string(&kept).unwrap();
-        assert_eq!(text, r#"{"state":"STOPPED","down":true,"unknown":true}"#);
+        assert_eq!(text, r#"{"state":"STOPPED","down":true,"unknown":true,"hangs":false}"#);
         assert_eq!(serde_json::from_str::<Kept>(&text).unwrap(), kept);
         assert_eq!(serde_json::from_str::<Kept>(r#"{"newer":1}"#).unwrap(), Kept::default());
     }
@@ -193,7 +270,8 @@ mod tests {
                 match change {
                     Change::Stopped { .. } => prop_assert!(!std::mem::replace(&mut down, true)),
                     Change::Started { .. } => prop_assert!(std::mem::take(&mut down)),
-                    Change::Unknown => {}
+                    Change::Known { .. } => prop_assert!(!down),
+                    Change::Unknown | Change::Hangs => {}
                 }
             }
             if after == 1 && let Some(last) = looks.iter().flatten().rfind(|state| matches!(state, Running | Stopped)) {

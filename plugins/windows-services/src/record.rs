@@ -13,6 +13,8 @@ use serde_json::Value;
 use crate::kept::Kept;
 
 const PREFIX: &str = "host/";
+/// Most events in a record: a value of the storage has at most 1 MiB, and an event may have 10 KB.
+const MOST_PENDING: usize = 50;
 
 /// What is kept of a host.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +45,11 @@ impl Record {
         self.count += 1;
         let key = format!("{}/{now}/{}", host.to_lowercase(), self.count);
         self.pending.push(Pending { key, kind: kind.to_owned(), data });
+    }
+
+    /// Whether it takes no further event before those that it has are emitted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.pending.len() >= MOST_PENDING
     }
 
     /// Emits what is to be emitted, in order, until one cannot be; whether any could.

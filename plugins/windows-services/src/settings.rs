@@ -1,6 +1,6 @@
 //! The settings, and the checked form of them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -17,10 +17,12 @@ const LONGEST_HOST: usize = 253;
 const LONGEST_LABEL: usize = 63;
 /// Services of a host: what is kept of them is one value of the storage.
 const MOST_SERVICES: usize = 500;
+/// How long a service may be on its way from one state to another. Those of Qlik Sense take a few minutes.
+const PASSING: Duration = Duration::from_mins(10);
 
 const CALLS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(5);
 const ROUNDS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
-const STATES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+const STATES: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
 
 /// Which services of which hosts are watched, and how.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -48,10 +50,11 @@ pub(crate) struct Settings {
     /// Whether the state of each service is told, changed or not (`service.state`).
     #[serde(default = "yes")]
     states: bool,
-    /// How often it is told at most: a whole number and a unit (s, m, h), such as `5m`. Absent: at every look.
-    #[serde(default)]
+    /// How often it is told of a service that stays as it is, at most: a whole number and a unit (s, m, h); `0s`: at every look.
+    /// Another state or start type is told at once.
+    #[serde(default = "five_minutes")]
     #[schemars(regex(pattern = r"^\s*[0-9]+\s*(s|m|h)\s*$"))]
-    states_every: Option<String>,
+    states_every: String,
 }
 
 fn every_half_minute() -> When {
@@ -64,6 +67,10 @@ fn one() -> u32 {
 
 fn yes() -> bool {
     true
+}
+
+fn five_minutes() -> String {
+    "5m".to_owned()
 }
 
 /// A host with its services.
@@ -193,11 +200,13 @@ pub(crate) struct Plan {
     pub(crate) when: When,
     pub(crate) hosts: Vec<WatchedHost>,
     pub(crate) fail_after: u32,
+    /// How long a service may be on its way from one state to another.
+    pub(crate) passing: Duration,
     pub(crate) call: Duration,
     pub(crate) round: Duration,
     pub(crate) hosts_at_once: usize,
     pub(crate) processes: usize,
-    /// How often `service.state` is told: zero for every look, none for never.
+    /// How often `service.state` is told of what stays as it is: zero for every look, none for never.
     pub(crate) states: Option<Duration>,
 }
 
@@ -227,23 +236,30 @@ impl Settings {
         if hosts.is_empty() {
             return Err("`hosts` is empty: name at least one host with its services".to_owned());
         }
-        let mut known = HashSet::new();
-        if let Some(twice) = hosts.iter().find(|host| !known.insert(host.name.to_lowercase())) {
-            return Err(format!("`hosts` has `{}` twice: put its services into one entry", twice.name));
+        let mut known = HashMap::new();
+        for host in &hosts {
+            // By the address: this machine has several names.
+            if let Some(first) = known.insert(host.address.to_lowercase(), &host.name) {
+                return Err(format!(
+                    "`hosts` has the same machine twice, as `{first}` and as `{}`: put its services into one entry",
+                    host.name
+                ));
+            }
         }
         within("failAfter", self.fail_after, &(1..=1000))?;
         within("limits.hosts", self.limits.hosts, &(1..=200))?;
         within("limits.processes", self.limits.processes, &(1..=200))?;
-        let every = self.states_every.as_deref().map(|text| duration("statesEvery", text, &STATES)).transpose()?;
+        let every = duration("statesEvery", &self.states_every, &STATES)?;
         let plan = Plan {
             when: self.when,
             hosts,
             fail_after: self.fail_after,
+            passing: PASSING,
             call: duration("timeouts.call", &self.timeouts.call, &CALLS)?,
             round: duration("timeouts.round", &self.timeouts.round, &ROUNDS)?,
             hosts_at_once: self.limits.hosts,
             processes: self.limits.processes,
-            states: self.states.then(|| every.unwrap_or_default()),
+            states: self.states.then_some(every),
         };
         Ok((plan, self.backend))
     }
@@ -289,7 +305,7 @@ fn watched_host(settings: HostSettings, machine: &str, only_here: bool) -> Resul
                 WatchedService { name, friendly_name: Some(friendly_name).filter(|name| !name.trim().is_empty()) }
             }
         };
-        check_service(&service.name)?;
+        check_service(&service.name, only_here)?;
         // Names of Windows are the same in either case.
         if !known.insert(service.name.to_lowercase()) {
             return Err(format!("`services` of `{name}` has `{}` twice: remove one", service.name));
@@ -318,7 +334,8 @@ fn check_host(host: &str) -> Result<(), String> {
     ))
 }
 
-fn check_service(name: &str) -> Result<(), String> {
+/// `unit`: a name of systemd, which writes characters that it does not allow as `\x2d`.
+fn check_service(name: &str, unit: bool) -> Result<(), String> {
     let shown = name.escape_debug();
     let fault = if name.trim().is_empty() || name.trim() != name {
         "is empty, or has blanks around it"
@@ -326,7 +343,7 @@ fn check_service(name: &str) -> Result<(), String> {
         "has more than 256 characters"
     } else if name.chars().any(char::is_control) {
         "has a control character in it"
-    } else if name.contains(['/', '\\']) {
+    } else if name.contains('/') || (name.contains('\\') && !unit) {
         "has a slash in it, which no service has"
     } else if name.starts_with('-') || name.ends_with('=') {
         "would be taken for an option"
@@ -337,132 +354,4 @@ fn check_service(name: &str) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn read(value: Value) -> Result<(Plan, BackendSettings), String> {
-        let settings: Settings = serde_json::from_value(value).map_err(|error| error.to_string())?;
-        settings.check("BUTLER1")
-    }
-
-    fn host(name: &str) -> Value {
-        json!({ "hosts": [{ "host": name, "services": ["A"] }] })
-    }
-
-    #[test]
-    fn what_is_absent_has_sane_values() {
-        let (plan, backend) =
-            read(json!({ "hosts": [{ "services": ["MSSQL$INSTANCE", "Größe & Co. (x)"] }] })).unwrap();
-        assert_eq!(plan.when, When::every(Duration::from_secs(30)));
-        assert_eq!((plan.fail_after, plan.call, plan.round), (1, Duration::from_secs(5), Duration::from_mins(1)));
-        assert_eq!((plan.hosts_at_once, plan.processes, plan.states), (16, 16, Some(Duration::ZERO)));
-        assert_eq!((plan.hosts[0].name.as_str(), plan.hosts[0].address.as_str()), ("BUTLER1", ""));
-        assert!(matches!(backend, BackendSettings::Sc(ScSettings { program: None })));
-    }
-
-    #[test]
-    fn this_machine_is_known_by_its_names() {
-        for (name, address) in [("localhost", ""), ("butler1", ""), ("127.0.0.1", ""), ("10.1.2.3", "10.1.2.3")] {
-            let (plan, _) = read(host(name)).unwrap();
-            assert_eq!((plan.hosts[0].name.as_str(), plan.hosts[0].address.as_str()), (name, address));
-        }
-    }
-
-    #[test]
-    fn states_are_told_as_often_as_the_settings_say() {
-        let states = |more: Value| {
-            let mut settings = host("a");
-            settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            read(settings).unwrap().0.states
-        };
-        assert_eq!(states(json!({ "statesEvery": "5m" })), Some(Duration::from_mins(5)));
-        assert_eq!(states(json!({ "states": false, "statesEvery": "5m" })), None);
-    }
-
-    #[test]
-    fn what_cannot_work_is_refused() {
-        let service = |name: &str| json!({ "hosts": [{ "host": "a", "services": [name] }] });
-        let long = "s".repeat(257);
-        for (settings, part) in [
-            (json!({ "hosts": [] }), "`hosts` is empty"),
-            (json!({ "hosts": [{ "services": [] }] }), "has 0 entries"),
-            (json!({ "hosts": [{ "services": vec!["A"; 501] }] }), "has 501 entries"),
-            (json!({ "hosts": [{ "services": ["A", "a"] }] }), "has `a` twice"),
-            (json!({ "hosts": [{ "host": "Srv", "services": ["A"] }, { "host": "srv", "services": ["B"] }] }), "twice"),
-            (
-                json!({ "hosts": [{ "host": "srv", "services": ["A"] }], "backend": { "systemd": {} } }),
-                "leave `host` out",
-            ),
-            (json!({ "hosts": [{ "services": ["A"] }], "failAfter": 0 }), "`failAfter` is 0"),
-            (json!({ "hosts": [{ "services": ["A"] }], "limits": { "hosts": 0 } }), "`limits.hosts` is 0"),
-            (json!({ "hosts": [{ "services": ["A"] }], "timeouts": { "call": "5" } }), "`timeouts.call` is `5`"),
-            (json!({ "hosts": [{ "services": ["A"] }], "timeouts": { "round": "0s" } }), "between 1s and 1h"),
-            (json!({ "hosts": [{ "services": ["A"] }], "statesEvery": "often" }), "`statesEvery` is `often`"),
-            (json!({ "hosts": [{ "services": ["A"] }], "backend": { "wmi": {} } }), "unknown variant"),
-            (json!({ "hosts": [{ "services": ["A"], "service": "B" }] }), "unknown field"),
-            (service(""), "is empty"),
-            (service(" A"), "blanks around"),
-            (service(&long), "more than 256"),
-            (service("a\nb"), "control character"),
-            (service(r"a\b"), "slash"),
-            (service("-x"), "option"),
-            (service("state="), "option"),
-        ] {
-            let error = read(settings.clone()).unwrap_err();
-            assert!(error.contains(part), "{settings}: {error}");
-        }
-    }
-
-    #[test]
-    fn hosts_are_names_or_addresses() {
-        for name in ["srv1", "srv_1.example.com", "SENSE-1", "192.168.1.20", &"a".repeat(63)] {
-            assert!(read(host(name)).is_ok(), "{name}");
-        }
-        let long = ["a".repeat(63).as_str(); 4].join(".") + ".b";
-        for name in [
-            "",
-            "-h",
-            "--help",
-            "_srv",
-            "srv-",
-            "a..b",
-            ".",
-            "::1",
-            r"\\srv",
-            "a/b",
-            "../x",
-            "a b",
-            "a;b",
-            "a\n",
-            "näme",
-            "<host>",
-            "a.",
-            &"a".repeat(64),
-            &long,
-        ] {
-            let error = read(host(name)).unwrap_err();
-            assert!(error.contains("must be a name"), "{name}: {error}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_host_that_is_taken_is_no_option_and_no_path(name in r"[-a-zA-Z0-9_.\\/:$ ]{0,20}") {
-            if check_host(&name).is_ok() {
-                prop_assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)));
-                prop_assert!(!name.starts_with(['-', '.']) && !name.contains(".."));
-            }
-        }
-
-        #[test]
-        fn a_service_that_is_taken_is_no_option_and_no_path(name in any::<String>()) {
-            if check_service(&name).is_ok() {
-                prop_assert!(!name.chars().any(char::is_control) && !name.contains(['/', '\\']));
-                prop_assert!(!name.starts_with('-') && !name.is_empty() && name.chars().count() <= 256);
-            }
-        }
-    }
-}
+mod tests;

@@ -9,8 +9,10 @@ use crate::backend::{Backend, Failure, Found, Limits, State};
 use crate::program::ProgramError;
 
 const PROPERTIES: &str = "--property=Id,LoadState,LoadError,ActiveState,SubState,FreezerState,UnitFileState,Description,ExecStart,\
-                          Requires,Requisite,BindsTo,ExecMainStatus";
+                          Requires,Requisite,BindsTo,ExecMainCode,ExecMainStatus";
 const SUFFIX: &str = ".service";
+/// `ExecMainCode` of a process that ended by itself (`CLD_EXITED`, `sigaction(2)`).
+const EXITED: &str = "1";
 /// Longest name of a unit (`UNIT_NAME_MAX`).
 const LONGEST: usize = 255;
 
@@ -111,13 +113,15 @@ fn found(unit: &str, block: &Block) -> Result<Found, Failure> {
     })?;
     let needs = ["Requires", "Requisite", "BindsTo"].iter().filter_map(|name| value(name));
     let needs = needs.flat_map(str::split_whitespace).filter(|name| name.ends_with(SUFFIX)).map(str::to_owned);
+    // Otherwise the status is the number of a signal, or it runs still.
+    let exited = value("ExecMainCode") == Some(EXITED);
     Ok(Found {
         state,
         display_name: value("Description").map(str::to_owned),
         start_type: value("UnitFileState").and_then(start_type),
         exe_path: value("ExecStart").and_then(command),
         dependencies: Some(needs.collect()),
-        exit_code: value("ExecMainStatus").and_then(|status| status.parse().ok()),
+        exit_code: value("ExecMainStatus").filter(|_| exited).and_then(|status| status.parse().ok()),
         service_exit_code: None,
     })
 }

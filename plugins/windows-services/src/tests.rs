@@ -1,5 +1,7 @@
-//! The plugin against a fake host. `looks`: with answers from a script; `whole`: with programs in place of `sc` and `systemctl`.
+//! The plugin against a fake host. `looks`, `hosts`: with answers from a script (`fixture`); `whole`: with programs in place of `sc` and `systemctl`.
 
+mod fixture;
+mod hosts;
 mod looks;
 #[cfg(unix)]
 mod whole;

@@ -11,6 +11,9 @@ use crate::settings::WatchedService;
 const OWN_CODE: i64 = 1066;
 const NEVER_STARTED: i64 = 1077;
 
+/// Most characters of a command line. Windows allows 8,191, of which those of a program and what tells it from others come first.
+const LONGEST_PATH: usize = 1000;
+
 /// Kinds that are emitted.
 pub(crate) const KINDS: &[&str] =
     &[kind::SERVICE_STOPPED, kind::SERVICE_STARTED, kind::SERVICE_STATE, kind::SERVICE_UNKNOWN];
@@ -27,7 +30,12 @@ pub(crate) fn change(
     let (kind, what, before) = match change {
         Change::Stopped { before } => (kind::SERVICE_STOPPED, format!("is stopped{}", reason(found)), before),
         Change::Started { before } => (kind::SERVICE_STARTED, "runs again".to_owned(), before),
+        Change::Known { before } => (kind::SERVICE_STARTED, "can be checked again, and runs".to_owned(), before),
         Change::Unknown => (kind::SERVICE_UNKNOWN, format!("cannot be checked: {why}"), None),
+        Change::Hangs => {
+            let state = found.map_or("on its way", |found| found.state.name());
+            (kind::SERVICE_UNKNOWN, format!("has been {state} for more than ten minutes: it hangs"), None)
+        }
     };
     let state = found.map(|found| found.state).filter(|_| change != Change::Unknown);
     (kind, data(host, service, found, state, before, &what))
@@ -71,7 +79,7 @@ fn data(
     put("displayName", found.and_then(|found| found.display_name.as_deref()).map(Value::from));
     put("friendlyName", service.friendly_name.as_deref().map(Value::from));
     put("startType", found.and_then(|found| found.start_type).map(Value::from));
-    put("exePath", found.and_then(|found| found.exe_path.as_deref()).map(Value::from));
+    put("exePath", found.and_then(|found| found.exe_path.as_deref()).map(|path| json!(cut(path))));
     put("dependencies", found.and_then(|found| found.dependencies.as_ref()).map(|names| json!(names)));
     put("state", state.map(|state| json!(state.name())));
     put("previousState", before.map(|state| json!(state.name())));
@@ -81,6 +89,15 @@ fn data(
     put("serviceExitCode", now.and_then(|found| found.service_exit_code).map(Value::from));
     let message = format!("`{}` on {host} {what}", shown(service, found));
     json!({ "node": host, "message": message, "service": facts })
+}
+
+/// The beginning of a command line that is very long.
+fn cut(path: &str) -> String {
+    let mut cut: String = path.chars().take(LONGEST_PATH).collect();
+    if cut.len() < path.len() {
+        cut.push('…');
+    }
+    cut
 }
 
 /// How people know it.
@@ -149,6 +166,32 @@ mod tests {
         let (kind, data) =
             change("srv1", &service(None), Change::Started { before: Some(State::Stopped) }, Some(&bare), "");
         assert_eq!((kind, &data["message"]), ("service.started", &json!("`AcmeIndexSvc` on srv1 runs again")));
+    }
+
+    #[test]
+    fn what_was_not_known_for_a_while_is_told_as_well_again() {
+        let running = Found::in_state(State::Running);
+        let known = Change::Known { before: None };
+        let (kind, data) = change("srv1", &service(None), known, Some(&running), "");
+        let message = "`AcmeIndexSvc` on srv1 can be checked again, and runs";
+        assert_eq!((kind, &data["message"]), ("service.started", &json!(message)));
+        assert_eq!(data["service"].get("previousState"), None);
+    }
+
+    #[test]
+    fn one_that_hangs_is_told_with_its_state() {
+        let hanging = Found::in_state(State::StopPending);
+        let (kind, data) = change("srv1", &service(None), Change::Hangs, Some(&hanging), "");
+        let message = "`AcmeIndexSvc` on srv1 has been STOP_PENDING for more than ten minutes: it hangs";
+        assert_eq!((kind, &data["message"]), ("service.unknown", &json!(message)));
+        assert_eq!(data["service"]["state"], "STOP_PENDING");
+    }
+
+    #[test]
+    fn command_lines_are_not_told_without_end() {
+        let long = Found { exe_path: Some("ü".repeat(9000)), ..found() };
+        let data = state("srv1", &service(None), &long);
+        assert_eq!(data["service"]["exePath"], "ü".repeat(1000) + "…");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The looks: all hosts side by side, each for itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,7 +9,7 @@ use butler_plugin_api::{Health, Host, ServiceError, kind};
 use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
-use crate::backend::{Backend, Failure, Found};
+use crate::backend::{Backend, Failure, Found, State};
 use crate::kept::{Row, Seen};
 use crate::record::Record;
 use crate::settings::{Plan, WatchedHost, WatchedService};
@@ -18,6 +19,10 @@ use crate::told;
 const EMIT_AT_ONCE: usize = 8;
 /// Hosts that the health names.
 const NAMED: usize = 5;
+
+/// What may be in trouble.
+const CHANGES: &str = "changes of its services cannot be told yet, the next look tries again";
+const STATES: &str = "the states of its services cannot be told, the next look tries again";
 
 /// What a look at a service has shown.
 pub(crate) type Answer = Result<Found, Failure>;
@@ -32,8 +37,12 @@ pub(crate) struct HostWatch {
     services: Vec<ServiceWatch>,
     /// Why it cannot be asked, as it was logged.
     failure: Option<String>,
-    /// Why nothing can be stored, as it was logged.
-    trouble: Option<String>,
+    /// The last look was over before it was its turn, or before it had the time to answer.
+    waits: bool,
+    /// What could not be stored or emitted, as it was logged.
+    troubles: BTreeSet<String>,
+    /// There was none in this look.
+    sound: bool,
     states_told: Option<Instant>,
 }
 
@@ -45,6 +54,8 @@ struct ServiceWatch {
     found: Option<Found>,
     /// Why it alone cannot be checked, as it was logged.
     failure: Option<String>,
+    /// State and start type, as `service.state` told them last.
+    told: Option<(State, Option<&'static str>)>,
 }
 
 impl HostWatch {
@@ -52,15 +63,29 @@ impl HostWatch {
         let mut record = Record::load(host, &watched.name).await?;
         let names: Vec<String> = watched.services.iter().map(|service| service.name.clone()).collect();
         let lower: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
+        let before = record.services.len();
         record.services.retain(|name, _| lower.contains(name));
+        let unsaved = record.services.len() != before;
         let services = names.iter().map(|_| ServiceWatch::default()).collect();
         let watched = watched.clone();
-        Ok(Self { watched, names, record, unsaved: false, services, failure: None, trouble: None, states_told: None })
+        Ok(Self {
+            watched,
+            names,
+            record,
+            unsaved,
+            services,
+            failure: None,
+            waits: false,
+            troubles: BTreeSet::new(),
+            sound: true,
+            states_told: None,
+        })
     }
 
-    /// Whether it could not be asked the last time.
-    fn is_failing(&self) -> bool {
-        self.failure.is_some()
+    /// When it is asked: those that hang come last, and hold up only each other; first comes whoever was not asked the last
+    /// time.
+    fn turn(&self) -> (bool, bool) {
+        (self.failure.is_some(), !self.waits)
     }
 }
 
@@ -75,6 +100,8 @@ pub(crate) struct Watch<'a, B> {
 impl<B: Backend> Watch<'_, B> {
     /// Reads what was kept, and tells what was to be told when Butler ended.
     pub(crate) async fn load(&self) -> Result<Vec<HostWatch>, ServiceError> {
+        // Before those of the services: the host keeps only so many.
+        self.host.metrics().gauge("round_seconds", &[], 0.0);
         Record::forget_others(self.host, self.plan.hosts.iter().map(|host| host.name.as_str())).await?;
         let mut hosts = Vec::with_capacity(self.plan.hosts.len());
         for watched in &self.plan.hosts {
@@ -89,60 +116,104 @@ impl<B: Backend> Watch<'_, B> {
     pub(crate) async fn round(&self, hosts: &mut [HostWatch]) {
         let begun = Instant::now();
         let end = begun + self.plan.round;
-        // Those that hang come last, and hold up only each other.
-        hosts.sort_by_key(HostWatch::is_failing);
+        hosts.sort_by_key(HostWatch::turn);
         let looks: Vec<_> = hosts.iter_mut().map(|host| self.look(host, end)).collect();
         stream::iter(looks).buffer_unordered(self.plan.hosts_at_once).collect::<()>().await;
         self.host.metrics().gauge("round_seconds", &[], begun.elapsed().as_secs_f64());
+        let waiting = hosts.iter().filter(|host| host.waits).count();
+        if !self.troubles.late.swap(waiting > 0, Ordering::Relaxed) && waiting > 0 {
+            tracing::warn!("{waiting} of {} hosts come at the next look only: {}", hosts.len(), self.not_its_turn());
+        }
+    }
+
+    fn not_its_turn(&self) -> String {
+        format!(
+            "it was not its turn, as a look takes longer than the {:?} of `timeouts.round`: raise that or \
+             `limits.hosts`, or lower `timeouts.call`",
+            self.plan.round
+        )
     }
 
     async fn look(&self, host: &mut HostWatch, end: Instant) {
-        let asked = tokio::time::timeout_at(end, self.backend.look(&host.watched.address, &host.names)).await;
-        let answers = asked.unwrap_or_else(|_| {
+        let begun = Instant::now();
+        let answers = if begun < end {
+            tokio::time::timeout_at(end, self.backend.look(&host.watched.address, &host.names)).await.ok()
+        } else {
+            None
+        };
+        host.waits = answers.is_none() && begun.elapsed() < self.plan.call.min(self.plan.round / 2);
+        if host.waits {
+            // Says nothing of the host. What is known of one that hangs stays.
+            if host.failure.is_none() {
+                self.troubles.set(&host.watched.name, Some(self.not_its_turn()));
+            }
+            return;
+        }
+        let answers = answers.unwrap_or_else(|| {
             let limit = self.plan.round;
             Err(Failure::Host(format!(
-                "it was not its turn, or it had not answered, when the {limit:?} of `timeouts.round` were over; a look at all \
-                 hosts takes longer than that"
+                "it had not answered when the {limit:?} of `timeouts.round` for a look at all hosts were over"
             )))
         });
         let answers = answers.unwrap_or_else(|failure| vec![Err(failure); host.names.len()]);
+        host.sound = true;
         self.note(host, &answers);
         self.count(host, &answers).await;
-        self.tell(host).await;
         self.tell_states(host, &answers).await;
+        if host.sound {
+            host.troubles.clear();
+        }
     }
 
-    /// Takes what the answers change into the record, and stores that with the events that it leads to.
+    /// Takes what the answers change into the record, stores that with the events that it leads to, and tells them: so many at a
+    /// time as a record holds.
     async fn count(&self, host: &mut HostWatch, answers: &[Answer]) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let mut record = host.record.clone();
-        let name = &host.watched.name;
-        for ((service, watch), answer) in host.watched.services.iter().zip(&mut host.services).zip(answers) {
-            let seen = Seen::of(answer.as_ref().ok().map(|found| found.state));
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let now = Instant::now();
+        let mut counts = Vec::with_capacity(answers.len());
+        for (watch, answer) in host.services.iter_mut().zip(answers) {
             if let Ok(found) = answer {
                 watch.found = Some(found.clone());
             }
-            if watch.row.add(seen) < self.plan.fail_after {
-                continue;
+            let seen = Seen::of(answer.as_ref().ok().map(|found| found.state));
+            let count = watch.row.add(seen, now, self.plan.fail_after, self.plan.passing);
+            if count && seen == Seen::Unknown {
+                // Whatever it is when it can be checked again is told at once.
+                watch.told = None;
             }
-            let kept = record.services.entry(service.name.to_lowercase()).or_default();
-            if let Some(change) = kept.take(seen) {
-                let why = answer.as_ref().err().map(ToString::to_string).unwrap_or_default();
-                let (kind, data) = told::change(name, service, change, watch.found.as_ref(), &why);
-                record.push(name, now, kind, data);
+            counts.push((seen, count));
+        }
+        let name = host.watched.name.clone();
+        let mut next = 0;
+        loop {
+            let mut record = host.record.clone();
+            while next < counts.len() && !record.is_full() {
+                let (service, (seen, counts)) = (&host.watched.services[next], counts[next]);
+                if counts {
+                    let kept = record.services.entry(service.name.to_lowercase()).or_default();
+                    if let Some(change) = kept.take(seen) {
+                        let why = answers[next].as_ref().err().map(ToString::to_string).unwrap_or_default();
+                        let (kind, data) =
+                            told::change(&name, service, change, host.services[next].found.as_ref(), &why);
+                        record.push(&name, time, kind, data);
+                    }
+                }
+                next += 1;
             }
-        }
-        if record == host.record && !host.unsaved {
-            return;
-        }
-        // What cannot be stored has not happened: the next look comes to the same.
-        match record.save(self.host, name).await {
-            Ok(()) => {
+            if record != host.record || host.unsaved {
+                // What cannot be stored has not happened: the next look comes to the same.
+                if let Err(error) = record.save(self.host, &name).await {
+                    trouble(host, CHANGES, &error);
+                    return self.tell(host).await;
+                }
                 host.record = record;
                 host.unsaved = false;
-                host.trouble = None;
             }
-            Err(error) => trouble(host, &error),
+            self.tell(host).await;
+            // What there is no room for comes at the next look.
+            if next == counts.len() || !host.record.pending.is_empty() {
+                return;
+            }
         }
     }
 
@@ -159,32 +230,41 @@ impl<B: Backend> Watch<'_, B> {
             tracing::info!("{text}");
         }
         if let Err(error) = outcome {
-            trouble(host, &error);
+            trouble(host, CHANGES, &error);
         }
         if any && let Err(error) = host.record.save(self.host, &host.watched.name).await {
             // Emitted once more after a restart, and then known by its key.
             host.unsaved = true;
-            trouble(host, &error);
+            trouble(host, CHANGES, &error);
         }
     }
 
-    /// Tells the state of each service, if it is time to.
+    /// Tells the state of each service, if it is time to; of one that is not as it was told, at once.
     async fn tell_states(&self, host: &mut HostWatch, answers: &[Answer]) {
         let Some(every) = self.plan.states else { return };
         // Looks are not to the millisecond as far apart as they are planned.
         let slack = Duration::from_millis(500);
-        if host.states_told.is_some_and(|told| told.elapsed() + slack < every) {
-            return;
+        let due = host.states_told.is_none_or(|told| told.elapsed() + slack >= every);
+        if due {
+            host.states_told = Some(Instant::now());
         }
-        host.states_told = Some(Instant::now());
         let name = &host.watched.name;
-        let found = host.watched.services.iter().zip(answers).filter_map(|(service, answer)| {
-            Some(self.host.emit(kind::SERVICE_STATE, told::state(name, service, answer.as_ref().ok()?)))
+        let services = host.watched.services.iter().zip(&mut host.services).zip(answers);
+        let events = services.filter_map(|((service, watch), answer)| {
+            let found = answer.as_ref().ok()?;
+            let shown = Some((found.state, found.start_type));
+            let event = (due || watch.told != shown).then(|| told::state(name, service, found))?;
+            Some(async move {
+                let outcome = self.host.emit(kind::SERVICE_STATE, event).await;
+                // What could not be told is told at the next look.
+                watch.told = shown.filter(|_| outcome.is_ok());
+                outcome
+            })
         });
-        let found: Vec<_> = found.collect();
-        let outcomes: Vec<_> = stream::iter(found).buffer_unordered(EMIT_AT_ONCE).collect().await;
+        let events: Vec<_> = events.collect();
+        let outcomes: Vec<_> = stream::iter(events).buffer_unordered(EMIT_AT_ONCE).collect().await;
         if let Some(error) = outcomes.into_iter().find_map(Result::err) {
-            trouble(host, &error);
+            trouble(host, STATES, &error);
         }
     }
 
@@ -235,26 +315,31 @@ fn log(host: &str, service: &WatchedService, before: Option<&str>, now: Option<&
     }
 }
 
-/// Says once that nothing can be stored.
-fn trouble(host: &mut HostWatch, error: &ServiceError) {
-    let text = error.to_string();
-    if *error != ServiceError::Stopped && host.trouble.as_ref() != Some(&text) {
-        tracing::warn!(
-            host = host.watched.name,
-            "changes of its services cannot be told yet, the next look tries again: {text}"
-        );
-        host.trouble = Some(text);
+/// Says that something can be neither stored nor emitted: once, until a look had no trouble.
+fn trouble(host: &mut HostWatch, what: &str, error: &ServiceError) {
+    if *error == ServiceError::Stopped {
+        return;
+    }
+    host.sound = false;
+    let text = format!("{what}: {error}");
+    if !host.troubles.contains(&text) {
+        tracing::warn!(host = host.watched.name, "{text}");
+        host.troubles.insert(text);
     }
 }
 
 /// What cannot be checked, by host.
 #[derive(Default)]
-pub(crate) struct Troubles(Mutex<BTreeMap<String, String>>);
+pub(crate) struct Troubles {
+    hosts: Mutex<BTreeMap<String, String>>,
+    /// The last look left out hosts.
+    late: AtomicBool,
+}
 
 impl Troubles {
     /// None: all of it can be.
     fn set(&self, host: &str, why: Option<String>) {
-        let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut troubles = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         match why {
             Some(why) => troubles.insert(host.to_owned(), why),
             None => troubles.remove(host),
@@ -263,7 +348,7 @@ impl Troubles {
 
     /// Bad if no host can be checked, degraded if some cannot.
     pub(crate) fn health(&self, hosts: usize) -> Health {
-        let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let troubles = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if troubles.is_empty() {
             return Health::Good;
         }

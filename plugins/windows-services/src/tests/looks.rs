@@ -1,124 +1,14 @@
 #![allow(clippy::needless_pass_by_value, reason = "reads better with `json!`")]
 
-use std::collections::HashMap;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use butler_plugin_api::ServiceError;
 use butler_plugin_api::testing::FakeHost;
-use butler_plugin_api::{Health, ServiceError};
 use serde_json::{Value, json};
 
-use super::block_on;
-use crate::backend::{Backend, Failure, Found, State};
-use crate::settings::{Plan, Settings};
-use crate::watch::{Answer, HostWatch, Troubles, Watch, survey};
-use State::{Paused, Running, StartPending, Stopped};
-
-/// Answers as it was told.
-#[derive(Default)]
-struct Scripted {
-    /// By host and service; those of a host that is not there are missing.
-    services: Mutex<HashMap<(String, String), Answer>>,
-    /// Why hosts cannot be asked.
-    hosts: Mutex<HashMap<String, String>>,
-    /// Hosts that answer late.
-    late: Mutex<HashMap<String, Duration>>,
-    /// Hosts in the order in which they were asked.
-    asked: Mutex<Vec<String>>,
-}
-
-impl Scripted {
-    fn set(&self, host: &str, service: &str, answer: Answer) {
-        self.services.lock().unwrap().insert((host.to_owned(), service.to_owned()), answer);
-    }
-
-    fn state(&self, host: &str, service: &str, state: State) {
-        self.set(host, service, Ok(Found::in_state(state)));
-    }
-
-    fn fail(&self, host: &str, why: Option<&str>) {
-        let mut hosts = self.hosts.lock().unwrap();
-        match why {
-            Some(why) => hosts.insert(host.to_owned(), why.to_owned()),
-            None => hosts.remove(host),
-        };
-    }
-}
-
-impl Backend for Scripted {
-    async fn look(&self, host: &str, services: &[String]) -> Result<Vec<Answer>, Failure> {
-        self.asked.lock().unwrap().push(host.to_owned());
-        let late = self.late.lock().unwrap().get(host).copied();
-        if let Some(late) = late {
-            tokio::time::sleep(late).await;
-        }
-        if let Some(why) = self.hosts.lock().unwrap().get(host) {
-            return Err(Failure::Host(why.clone()));
-        }
-        let known = self.services.lock().unwrap();
-        let answer = |name: &String| known.get(&(host.to_owned(), name.clone())).cloned();
-        Ok(services.iter().map(|name| answer(name).unwrap_or(Err(Failure::Missing))).collect())
-    }
-}
-
-struct Fixture {
-    fake: FakeHost,
-    plan: Plan,
-    script: Scripted,
-    troubles: Troubles,
-}
-
-fn plan(settings: Value) -> Plan {
-    serde_json::from_value::<Settings>(settings).unwrap().check("butler1").unwrap().0
-}
-
-impl Fixture {
-    fn new(settings: Value) -> Self {
-        Self::on(FakeHost::new("windows-services"), settings)
-    }
-
-    fn on(fake: FakeHost, settings: Value) -> Self {
-        Self { fake, plan: plan(settings), script: Scripted::default(), troubles: Troubles::default() }
-    }
-
-    /// One host `srv1` with the services `A` and `B`.
-    fn small(more: Value) -> Self {
-        let mut settings = json!({ "hosts": [{ "host": "srv1", "services": ["A", "B"] }], "states": false });
-        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let fixture = Self::new(settings);
-        fixture.script.state("srv1", "A", Running);
-        fixture.script.state("srv1", "B", Running);
-        fixture
-    }
-
-    fn with<T>(&self, work: impl AsyncFnOnce(&Watch<'_, Scripted>) -> T) -> T {
-        let host = self.fake.host();
-        let watch = Watch { host: &host, plan: &self.plan, backend: &self.script, troubles: &self.troubles };
-        block_on(work(&watch))
-    }
-
-    /// As after a start.
-    fn load(&self) -> Vec<HostWatch> {
-        self.with(async |watch| watch.load().await).unwrap()
-    }
-
-    /// A look; the kinds of the events that it leads to, with their services.
-    fn look(&self, hosts: &mut [HostWatch]) -> Vec<String> {
-        let before = self.fake.emitted().len();
-        self.with(async |watch| watch.round(hosts).await);
-        let emitted = self.fake.emitted();
-        emitted[before..].iter().map(|(kind, data)| format!("{kind} {}", name(data))).collect()
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        let records = self.fake.records();
-        records.into_iter().filter(|record| record.level <= 2).map(|record| record.message).collect()
-    }
-}
-
-fn name(data: &Value) -> &str {
-    data["service"]["name"].as_str().unwrap()
-}
+use super::fixture::{Fixture, name};
+use crate::backend::{Failure, Found, State};
+use State::{Paused, Running, StartPending, StopPending, Stopped};
 
 #[test]
 fn changes_are_told_once_over_restarts() {
@@ -159,13 +49,16 @@ fn what_cannot_be_checked_is_told_once_and_then_the_truth() {
     fixture.script.fail("srv1", None);
     fixture.script.state("srv1", "A", Stopped);
     fixture.script.state("srv1", "B", Running);
-    assert_eq!(fixture.look(&mut hosts), ["service.stopped A"]);
-    assert_eq!(fixture.fake.emitted().pop().unwrap().1["service"]["previousState"], "RUNNING");
+    assert_eq!(fixture.look(&mut hosts), ["service.stopped A", "service.started B"]);
+    assert_eq!(fixture.fake.emitted().pop().unwrap().1["message"], "`B` on srv1 can be checked again, and runs");
+    assert_eq!(fixture.fake.emitted()[2].1["service"]["previousState"], "RUNNING");
     fixture.script.fail("srv1", Some("the host is away"));
     assert_eq!(fixture.look(&mut hosts), ["service.unknown A", "service.unknown B"]);
     fixture.script.fail("srv1", None);
     fixture.script.state("srv1", "A", Running);
-    assert_eq!(fixture.look(&mut hosts), ["service.started A"], "it was told as stopped before, B was not");
+    assert_eq!(fixture.look(&mut hosts), ["service.started A", "service.started B"]);
+    let texts = fixture.fake.emitted().into_iter().rev().take(2).map(|(_, data)| data["message"].clone());
+    assert_eq!(texts.collect::<Vec<_>>(), ["`B` on srv1 can be checked again, and runs", "`A` on srv1 runs again"]);
 }
 
 #[test]
@@ -195,14 +88,14 @@ fn a_state_counts_after_as_many_looks_as_the_settings_say() {
 }
 
 #[test]
-fn states_are_told_at_every_look_or_as_often_as_the_settings_say() {
+fn states_are_told_at_every_look_or_when_they_change_and_as_often_as_the_settings_say() {
     let settings = |more: Value| {
         let mut settings =
             json!({ "hosts": [{ "host": "srv1", "services": ["A", { "name": "B", "friendlyName": "Bee" }] }] });
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         settings
     };
-    let fixture = Fixture::new(settings(json!({})));
+    let fixture = Fixture::new(settings(json!({ "statesEvery": "0s" })));
     fixture.script.state("srv1", "A", Running);
     let mut hosts = fixture.load();
     // Check 20: two changes, and a state at each look. What cannot be checked has none.
@@ -221,12 +114,23 @@ fn states_are_told_at_every_look_or_as_often_as_the_settings_say() {
     let (_, data) = fixture.fake.emitted().into_iter().rfind(|(_, data)| name(data) == "B").unwrap();
     assert_eq!((&data["service"]["state"], &data["service"]["friendlyName"]), (&json!("START_PENDING"), &json!("Bee")));
 
-    let fixture = Fixture::new(settings(json!({ "statesEvery": "1h" })));
+    let fixture = Fixture::new(settings(json!({})));
     fixture.script.state("srv1", "A", Running);
     fixture.script.state("srv1", "B", Running);
     let mut hosts = fixture.load();
     assert_eq!(sorted(fixture.look(&mut hosts)), ["service.state A", "service.state B"]);
     assert_eq!(fixture.look(&mut hosts), [""; 0]);
+    fixture.script.state("srv1", "A", StartPending);
+    assert_eq!(fixture.look(&mut hosts), ["service.state A"]);
+    fixture.script.set("srv1", "B", Ok(Found { start_type: Some("Disabled"), ..Found::in_state(Running) }));
+    assert_eq!(fixture.look(&mut hosts), ["service.state B"]);
+    assert_eq!(fixture.fake.emitted().pop().unwrap().1["service"]["startType"], "Disabled");
+    assert_eq!(fixture.look(&mut hosts), [""; 0]);
+    // One that could not be checked.
+    fixture.script.set("srv1", "A", Err(Failure::Missing));
+    assert_eq!(fixture.look(&mut hosts), ["service.unknown A"]);
+    fixture.script.state("srv1", "A", StartPending);
+    assert_eq!(fixture.look(&mut hosts), ["service.state A"]);
 }
 
 fn sorted(mut texts: Vec<String>) -> Vec<String> {
@@ -314,98 +218,83 @@ fn services_that_are_watched_no_more_are_forgotten() {
     let next = Fixture::on(fixture.fake.clone(), only_b);
     next.script.state("srv1", "B", Running);
     assert_eq!(next.look(&mut next.load()), ["service.started B"]);
-    let stored = next.fake.stored("host/srv1").unwrap();
-    assert_eq!(stored["services"].as_object().unwrap().keys().collect::<Vec<_>>(), ["b"]);
+    // So too when there is nothing to tell.
+    let only_a = json!({ "hosts": [{ "host": "srv1", "services": ["A"] }], "states": false, "failAfter": 2 });
+    let next = Fixture::on(fixture.fake.clone(), only_a);
+    let mut hosts = next.load();
+    next.look(&mut hosts);
+    assert_eq!(next.fake.stored("host/srv1").unwrap()["services"], json!({}));
 }
 
 #[test]
-fn a_failure_is_logged_when_it_changes_and_shown_in_the_health_and_metrics() {
-    let settings =
-        json!({ "hosts": [{ "host": "srv1", "services": ["A", "B"] }, { "host": "srv2", "services": ["C"] }] });
-    let fixture = Fixture::new(settings);
-    fixture.script.state("srv1", "A", Running);
-    fixture.script.state("srv1", "B", Stopped);
-    fixture.script.state("srv2", "C", Running);
+fn a_service_that_hangs_on_its_way_is_told_once() {
+    let mut fixture = Fixture::small(json!({}));
+    fixture.script.state("srv1", "A", StopPending);
     let mut hosts = fixture.load();
-    fixture.look(&mut hosts);
-    assert_eq!((fixture.troubles.health(2), fixture.warnings()), (Health::Good, vec![]));
-    assert_eq!(fixture.fake.metric(r#"state{host="srv1",service="A"}"#), Some(4.0));
-    assert_eq!(fixture.fake.metric(r#"state{host="srv1",service="B"}"#), Some(1.0));
-    assert_eq!(fixture.fake.metric(r#"failures_total{host="srv1"}"#), None);
-    fixture.script.fail("srv1", Some("it is away"));
-    for _ in 0..3 {
-        fixture.look(&mut hosts);
+    assert_eq!(fixture.look(&mut hosts), [""; 0]);
+    fixture.plan.passing = Duration::ZERO;
+    assert_eq!(fixture.look(&mut hosts), ["service.unknown A"]);
+    let data = fixture.fake.emitted().pop().unwrap().1;
+    assert_eq!(data["service"]["state"], "STOP_PENDING");
+    assert_eq!(fixture.look(&mut fixture.load()), [""; 0], "nor after a restart");
+    fixture.script.state("srv1", "A", Running);
+    assert_eq!(fixture.look(&mut hosts), ["service.started A"]);
+}
+
+/// What is stored never has more events than a value of the storage can take.
+#[test]
+fn very_many_changes_of_a_host_are_told_in_parts() {
+    let names: Vec<String> = (0..500).map(|number| format!("S{number}")).collect();
+    let fixture = Fixture::new(json!({ "hosts": [{ "host": "srv1", "services": names }], "states": false }));
+    let long = Found { exe_path: Some("ü".repeat(8000)), ..Found::in_state(Stopped) };
+    for name in &names {
+        fixture.script.set("srv1", name, Ok(long.clone()));
     }
-    assert_eq!(fixture.warnings(), ["its services cannot be checked: it is away"]);
-    assert_eq!(fixture.fake.metric(r#"state{host="srv1",service="A"}"#), Some(0.0));
-    assert_eq!(fixture.fake.metric(r#"failures_total{host="srv1"}"#), Some(3.0));
-    let degraded = "cannot check all of 1 of 2 hosts: srv1: it is away".to_owned();
-    assert_eq!(fixture.troubles.health(2), Health::Degraded(degraded));
-    fixture.script.fail("srv1", Some("it refuses"));
-    fixture.script.fail("srv2", Some("it is away"));
-    fixture.look(&mut hosts);
-    assert_eq!(fixture.warnings().len(), 3);
-    assert!(matches!(fixture.troubles.health(2), Health::Bad(text) if text.contains("srv2: it is away")));
-    fixture.script.fail("srv1", None);
-    fixture.script.fail("srv2", None);
-    fixture.script.set("srv1", "A", Err(Failure::Missing));
-    fixture.look(&mut hosts);
-    fixture.look(&mut hosts);
-    assert_eq!(fixture.warnings().len(), 4);
-    assert!(
-        matches!(fixture.troubles.health(2), Health::Degraded(text) if text.contains("srv1: `A`: there is no service"))
+    // None can be emitted: the first part waits, and the others are as if they had not been seen.
+    let refusing = Fixture::on(
+        FakeHost::new("x").fail_service("emit", ServiceError::Unavailable("it is full".to_owned())),
+        json!(
+            { "hosts": [{ "host": "srv1", "services": names }], "states": false }
+        ),
     );
+    for name in &names {
+        refusing.script.set("srv1", name, Ok(long.clone()));
+    }
+    let mut hosts = refusing.load();
+    for _ in 0..3 {
+        refusing.look(&mut hosts);
+        let stored = refusing.fake.stored("host/srv1").unwrap();
+        let count = |part: &Value| part.as_array().map(Vec::len).or(part.as_object().map(serde_json::Map::len));
+        assert_eq!((count(&stored["pending"]), count(&stored["services"])), (Some(50), Some(50)));
+        assert!(stored.to_string().len() < 1 << 19, "{}", stored.to_string().len());
+    }
+    // What waits is told first, and all the rest in the same look.
+    let stored = refusing.fake.stored("host/srv1").unwrap();
+    let next = Fixture { fake: FakeHost::new("x").store("host/srv1", stored), ..fixture };
+    let mut hosts = next.load();
+    assert_eq!(next.fake.emitted().len(), 50);
+    next.look(&mut hosts);
+    let told: Vec<String> = next.fake.emitted().iter().map(|(_, data)| name(data).to_owned()).collect();
+    assert_eq!(told, names);
+    assert_eq!(next.look(&mut hosts), [""; 0]);
+}
+
+#[test]
+fn trouble_is_said_again_after_a_look_without() {
+    let settings = json!({ "hosts": [{ "host": "srv1", "services": ["A"] }], "failAfter": 1000 });
+    let full = ServiceError::Unavailable("the store is full".to_owned());
+    let fixture = Fixture::on(FakeHost::new("windows-services").fail_service("emit", full), settings);
     fixture.script.state("srv1", "A", Running);
-    fixture.look(&mut hosts);
-    assert_eq!((fixture.troubles.health(2), fixture.warnings().len()), (Health::Good, 4));
-    assert!(fixture.fake.records().iter().any(|record| record.message.contains("can be checked again")));
-}
-
-fn many(count: usize, more: Value) -> Fixture {
-    let hosts: Vec<Value> = (1..=count).map(|n| json!({ "host": format!("srv{n}"), "services": ["A"] })).collect();
-    let mut settings = json!({ "hosts": hosts, "states": false });
-    settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let fixture = Fixture::new(settings);
-    for number in 1..=count {
-        fixture.script.state(&format!("srv{number}"), "A", Running);
-    }
-    fixture
-}
-
-#[test]
-fn hosts_that_hang_hold_up_nobody_else() {
-    let fixture = many(12, json!({ "limits": { "hosts": 3 }, "timeouts": { "round": "2s" } }));
     let mut hosts = fixture.load();
-    for number in 1..=2 {
-        fixture.script.late.lock().unwrap().insert(format!("srv{number}"), Duration::from_mins(10));
-    }
-    let begun = Instant::now();
-    let told = fixture.look(&mut hosts);
-    assert_eq!(told, ["service.unknown A", "service.unknown A"], "the others were asked by the third");
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
-    let why = fixture.fake.emitted()[0].1["message"].as_str().unwrap().to_owned();
-    assert!(why.contains("the 2s of `timeouts.round`"), "{why}");
-    // All three places are taken by those that hang, once they are the last: the others come first.
-    fixture.script.late.lock().unwrap().insert("srv3".to_owned(), Duration::from_mins(10));
+    let said = || fixture.warnings().into_iter().filter(|text| text.contains("the store is full")).collect::<Vec<_>>();
     fixture.look(&mut hosts);
-    fixture.script.state("srv9", "A", Stopped);
-    fixture.script.asked.lock().unwrap().clear();
-    assert_eq!(fixture.look(&mut hosts), ["service.stopped A"]);
-    let asked = fixture.script.asked.lock().unwrap().clone();
-    let mut last = asked[asked.len() - 3..].to_vec();
-    last.sort();
-    assert_eq!((asked.len(), last), (12, ["srv1", "srv2", "srv3"].map(str::to_owned).to_vec()));
-}
-
-#[test]
-fn a_check_asks_all_hosts_and_keeps_nothing() {
-    let fixture = many(3, json!({}));
-    fixture.script.state("srv2", "A", Stopped);
-    let check = || fixture.with(async |watch| survey(watch.plan, watch.backend, Duration::from_secs(1)).await);
-    assert_eq!(check(), (true, "srv1: A RUNNING; srv2: A STOPPED; srv3: A RUNNING".to_owned()));
+    fixture.look(&mut hosts);
+    assert_eq!(said().len(), 1, "{:?}", said());
+    assert!(said()[0].starts_with("the states of its services cannot be told"), "{:?}", said());
+    // There is nothing to tell.
     fixture.script.fail("srv1", Some("it is away"));
-    fixture.script.set("srv2", "A", Err(Failure::Service("access is denied".to_owned())));
-    fixture.script.late.lock().unwrap().insert("srv3".to_owned(), Duration::from_mins(10));
-    assert_eq!(check(), (false, "srv1: it is away; srv2: A: access is denied; srv3: no answer in time".to_owned()));
-    assert_eq!((fixture.fake.emitted().len(), fixture.fake.stored("host/srv1")), (0, None));
+    fixture.look(&mut hosts);
+    fixture.script.fail("srv1", None);
+    fixture.look(&mut hosts);
+    assert_eq!(said().len(), 2);
 }
