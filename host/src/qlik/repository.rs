@@ -263,7 +263,8 @@ impl Repository {
             // Maybe there are new certificates, and these were refused for that.
             let refused = match &answer {
                 Ok(response) => matches!(response.status().as_u16(), 401 | 403),
-                Err(error) => broken(error) || explain::is_tls(error),
+                // Other than in a handshake it may have arrived.
+                Err(error) => (method == Method::GET && broken(error)) || explain::is_tls(error),
             };
             if refused && !renewed && self.connection.renew(&made, self.limits.pause).await {
                 renewed = true;

@@ -19,7 +19,8 @@ const LOW: &str = "access-license/low";
 
 /// Looks at the access licences. `planned` is the time of the look by its schedule.
 pub(crate) async fn look(host: &Host, low: Low, planned: &str) -> Result<(), Trouble> {
-    let licenses = overview::read(&qrs::object(host, overview::PATH).await?);
+    let body = qrs::object(host, overview::PATH).await?;
+    let licenses = overview::read(&body);
     let left = overview::left(&licenses);
     for left in &left {
         let name =
@@ -29,7 +30,21 @@ pub(crate) async fn look(host: &Host, low: Low, planned: &str) -> Result<(), Tro
     }
     let data = json!({ "message": summary(&left), "accessLicenses": licenses });
     host.emit_once(&format!("access-license/usage/{planned}"), kind::ACCESS_LICENSE_USAGE, data).await?;
-    alert(host, &licenses, &left, low, planned).await
+    alert(host, &licenses, &left, low, planned).await?;
+    match overview::fault(&body, &licenses, &limits(low)) {
+        Some(text) => Err(Trouble::Noted(text)),
+        None => Ok(()),
+    }
+}
+
+/// At how many left there are few, by type; absent: never.
+fn limits(low: Low) -> [(&'static str, Option<u32>); 4] {
+    [
+        (overview::PROFESSIONAL, low.professional),
+        (overview::ANALYZER, low.analyzer),
+        (overview::CAPACITY, low.analyzer_capacity_minutes),
+        (overview::TOKENS, low.tokens),
+    ]
 }
 
 /// What is to be said about them, for `check`.
@@ -45,12 +60,7 @@ async fn alert(host: &Host, licenses: &AccessLicenses, left: &[Left], low: Low, 
     // What cannot be read is of another version: better told again than not at all.
     let before: BTreeSet<String> = stored.and_then(|stored| serde_json::from_value(stored).ok()).unwrap_or_default();
     let mut now = BTreeSet::new();
-    for (name, limit) in [
-        (overview::PROFESSIONAL, low.professional),
-        (overview::ANALYZER, low.analyzer),
-        (overview::CAPACITY, low.analyzer_capacity_minutes),
-        (overview::TOKENS, low.tokens),
-    ] {
+    for (name, limit) in limits(low) {
         let Some(limit) = limit else { continue };
         let is_known = before.contains(name);
         let Some(left) = left.iter().find(|left| left.name == name) else {

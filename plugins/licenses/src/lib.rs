@@ -88,6 +88,8 @@ impl Plugin for Licenses {
                 let run =
                     |planned: String| async move { release::run(host, settings, Timestamp::now(), &planned).await };
                 self.release.keep(host, &settings.when, run).await;
+            } else {
+                self.release.finish(host, || async { release::end(host, Timestamp::now()).await }).await;
             }
         };
         join!(server, access, release);

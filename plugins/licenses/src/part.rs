@@ -94,6 +94,26 @@ impl Part {
         }
     }
 
+    /// Finishes what was begun when there was a section for it; again and again while that fails.
+    pub(crate) async fn finish<R>(&self, host: &Host, run: impl Fn() -> R)
+    where
+        R: Future<Output = Result<(), Trouble>>,
+    {
+        loop {
+            match run().await {
+                Ok(()) => return self.note(None),
+                // Told, and never done again.
+                Err(Trouble::Noted(text)) => {
+                    self.note(None);
+                    return tracing::warn!("{}: {text}", self.title);
+                }
+                Err(Trouble::Failed(text)) => self.note(Some(text)),
+                Err(Trouble::Stopped) => return,
+            }
+            host.sleep(self.again).await;
+        }
+    }
+
     /// What is wrong with it, for the health of the instance.
     pub(crate) fn trouble(&self) -> Option<String> {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);

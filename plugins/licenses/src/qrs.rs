@@ -30,8 +30,12 @@ pub(crate) async fn object(host: &Host, path: &str) -> Result<Value, Trouble> {
 /// Why an answer is of no use, and what to do.
 pub(crate) fn refusal(path: &str, reply: &QlikReply) -> String {
     let remedy = match reply.status {
+        401 | 403 if path.starts_with("user/") => {
+            "in the QMC give the user of `qlik.user` a role or security rule with Read on `User_*`, or use one that has it, \
+             such as INTERNAL\\sa_repository"
+        }
         401 | 403 => {
-            "in the QMC give the user of `qlik.user` a role or security rule with Read on `License_*`, or use one that has it, \
+            "in the QMC give the user of `qlik.user` a role or security rule with Read on `License*`, or use one that has it, \
              such as INTERNAL\\sa_repository"
         }
         404 => "there is no such call in this release, or no licence yet: see License management in the QMC",

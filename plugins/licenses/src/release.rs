@@ -43,6 +43,18 @@ pub(crate) async fn run(host: &Host, settings: &Settings, now: Timestamp, planne
     Runner::begin(host, settings, now, planned, journal, begun).await?.go().await
 }
 
+/// The end of a run that was begun when there was a section for it. Nothing more is released; what it has released is told.
+pub(crate) async fn end(host: &Host, now: Timestamp) -> Result<(), Trouble> {
+    let mut journal = Journal::new(host);
+    if let Some(report) = journal.report().await? {
+        journal.emit(&report).await?;
+    }
+    let Some((mut run, items)) = journal.run().await? else { return Ok(()) };
+    run.ended.get_or_insert_with(|| "the section `unusedLicenses` was removed".to_owned());
+    let (settings, planned) = (Settings::default(), run.planned.clone());
+    Runner::begin(host, &settings, now, &planned, journal, Some((run, items))).await?.close().await
+}
+
 /// Why the config does not let licences be released, though the settings ask for that.
 pub(crate) async fn allowed(host: &Host, settings: &Settings) -> Result<(), String> {
     if !settings.release {
@@ -68,7 +80,7 @@ fn not_allowed() -> String {
 
 /// How many licences were not used for long enough, for `butler check`. Rules are not looked at.
 pub(crate) async fn describe(host: &Host, settings: &Settings, now: Timestamp) -> Result<String, Trouble> {
-    let mut requests = Requests::new(host, settings.requests_per_second);
+    let mut requests = Requests::new(host, settings.requests_per_second).at_once();
     let mut said = Vec::new();
     for (access_type, days) in settings.types() {
         let count = requests.count(access_type.path(), &used_filter(rules::cut_off(days, now))).await;

@@ -53,17 +53,29 @@ async fn sense(site: Site) -> Sense {
 
 /// The section of the event of a run, with the message.
 async fn told(sink: &Sink, butler: &Butler) -> Value {
+    // Releases without an answer are looked up for 30 s.
+    wait_for(&format!("the lists to be read; log:\n{}", butler.log()), || async {
+        (butler.log().contains("is not known yet: they are looked up again") || !sink.received().is_empty())
+            .then_some(())
+    })
+    .await;
     wait_for(&format!("the event of a run; log:\n{}", butler.log()), || async {
         (!sink.received().is_empty()).then_some(())
     })
     .await;
-    let received = sink.received();
-    assert_eq!(received.len(), 1, "one event for one run");
-    let mut event = received[0].json();
+    let mut event = sink.received()[0].json();
     assert_eq!(event["kind"], "access-license.released", "{event}");
     let mut release = event["data"]["licenseRelease"].take();
     release["message"] = event["data"]["message"].take();
     release
+}
+
+/// Lets Butler end what it does, and looks whether there was one event for one run.
+async fn told_once(sink: &Sink, butler: Butler) {
+    butler.stop().await;
+    // A delivery that a crash cut off comes again: that is the same event.
+    let events: BTreeSet<String> = sink.received().iter().map(|request| request.json()["id"].to_string()).collect();
+    assert_eq!(events.len(), 1, "{events:?}");
 }
 
 fn released(release: &Value) -> BTreeSet<String> {
@@ -101,6 +113,7 @@ async fn a_dry_run_needs_no_right_and_deletes_nothing() {
     );
     assert!(sense.seen_requests().iter().all(|request| request.method == "GET"), "{:?}", sense.seen_requests());
     assert!(asked(&sense).is_empty());
+    told_once(&sink, butler).await;
 }
 
 #[tokio::test]
@@ -158,6 +171,7 @@ async fn rules_and_cap_hold_and_users_stay() {
         1,
         "users are read together, and again before a release"
     );
+    told_once(&sink, butler).await;
 }
 
 #[tokio::test]
@@ -172,6 +186,7 @@ async fn who_comes_back_while_the_run_is_under_way_keeps_the_licence() {
     let release = told(&sink, &butler).await;
     assert_eq!(asked(&sense), [0, 2].into_iter().map(id).collect());
     assert_eq!(reasons(&release), [("LAB\\user1".to_owned(), "used meanwhile".to_owned())].into());
+    told_once(&sink, butler).await;
 }
 
 #[tokio::test]
@@ -194,6 +209,7 @@ async fn failures_are_told_and_what_arrived_without_an_answer_is_known() {
         butler.log().contains("a licence could not be released: Qlik Sense answers 403").then_some(())
     })
     .await;
+    told_once(&sink, butler).await;
 }
 
 #[tokio::test]
@@ -205,6 +221,7 @@ async fn without_the_right_in_qlik_sense_a_run_ends_early() {
     let release = told(&sink, &butler).await;
     assert_eq!(release["keptByReason"], json!({ "failed": 5, "not reached": 3 }));
     assert!(release["message"].as_str().unwrap().contains("the run ended early: 5 releases in a row"), "{release}");
+    told_once(&sink, butler).await;
 }
 
 #[tokio::test]
@@ -269,6 +286,7 @@ async fn ten_thousand_users_cost_few_requests_and_little_memory() {
     let grown = peak(butler.pid()).saturating_sub(before) >> 20;
     eprintln!("{} requests, {most} in a second at most, memory grew by {grown} MB", times.len());
     assert!(grown < 30, "memory grew by {grown} MB");
+    told_once(&sink, butler).await;
 }
 
 /// A number below `limit`, another one each time.
@@ -283,7 +301,10 @@ async fn killed_again_and_again_a_run_releases_nobody_twice_and_tells_all() {
     let late = Fault::late_answer(Duration::from_millis(60));
     sense.faults().add(late.on(Endpoint::ProfessionalAccessById).method(Method::DELETE));
     let settings = json!({ "release": true, "maxPerRun": 80, "requestsPerSecond": 100 });
-    let mut butler = sense.butler_with(WRITES, &config(&sink, &settings)).await;
+    // Looks at the overview go on whatever becomes of runs.
+    let config = config(&sink, &settings)
+        .replace("settings: { unused", "settings: { accessLicenses: { when: { every: 1s } }, unused");
+    let mut butler = sense.butler_with(WRITES, &config).await;
     for _ in 0..8 {
         let wanted = sense.site().access_releases().len() + 1 + usize::try_from(random(4)).unwrap();
         wait_for("some releases", || async {
@@ -299,9 +320,65 @@ async fn killed_again_and_again_a_run_releases_nobody_twice_and_tells_all() {
     assert_eq!(released(&release).len(), 80, "the cap holds for the whole run");
     assert_eq!(release["keptByReason"], json!({ "cap": 40 }));
     // Killed again after the end: nothing is told or done again.
-    let butler = butler.kill_and_start().await;
-    wait_for("the instance to run", || async { (butler.get("/v5/health/ready").await.0 == 200).then_some(()) }).await;
-    assert_eq!((sink.received().len(), asked(&sense).len()), (1, 80));
+    let looks = || sense.counts().requests_to(Endpoint::AccessTypeOverview);
+    let killed = butler.kill();
+    let before = looks();
+    let butler = killed.start().await;
+    wait_for("the instance to run", || async { (looks() >= before + 2).then_some(()) }).await;
+    assert_eq!(asked(&sense).len(), 80);
+    told_once(&sink, butler).await;
+}
+
+#[tokio::test]
+async fn a_release_that_takes_effect_late_is_told() {
+    let (sense, sink) = (sense(site(3)).await, Sink::start().await);
+    let late = Fault::late_effect(Duration::from_secs(6)).first(1);
+    sense.faults().add(late.on(Endpoint::ProfessionalAccessById).method(Method::DELETE).of(id(0)));
+    let butler = sense.butler_with(WRITES, &config(&sink, &json!({ "release": true, "requestsPerSecond": 100 }))).await;
+    wait_for("the end of the list", || async { (sense.site().access_count(Professional) == 1).then_some(()) }).await;
+    assert!(sense.site().access(Professional, &id(0)).is_some(), "not yet");
+    let release = told(&sink, &butler).await;
+    assert_eq!((released(&release), asked(&sense)), ((0..3).map(id).collect(), (0..3).map(id).collect()));
+    assert_eq!(release["keptByReason"], json!({}));
+    told_once(&sink, butler).await;
+}
+
+#[tokio::test]
+async fn a_release_that_takes_effect_while_a_run_that_was_cut_off_goes_on_is_told() {
+    let (sense, sink) = (sense(site(3)).await, Sink::start().await);
+    let on_release = |fault: Fault| fault.on(Endpoint::ProfessionalAccessById).method(Method::DELETE);
+    sense.faults().add(on_release(Fault::hang()));
+    let butler = sense.butler_with(WRITES, &config(&sink, &json!({ "release": true, "requestsPerSecond": 100 }))).await;
+    let asks = || sense.seen_requests().iter().any(|request| request.method == "DELETE");
+    wait_for("a release to be asked for", || async { asks().then_some(()) }).await;
+    let killed = butler.kill();
+    sense.faults().clear();
+    sense.faults().add(Fault::latency(Duration::from_millis(700)).on(Endpoint::ProfessionalAccessCount));
+    let before = sense.counts().requests_to(Endpoint::ProfessionalAccessCount);
+    let butler = killed.start().await;
+    wait_for("the lists to be asked for", || async {
+        (sense.counts().requests_to(Endpoint::ProfessionalAccessCount) > before).then_some(())
+    })
+    .await;
+    // Looked up already, and still there then.
+    assert!(sense.site().remove_access(Professional, &id(0)));
+    let release = told(&sink, &butler).await;
+    assert_eq!((released(&release), asked(&sense)), ((0..3).map(id).collect(), (1..3).map(id).collect()));
+    told_once(&sink, butler).await;
+}
+
+#[tokio::test]
+async fn without_the_right_to_read_users_it_is_said_what_is_missing() {
+    let (sense, sink) = (sense(site(3)).await, Sink::start().await);
+    // What the user may not read is not in lists, and not there.
+    sense.faults().add(Fault::altered(|list| *list = json!([])).on(Endpoint::UserFull));
+    sense.faults().add(Fault::status(404).on(Endpoint::UserById));
+    let butler = sense.butler_with(WRITES, &config(&sink, &json!({ "release": true, "requestsPerSecond": 100 }))).await;
+    let release = told(&sink, &butler).await;
+    assert_eq!(release["keptByReason"], json!({ "unreadable": 3 }));
+    wait_for("the remedy", || async { butler.log().contains("Read on `User_*`").then_some(()) }).await;
+    assert!(butler.get("/v5/plugins").await.1.to_string().contains("3 licences are kept, since"));
+    told_once(&sink, butler).await;
 }
 
 #[tokio::test]
@@ -322,4 +399,5 @@ async fn qlik_sense_goes_away_in_the_middle() {
     let release = told(&sink, &butler).await;
     assert_eq!(released(&release), asked(&sense));
     assert!(release["message"].as_str().unwrap().contains("the run ended early"), "{release}");
+    told_once(&sink, butler).await;
 }

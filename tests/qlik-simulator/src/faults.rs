@@ -37,6 +37,8 @@ pub(crate) enum Outcome {
     Reset,
     /// What was asked for is done, and then the connection is reset.
     Lost,
+    /// The connection is reset, and what was asked for is done so much later.
+    Late(Duration),
     /// What was asked for is done at once, and the answer comes so much later.
     Held(Duration),
     Hang,
@@ -87,6 +89,11 @@ impl Fault {
     /// Requests have their effect, but the connection is reset instead of the answer.
     pub fn lost_answer() -> Self {
         Self::new(Effect::Outcome(Outcome::Lost))
+    }
+
+    /// The connection is reset instead of an answer, and requests without a body have their effect this much later.
+    pub fn late_effect(delay: Duration) -> Self {
+        Self::new(Effect::Outcome(Outcome::Late(delay)))
     }
 
     /// Requests have their effect at once, but the answer comes this much later.

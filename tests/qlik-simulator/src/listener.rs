@@ -42,7 +42,7 @@ pub(crate) trait Service: Send + Sync + 'static {
 
     /// Answers a request.
     fn serve(
-        &self,
+        self: &Arc<Self>,
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<Answer>, ConnectionReset>> + Send;
 }

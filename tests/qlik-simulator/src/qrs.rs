@@ -125,7 +125,7 @@ impl Service for Qrs {
         self.counters.handshake(succeeded);
     }
 
-    async fn serve(&self, request: Request<Incoming>) -> Result<Response<Answer>, ConnectionReset> {
+    async fn serve(self: &Arc<Self>, request: Request<Incoming>) -> Result<Response<Answer>, ConnectionReset> {
         self.answer_or_fail(request).await
     }
 }
@@ -161,7 +161,7 @@ impl Qrs {
         self.subscriptions.forget();
     }
 
-    async fn answer_or_fail(&self, request: Request<Incoming>) -> Result<Response<Answer>, ConnectionReset> {
+    async fn answer_or_fail(self: &Arc<Self>, request: Request<Incoming>) -> Result<Response<Answer>, ConnectionReset> {
         let route = Route::of(request.uri().path());
         self.counters.request(route.endpoint);
         if self.cheap.is_none() {
@@ -189,6 +189,14 @@ impl Qrs {
             Some(Outcome::Reset) => return Err(ConnectionReset),
             Some(Outcome::Lost) => {
                 self.reply(&route, request).await;
+                return Err(ConnectionReset);
+            }
+            Some(Outcome::Late(delay)) => {
+                let this = self.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    this.reply(&route, request).await;
+                });
                 return Err(ConnectionReset);
             }
             Some(Outcome::Held(delay)) => {

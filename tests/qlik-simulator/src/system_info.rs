@@ -1,6 +1,6 @@
 //! The service that tells version and product: on a port of its own, by client certificate alone.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use hyper::{Method, Request, Response, StatusCode, body::Incoming};
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ impl SystemInfo {
 }
 
 impl Service for SystemInfo {
-    async fn serve(&self, request: Request<Incoming>) -> Result<Response<Answer>, ConnectionReset> {
+    async fn serve(self: &Arc<Self>, request: Request<Incoming>) -> Result<Response<Answer>, ConnectionReset> {
         let told = self.told.read().unwrap_or_else(PoisonError::into_inner).clone();
         let reply = match (request.method(), request.uri().path(), told) {
             (&Method::GET, "/v1/systeminfo", Some(told)) => Reply::json(told.to_string()),

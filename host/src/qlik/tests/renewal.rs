@@ -113,6 +113,33 @@ async fn a_server_that_refuses_by_status_is_asked_again_with_new_certificates_on
 }
 
 #[tokio::test]
+async fn what_changes_something_is_sent_once_though_there_are_new_certificates() {
+    let lab = lab(Options::default()).await;
+    let repository = watchful(&lab);
+    answers(&repository).await;
+    for delete in [true, false] {
+        lab.write(&lab.simulator.certificates().renew_client(None).unwrap());
+        lab.simulator.faults().add(Fault::lost_answer().first(1));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let requests = lab.requests();
+        let path = "tag/00000000-0000-4000-8000-000000000001";
+        let answer = match delete {
+            true => repository.delete(path, &[]).await,
+            false => repository.post("tag", &[], &serde_json::json!({ "name": "a" })).await,
+        };
+        assert!(matches!(answer, Err(QlikError::Unreachable { .. })), "{answer:?}");
+        assert_eq!(lab.requests(), requests + 1);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        answers(&repository).await;
+    }
+    // Refused by its status it has not arrived.
+    lab.write(&lab.simulator.certificates().renew_client(None).unwrap());
+    lab.simulator.faults().add(Fault::status(403).first(1));
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(repository.post("tag", &[], &serde_json::json!({ "name": "b" })).await.unwrap().status, 201);
+}
+
+#[tokio::test]
 async fn files_that_cannot_be_used_leave_the_former_ones_in_use() {
     let lab = lab(Options::default()).await;
     let repository = lab.repository();

@@ -115,6 +115,35 @@ pub(super) fn left(licenses: &AccessLicenses) -> Vec<Left> {
     all.into_iter().flatten().collect()
 }
 
+/// What is missing, so that nobody would be told that few are left; `limits` are those of types.
+pub(super) fn fault(body: &Value, licenses: &AccessLicenses, limits: &[(&str, Option<u32>)]) -> Option<String> {
+    const SECTIONS: [&str; 5] =
+        ["professionalAccess", "analyzerAccess", "analyzerTimeAccess", "userAccess", "loginAccess"];
+    if !SECTIONS.iter().any(|name| body[name].is_object()) && !body["tokensEnabled"].is_boolean() {
+        return Some(format!(
+            "the answer of Qlik Sense to `{PATH}` has no type of access licence that is known: this release of Qlik Sense may \
+             be newer than the plugin, look for a newer one"
+        ));
+    }
+    let is_on = |name: &str| match name {
+        PROFESSIONAL => licenses.professional.is_some(),
+        ANALYZER => licenses.analyzer.is_some(),
+        CAPACITY => licenses.analyzer_capacity.is_some(),
+        _ => licenses.tokens.is_some(),
+    };
+    let left = left(licenses);
+    let silent = |name: &str| is_on(name) && !left.iter().any(|left| left.name == name);
+    let silent: Vec<&str> =
+        limits.iter().filter(|(name, limit)| limit.is_some() && silent(name)).map(|(name, _)| *name).collect();
+    (!silent.is_empty()).then(|| {
+        format!(
+            "Qlik Sense does not tell in `{PATH}` how many are left, so nobody is told when there are few: {}; this release of \
+             Qlik Sense may be newer than the plugin, look for a newer one",
+            silent.join(", ")
+        )
+    })
+}
+
 /// The section of one type alone.
 pub(super) fn only(licenses: &AccessLicenses, name: &str) -> AccessLicenses {
     let all = licenses.clone();

@@ -18,7 +18,8 @@ fn access(available: i64) -> Value {
 fn looked(fake: &FakeHost, overview: Value, planned: &str) -> Vec<(String, String)> {
     let fake = fake.clone().qlik(overview::PATH, overview);
     let before = fake.emitted().len();
-    block_on(look(&fake.host(), LOW_BY, planned)).unwrap();
+    let result = block_on(look(&fake.host(), LOW_BY, planned));
+    assert!(matches!(result, Ok(()) | Err(Trouble::Noted(_))), "{result:?}");
     let low = fake.emitted().split_off(before).into_iter().filter(|(kind, _)| kind == kind::ACCESS_LICENSE_LOW);
     let low = low.map(|(_, data)| {
         let types: Vec<&str> = data["accessLicenses"].as_object().unwrap().keys().map(String::as_str).collect();
@@ -137,6 +138,32 @@ fn an_answer_of_no_use_is_a_failure() {
     let result = block_on(look(&fake.host(), LOW_BY, "p"));
     assert!(matches!(&result, Err(Trouble::Failed(text)) if text.contains("begins with \"<html>\"")), "{result:?}");
     assert_eq!(fake.emitted(), []);
+}
+
+#[test]
+fn an_overview_that_tells_nothing_is_told() {
+    let noted = |body: Value, low: Low| match block_on(look(
+        &FakeHost::new("licenses").qlik(overview::PATH, body).host(),
+        low,
+        "p",
+    )) {
+        Err(Trouble::Noted(text)) => text,
+        other => panic!("{other:?}"),
+    };
+    for body in [json!({}), json!({ "professional": { "enabled": true, "available": 3 }, "analyzerAccess": null })] {
+        assert!(noted(body, Low::default()).contains("has no type of access licence that is known"));
+    }
+    let renamed = json!({
+        "analyzerAccess": { "enabled": true, "total": 90, "left": 3 }, "tokensEnabled": true,
+        "professionalAccess": { "enabled": false }, "analyzerTimeAccess": { "enabled": true, "allocatedMinutes": 5 }
+    });
+    let text = noted(renamed.clone(), LOW_BY);
+    assert!(text.contains("when there are few: analyzer, analyzer_capacity, tokens; this release"), "{text}");
+    for (body, low) in
+        [(renamed, Low { professional: Some(2), ..Low::default() }), (json!({ "tokensEnabled": false }), LOW_BY)]
+    {
+        assert_eq!(block_on(look(&FakeHost::new("licenses").qlik(overview::PATH, body).host(), low, "p")), Ok(()));
+    }
 }
 
 fn anything() -> impl Strategy<Value = Value> {

@@ -50,8 +50,9 @@ pub(super) struct Access {
     pub(super) access_type: AccessType,
     /// Identifier of the user, a GUID; absent: not told.
     pub(super) user: Option<String>,
-    pub(super) directory: String,
-    pub(super) user_id: String,
+    /// Absent: not told; so is [`Access::user_id`].
+    pub(super) directory: Option<String>,
+    pub(super) user_id: Option<String>,
     pub(super) last_used: LastUsed,
     /// When it was given.
     pub(super) created: Option<Timestamp>,
@@ -83,9 +84,10 @@ impl Access {
         })
     }
 
-    /// `DIRECTORY\id`
+    /// `DIRECTORY\id`, with `?` for what is not told.
     pub(super) fn name(&self) -> String {
-        format!("{}\\{}", self.directory, self.user_id)
+        let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
+        format!("{}\\{}", known(&self.directory), known(&self.user_id))
     }
 
     /// Below `/qrs/`.
@@ -151,6 +153,6 @@ fn guid(json: &Value) -> Option<String> {
     fits.then(|| text.to_ascii_lowercase())
 }
 
-fn text(json: &Value) -> String {
-    json.as_str().unwrap_or_default().to_owned()
+fn text(json: &Value) -> Option<String> {
+    json.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }

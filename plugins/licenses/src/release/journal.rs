@@ -143,11 +143,6 @@ impl<'a> Journal<'a> {
         self.unwritten.push(set(&format!("{ITEMS}{id}"), item));
     }
 
-    /// Forgets an item: its release was not asked for.
-    pub(super) fn forget(&mut self, id: &str) {
-        self.unwritten.push(StorageChange::Delete { key: format!("{ITEMS}{id}") });
-    }
-
     /// Writes what [`Journal::settle`] was told.
     pub(super) async fn flush(&mut self) -> Result<(), ServiceError> {
         if self.unwritten.is_empty() { Ok(()) } else { self.write(Vec::new()).await }
@@ -203,6 +198,9 @@ fn set(key: &str, value: &impl Serialize) -> StorageChange {
 
 fn read<T: DeserializeOwned>(key: &str, value: Value) -> Result<T, ServiceError> {
     serde_json::from_value(value).map_err(|error| {
-        ServiceError::Failed(format!("what is stored as `{key}` was not written by this version: {error}"))
+        ServiceError::Failed(format!(
+            "what is stored as `{key}` was not written by this version ({error}): let the version that wrote it end its run, \
+             or give the instance another `name`, which begins anew"
+        ))
     })
 }

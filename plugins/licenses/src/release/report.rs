@@ -28,7 +28,7 @@ impl Tally {
         self.add(&access.id, access.access_type, &access.name(), kept);
     }
 
-    fn add(&mut self, id: &str, access_type: AccessType, user: &str, kept: &Kept) {
+    pub(super) fn add(&mut self, id: &str, access_type: AccessType, user: &str, kept: &Kept) {
         *self.by_reason.entry(kept.reason.word().to_owned()).or_default() += 1;
         if self.kept.len() < MOST_KEPT {
             self.kept.push(KeptLicense {
@@ -47,7 +47,7 @@ impl Tally {
     }
 }
 
-/// The data of the event; absent if nothing was due and nothing failed.
+/// The data of the event; absent if no licence is unused.
 pub(super) fn data(run: &Run, items: &Items, mut tally: Tally) -> Option<Value> {
     let mut all: Vec<(&String, &Item)> = items.iter().collect();
     all.sort_by_key(|(_, item)| item.number);
@@ -69,7 +69,7 @@ pub(super) fn data(run: &Run, items: &Items, mut tally: Tally) -> Option<Value> 
         }
     }
     let failures = failed.by_reason.get(Reason::Failed.word()).copied().unwrap_or_default();
-    if released.is_empty() && failures == 0 {
+    if released.is_empty() && failed.count() == 0 {
         return None;
     }
     // What failed comes first: somebody has to do something about it.
@@ -90,6 +90,13 @@ pub(super) fn data(run: &Run, items: &Items, mut tally: Tally) -> Option<Value> 
         }
         kept.truncate(kept.len() / 2);
     }
+}
+
+/// How many were kept for which reason, for the log.
+pub(super) fn reasons(data: &Value) -> String {
+    let reasons = data["licenseRelease"]["keptByReason"].as_object().into_iter().flatten();
+    let reasons: Vec<String> = reasons.map(|(reason, count)| format!("{reason} {count}")).collect();
+    if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) }
 }
 
 fn message(run: &Run, released: &[ReleasedLicense], failures: u64, kept: u64) -> String {

@@ -41,6 +41,7 @@ impl From<Trouble> for Stop {
 pub(super) struct Requests<'a> {
     host: &'a Host,
     interval: Duration,
+    pauses: &'static [Duration],
     /// Before this time there is no further request.
     next: Instant,
     /// It did not help to ask again, and nothing was read since.
@@ -52,9 +53,19 @@ impl<'a> Requests<'a> {
         Self {
             host,
             interval: Duration::from_secs(1) / u32::from(per_second.max(1)),
+            pauses: &PAUSES,
             next: Instant::now(),
             away: false,
         }
+    }
+
+    /// For somebody who waits: nothing is asked for again.
+    pub(super) fn at_once(self) -> Self {
+        Self { pauses: &[], ..self }
+    }
+
+    pub(super) async fn wait(&self, time: Duration) {
+        self.host.sleep(time).await;
     }
 
     /// The answer, whatever its status; asked for once.
@@ -71,7 +82,7 @@ impl<'a> Requests<'a> {
 
     /// The JSON of a successful answer; absent: 404. A server that is not there, or overloaded, is asked again.
     pub(super) async fn find(&mut self, path: &str, query: &[(&str, &str)]) -> Result<Option<Value>, Stop> {
-        let mut pauses = if self.away { [].iter() } else { PAUSES.iter() };
+        let mut pauses = if self.away { [].iter() } else { self.pauses.iter() };
         loop {
             let why = match self.get(path, query).await {
                 Ok(reply) if (200..300).contains(&reply.status) || reply.status == 404 => {

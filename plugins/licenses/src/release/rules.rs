@@ -109,14 +109,17 @@ fn long_given(access: &Access, unused_days: i64, never_used: NeverUsed, now: Tim
 
 /// Whether a rule protects the licence, by what it says of its user.
 pub(super) fn protected_by_name(access: &Access, rules: &NeverRelease) -> Option<Kept> {
-    let is_user = |user: &&super::settings::UserName| {
-        same(&user.directory, &access.directory) && same(&user.user_id, &access.user_id)
-    };
-    if rules.users.iter().any(|user| is_user(&user)) {
+    let fits = |rule: &str, text: &Option<String>| text.as_ref().is_some_and(|text| same(rule, text));
+    if rules.users.iter().any(|user| fits(&user.directory, &access.directory) && fits(&user.user_id, &access.user_id)) {
         return Some(Kept::new(Reason::User, "the user is named in `neverRelease.users`"));
     }
-    let directory = rules.user_directories.iter().find(|directory| same(directory, &access.directory))?;
-    Some(Kept::new(Reason::UserDirectory, format!("the user is of the directory `{directory}`")))
+    if let Some(directory) = rules.user_directories.iter().find(|directory| fits(directory, &access.directory)) {
+        return Some(Kept::new(Reason::UserDirectory, format!("the user is of the directory `{directory}`")));
+    }
+    if access.directory.is_none() && !(rules.users.is_empty() && rules.user_directories.is_empty()) {
+        return Some(unreadable("directory"));
+    }
+    (access.user_id.is_none() && !rules.users.is_empty()).then(|| unreadable("id"))
 }
 
 /// Whether a rule protects the licences of this user.

@@ -1,8 +1,10 @@
 //! One run: reads the lists page by page, and releases what is due and not protected.
 
-use std::collections::BTreeSet;
+mod outcome;
 
-use butler_plugin_api::{Host, QlikReply, ServiceError};
+use std::collections::{BTreeMap, BTreeSet};
+
+use butler_plugin_api::Host;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -14,7 +16,6 @@ use super::rules::{self, Kept, Reason, Verdict};
 use super::settings::Settings;
 use super::windows::{Window, Windows};
 use crate::part::Trouble;
-use crate::qrs;
 
 /// Users that are read at once.
 const USERS: usize = 50;
@@ -30,13 +31,20 @@ pub(super) struct Runner<'a> {
     run: Run,
     /// Licences whose release was begun; in a dry run those that would be released.
     items: Items,
-    /// How many of them were released, or would be.
-    released: usize,
     tally: Tally,
     /// Releases that failed since one succeeded.
     failures: u32,
-    /// Licences whose release was begun before the run was cut off, and which were still there when it went on.
+    /// Licences whose release was begun before the run was cut off, which were still there when it went on, and which it has
+    /// not met again.
     begun_before: BTreeSet<String>,
+    /// What was said instead of an answer when the release of a licence was asked for.
+    unanswered: BTreeMap<String, String>,
+    /// Licences whose release was begun, and that are to be kept by now if they are still there.
+    spared: BTreeMap<String, Kept>,
+    /// Licences that were due, but whose users cannot be read.
+    unknown_users: u32,
+    /// Why a licence could not be looked at again, the last time.
+    unseen: Option<String>,
 }
 
 /// Licences that are read by one filter, and in pages by one time.
@@ -85,17 +93,19 @@ impl<'a> Runner<'a> {
             requests: Requests::new(host, settings.requests_per_second),
             journal,
             run,
-            released: 0,
             items,
             tally: Tally::default(),
             failures: 0,
             begun_before: BTreeSet::new(),
+            unanswered: BTreeMap::new(),
+            spared: BTreeMap::new(),
+            unknown_users: 0,
+            unseen: None,
         })
     }
 
     pub(super) async fn go(mut self) -> Result<(), Trouble> {
-        self.find_out(true).await?;
-        self.released = self.items.values().filter(|item| item.outcome == Outcome::Released).count();
+        self.begun_before = self.look_up().await?;
         match self.release_all().await {
             Ok(()) => {}
             Err(Stop::Trouble(trouble)) => return Err(trouble),
@@ -103,35 +113,21 @@ impl<'a> Runner<'a> {
             Err(Stop::End(why)) if self.run.dry_run || self.items.is_empty() => return Err(Trouble::Failed(why)),
             Err(Stop::End(why)) => self.end(why).await?,
         }
-        self.find_out(false).await?;
+        self.close().await
+    }
+
+    /// Releases nothing more, and tells what has come of the run.
+    pub(super) async fn close(mut self) -> Result<(), Trouble> {
+        self.decide().await?;
         self.tell().await
     }
 
-    /// Looks up what became of licences whose release was begun and has no outcome. `again`: what was not released may be
-    /// in this run.
-    async fn find_out(&mut self, again: bool) -> Result<(), Trouble> {
-        let open: Vec<String> =
-            self.items.iter().filter(|(_, item)| item.outcome == Outcome::Open).map(|(id, _)| id.clone()).collect();
-        for id in open {
-            let Some(mut item) = self.items.remove(&id) else { continue };
-            let found = self.requests.find(&super::access::path_of(item.access_type, &id), &[]).await;
-            let found = found.map_err(|stop| match stop {
-                Stop::End(why) => Trouble::Failed(format!("what became of a release is not known yet: {why}")),
-                Stop::Trouble(trouble) => trouble,
-            })?;
-            if is_released(item.access_type, found.as_ref()) {
-                item.outcome = Outcome::Released;
-            } else if again {
-                self.journal.forget(&id);
-                self.begun_before.insert(id);
-                continue;
-            } else {
-                item.outcome = Outcome::Failed("Qlik Sense did not answer, and the licence is still there".to_owned());
-            }
-            self.journal.settle(&id, &item);
-            self.items.insert(id, item);
+    fn keep(&mut self, access: &Access, kept: Kept) {
+        if self.items.contains_key(&access.id) {
+            self.spared.insert(access.id.clone(), kept);
+        } else {
+            self.tally.keep(access, &kept);
         }
-        Ok(self.journal.flush().await?)
     }
 
     async fn release_all(&mut self) -> Result<(), Stop> {
@@ -173,14 +169,20 @@ impl<'a> Runner<'a> {
                 tracing::warn!("an access licence of type {access_type} has no id that can be read: it is left alone");
                 continue;
             };
-            if self.items.contains_key(&access.id) || (access.last_used != LastUsed::Never) != was_used {
+            let before = self.begun_before.contains(&access.id);
+            if before && access.quarantined {
+                self.begun_before.remove(&access.id);
+                self.settle(&access.id, Outcome::Released);
+                continue;
+            }
+            if (self.items.contains_key(&access.id) && !before) || (access.last_used != LastUsed::Never) != was_used {
                 continue;
             }
             match rules::judge(&access, unused_days, self.settings.never_used, self.now) {
                 Verdict::InUse => {}
-                Verdict::Keep(kept) => self.tally.keep(&access, &kept),
+                Verdict::Keep(kept) => self.keep(&access, kept),
                 Verdict::Due(days) => match rules::protected_by_name(&access, &self.settings.never_release) {
-                    Some(kept) => self.tally.keep(&access, &kept),
+                    Some(kept) => self.keep(&access, kept),
                     None => due.push((access, days)),
                 },
             }
@@ -195,7 +197,7 @@ impl<'a> Runner<'a> {
             for one in due {
                 let user = one.0.user.as_ref().and_then(|id| users.get(id));
                 match self.protected(user) {
-                    Some(kept) => self.tally.keep(&one.0, &kept),
+                    Some(kept) => self.keep(&one.0, kept),
                     None => self.take(one, unused_days).await?,
                 }
             }
@@ -203,70 +205,79 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    fn protected(&self, user: Option<&User>) -> Option<Kept> {
-        match user {
-            Some(user) => rules::protected_by_user(user, &self.settings.never_release),
-            None => Some(Kept::new(Reason::Unreadable, "Qlik Sense does not tell who the user is")),
+    fn protected(&mut self, user: Option<&User>) -> Option<Kept> {
+        if let Some(user) = user {
+            return rules::protected_by_user(user, &self.settings.never_release);
         }
+        self.unknown_users += 1;
+        Some(Kept::new(Reason::Unreadable, "Qlik Sense does not tell who the user is"))
     }
 
     /// Releases a licence if this run may and nothing has changed.
     async fn take(&mut self, due: &Due, unused_days: i64) -> Result<(), Stop> {
         let (access, days) = due;
-        if self.released >= usize::from(self.settings.max_per_run) {
+        let before = self.begun_before.remove(&access.id);
+        let taken = self.items.values().filter(|item| !matches!(item.outcome, Outcome::Failed(_))).count();
+        if !before && taken >= usize::from(self.settings.max_per_run) {
             let detail = format!("`maxPerRun` is {}: it is for a later run", self.settings.max_per_run);
-            self.tally.keep(access, &Kept::new(Reason::Cap, detail));
+            self.keep(access, Kept::new(Reason::Cap, detail));
             return Ok(());
         }
         if self.run.ended.is_some() {
-            self.tally.keep(access, &Kept::new(Reason::NotReached, "the run ended before"));
+            if !before {
+                self.keep(access, Kept::new(Reason::NotReached, "the run ended before"));
+            }
             return Ok(());
         }
-        let number = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
+        let next = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
+        let number = self.items.get(&access.id).map_or(next, |item| item.number);
         if self.run.dry_run {
             self.items.insert(access.id.clone(), Item::new(number, access, *days, Outcome::Released));
-            self.released += 1;
             return Ok(());
         }
-        let mut item = Item::new(number, access, *days, Outcome::Open);
-        let outcome = match self.look_again(access, unused_days).await {
+        let outcome = match self.look_again(access, unused_days, before).await {
             Ok(Again::Unchanged) => {
+                let item = Item::new(number, access, *days, Outcome::Open);
                 self.journal.begin(&access.id, &item).await?;
-                self.items.insert(access.id.clone(), item.clone());
-                self.release(access).await?
+                self.items.insert(access.id.clone(), item);
+                self.release(access, before).await?
             }
             Ok(Again::Released) => Outcome::Released,
             Ok(Again::Changed(kept)) => {
-                self.tally.keep(access, &kept);
+                self.keep(access, kept);
                 return Ok(());
             }
             Err(Stop::End(why)) => {
-                // Its release was not asked for: not an item.
-                self.tally.keep(access, &Kept::new(Reason::Failed, format!("it could not be looked at again: {why}")));
+                let detail = format!("it could not be looked at again: {why}");
+                self.unseen = Some(format!("a licence could not be looked at again: {why}"));
+                // Its release was not asked for in this run: not an item of it.
+                if !before {
+                    self.keep(access, Kept::new(Reason::Failed, detail));
+                }
                 return self.failed(&why).await;
             }
             Err(trouble) => return Err(trouble),
         };
-        item.outcome = outcome;
-        self.journal.settle(&access.id, &item);
-        self.items.insert(access.id.clone(), item.clone());
-        match item.outcome {
+        self.settle(&access.id, outcome.clone());
+        match outcome {
             Outcome::Released => {
                 self.failures = 0;
-                self.released += 1;
-                tracing::info!(user = item.user, days, "an unused {} licence was released", item.access_type);
+                tracing::info!(user = access.name(), days, "an unused {} licence was released", access.access_type);
                 Ok(())
             }
             Outcome::Failed(why) => self.failed(&why).await,
-            Outcome::Open => self.failed("Qlik Sense does not answer").await,
+            Outcome::Open => {
+                let why = self.unanswered.get(&access.id).cloned().unwrap_or_default();
+                self.failed(&why).await
+            }
         }
     }
 
     /// Whether a licence and its user are still as the lists had them.
-    async fn look_again(&mut self, access: &Access, unused_days: i64) -> Result<Again, Stop> {
+    async fn look_again(&mut self, access: &Access, unused_days: i64, before: bool) -> Result<Again, Stop> {
         let changed = |reason, detail: &str| Ok(Again::Changed(Kept::new(reason, detail)));
         let Some(json) = self.requests.find(&access.path(), &[]).await? else {
-            if self.begun_before.contains(&access.id) {
+            if before {
                 return Ok(Again::Released);
             }
             return changed(Reason::Gone, "somebody else has taken it back");
@@ -274,6 +285,9 @@ impl<'a> Runner<'a> {
         let Some(now) = Access::read(access.access_type, &json) else {
             return changed(Reason::Unreadable, "it cannot be read any more");
         };
+        if before && now.quarantined {
+            return Ok(Again::Released);
+        }
         match rules::judge(&now, unused_days, self.settings.never_used, self.now) {
             _ if now.last_used != access.last_used => {
                 return changed(Reason::UsedMeanwhile, "it was used since the list was read");
@@ -292,30 +306,6 @@ impl<'a> Runner<'a> {
         let user = user.as_ref().and_then(User::read).filter(|(id, _)| Some(id) == now.user.as_ref());
         let kept = self.protected(user.as_ref().map(|(_, user)| user));
         Ok(kept.map_or(Again::Unchanged, Again::Changed))
-    }
-
-    /// Asks for the release of a licence.
-    async fn release(&mut self, access: &Access) -> Result<Outcome, Stop> {
-        let why = match self.requests.delete(&access.path()).await {
-            Ok(reply) if reply.status == 204 => return Ok(Outcome::Released),
-            Ok(reply) if reply.status == 404 && self.begun_before.contains(&access.id) => return Ok(Outcome::Released),
-            Ok(reply) if (400..500).contains(&reply.status) => return Ok(Outcome::Failed(refusal(access, &reply))),
-            Ok(reply) => refusal(access, &reply),
-            Err(ServiceError::Stopped) => return Err(Stop::Trouble(Trouble::Stopped)),
-            Err(ServiceError::Denied(_)) => {
-                let why = super::not_allowed();
-                self.end(why.clone()).await?;
-                return Ok(Outcome::Failed(why));
-            }
-            Err(error) => error.to_string(),
-        };
-        // It may have arrived all the same.
-        match self.requests.find(&access.path(), &[]).await {
-            Ok(found) if is_released(access.access_type, found.as_ref()) => Ok(Outcome::Released),
-            Ok(_) => Ok(Outcome::Failed(why)),
-            Err(Stop::End(_)) => Ok(Outcome::Open),
-            Err(trouble) => Err(trouble),
-        }
     }
 
     async fn failed(&mut self, why: &str) -> Result<(), Stop> {
@@ -345,13 +335,24 @@ impl<'a> Runner<'a> {
             Outcome::Failed(why) => Some(format!("a licence could not be released: {why}")),
             _ => None,
         });
-        let trouble = self.run.ended.clone().map(|why| format!("the run ended early: {why}")).or(why);
+        let unknown = (self.unknown_users > 0).then(|| {
+            format!(
+                "{} licences are kept, since the user of `qlik.user` cannot read their users: in the QMC give it a role or \
+                 security rule with Read on `User_*`",
+                self.unknown_users
+            )
+        });
+        let ended = self.run.ended.as_ref().map(|why| format!("the run ended early: {why}"));
+        let trouble = ended.or(why).or(self.unseen).or(unknown);
         match report::data(&self.run, &self.items, self.tally) {
             Some(data) => {
-                tracing::info!("{}", data["message"].as_str().unwrap_or_default());
+                tracing::info!("{}{}", data["message"].as_str().unwrap_or_default(), report::reasons(&data));
                 self.journal.tell(&Report { planned: self.run.planned, data }).await?;
             }
-            None => self.journal.close(&self.run.planned).await?,
+            None => {
+                tracing::info!("no unused licence was found");
+                self.journal.close(&self.run.planned).await?;
+            }
         }
         trouble.map_or(Ok(()), |text| Err(Trouble::Noted(text)))
     }
@@ -363,22 +364,4 @@ enum Again {
     Changed(Kept),
     /// It was released before the run was cut off.
     Released,
-}
-
-/// QRS has no licence any more that was released, or keeps it in quarantine if it was used lately.
-fn is_released(access_type: AccessType, found: Option<&Value>) -> bool {
-    found.is_none_or(|json| Access::read(access_type, json).is_some_and(|access| access.quarantined))
-}
-
-/// Why a release was refused, and what to do.
-fn refusal(access: &Access, reply: &QlikReply) -> String {
-    match reply.status {
-        401 | 403 => format!(
-            "Qlik Sense answers {}: the user of `qlik.user` has no right to delete {} access; in the QMC give it a role or \
-             security rule with Delete on `License*`, or use one that has it, such as INTERNAL\\sa_repository",
-            reply.status, access.access_type
-        ),
-        404 => "Qlik Sense answers 404: somebody else has taken it back".to_owned(),
-        _ => qrs::refusal(&access.path(), reply),
-    }
 }

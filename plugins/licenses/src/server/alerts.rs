@@ -37,7 +37,10 @@ impl Told {
             told.expired = true;
             return (alert, told);
         }
-        told.expired = false;
+        // Without a day it is not known of which licence Qlik Sense speaks, unless none ever had one.
+        if license.days.is_some() || (license.expired == Some(false) && self.date.is_none()) {
+            told.expired = false;
+        }
         let Some(days) = license.days else { return (None, told) };
         let reached = thresholds.iter().copied().filter(|threshold| days <= i32::from(*threshold)).min();
         // More days are left than were told of: a wrong clock has been set right.

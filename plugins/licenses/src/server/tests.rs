@@ -156,6 +156,16 @@ fn an_expired_licence_without_a_known_day_is_told_once_each_time() {
 }
 
 #[test]
+fn the_end_is_told_once_though_no_day_is_known_for_a_look() {
+    let fake = FakeHost::new("licenses");
+    assert_eq!(alerts(&fake, true, "2025-06-24", "2025-06-29T12:00:00Z"), [("expired".to_owned(), Some(-5))]);
+    for odd in [json!({ "isExpired": false, "keyDetails": "" }), json!({ "keyDetails": "" })] {
+        assert_eq!(looked(&fake, odd, "2025-06-30T12:00:00Z").1, []);
+        assert_eq!(alerts(&fake, true, "2025-06-24", "2025-07-01T12:00:00Z"), []);
+    }
+}
+
+#[test]
 fn a_clock_that_was_wrong_costs_no_later_alert() {
     let fake = FakeHost::new("licenses");
     let told = |now: &str| alerts(&fake, false, "2025-06-30", now);

@@ -1,6 +1,7 @@
 //! Answering requests as a tenant does: count, go wrong if told so, look at the token, look up.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Instant;
 
 use hyper::body::{Bytes, Incoming};
@@ -22,7 +23,7 @@ const JSON: &str = "application/json";
 type Reply = (StatusCode, &'static str, String);
 
 impl Service for Tenant {
-    async fn serve(&self, request: Request<Incoming>) -> Result<Response<Answer>, ConnectionReset> {
+    async fn serve(self: &Arc<Self>, request: Request<Incoming>) -> Result<Response<Answer>, ConnectionReset> {
         let (call, ids) = call(request.uri().path());
         let fault = {
             let mut state = self.lock();

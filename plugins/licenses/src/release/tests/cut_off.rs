@@ -3,9 +3,10 @@
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use butler_plugin_api::ServiceError;
-use butler_plugin_api::testing::FakeHost;
+use butler_plugin_api::testing::{FakeHost, block_on};
+use butler_plugin_api::{Health, Plugin, ServiceError};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -64,6 +65,132 @@ fn a_release_that_arrived_late_is_ours() {
     let fake = begun(many(1), &[(0, json!("open"))]).qlik_status(&delete(0), 404);
     assert_eq!(go(&fake, &settings(json!({ "release": true }))), Ok(()));
     assert_eq!(released(&event(&fake)), [0]);
+}
+
+/// Runs to its end; `change` is called after each step.
+fn go_while(fake: &FakeHost, settings: Value, change: impl Fn(&FakeHost)) -> Result<(), Trouble> {
+    let (host, settings) = (fake.host(), super::settings(settings));
+    let mut future = pin!(run(&host, &settings, now(), PLANNED));
+    block_on(std::future::poll_fn(|context| {
+        change(fake);
+        future.as_mut().poll(context)
+    }))
+}
+
+/// The looks at what there was no answer about, after the lists were read.
+fn late_looks(fake: &FakeHost) -> usize {
+    fake.slept().into_iter().filter(|slept| *slept == Duration::from_secs(5)).count()
+}
+
+#[test]
+fn what_is_gone_after_the_run_went_on_was_released_by_it() {
+    // Still there at first; when the list is read it is gone.
+    let fake =
+        begun(many(2), &[(0, json!("open"))]).qlik("license/professionalaccesstype/full", json!([access(1, 40)]));
+    let fake = fake.qlik(&path(1), access(1, 40));
+    let late = |fake: &FakeHost| {
+        if deleted(fake) == [1] {
+            drop(fake.clone().qlik_status(&path(0), 404));
+        }
+    };
+    assert_eq!(go_while(&fake, json!({ "release": true }), late), Ok(()));
+    assert_eq!((released(&event(&fake)), deleted(&fake)), (vec![0, 1], vec![1]));
+    assert!(is_tidy(&fake));
+}
+
+#[test]
+fn what_is_in_quarantine_after_the_run_went_on_was_released_by_it() {
+    let quarantined = with(access(0, 40), "/quarantined", json!(true));
+    // In the list, or not before the second look.
+    let by_list =
+        begun(many(1), &[(0, json!("open"))]).qlik("license/professionalaccesstype/full", json!([quarantined]));
+    assert_eq!(go(&by_list, &settings(json!({ "release": true }))), Ok(()));
+    let by_look = begun(many(1), &[(0, json!("open"))]);
+    let late = |fake: &FakeHost| {
+        if !fake.slept().is_empty() {
+            drop(fake.clone().qlik(&path(0), with(access(0, 40), "/quarantined", json!(true))));
+        }
+    };
+    assert_eq!(go_while(&by_look, json!({ "release": true, "requestsPerSecond": 1 }), late), Ok(()));
+    for fake in [by_list, by_look] {
+        let event = event(&fake);
+        assert_eq!((released(&event), deleted(&fake)), (vec![0], vec![]));
+        assert_eq!(event["licenseRelease"]["kept"], json!([]));
+    }
+}
+
+#[test]
+fn a_release_without_an_answer_may_take_effect_late() {
+    for looks in [0, 3] {
+        let fake = many(2).qlik_status(&delete(0), 502);
+        let late = |fake: &FakeHost| {
+            if deleted(fake) == [0, 1] && late_looks(fake) >= looks {
+                drop(fake.clone().qlik_status(&path(0), 404));
+            }
+        };
+        assert_eq!(go_while(&fake, json!({ "release": true }), late), Ok(()));
+        assert_eq!((released(&event(&fake)), deleted(&fake)), (vec![0, 1], vec![0, 1]), "{looks}");
+    }
+    // Never.
+    let fake = many(2).qlik_status(&delete(0), 502);
+    assert!(matches!(go(&fake, &settings(json!({ "release": true }))), Err(Trouble::Noted(_))));
+    let (reason, detail) = kept(&event(&fake), 0);
+    assert!(
+        reason == "failed" && detail.contains("502") && detail.ends_with("; the licence is still there"),
+        "{detail}"
+    );
+    assert_eq!(late_looks(&fake), 6);
+}
+
+#[test]
+fn what_was_begun_counts_for_the_cap_and_is_kept_by_a_rule_that_fits_by_now() {
+    let release = settings(
+        json!({ "release": true, "maxPerRun": 1, "neverRelease": { "users": [{ "directory": "LAB", "userId": "user0" }] } }),
+    );
+    let fake = begun(many(2), &[(0, json!("open"))]);
+    assert_eq!(go(&fake, &release), Ok(()));
+    let event = event(&fake);
+    assert_eq!((released(&event), deleted(&fake)), (vec![], vec![]));
+    assert_eq!((kept(&event, 0).0, kept(&event, 1).0), ("user".to_owned(), "cap".to_owned()));
+    assert!(is_tidy(&fake));
+}
+
+#[test]
+fn a_refusal_of_the_second_request_says_nothing_about_the_first() {
+    let fake = begun(many(1), &[(0, json!("open"))]).qlik_status(&delete(0), 403);
+    let late = |fake: &FakeHost| {
+        if late_looks(fake) >= 1 {
+            drop(fake.clone().qlik_status(&path(0), 404));
+        }
+    };
+    assert_eq!(go_while(&fake, json!({ "release": true }), late), Ok(()));
+    assert_eq!(released(&event(&fake)), [0]);
+}
+
+#[test]
+fn a_run_whose_section_was_removed_is_told() {
+    let fake = begun(many(4), &[(0, json!("released")), (1, json!("open"))]).qlik_status(&path(1), 404).manual_time();
+    let plugin = block_on(fake.run::<crate::Licenses>(json!({ "serverLicense": {} }))).unwrap();
+    fake.wait_until("the event", |fake| !fake.emitted().is_empty() && is_tidy(fake));
+    let event = event(&fake);
+    assert_eq!((released(&event), deleted(&fake)), (vec![0, 1], vec![]));
+    assert!(
+        event["message"].as_str().unwrap().ends_with("; the run ended early: the section `unusedLicenses` was removed")
+    );
+    assert_eq!(block_on(plugin.health()), Health::Good);
+    fake.stop();
+    let report = json!({ "planned": PLANNED, "data": { "message": "told" } });
+    let fake = many(1).store("release/report", report).manual_time();
+    let _plugin = block_on(fake.run::<crate::Licenses>(json!({ "serverLicense": {} }))).unwrap();
+    fake.wait_until("the event", |fake| fake.emitted().len() == 1 && is_tidy(fake));
+    fake.stop();
+}
+
+#[test]
+fn what_another_version_has_stored_is_told_with_a_remedy() {
+    let fake = begun(many(1), &[(0, json!("half"))]);
+    let Err(Trouble::Failed(text)) = go(&fake, &settings(json!({ "release": true }))) else { panic!("not failed") };
+    assert!(text.contains("`release/item/") && text.contains("give the instance another `name`"), "{text}");
 }
 
 #[test]

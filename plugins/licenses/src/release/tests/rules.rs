@@ -160,6 +160,27 @@ fn a_user_of_another_form_is_protected_by_the_rules_that_ask_for_it() {
     }
 }
 
+#[test]
+fn a_name_that_is_not_told_is_protected_by_the_rules_that_ask_for_it() {
+    let users = json!({ "users": [{ "directory": "LAB", "userId": "ann" }] });
+    let directories = json!({ "userDirectories": ["INTERNAL"] });
+    for (rules, field, expected) in [
+        (&users, "/user/userDirectory", "unreadable"),
+        (&users, "/user/userId", "unreadable"),
+        (&directories, "/user/userDirectory", "unreadable"),
+        (&directories, "/user/userId", "released"),
+        (&json!({}), "/user/userDirectory", "released"),
+    ] {
+        let settings = settings(json!({ "neverRelease": rules }));
+        for absent in [json!(null), json!(""), json!(7)] {
+            let access = with(access(1, 50), field, absent);
+            assert_eq!(verdict(&settings, &access, &user(1)), expected, "{rules} {field}");
+        }
+    }
+    let nameless = Access::read(AccessType::Analyzer, &with(access(1, 50), "/user/userDirectory", json!(null)));
+    assert_eq!(nameless.unwrap().name(), "?\\user1");
+}
+
 /// A few words, so that rules and users meet.
 fn words() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(prop::sample::select(vec!["a", "B", "c"]).prop_map(str::to_owned), 0..3)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use butler_plugin_api::abi::WireLogRecord;
 use butler_plugin_api::testing::{FakeHost, block_on, conformance};
 use butler_plugin_api::{Host, Manifest, Plugin, ServiceError, StartError};
 use serde_json::json;
@@ -54,10 +55,46 @@ fn where_nothing_is_due_nothing_is_told() {
     let protected = sense(&[access(1, 90)], &[user(1)]);
     let rules = json!({ "release": true, "neverRelease": { "userDirectories": ["LAB"] } });
     assert_eq!(go(&protected, &settings(rules)), Ok(()));
+    assert!(in_use.emitted().is_empty());
+    assert!(in_use.records().iter().any(|record| record.message == "no unused licence was found"));
+    let told = event(&protected);
+    assert_eq!(kept(&told, 1).0, "user directory", "somebody wants to know why nothing is released");
+    assert_eq!(told["message"], "0 unused access licences were released (0 professional, 0 analyzer), 1 was kept");
+    let logged = |record: &WireLogRecord| record.message.ends_with(", 1 was kept (user directory 1)");
+    assert!(protected.records().iter().any(logged), "{:?}", protected.records());
     for fake in [in_use, protected] {
-        assert!(fake.emitted().is_empty() && fake.qlik_writes().is_empty());
+        assert!(fake.qlik_writes().is_empty());
         assert!(is_tidy(&fake));
     }
+}
+
+#[test]
+fn without_the_right_to_read_users_it_is_said_what_is_missing() {
+    let fake = many(3);
+    let fake = (0..3).fold(fake, |fake, number| fake.qlik_status(&format!("user/{}", user_id(number)), 404));
+    let fake = fake.qlik("user/full", json!([]));
+    for release in [false, true] {
+        let planned = if release { "2026-03-31T10:00:00Z" } else { "2026-03-30T10:00:00Z" };
+        let result = go_at(&fake, &settings(json!({ "release": release })), planned);
+        let Err(Trouble::Noted(text)) = result else { panic!("{result:?}") };
+        assert!(text.starts_with("3 licences are kept, since") && text.ends_with("Read on `User_*`"), "{text}");
+    }
+    assert_eq!(fake.emitted().len(), 2);
+    assert_eq!(fake.emitted()[1].1["licenseRelease"]["keptByReason"], json!({ "unreadable": 3 }));
+    let refused = many(1).qlik_status("user/full", 403).qlik_status(&format!("user/{}", user_id(0)), 401);
+    let result = go(&refused, &settings(json!({})));
+    assert!(matches!(&result, Err(Trouble::Noted(text)) if text.contains("`User_*`")), "{result:?}");
+}
+
+#[test]
+fn licences_that_cannot_be_looked_at_again_are_no_good_health() {
+    let fake = many(2).qlik_status(&path(0), 403).qlik_status(&path(1), 403);
+    let Err(Trouble::Noted(text)) = go(&fake, &settings(json!({ "release": true }))) else { panic!("not noted") };
+    assert!(text.starts_with("a licence could not be looked at again: Qlik Sense answers 403"), "{text}");
+    assert!(text.contains("Read on `License*`"), "{text}");
+    let fake = many(1).qlik_status(&format!("user/{}", user_id(0)), 403);
+    let Err(Trouble::Noted(text)) = go(&fake, &settings(json!({ "release": true }))) else { panic!("not noted") };
+    assert!(text.contains("Read on `User_*`"), "{text}");
 }
 
 #[test]
@@ -75,7 +112,7 @@ fn each_licence_is_told_with_the_reason_why_it_is_kept() {
     ];
     let fake = sense(&accesses, &[tagged, user(6), user(7)]);
     let rules = json!({ "release": true, "neverRelease": { "tags": ["Keep"] } });
-    assert_eq!(go(&fake, &settings(rules)), Ok(()));
+    assert!(matches!(go(&fake, &settings(rules)), Err(Trouble::Noted(text)) if text.contains("`User_*`")));
     assert_eq!(deleted(&fake), [6]);
     let event = event(&fake);
     for (number, reason, detail) in [
@@ -106,7 +143,7 @@ fn what_has_changed_since_the_list_was_read_is_kept() {
         .qlik(&format!("user/{}", user_id(5)), with(user(5), "/inactive", json!(true)))
         .qlik_status(&format!("user/{}", user_id(6)), 404);
     let rules = json!({ "release": true, "neverRelease": { "inactive": "yes" } });
-    assert_eq!(go(&fake, &settings(rules)), Ok(()));
+    assert!(matches!(go(&fake, &settings(rules)), Err(Trouble::Noted(text)) if text.contains("`User_*`")));
     assert_eq!(deleted(&fake), [7]);
     let event = event(&fake);
     for (number, reason) in [
@@ -124,7 +161,9 @@ fn what_has_changed_since_the_list_was_read_is_kept() {
 #[test]
 fn users_that_cannot_be_read_together_are_read_alone() {
     let fake = many(3).qlik_status("user/full", 500).qlik_status(&format!("user/{}", user_id(1)), 500);
-    assert_eq!(go(&fake, &settings(json!({ "release": true }))), Ok(()));
+    assert!(
+        matches!(go(&fake, &settings(json!({ "release": true }))), Err(Trouble::Noted(text)) if text.contains("`User_*`"))
+    );
     assert_eq!(deleted(&fake), [0, 2]);
     assert_eq!(kept(&event(&fake), 1).0, "unreadable");
 }
@@ -287,6 +326,11 @@ fn check_says_how_many_are_unused() {
         said,
         "3 professional licences not used for 30 days, 0 analyzer licences not used for 30 days (dry run)"
     );
+    // Somebody waits for it.
+    let fake = many(1).qlik_status("license/professionalaccesstype/count", 503);
+    let result = block_on(describe(&fake.host(), &settings(json!({})), now()));
+    assert!(matches!(&result, Err(Trouble::Failed(text)) if text.contains("answers 503")), "{result:?}");
+    assert_eq!(fake.slept(), []);
 }
 
 #[test]
