@@ -28,6 +28,7 @@ pub async fn accept_datagrams(
     accepted: Arc<Notify>,
     roads: Arc<Roads>,
 ) {
+    let _taking = udp.taking();
     let (parsed, storing) = mpsc::channel(1);
     tokio::join!(parse_all(&udp, &excluded, &roads, parsed), store_all(&udp, &store, &accepted, storing));
 }
