@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::ingest::{self, Faults};
 use crate::stop::stopping as asked_to_stop;
-use crate::store::{NewEvent, Store, now_ms};
+use crate::store::{NewEvent, Store, StoreError, now_ms};
 
 /// Tells the start and the sockets, and goes on to tell of sockets that cannot be read until `stop`.
 pub(super) async fn begun(
@@ -18,17 +18,23 @@ pub(super) async fn begun(
     mut stop: watch::Receiver<bool>,
 ) {
     let data = about_butler(format!("Butler {} has started", env!("CARGO_PKG_VERSION")));
-    tell(&store, &accepted, kind::BUTLER_STARTED, data).await;
+    if !tell(&store, &accepted, kind::BUTLER_STARTED, data).await {
+        return;
+    }
     let Some(udp) = udp else { return };
     for address in [Some(udp.local_addr()), udp.sessions_addr()].into_iter().flatten() {
-        tell(&store, &accepted, kind::UDP_LISTENING, listening(address)).await;
+        if !tell(&store, &accepted, kind::UDP_LISTENING, listening(address)).await {
+            return;
+        }
     }
     let mut faults = udp.faults();
     let mut known = Faults::new();
     loop {
         let now = faults.borrow_and_update().clone();
         for (kind, data) in changes(&known, &now) {
-            tell(&store, &accepted, kind, data).await;
+            if !tell(&store, &accepted, kind, data).await {
+                return;
+            }
         }
         known = now;
         tokio::select! {
@@ -70,15 +76,19 @@ fn about_butler(message: String) -> Data {
     Data { message: Some(message), butler: Some(Box::new(butler)), ..Data::default() }
 }
 
-/// Accepts an event about Butler itself.
-async fn tell(store: &Store, accepted: &Notify, kind: &str, data: Data) {
+/// Accepts an event about Butler itself; false when the store is closed and takes no further one.
+async fn tell(store: &Store, accepted: &Notify, kind: &str, data: Data) -> bool {
     let now = now_ms();
     let source = "butler".to_owned();
     let event = NewEvent { kind: kind.to_owned(), time: now, received: now, source, keys: Vec::new(), data };
     match store.accept(vec![event]).await {
         Ok(_) => accepted.notify_one(),
-        Err(error) => tracing::error!(kind, %error, "an event of Butler itself cannot be stored"),
+        Err(error) => {
+            tracing::error!(kind, %error, "an event of Butler itself cannot be stored");
+            return !matches!(error, StoreError::Closed);
+        }
     }
+    true
 }
 
 #[cfg(test)]

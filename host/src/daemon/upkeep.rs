@@ -79,8 +79,10 @@ pub async fn run(
             continue;
         }
         // What was being routed during a reload may be for an instance that it removed.
-        if let Err(error) = store.park(queues.names()).await {
-            tracing::error!(%error, "deliveries without an instance cannot be parked");
+        match store.park(queues.names()).await {
+            Ok(_) => {}
+            Err(StoreError::Closed) => return,
+            Err(error) => tracing::error!(%error, "deliveries without an instance cannot be parked"),
         }
         match store.tend().await {
             Ok(tended) => released(tended),
@@ -117,6 +119,7 @@ async fn expire(store: &Store, config: &Config, released: &impl Fn(Released), st
                 expired += some;
                 released(freed);
             }
+            Err(StoreError::Closed) => break,
             Err(error) => {
                 tracing::error!(%error, "deliveries that are too old cannot be ended");
                 break;
@@ -150,6 +153,7 @@ async fn remove_old(store: &Store, config: &Config, ahead_ms: i64, stop: &watch:
                     None => break,
                 }
             }
+            Err(StoreError::Closed) => break,
             Err(error) => {
                 tracing::error!(%error, "old events cannot be removed");
                 break;

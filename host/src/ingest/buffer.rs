@@ -107,6 +107,11 @@ impl Buffer {
         self.arrived.notify_one();
     }
 
+    /// Whether it takes in nothing more.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// Waits for datagrams and takes out at most `max` (at least one), oldest first; `None` once closed and empty.
     ///
     /// Cancelling the wait loses nothing.

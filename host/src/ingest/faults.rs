@@ -33,14 +33,23 @@ impl Fault {
     pub(super) fn failed(&mut self, error: &std::io::Error) {
         self.well_since = None;
         if self.since.get_or_insert_with(Instant::now).elapsed() >= LASTING {
-            self.faults.send_if_modified(|faults| {
-                let known = faults.contains_key(&self.address);
-                if !known {
-                    faults.insert(self.address, error.to_string());
-                }
-                !known
-            });
+            self.known(error.to_string());
         }
+    }
+
+    /// Nobody reads the socket any more.
+    pub(super) fn abandoned(&self) {
+        self.known("its thread has ended".to_owned());
+    }
+
+    fn known(&self, why: String) {
+        self.faults.send_if_modified(|faults| {
+            let known = faults.contains_key(&self.address);
+            if !known {
+                faults.insert(self.address, why);
+            }
+            !known
+        });
     }
 
     /// A read did not fail.

@@ -9,7 +9,7 @@ use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::num::NonZeroU32;
 use std::str::FromStr;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, mpsc};
 use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -37,7 +37,8 @@ pub struct Guard {
     everybody: bool,
     networks: Vec<IpNet>,
     names: Mutex<Vec<Name>>,
-    resolved: RwLock<HashSet<IpAddr>>,
+    /// `None` until the first round of look-ups is over.
+    resolved: RwLock<Option<HashSet<IpAddr>>>,
 }
 
 #[derive(Debug)]
@@ -82,7 +83,17 @@ impl Guard {
         }
         let sender = sender.to_canonical();
         self.networks.iter().any(|network| network.contains(&sender))
-            || self.resolved.read().unwrap_or_else(PoisonError::into_inner).contains(&sender)
+            || self.resolved().as_ref().is_some_and(|resolved| resolved.contains(&sender))
+    }
+
+    /// Why nobody may send, although the list has entries.
+    pub(super) fn trouble(&self) -> Option<&'static str> {
+        let is_deaf = self.networks.is_empty() && self.resolved().as_ref().is_some_and(HashSet::is_empty);
+        is_deaf.then_some("no entry of `udp.allowFrom` resolves: every UDP message is refused until one does")
+    }
+
+    fn resolved(&self) -> RwLockReadGuard<'_, Option<HashSet<IpAddr>>> {
+        self.resolved.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps the names resolved on a thread of its own, until the handle is dropped. `None` when there are no names.
@@ -114,10 +125,10 @@ impl Guard {
             name.resolve(now, &lookup);
         }
         let resolved: HashSet<_> = names.iter().flat_map(|name| &name.addresses).copied().collect();
-        if resolved.is_empty() && self.networks.is_empty() {
-            tracing::warn!("no entry of `udp.allowFrom` resolves: every UDP message is refused until one does");
+        *self.resolved.write().unwrap_or_else(PoisonError::into_inner) = Some(resolved);
+        if let Some(trouble) = self.trouble() {
+            tracing::warn!("{trouble}");
         }
-        *self.resolved.write().unwrap_or_else(PoisonError::into_inner) = resolved;
     }
 }
 
@@ -322,16 +333,23 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let answer = |address: &'static str| move |_: &str| Ok(vec![address.parse().unwrap()]);
         let fail = |_: &str| Err(io::Error::other("no such host"));
+        assert_eq!(guard.trouble(), None, "nobody knows yet");
         guard.resolve(at(0), fail);
         assert!(!allows(&guard, "10.0.0.1"), "closed while nothing resolves");
+        assert!(guard.trouble().unwrap().starts_with("no entry of `udp.allowFrom` resolves"));
         guard.resolve(at(60), answer("10.0.0.1"));
+        assert_eq!(guard.trouble(), None);
         assert!(allows(&guard, "10.0.0.1") && !allows(&guard, "10.0.0.2"));
         guard.resolve(at(120), answer("::ffff:10.0.0.2"));
         assert!(!allows(&guard, "10.0.0.1") && allows(&guard, "10.0.0.2"));
         guard.resolve(at(720), fail);
-        assert!(allows(&guard, "10.0.0.2"), "the last answer is kept");
+        assert!(allows(&guard, "10.0.0.2") && guard.trouble().is_none(), "the last answer is kept");
         guard.resolve(at(721), |_| Ok(Vec::new()));
         assert!(!allows(&guard, "10.0.0.2"), "but not for ever, and no address is no answer");
+        assert!(guard.trouble().is_some());
+        let mixed = self::guard(&["sense1", "10.0.0.0/8"]);
+        mixed.resolve(at(0), fail);
+        assert_eq!(mixed.trouble(), None, "some may send");
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub use counters::{Counter, Counters, DropReason, LogLimiter, Snapshot};
 pub use faults::Faults;
 pub use guard::{AllowFromError, Guard, RateLimit};
 pub use keys::{KeyBase, Outcome, Subject, keys};
-pub use server::{Running, UdpServer};
+pub use server::{Running, Taking, UdpServer};
 pub use socket::BindError;
 pub use timing::{Timing, Together, Took, note};
 pub use wire::{DISTRIBUTE_PENDING, Heard, Reject, parse};

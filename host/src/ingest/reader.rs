@@ -159,6 +159,18 @@ impl Reader {
     }
 }
 
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // A panic: nobody asked it to end.
+        if !self.stopping() {
+            tracing::error!(
+                "a thread that receives UDP messages has ended, they are lost: restart Butler and report this"
+            );
+            self.fault.abandoned();
+        }
+    }
+}
+
 pub(super) fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)

@@ -65,16 +65,17 @@ impl UdpServer {
             local_addr,
             sessions_addr,
             inodes: sockets.iter().map(Bound::inode).collect(),
+            guard: Arc::new(self.guard),
             buffer: Arc::new(Buffer::new(self.capacity)),
             counters: Arc::default(),
             faults: Arc::default(),
             windows: Vec::new(),
             stop: Arc::default(),
+            untaken: AtomicBool::new(false),
         };
-        let guard = Arc::new(self.guard);
         let shared = Shared {
-            resolving: guard.keep_resolved()?.map(Arc::new),
-            guard,
+            resolving: running.guard.keep_resolved()?.map(Arc::new),
+            guard: Arc::clone(&running.guard),
             buffer: Arc::new(CloseOnDrop(Arc::clone(&running.buffer))),
             counters: Arc::clone(&running.counters),
             stop: Arc::clone(&running.stop),
@@ -102,12 +103,28 @@ pub struct Running {
     sessions_addr: Option<SocketAddr>,
     /// By which the kernel's tables know the sockets.
     inodes: Vec<Option<u64>>,
+    guard: Arc<Guard>,
     buffer: Arc<Buffer>,
     counters: Arc<Counters>,
     faults: Arc<watch::Sender<Faults>>,
     /// What `udp.maxPerMinute` counts, for each socket; empty without it.
     windows: Vec<Arc<Mutex<Window>>>,
     stop: Arc<AtomicBool>,
+    /// Who took from the buffer has ended before the stop.
+    untaken: AtomicBool,
+}
+
+/// Somebody takes from the buffer while this lives. Dropped before the stop, it is told by [`Running::trouble`].
+#[derive(Debug)]
+pub struct Taking<'a>(&'a Running);
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        if !self.0.stop.load(Ordering::Acquire) {
+            tracing::error!("received UDP messages are no longer stored: restart Butler and report this");
+            self.0.untaken.store(true, Ordering::Release);
+        }
+    }
 }
 
 impl Running {
@@ -134,6 +151,25 @@ impl Running {
     /// Sockets that cannot be read, as it changes.
     pub fn faults(&self) -> watch::Receiver<Faults> {
         self.faults.subscribe()
+    }
+
+    /// What keeps messages from getting through, for people; `None` when nothing does, and after the stop.
+    pub fn trouble(&self) -> Option<String> {
+        if self.stop.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut troubles: Vec<String> =
+            self.faults.borrow().iter().map(|(address, error)| format!("{address} cannot be read: {error}")).collect();
+        troubles.extend(self.guard.trouble().map(str::to_owned));
+        if self.buffer.is_closed() || self.untaken.load(Ordering::Acquire) {
+            troubles.push("received messages are no longer stored: restart Butler and report this".to_owned());
+        }
+        (!troubles.is_empty()).then(|| troubles.join("; "))
+    }
+
+    /// To be held by who takes from the buffer.
+    pub fn taking(&self) -> Taking<'_> {
+        Taking(self)
     }
 
     /// Waits for datagrams; see [`Buffer::next_batch`]. `None` after [`stop`](Self::stop), when all are handed out.

@@ -28,11 +28,19 @@ pub async fn accept_datagrams(
     accepted: Arc<Notify>,
     roads: Arc<Roads>,
 ) {
+    let _taking = udp.taking();
     let (parsed, storing) = mpsc::channel(1);
-    tokio::join!(parse_all(&udp, &excluded, &roads, parsed), store_all(&udp, &store, &accepted, storing));
+    let (unread, unstored) =
+        tokio::join!(parse_all(&udp, &excluded, &roads, parsed), store_all(&udp, &store, &accepted, storing));
+    let events = unread + unstored;
+    if events > 0 {
+        // Once, however many batches there were.
+        tracing::error!(events, "the store was closed before received events could be stored");
+    }
 }
 
-async fn parse_all(udp: &Running, excluded: &Patterns, roads: &Roads, parsed: mpsc::Sender<Parsed>) {
+/// Answers how many events came after the store was closed.
+async fn parse_all(udp: &Running, excluded: &Patterns, roads: &Roads, parsed: mpsc::Sender<Parsed>) -> usize {
     let (limiter, timing) = (LogLimiter::default(), &udp.counters().timing);
     while let Some(datagrams) = udp.next_batch(BATCH).await {
         timing.begin(datagrams.len());
@@ -55,70 +63,64 @@ async fn parse_all(udp: &Running, excluded: &Patterns, roads: &Roads, parsed: mp
             }
         }
         if let Err(refused) = parsed.send(Parsed { events, received }).await {
-            return tell_rest(udp, refused.0.events.len()).await;
+            return refused.0.events.len() + count_rest(udp).await;
         }
     }
+    0
 }
 
-/// Stores what was parsed, until nothing more comes or the store is closed.
-async fn store_all(udp: &Running, store: &Store, accepted: &Notify, mut parsed: mpsc::Receiver<Parsed>) {
+/// Stores what was parsed, until nothing more comes or the store is closed. Answers how many events it was closed before.
+async fn store_all(udp: &Running, store: &Store, accepted: &Notify, mut parsed: mpsc::Receiver<Parsed>) -> usize {
     let timing = &udp.counters().timing;
     while let Some(Parsed { events, received }) = parsed.recv().await {
-        if !store_some(udp, store, &events).await {
+        if let Err(Lost(mut lost)) = store_some(udp, store, &events).await {
             parsed.close();
-            let mut left = 0;
             while let Some(parsed) = parsed.recv().await {
-                left += parsed.events.len();
+                lost += parsed.events.len();
             }
-            tell_lost(left);
-            return;
+            return lost;
         }
         timing.stored(&received, Instant::now());
         timing.end(events.len());
         accepted.notify_one();
     }
+    0
 }
 
-/// The store is closed: says how much is left in the buffer until the socket is stopped.
-async fn tell_rest(udp: &Running, mut events: usize) {
+/// The store is closed: counts what is left in the buffer until the socket is stopped.
+async fn count_rest(udp: &Running) -> usize {
+    let mut events = 0;
     while let Some(datagrams) = udp.next_batch(BATCH).await {
         events += datagrams.iter().filter(|datagram| ingest::parse(&datagram.bytes).is_ok()).count();
     }
-    tell_lost(events);
+    events
 }
 
-fn tell_lost(events: usize) {
-    if events > 0 {
-        tracing::error!(events, "the store was closed before received events could be stored");
-    }
-}
+/// The store was closed before so many events were stored.
+struct Lost(usize);
 
-/// Stores events; false when the store is closed. While the disk is full the store lets this wait.
-async fn store_some(udp: &Running, store: &Store, events: &Arc<[NewEvent]>) -> bool {
+/// Stores events. While the disk is full the store lets this wait.
+async fn store_some(udp: &Running, store: &Store, events: &Arc<[NewEvent]>) -> Result<(), Lost> {
     let answers = match store.accept(events.clone()).await {
         Ok(answers) => answers,
-        Err(StoreError::Closed) => {
-            tell_lost(events.len());
-            return false;
-        }
+        Err(StoreError::Closed) => return Err(Lost(events.len())),
         Err(error) if events.len() == 1 => {
             tracing::error!(%error, event = ?events[0], "an event cannot be stored and is lost; please report this");
-            return true;
+            return Ok(());
         }
         Err(_) => {
             // One of them is at fault: the others must not suffer.
-            for event in events.iter() {
-                if !Box::pin(store_some(udp, store, &Arc::from([event.clone()]))).await {
-                    return false;
-                }
+            for (done, event) in events.iter().enumerate() {
+                let stored = Box::pin(store_some(udp, store, &Arc::from([event.clone()]))).await;
+                stored.map_err(|_| Lost(events.len() - done))?;
             }
-            return true;
+            return Ok(());
         }
     };
     let duplicates = answers.iter().filter(|answer| matches!(answer, Accepted::Duplicate(_))).count();
     udp.counters().processed.add((answers.len() - duplicates) as u64);
     udp.counters().duplicates.add(duplicates as u64);
-    true
+    Ok(())
 }
 
 fn parse(udp: &Running, excluded: &Patterns, limiter: &LogLimiter, datagram: &Datagram) -> Option<NewEvent> {

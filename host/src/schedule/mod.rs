@@ -161,8 +161,10 @@ impl Scheduler {
         let _changing = self.changes.lock().await;
         let decided =
             self.entries().iter().filter(|entry| entry.schedule.startup_state.is_some()).map(Entry::row).collect();
-        if let Err(error) = self.store.change_schedules(decided, Vec::new()).await {
-            tracing::error!(%error, "the states of schedules cannot be kept");
+        match self.store.change_schedules(decided, Vec::new()).await {
+            // After the close: the next start decides anew.
+            Ok(_) | Err(StoreError::Closed) => {}
+            Err(error) => tracing::error!(%error, "the states of schedules cannot be kept"),
         }
     }
 

@@ -58,6 +58,8 @@ impl Scheduler {
     pub(super) async fn recover(self: &Arc<Self>, starts: &mut JoinSet<()>, stop: &watch::Receiver<bool>) {
         let runs = match self.store.claimed_runs().await {
             Ok(runs) => runs,
+            // They are dealt with at the next start.
+            Err(StoreError::Closed) => return,
             Err(error) => {
                 tracing::error!(%error, "runs of schedules that were under way cannot be found");
                 return;

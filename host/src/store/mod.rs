@@ -126,7 +126,16 @@ pub enum StoreError {
     Closed,
     /// An operation failed by itself, not for want of the disk.
     #[error("the store refused an operation: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolClosed => Self::Closed,
+            error => Self::Database(error),
+        }
+    }
 }
 
 impl Store {

@@ -24,22 +24,23 @@ pub struct Status {
     pub cpu_ms: Option<u64>,
     /// The store of events and deliveries.
     pub store: PartStatus,
-    /// The UDP sockets; absent: the config has none.
+    /// The UDP sockets; absent: the config has none, or this is not the daemon (`butler check`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub udp: Option<PartStatus>,
-    /// Qlik Sense, as the last call to its repository service found it; absent: the config has none.
+    /// Qlik Sense, as the last call to its repository service found it, or there was none yet; absent: the config has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qlik: Option<PartStatus>,
-    /// Counters of the UDP ingestion since the start; absent: the config has no `udp:`.
+    /// Counters of the UDP ingestion since the start; absent: the config has no `udp:`, or this is not the daemon (`butler
+    /// check`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ingest: Option<Ingest>,
-    /// Events that wait for their facts; absent while the store cannot be read.
+    /// Events that wait for their facts; absent while the store cannot be read, or is slow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events_waiting: Option<u64>,
-    /// Deliveries that wait or are under way; absent while the store cannot be read.
+    /// Deliveries that wait or are under way; absent while the store cannot be read, or is slow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deliveries_open: Option<u64>,
-    /// Dead deliveries that are still kept; absent while the store cannot be read.
+    /// Dead deliveries that are still kept; absent while the store cannot be read, or is slow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deliveries_dead: Option<u64>,
     /// The Sense nodes that were heard of, at most 1,000, by name as it was written: `SENSE1` and `sense1` are two. Kept over

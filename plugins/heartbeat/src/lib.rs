@@ -14,6 +14,7 @@ use std::time::Instant;
 use butler_plugin_api::{Health, Host, Manifest, OperationError, Plugin, StartError};
 use serde_json::Value;
 
+use parts::Past;
 use settings::{Plan, Settings};
 use signal::Signal;
 
@@ -46,9 +47,10 @@ impl Plugin for Heartbeat {
 
     async fn run(&self) {
         self.tell(Signal::Start, "Butler starts", Instant::now()).await;
-        for number in 0.. {
+        let mut past = Past::default();
+        loop {
             let begun = Instant::now();
-            self.beat(number, begun).await;
+            self.beat(&mut past, begun).await;
             self.host.sleep(self.plan.every.saturating_sub(begun.elapsed())).await;
         }
     }
@@ -76,8 +78,8 @@ impl Plugin for Heartbeat {
 butler_plugin_api::export!(Heartbeat);
 
 impl Heartbeat {
-    async fn beat(&self, number: u64, begun: Instant) {
-        let fault = parts::fault(&self.host, self.plan.require.as_deref(), self.plan.timeout, number).await;
+    async fn beat(&self, past: &mut Past, begun: Instant) {
+        let fault = parts::fault(&self.host, self.plan.require.as_deref(), self.plan.timeout, past).await;
         self.host.metrics().gauge("healthy", &[], if fault.is_none() { 1.0 } else { 0.0 });
         self.note_fault(fault.as_deref(), begun);
         match &fault {

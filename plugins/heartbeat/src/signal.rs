@@ -76,8 +76,13 @@ async fn call(host: &Host, plan: &Plan, url: &Url, text: &str, timeout: Duration
     }
     match request.send().await {
         Ok(reply) => taken(reply),
+        // Without the time, which differs from try to try: a reason is said again when it changes.
+        Err(HttpError::Timeout(_)) => {
+            let why = format!("{} did not answer in time (`timeout`)", url.origin().ascii_serialization());
+            Err(Refused { why, passes: true })
+        }
         Err(error) => {
-            let passes = matches!(error, HttpError::Timeout(_) | HttpError::Connection(_));
+            let passes = matches!(error, HttpError::Connection(_));
             Err(Refused { why: error.to_string(), passes })
         }
     }

@@ -238,6 +238,47 @@ fn a_call_that_is_not_taken_is_tried_again_soon_and_said_once() {
 }
 
 #[test]
+fn a_server_that_hangs_is_said_once_however_long_the_tries_wait() {
+    let fake = fake();
+    let hang = |seconds: u32| {
+        let _ = fake.clone().fail(HttpError::Timeout(format!("https://hc.test did not answer within {seconds} s")));
+    };
+    [10, 9, 8].map(hang);
+    let plugin = run(&fake, &json!({}));
+    for tries in [[10, 7, 6], [10, 5, 4]] {
+        pass(&fake, Duration::from_secs(1));
+        pass(&fake, Duration::from_secs(3));
+        tries.map(hang);
+        pass(&fake, EVERY);
+    }
+    let why = "the heartbeat is not taken: https://hc.test did not answer in time (`timeout`)";
+    assert_eq!((fake.requests().len(), said(&fake, 2)), (7, vec![why.to_owned()]));
+    assert_eq!(block_on(plugin.health()), Health::Degraded(why.to_owned()));
+    fake.stop();
+}
+
+#[test]
+fn messages_that_were_dropped_since_the_last_beat_stop_it() {
+    let dropped = |count: u64| {
+        let mut now = json!(well());
+        now["ingest"] = json!({ "dropped": { "buffer-full": count, "source": 7 * count } });
+        status(now)
+    };
+    let fake = fake().status(dropped(5));
+    run(&fake, &json!({}));
+    let mut beats = Vec::new();
+    for count in [5, 6, 9, 9] {
+        let _ = fake.clone().status(dropped(count));
+        pass(&fake, EVERY);
+        beats.push(fake.requests().len());
+    }
+    assert_eq!(beats, [2, 2, 2, 3], "what was lost before the first beat is past");
+    let [said] = &said(&fake, 2)[..] else { panic!("once: {:?}", said(&fake, 2)) };
+    assert!(said.contains("UDP: messages were dropped, since the buffer is full"), "{said}");
+    fake.stop();
+}
+
+#[test]
 fn there_is_no_time_for_other_tries_in_a_short_interval() {
     let fake = fake().answer(500, "");
     run(&fake, &json!({ "every": "1s" }));

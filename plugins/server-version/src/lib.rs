@@ -5,12 +5,15 @@
 
 mod version;
 
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use butler_plugin_api::{
     Health, Host, Manifest, OperationError, Plugin, QlikVersion, ServiceError, StartError, When, kind,
 };
+use futures_util::future::{Either, select};
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,6 +22,8 @@ use serde_json::{Value, json};
 const VERSION: &str = "version";
 /// Key that says that the plugin has run before.
 const BEGUN: &str = "begun";
+/// After a look that failed the next one comes so soon, or at its time if that is sooner.
+const AGAIN: Duration = Duration::from_mins(5);
 
 /// Settings.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -69,14 +74,36 @@ impl Plugin for ServerVersion {
     }
 
     async fn run(&self) {
-        match self.begins_with_a_tick().await {
-            Ok(true) => {}
-            Ok(false) => self.look().await,
-            Err(error) => self.note(Err(error.to_string())),
-        }
+        let mut looked = match self.begins_with_a_tick().await {
+            Ok(true) => None,
+            Ok(false) => self.look_before_its_time().await,
+            Err(error) => {
+                self.note(Err(error.to_string()));
+                None
+            }
+        };
         let when = self.settings.when.clone().skip_missed();
-        while self.host.schedule().next(VERSION, &when).await.is_ok() {
-            self.look().await;
+        loop {
+            let schedule = self.host.schedule();
+            let mut next = pin!(schedule.next(VERSION, &when));
+            let tick = loop {
+                if self.trouble().is_none() {
+                    break next.as_mut().await;
+                }
+                match select(next.as_mut(), pin!(self.host.sleep(AGAIN))).await {
+                    Either::Left((tick, _)) => break tick,
+                    Either::Right(_) => looked = self.look_before_its_time().await,
+                }
+            };
+            let Ok(tick) = tick else { return };
+            // It came meanwhile, or while Butler was down: that look was later, and would be told twice.
+            let is_done = looked
+                .take()
+                .zip(tick.planned.parse::<Timestamp>().ok())
+                .is_some_and(|(looked, planned)| planned <= looked);
+            if !is_done {
+                self.look().await;
+            }
         }
     }
 
@@ -91,8 +118,7 @@ impl Plugin for ServerVersion {
     }
 
     async fn health(&self) -> Health {
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        trouble.map_or(Health::Good, Health::Degraded)
+        self.trouble().map_or(Health::Good, Health::Degraded)
     }
 }
 
@@ -109,12 +135,26 @@ impl ServerVersion {
         Ok(json!(self.settings.when).get("every").is_some())
     }
 
-    async fn look(&self) {
+    /// Looks without a tick; answers when it was, if all went well.
+    async fn look_before_its_time(&self) -> Option<Timestamp> {
+        if !self.look().await {
+            return None;
+        }
+        // By the host's clock, which its times are of.
+        let status = self.host.status().await.ok()?;
+        let started: Timestamp = status.started_at.parse().ok()?;
+        started.checked_add(SignedDuration::from_millis(i64::try_from(status.uptime_ms).ok()?)).ok()
+    }
+
+    /// Looks; whether all went well.
+    async fn look(&self) -> bool {
         let told = match self.ask().await {
             Ok(version) => self.tell(version).await.map_err(|error| format!("it cannot be told: {error}")),
             Err(why) => Err(why),
         };
+        let is_well = told.is_ok();
         self.note(told);
+        is_well
     }
 
     async fn ask(&self) -> Result<QlikVersion, String> {
@@ -138,7 +178,10 @@ impl ServerVersion {
             tracing::info!("{message}");
             let data = json!({ "message": message, "qlikVersion": version });
             // Emitted before it is remembered: killed in between, it comes again and is known.
-            self.host.emit_once(&format!("change/{}", last.changes + 1), kind::QLIK_VERSION_CHECKED, data).await?;
+            // To what it changed belongs to the key: by then Qlik Sense may have been changed again.
+            let [to, hash] = [&version.version, &version.content_hash].map(|text| text.as_deref().unwrap_or_default());
+            let key = format!("change/{}/{to}/{hash}", last.changes + 1);
+            self.host.emit_once(&key, kind::QLIK_VERSION_CHECKED, data).await?;
         } else if !self.settings.only_changes {
             let data = json!({ "message": version::name(&version), "qlikVersion": version });
             self.host.emit(kind::QLIK_VERSION_CHECKED, data).await?;
@@ -156,6 +199,10 @@ impl ServerVersion {
             self.host.metrics().gauge("info", &version::labels(&last.version), 0.0);
         }
         self.host.metrics().gauge("info", &version::labels(version), 1.0);
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Notes how a look went; what is wrong is said once, until it changes.

@@ -104,12 +104,16 @@ fn a_change_while_butler_was_away_is_told_once_however_it_ends() {
     let _ = fake.clone().store(VERSION, known("14.1", 4));
     tick(&fake);
     assert_eq!((messages(&fake).len(), fake.stored(VERSION)), (1, Some(known("14.2", 5))));
+    // It was changed again before Butler came back: that is another change.
+    let _ = fake.clone().store(VERSION, known("14.1", 4)).qlik("systemInfo", info("14.3"));
+    tick(&fake);
+    assert_eq!((messages(&fake).len(), fake.stored(VERSION)), (2, Some(known("14.3", 5))));
     fake.stop();
 }
 
 #[test]
 fn a_failure_is_said_once_and_the_next_look_tries_again() {
-    let fake = FakeHost::new("v").store(BEGUN, json!(true));
+    let fake = FakeHost::new("v").manual_time().store(BEGUN, json!(true));
     let plugin = run(&fake, json!({}));
     tick(&fake);
     let [warning] = &warnings(&fake)[..] else { panic!("once: {:?}", warnings(&fake)) };
@@ -137,6 +141,47 @@ fn a_failure_is_said_once_and_the_next_look_tries_again() {
     tick(&fake);
     assert_eq!((fake.stored(VERSION), warnings(&fake).len()), (Some(known("14.1", 0)), 3));
     fake.stop();
+}
+
+#[test]
+fn a_look_that_failed_is_repeated_soon_until_one_succeeds() {
+    let fake = FakeHost::new("v").manual_time().store(BEGUN, json!(true));
+    run(&fake, json!({}));
+    let looks = |result| fake.metric(&format!("looks{{result=\"{result}\"}}")).unwrap_or_default();
+    let again = |failed: f64| {
+        fake.wait_until("another look", |fake| {
+            fake.metric("looks{result=\"failed\"}") == Some(failed) && fake.sleeping() == 1
+        });
+    };
+    again(1.0);
+    fake.advance(AGAIN);
+    again(2.0);
+    // Its time has come meanwhile, and goes wrong too.
+    fake.tick(VERSION);
+    again(3.0);
+    assert_eq!((warnings(&fake).len(), messages(&fake).len()), (1, 0));
+    let _ = fake.clone().qlik("systemInfo", info("14.1"));
+    fake.advance(AGAIN);
+    fake.wait_until("the look that succeeds", |fake| fake.metric("looks{result=\"ok\"}").is_some());
+    fake.advance(10 * AGAIN);
+    tick(&fake);
+    assert_eq!((looks("failed"), looks("ok"), messages(&fake)), (3.0, 2.0, vec![NAME.to_owned(); 2]));
+    fake.stop();
+}
+
+#[test]
+fn a_time_that_the_look_at_the_start_stands_for_is_left_out() {
+    // The fake host's times are all planned for six o'clock.
+    for (started_at, events) in [("2026-01-31T05:59:54.999Z", 2), ("2026-01-31T05:59:55.000Z", 1)] {
+        let now = serde_json::from_value(json!({ "startedAt": started_at, "uptimeMs": 5000 })).unwrap();
+        let fake = FakeHost::new("v").status(now).store(BEGUN, json!(true)).qlik("systemInfo", info("14.1"));
+        run(&fake, json!({}));
+        tick(&fake);
+        assert_eq!(messages(&fake).len(), events, "{started_at}");
+        tick(&fake);
+        assert_eq!(messages(&fake).len(), events + 1, "only the first one");
+        fake.stop();
+    }
 }
 
 #[test]

@@ -7,7 +7,8 @@ mod figures;
 mod settings;
 mod words;
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use butler_plugin_api::{Health, Host, Manifest, Plugin, ServiceError, StartError, When, kind};
 use serde_json::json;
@@ -22,8 +23,16 @@ const INGEST: &str = "ingest";
 struct Uptime {
     settings: Settings,
     host: Host,
+    state: Mutex<State>,
+}
+
+/// By the names of the schedules.
+#[derive(Default)]
+struct State {
     /// Why the last look told nothing.
-    trouble: Mutex<Option<String>>,
+    trouble: BTreeMap<&'static str, String>,
+    /// What the last look saw that told something: the storage may not have taken it.
+    seen: BTreeMap<&'static str, Seen>,
 }
 
 impl Plugin for Uptime {
@@ -41,7 +50,7 @@ impl Plugin for Uptime {
                 other => StartError::Unavailable(other.to_string()),
             })?;
         }
-        Ok(Self { settings, host, trouble: Mutex::default() })
+        Ok(Self { settings, host, state: Mutex::default() })
     }
 
     async fn run(&self) {
@@ -54,8 +63,8 @@ impl Plugin for Uptime {
     }
 
     async fn health(&self) -> Health {
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        trouble.map_or(Health::Good, Health::Degraded)
+        let troubles: Vec<String> = self.state().trouble.values().cloned().collect();
+        if troubles.is_empty() { Health::Good } else { Health::Degraded(troubles.join("; ")) }
     }
 }
 
@@ -63,7 +72,7 @@ butler_plugin_api::export!(Uptime);
 
 impl Uptime {
     /// Looks at each time of a schedule.
-    async fn look_at(&self, name: &str, when: &When) {
+    async fn look_at(&self, name: &'static str, when: &When) {
         // A report on a time when Butler did not run would be one on something else. No time comes twice, so the events need
         // no keys.
         let when = when.clone().skip_missed();
@@ -75,7 +84,7 @@ impl Uptime {
             if let Err(ServiceError::Stopped) = told {
                 return;
             }
-            self.note(told.err().map(|error| format!("`butler.{name}` is not told: {error}")));
+            self.note(name, told.err().map(|error| format!("`butler.{name}` is not told: {error}")));
         }
     }
 
@@ -106,17 +115,22 @@ impl Uptime {
 
     /// What the last look saw; one that a later version has written in another form counts for none.
     async fn last(&self, name: &str) -> Result<Option<Seen>, ServiceError> {
+        let seen = self.state().seen.get(name).cloned();
+        if seen.is_some() {
+            return Ok(seen);
+        }
         Ok(self.host.storage().get(name).await?.and_then(|seen| serde_json::from_value(seen).ok()))
     }
 
     /// The first look ever.
-    async fn begin(&self, name: &str, seen: &Seen) -> Result<(), ServiceError> {
+    async fn begin(&self, name: &'static str, seen: &Seen) -> Result<(), ServiceError> {
         self.remember(name, seen).await?;
         tracing::debug!("`butler.{name}` counts from now on: the first one comes at the next time");
         Ok(())
     }
 
-    async fn remember(&self, name: &str, seen: &Seen) -> Result<(), ServiceError> {
+    async fn remember(&self, name: &'static str, seen: &Seen) -> Result<(), ServiceError> {
+        self.state().seen.insert(name, seen.clone());
         self.host.storage().set(name, &json!(seen), None).await
     }
 
@@ -132,14 +146,21 @@ impl Uptime {
     }
 
     /// Notes how a look went; what is wrong is said once, until it changes.
-    fn note(&self, trouble: Option<String>) {
-        let mut known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(trouble) = &trouble
-            && known.as_ref() != Some(trouble)
-        {
+    fn note(&self, name: &'static str, trouble: Option<String>) {
+        let mut state = self.state();
+        let known = &mut state.trouble;
+        let Some(trouble) = trouble else {
+            known.remove(name);
+            return;
+        };
+        if known.get(name) != Some(&trouble) {
             tracing::warn!("{trouble}");
         }
-        *known = trouble;
+        known.insert(name, trouble);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -116,6 +116,35 @@ fn what_is_wrong_is_said_once_and_in_the_health() {
 }
 
 #[test]
+fn what_is_wrong_with_one_schedule_is_said_once_while_the_other_goes_on() {
+    let fake = FakeHost::new("uptime");
+    let plugin = block_on(fake.run::<Uptime>(json!({ "ingest": {} }))).unwrap();
+    for _ in 0..2 {
+        tick(&fake, "ingest", Status::default());
+        tick(&fake, "uptime", status("A", 1000, 10));
+    }
+    let trouble = "`butler.ingest` is not told: the config has no `udp:`; add it, or remove `ingest`";
+    assert_eq!(lines(&fake, 2), [trouble]);
+    assert_eq!(block_on(plugin.health()), Health::Degraded(trouble.to_owned()));
+    fake.stop();
+}
+
+#[test]
+fn what_was_told_is_not_told_again_when_it_cannot_be_remembered() {
+    let seen = json!(Seen::new(&status("A", 1000, 10), "2026-01-31T05:45:00.000Z"));
+    let fake = FakeHost::new("uptime").store("uptime", seen.clone()).store("ingest", seen);
+    block_on(fake.run::<Uptime>(json!({ "ingest": {} }))).unwrap();
+    tick(&fake, "ingest", status("A", 21_000, 20));
+    let _ = fake.clone().fail_service("storage", ServiceError::Unavailable("the store is away".to_owned()));
+    tick(&fake, "ingest", status("A", 41_000, 25));
+    tick(&fake, "ingest", status("A", 61_000, 26));
+    let received: Vec<_> = fake.emitted().iter().map(|(_, data)| data["ingest"]["received"].clone()).collect();
+    assert_eq!(received, [10, 5, 1]);
+    assert_eq!(lines(&fake, 2), ["`butler.ingest` is not told: the store is away"]);
+    fake.stop();
+}
+
+#[test]
 fn settings_that_cannot_be_read_are_refused() {
     for (settings, part) in [
         (json!({ "when": { "every": "1ms" } }), "between 1s and 366d"),

@@ -253,3 +253,48 @@ fn a_socket_that_flaps_is_told_once() {
     fault.is_well();
     assert!(faults.borrow().is_empty());
 }
+
+#[tokio::test]
+async fn what_has_ended_before_the_stop_is_trouble() {
+    let start = || UdpServer::bind(&config()).unwrap().start().unwrap();
+    let stored = "received messages are no longer stored";
+    let running = start();
+    assert_eq!(running.trouble(), None);
+    drop(running.taking());
+    assert!(running.trouble().unwrap().starts_with(stored), "{:?}", running.trouble());
+    running.stop();
+    assert_eq!(running.trouble(), None, "it was asked to end");
+
+    let running = start();
+    running.buffer().close();
+    assert!(running.trouble().unwrap().starts_with(stored), "{:?}", running.trouble());
+
+    let running = start();
+    let taking = running.taking();
+    running.stop();
+    drop(taking);
+    assert!(!running.untaken.load(Ordering::Acquire), "a stop is no fault");
+}
+
+#[test]
+fn a_thread_that_ends_before_the_stop_is_a_fault_of_its_socket() {
+    let address: SocketAddr = (Ipv4Addr::LOCALHOST, 9).into();
+    let faults = Arc::new(watch::Sender::new(Faults::new()));
+    let stop = Arc::new(AtomicBool::new(true));
+    let reader = || {
+        let shared = Shared {
+            guard: Arc::new(Guard::new(None).unwrap()),
+            resolving: None,
+            buffer: Arc::new(CloseOnDrop(Arc::new(Buffer::new(1)))),
+            counters: Arc::default(),
+            stop: Arc::clone(&stop),
+            logs: Arc::default(),
+        };
+        Reader::new(shared, None, Fault::new(address, Arc::clone(&faults)))
+    };
+    drop(reader());
+    assert!(faults.borrow().is_empty());
+    stop.store(false, Ordering::Release);
+    drop(reader());
+    assert_eq!(faults.borrow()[&address], "its thread has ended");
+}

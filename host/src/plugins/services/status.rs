@@ -9,12 +9,15 @@ use serde_json::Value;
 use super::Shared;
 use crate::ingest;
 use crate::observe::{self, Heard, Road};
-use crate::store::{now_ms, rfc3339};
+use crate::store::{StoreError, now_ms, rfc3339};
+
+/// So long the figures of the queues may take, which people's long queries hold up. The answer comes without them then.
+const COUNTS: Duration = Duration::from_secs(1);
 
 /// What the service answers.
 pub(super) async fn answer(shared: &Shared) -> Result<Value, ServiceError> {
     let store = &shared.store;
-    let (waiting, depths) = (store.accepted_count().await.ok(), store.queue_depths().await.ok());
+    let (waiting, depths) = tokio::join!(in_time(store.accepted_count()), in_time(store.queue_depths()));
     let sum = |count: fn(&crate::store::QueueDepth) -> i64| {
         depths.as_ref().map(|depths| depths.iter().map(count).sum::<i64>().unsigned_abs())
     };
@@ -26,7 +29,7 @@ pub(super) async fn answer(shared: &Shared) -> Result<Value, ServiceError> {
     let usage = observe::process_usage();
     (status.memory, status.cpu_ms) = (usage.memory, usage.cpu_ms);
     status.store = PartStatus::new(store.trouble());
-    status.udp = shared.udp.as_ref().map(|udp| PartStatus::new(faults(udp)));
+    status.udp = shared.udp.as_ref().map(|udp| PartStatus::new(udp.trouble()));
     status.qlik = qlik.map(|state| {
         let trouble = (!state.reachable).then(|| state.last_error.unwrap_or_default());
         PartStatus::new(trouble.map(|text| shared.secrets.redact(&text).into_owned()))
@@ -39,11 +42,8 @@ pub(super) async fn answer(shared: &Shared) -> Result<Value, ServiceError> {
     serde_json::to_value(status).map_err(|error| ServiceError::Failed(error.to_string()))
 }
 
-/// The sockets that cannot be read, with what the system says.
-fn faults(udp: &ingest::Running) -> Option<String> {
-    let faults: Vec<_> =
-        udp.faults().borrow().iter().map(|(address, error)| format!("{address} cannot be read: {error}")).collect();
-    (!faults.is_empty()).then(|| faults.join("; "))
+async fn in_time<T>(count: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
+    tokio::time::timeout(COUNTS, count).await.ok()?.ok()
 }
 
 fn counters(udp: &ingest::Running) -> Ingest {

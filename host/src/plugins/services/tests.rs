@@ -188,6 +188,16 @@ async fn the_storage_is_read_in_pages() {
     assert_eq!((page["entries"].as_array().unwrap().len(), &page["more"]), (5, &json!(true)));
 }
 
+#[tokio::test]
+async fn the_status_does_not_wait_for_long_queries() {
+    let fixture = Fixture::new().await;
+    let [free, _held] = fixture.shared.store.hold_readers().await;
+    drop(free);
+    let told = tokio::time::timeout(Duration::from_secs(8), status_of(&fixture.shared)).await.unwrap();
+    assert_eq!((told.events_waiting, told.deliveries_open, told.deliveries_dead), (Some(0), None, None));
+    assert!(told.store.healthy, "{told:?}");
+}
+
 async fn status_of(shared: &Shared) -> butler_plugin_api::Status {
     serde_json::from_value(status::answer(shared).await.unwrap()).unwrap()
 }
@@ -262,4 +272,22 @@ async fn the_status_follows_messages_on_their_way_to_the_store() {
     assert_eq!((told.events_waiting, ingest.pending, ingest.per_minute), (Some(2), Some(0), Some(3)));
     let took = [ingest.processing_average_us, ingest.processing_p95_us, ingest.processing_max_us].map(Option::unwrap);
     assert!(took[0] >= 30_000 && took[0] <= took[2] && took[1] <= took[2] && took[2] < 20_000_000, "{took:?}");
+}
+
+#[tokio::test]
+async fn the_status_says_that_nobody_may_send() {
+    let mut fixture = Fixture::new().await;
+    let config = json!({ "listen": "127.0.0.1:0", "allowFrom": ["does-not-exist.invalid"] });
+    let running = ingest::UdpServer::bind(&serde_json::from_value(config).unwrap()).unwrap().start().unwrap();
+    fixture.shared.udp = Some(Arc::new(running));
+    let waited = std::time::Instant::now();
+    let told = loop {
+        let udp = status_of(&fixture.shared).await.udp.unwrap();
+        if !udp.healthy {
+            break udp.message.unwrap();
+        }
+        assert!(waited.elapsed().as_secs() < 60, "it is never told");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(told.starts_with("no entry of `udp.allowFrom` resolves"), "{told}");
 }
