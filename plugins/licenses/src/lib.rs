@@ -125,8 +125,10 @@ impl Licenses {
             said.push(release::describe(&self.host, settings, Timestamp::now()).await);
         }
         let has_failed = said.iter().any(Result::is_err);
-        let texts: Vec<String> =
+        let mut texts: Vec<String> =
             said.into_iter().map(|said| said.unwrap_or_else(|trouble| trouble.to_string())).collect();
+        // What hinders all of them is said once.
+        texts.dedup();
         let line = texts.join("; ");
         if has_failed { Err(OperationError::Failed(line)) } else { Ok(json!(line)) }
     }

@@ -21,7 +21,6 @@ pub(super) async fn answer(shared: &Shared) -> Result<Value, ServiceError> {
     let sum = |count: fn(&crate::store::QueueDepth) -> i64| {
         depths.as_ref().map(|depths| depths.iter().map(count).sum::<i64>().unsigned_abs())
     };
-    let qlik = shared.qlik.as_ref().map(|lookups| lookups.repository().state());
     let mut status = Status::default();
     env!("CARGO_PKG_VERSION").clone_into(&mut status.version);
     status.started_at = rfc3339(shared.started_ms);
@@ -30,16 +29,26 @@ pub(super) async fn answer(shared: &Shared) -> Result<Value, ServiceError> {
     (status.memory, status.cpu_ms) = (usage.memory, usage.cpu_ms);
     status.store = PartStatus::new(store.trouble());
     status.udp = shared.udp.as_ref().map(|udp| PartStatus::new(udp.trouble()));
-    status.qlik = qlik.map(|state| {
-        let trouble = (!state.reachable).then(|| state.last_error.unwrap_or_default());
-        PartStatus::new(trouble.map(|text| shared.secrets.redact(&text).into_owned()))
-    });
+    status.qlik =
+        qlik(shared).map(|trouble| PartStatus::new(trouble.map(|text| shared.secrets.redact(&text).into_owned())));
     status.ingest = shared.udp.as_ref().map(|udp| counters(udp));
     status.events_waiting = waiting.and_then(|count| u64::try_from(count).ok());
     status.deliveries_open = sum(|depth| depth.open);
     status.deliveries_dead = sum(|depth| depth.dead);
     status.nodes = shared.roads.nodes().into_iter().map(|(name, heard)| node(name, &heard)).collect();
     serde_json::to_value(status).map_err(|error| ServiceError::Failed(error.to_string()))
+}
+
+/// What is wrong with Qlik Sense, if the config has it.
+fn qlik(shared: &Shared) -> Option<Option<String>> {
+    match &shared.qlik {
+        Some(lookups) => {
+            let state = lookups.repository().state();
+            Some((!state.reachable).then(|| state.last_error.unwrap_or_default()))
+        }
+        // `butler check` goes on without usable certificates; the daemon does not.
+        None => shared.config.get().qlik.as_ref().map(|_| Some("the certificates cannot be used".to_owned())),
+    }
 }
 
 async fn in_time<T>(count: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
