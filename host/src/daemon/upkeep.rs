@@ -114,12 +114,11 @@ async fn expire(store: &Store, config: &Config, released: &impl Fn(Released), st
     let mut expired = 0;
     while !*stop.borrow() {
         match store.expire(age).await {
-            Ok((0, _)) => break,
+            Ok((0, _)) | Err(StoreError::Closed) => break,
             Ok((some, freed)) => {
                 expired += some;
                 released(freed);
             }
-            Err(StoreError::Closed) => break,
             Err(error) => {
                 tracing::error!(%error, "deliveries that are too old cannot be ended");
                 break;

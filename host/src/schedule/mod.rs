@@ -163,7 +163,7 @@ impl Scheduler {
             self.entries().iter().filter(|entry| entry.schedule.startup_state.is_some()).map(Entry::row).collect();
         match self.store.change_schedules(decided, Vec::new()).await {
             // After the close: the next start decides anew.
-            Ok(_) | Err(StoreError::Closed) => {}
+            Ok(()) | Err(StoreError::Closed) => {}
             Err(error) => tracing::error!(%error, "the states of schedules cannot be kept"),
         }
     }

@@ -243,12 +243,12 @@ fn a_server_that_hangs_is_said_once_however_long_the_tries_wait() {
     let hang = |seconds: u32| {
         let _ = fake.clone().fail(HttpError::Timeout(format!("https://hc.test did not answer within {seconds} s")));
     };
-    [10, 9, 8].map(hang);
+    [10, 9, 8].into_iter().for_each(hang);
     let plugin = run(&fake, &json!({}));
     for tries in [[10, 7, 6], [10, 5, 4]] {
         pass(&fake, Duration::from_secs(1));
         pass(&fake, Duration::from_secs(3));
-        tries.map(hang);
+        tries.into_iter().for_each(hang);
         pass(&fake, EVERY);
     }
     let why = "the heartbeat is not taken: https://hc.test did not answer in time (`timeout`)";

@@ -29,8 +29,7 @@ pub(super) async fn answer(shared: &Shared) -> Result<Value, ServiceError> {
     (status.memory, status.cpu_ms) = (usage.memory, usage.cpu_ms);
     status.store = PartStatus::new(store.trouble());
     status.udp = shared.udp.as_ref().map(|udp| PartStatus::new(udp.trouble()));
-    status.qlik =
-        qlik(shared).map(|trouble| PartStatus::new(trouble.map(|text| shared.secrets.redact(&text).into_owned())));
+    status.qlik = qlik(shared);
     status.ingest = shared.udp.as_ref().map(|udp| counters(udp));
     status.events_waiting = waiting.and_then(|count| u64::try_from(count).ok());
     status.deliveries_open = sum(|depth| depth.open);
@@ -39,16 +38,20 @@ pub(super) async fn answer(shared: &Shared) -> Result<Value, ServiceError> {
     serde_json::to_value(status).map_err(|error| ServiceError::Failed(error.to_string()))
 }
 
-/// What is wrong with Qlik Sense, if the config has it.
-fn qlik(shared: &Shared) -> Option<Option<String>> {
-    match &shared.qlik {
+/// Qlik Sense, if the config has it.
+fn qlik(shared: &Shared) -> Option<PartStatus> {
+    let trouble = match &shared.qlik {
         Some(lookups) => {
             let state = lookups.repository().state();
-            Some((!state.reachable).then(|| state.last_error.unwrap_or_default()))
+            (!state.reachable).then(|| state.last_error.unwrap_or_default())
         }
         // `butler check` goes on without usable certificates; the daemon does not.
-        None => shared.config.get().qlik.as_ref().map(|_| Some("the certificates cannot be used".to_owned())),
-    }
+        None => {
+            shared.config.get().qlik.as_ref()?;
+            Some("the certificates of `qlik.certificates` cannot be used".to_owned())
+        }
+    };
+    Some(PartStatus::new(trouble.map(|text| shared.secrets.redact(&text).into_owned())))
 }
 
 async fn in_time<T>(count: impl Future<Output = Result<T, StoreError>>) -> Option<T> {

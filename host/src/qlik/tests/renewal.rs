@@ -123,9 +123,10 @@ async fn what_changes_something_is_sent_once_though_there_are_new_certificates()
         tokio::time::sleep(Duration::from_millis(5)).await;
         let requests = lab.requests();
         let path = "tag/00000000-0000-4000-8000-000000000001";
-        let answer = match delete {
-            true => repository.delete(path, &[]).await,
-            false => repository.post("tag", &[], &serde_json::json!({ "name": "a" })).await,
+        let answer = if delete {
+            repository.delete(path, &[]).await
+        } else {
+            repository.post("tag", &[], &serde_json::json!({ "name": "a" })).await
         };
         assert!(matches!(answer, Err(QlikError::Unreachable { .. })), "{answer:?}");
         assert_eq!(lab.requests(), requests + 1);

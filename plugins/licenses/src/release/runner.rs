@@ -344,15 +344,12 @@ impl<'a> Runner<'a> {
         });
         let ended = self.run.ended.as_ref().map(|why| format!("the run ended early: {why}"));
         let trouble = ended.or(why).or(self.unseen).or(unknown);
-        match report::data(&self.run, &self.items, self.tally) {
-            Some(data) => {
-                tracing::info!("{}{}", data["message"].as_str().unwrap_or_default(), report::reasons(&data));
-                self.journal.tell(&Report { planned: self.run.planned, data }).await?;
-            }
-            None => {
-                tracing::info!("no unused licence was found");
-                self.journal.close(&self.run.planned).await?;
-            }
+        if let Some(data) = report::data(&self.run, &self.items, self.tally) {
+            tracing::info!("{}{}", data["message"].as_str().unwrap_or_default(), report::reasons(&data));
+            self.journal.tell(&Report { planned: self.run.planned, data }).await?;
+        } else {
+            tracing::info!("no unused licence was found");
+            self.journal.close(&self.run.planned).await?;
         }
         trouble.map_or(Ok(()), |text| Err(Trouble::Noted(text)))
     }
