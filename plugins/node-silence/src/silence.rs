@@ -39,10 +39,10 @@ impl Silence {
         now: Timestamp,
         hours: &Hours,
     ) -> bool {
-        let not_ahead = |time: Timestamp| if time.duration_since(now) > SLACK { now } else { time };
-        self.since = not_ahead(self.since);
+        self.since = not_ahead(self.since, now);
         let mut ended = false;
-        if let Some(heard) = heard.map(not_ahead).filter(|heard| !self.heard || *heard > self.since) {
+        if let Some(heard) = heard.map(|heard| not_ahead(heard, now)).filter(|heard| !self.heard || *heard > self.since)
+        {
             ended = self.told.is_some();
             *self = Self::new(Some(heard), now);
         }
@@ -58,6 +58,10 @@ impl Silence {
         let number = limits.again.map_or(0, |again| over / again);
         self.told.is_none_or(|told| told < number).then_some(number)
     }
+}
+
+fn not_ahead(time: Timestamp, now: Timestamp) -> Timestamp {
+    if time.duration_since(now) > SLACK { now } else { time }
 }
 
 #[cfg(test)]

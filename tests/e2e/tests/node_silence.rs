@@ -77,7 +77,10 @@ async fn go_on(butler: &Butler, clock: &WallClock, from: i64, to: i64) {
         let before = unheard(butler, A).await.expect("A was heard");
         at += step;
         clock.set(at);
-        wait_unheard(butler, A, |seconds| seconds > before + 0.8 * f64::from(i32::try_from(step).unwrap())).await;
+        wait_unheard(butler, A, |seconds| {
+            seconds > before + 0.8 * f64::from(i32::try_from(step).expect("a step is short"))
+        })
+        .await;
     }
 }
 
@@ -267,7 +270,7 @@ async fn only_reload_tasks_whose_end_butler_could_have_heard_are_evidence() {
     clock.set(3 * SPAN);
     let butler = sense.butler_under(&clock.environment(), &config).await;
     wait_unheard(&butler, A, |_| true).await;
-    let run = || Run::new(Status::FinishedFail).on_node(B).ending_at(SystemTime::now() + Duration::from_secs(1680));
+    let run = || Run::new(Status::FinishedFail).on_node(B).ending_at(SystemTime::now() + Duration::from_mins(28));
     for task in [Task::distribute("Copy", Site::SAMPLE_APP), Task::user_sync("Users"), retried()] {
         let id = sense.site().add_task(task);
         sense.site().run_task(&id, &fields().execution_id, run()).expect("the site has the task");
