@@ -40,16 +40,13 @@ pub(super) async fn answer(shared: &Shared) -> Result<Value, ServiceError> {
 
 /// Qlik Sense, if the config has it.
 fn qlik(shared: &Shared) -> Option<PartStatus> {
-    let trouble = match &shared.qlik {
-        Some(lookups) => {
-            let state = lookups.repository().state();
-            (!state.reachable).then(|| state.last_error.unwrap_or_default())
-        }
+    let trouble = if let Some(lookups) = &shared.qlik {
+        let state = lookups.repository().state();
+        (!state.reachable).then(|| state.last_error.unwrap_or_default())
+    } else {
         // `butler check` goes on without usable certificates; the daemon does not.
-        None => {
-            shared.config.get().qlik.as_ref()?;
-            Some("the certificates of `qlik.certificates` cannot be used".to_owned())
-        }
+        shared.config.get().qlik.as_ref()?;
+        Some("the certificates of `qlik.certificates` cannot be used".to_owned())
     };
     Some(PartStatus::new(trouble.map(|text| shared.secrets.redact(&text).into_owned())))
 }
