@@ -24,11 +24,11 @@ impl Place {
     }
 
     fn rpc(&self, call: Duration) -> Rpc {
-        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/src/rpc/testdata/net.sh").to_owned();
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/src/rpc/testdata/net.sh");
         self.rpc_by(program, call)
     }
 
-    fn rpc_by(&self, program: String, call: Duration) -> Rpc {
+    fn rpc_by(&self, program: &str, call: Duration) -> Rpc {
         let settings = json!({ "credentials": "account", "port": 4450, "program": program });
         new(settings, self.0.path(), call).unwrap()
     }
@@ -130,7 +130,7 @@ async fn a_file_that_became_useless_is_told_and_no_host_is_asked() {
 #[tokio::test]
 async fn without_samba_it_says_what_to_install() {
     let place = Place::new();
-    let looked = place.rpc_by("/nowhere/net".to_owned(), LONG).look("sense1", &names(&["Spooler"])).await;
+    let looked = place.rpc_by("/nowhere/net", LONG).look("sense1", &names(&["Spooler"])).await;
     let Err(Failure::Host(text)) = looked else { panic!("{looked:?}") };
     assert!(text.contains("/nowhere/net") && text.contains("samba-common-bin") && text.contains("`program`"), "{text}");
 }
