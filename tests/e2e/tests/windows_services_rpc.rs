@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use e2e::{Butler, Samba, Sink, wait_for};
+use e2e::{Butler, Samba, Sink, command, wait_for};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -203,8 +203,10 @@ async fn silent_and_closed_hosts_delay_nobody() {
 async fn a_credentials_file_that_everybody_can_read_is_refused() {
     let place = Place::new().await;
     write_open_to_all(&place.credentials());
-    let butler = place.butler(&[(Samba::ADDRESS, &["Spooler"])]).await;
+    let config = Butler::prepare(&place.folder, &place.config(&[(Samba::ADDRESS, &["Spooler"])]));
+    let output = command(&["run", "-c", config.to_str().expect("the folder's name is text")]).await;
+    assert_eq!(output.code, 2, "{output:?}");
     let remedy = format!("run `chmod o= {}`", place.credentials().display());
-    wait_for("the remedy", || async { butler.log().contains(&remedy).then_some(()) }).await;
-    assert!(!butler.log().contains(Samba::PASSWORD));
+    assert!(output.stderr.contains("`windows-services` refuses its settings"), "{output:?}");
+    assert!(output.stderr.contains(&remedy) && !output.stderr.contains(Samba::PASSWORD), "{output:?}");
 }
