@@ -99,12 +99,14 @@ fn not_taken(refused: &Refused) -> ServiceError {
     }
 }
 
-/// Without Qlik Sense. The daemon does not start when the certificates of the config cannot be used; `butler check` does.
+/// Why there is no Qlik Sense.
 fn no_qlik(shared: &Shared) -> ServiceError {
-    let why = if shared.config.get().qlik.is_some() {
+    let why = if shared.config.get().qlik.is_none() {
+        "the config has no `qlik:` section: Butler runs without Qlik Sense"
+    } else if shared.only_looks {
         "the certificates of `qlik.certificates` cannot be used, so Qlik Sense cannot be asked"
     } else {
-        "the config has no `qlik:` section: Butler runs without Qlik Sense"
+        "the config has a `qlik:` section since it was read anew: start Butler again, it has run without Qlik Sense until now"
     };
     ServiceError::Unavailable(why.to_owned())
 }

@@ -44,8 +44,8 @@ fn qlik(shared: &Shared) -> Option<PartStatus> {
         let state = lookups.repository().state();
         (!state.reachable).then(|| state.last_error.unwrap_or_default())
     } else {
-        // `butler check` goes on without usable certificates; the daemon does not.
-        shared.config.get().qlik.as_ref()?;
+        // `butler check` goes on without usable certificates. The daemon has no Qlik Sense before it is started anew with it.
+        shared.config.get().qlik.as_ref().filter(|_| shared.only_looks)?;
         Some("the certificates of `qlik.certificates` cannot be used".to_owned())
     };
     Some(PartStatus::new(trouble.map(|text| shared.secrets.redact(&text).into_owned())))

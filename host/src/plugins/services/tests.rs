@@ -291,3 +291,24 @@ async fn the_status_says_that_nobody_may_send() {
     };
     assert!(told.starts_with("no entry of `udp.allowFrom` resolves"), "{told}");
 }
+
+#[tokio::test]
+async fn a_qlik_section_without_qlik_sense_is_trouble_for_who_checks_and_none_yet_for_the_daemon() {
+    let mut fixture = Fixture::new().await;
+    let ask = async |shared: &Shared| {
+        let input = json!({ "op": "get", "path": "about", "query": {} });
+        qlik::answer(shared, &Manifest::new("chat", ""), "i", input).await.unwrap_err().to_string()
+    };
+    assert_eq!(status_of(&fixture.shared).await.qlik, None);
+    assert!(ask(&fixture.shared).await.contains("no `qlik:` section"));
+
+    let config = json!({ "version": 1, "qlik": { "host": "sense1", "user": r"LAB\ann",
+                         "certificates": { "client": "c.pem", "key": "k.pem", "ca": "ca.pem" } } });
+    fixture.shared.config.set(serde_json::from_value::<Config>(config).unwrap());
+    assert_eq!(status_of(&fixture.shared).await.qlik, None);
+    assert!(ask(&fixture.shared).await.contains("start Butler again"));
+
+    fixture.shared.only_looks = true;
+    assert!(!status_of(&fixture.shared).await.qlik.unwrap().healthy);
+    assert!(ask(&fixture.shared).await.contains("`qlik.certificates` cannot be used"));
+}
