@@ -37,7 +37,7 @@ pub(crate) struct Row {
     settled: Option<(State, u32)>,
     /// Ended by any answer.
     unknown: u32,
-    /// Since when it is on its way. Ended by any other answer.
+    /// Since when it is on its way. Ended by any other answer, and by looks without one that count.
     passing: Option<(State, Instant)>,
 }
 
@@ -48,7 +48,12 @@ impl Row {
         let count = match seen {
             Seen::Unknown => {
                 self.unknown = self.unknown.saturating_add(1);
-                return self.unknown >= fail_after;
+                let counts = self.unknown >= fail_after;
+                if counts {
+                    // What nobody saw for so long may be another way.
+                    self.passing = None;
+                }
+                return counts;
             }
             Seen::Passing(state) => {
                 self.unknown = 0;
@@ -173,19 +178,21 @@ mod tests {
             (10, Some(StopPending), None),
             (11, Some(StopPending), Some(Change::Hangs)),
             (12, Some(StopPending), None),
-            // Not that it cannot be checked ends the way, but another one.
             (13, U, UNKNOWN),
             (14, Some(StartPending), None),
             (23, Some(StartPending), None),
             (24, Some(Running), started(Running)),
             (25, Some(StartPending), None),
             (30, U, UNKNOWN),
-            (35, Some(StartPending), Some(Change::Hangs)),
-            (36, Some(Stopped), stopped(Running)),
+            // It may have been restarted twice while nobody saw it.
+            (35, Some(StartPending), None),
+            (44, Some(StartPending), None),
+            (45, Some(StartPending), Some(Change::Hangs)),
+            (46, Some(Stopped), stopped(Running)),
             // A service that fails over and over.
-            (37, Some(StartPending), None),
-            (46, Some(Stopped), None),
-            (48, Some(StartPending), None),
+            (47, Some(StartPending), None),
+            (56, Some(Stopped), None),
+            (58, Some(StartPending), None),
         ] {
             assert_eq!(look(minute, state), expected, "{minute}");
         }
