@@ -8,7 +8,7 @@ use crate::sighting::Sighting;
 
 /// Longest key in the storage, in bytes.
 const LONGEST_KEY: usize = 512;
-/// So long a node is told of after its last event.
+/// So long a node is told of after the last of its users has expired.
 const NODE_KEPT_MS: i64 = 7 * 24 * 3_600_000;
 /// Most nodes. Qlik Sense has a dozen at most; this is for senders that are none.
 const MOST_NODES: usize = 1_000;
@@ -178,7 +178,8 @@ impl Users {
             !user.nodes.is_empty()
         });
         self.presences = left;
-        self.nodes.retain(|_, last| now_ms.abs_diff(*last) <= NODE_KEPT_MS.unsigned_abs());
+        let kept = NODE_KEPT_MS.saturating_add(rules.expire_ms).unsigned_abs();
+        self.nodes.retain(|_, last| now_ms.abs_diff(*last) <= kept);
         let mut counted =
             Counted { users: Vec::new(), nodes: self.nodes.keys().map(|node| (node.clone(), 0)).collect() };
         for (user, sessions) in self.active(None, now_ms, rules) {

@@ -153,3 +153,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_node_whose_users_never_logged_out_is_told_with_nobody_before_it_is_forgotten() {
+    const DAY: i64 = 24 * HOUR;
+    let rules = Rules { expire_ms: 30 * DAY, ..rules(100) };
+    let mut users = Users::default();
+    let plan = users.plan(&[sighting(0, (0, 0, 0, Deed::Started))], 0, &rules);
+    users.apply(plan.changes);
+    let nodes = |users: &mut Users, day: i64| users.count(day * DAY, &rules).nodes;
+    assert_eq!(nodes(&mut users, 29), BTreeMap::from([("n0".to_owned(), 1)]));
+    assert_eq!(nodes(&mut users, 31), BTreeMap::from([("n0".to_owned(), 0)]));
+    assert_eq!(nodes(&mut users, 38), BTreeMap::new());
+}
