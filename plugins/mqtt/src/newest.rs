@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use butler_plugin_api::{Event, kind};
 
-/// The time of the newest count.
+/// The newest count, by the store that its event is in and its number there. Times would not do: a clock may be set back.
 #[derive(Debug, Default)]
-pub(crate) struct Newest(Mutex<String>);
+pub(crate) struct Newest(Mutex<Option<(String, u64)>>);
 
 impl Newest {
     /// Whether an event is still to be published.
@@ -15,12 +15,15 @@ impl Newest {
         if event.kind != kind::ACTIVE_USERS_COUNTED || event.source == Event::TEST {
             return true;
         }
+        // The host numbers the events of its store: `9f3c-1234`. One that is named otherwise is published.
+        let named =
+            event.id.rsplit_once('-').and_then(|(store, number)| Some((store.to_owned(), number.parse().ok()?)));
+        let Some((store, number)) = named else { return true };
         let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // RFC 3339 in UTC with milliseconds: as texts they are in order.
-        if event.time < *newest {
+        if newest.as_ref().is_some_and(|(known, latest)| *known == store && number < *latest) {
             return false;
         }
-        newest.clone_from(&event.time);
+        *newest = Some((store, number));
         true
     }
 }

@@ -69,17 +69,21 @@ fn a_count_that_comes_after_a_newer_one_is_left_out() {
     let broker = Broker::start();
     let running = Running::start(FakeHost::new("mqtt"), settings(&broker, json!({})));
     running.fake.wait_until("a connection", |_| running.deliver(&failure()).is_ok());
-    let at = |time: &str, count: &[&str]| {
+    let of = |id: &str, time: &str, count: &[&str]| {
         let mut delivery = counted(count, &[]);
+        id.clone_into(&mut delivery.event.id);
         time.clone_into(&mut delivery.event.time);
         delivery
     };
-    let newer = at("2026-03-04T05:06:08.000Z", &["b", "c"]);
+    let newer = of("store-10", "2026-03-04T05:06:08.000Z", &["b", "c"]);
     running.deliver(&newer).unwrap();
-    running.deliver(&at("2026-03-04T05:06:07.999Z", &["a"])).unwrap();
+    running.deliver(&of("store-9", "2026-03-04T05:06:07.999Z", &["a"])).unwrap();
     running.deliver(&newer).unwrap();
+    // The clock was set back; another store begins anew.
+    running.deliver(&of("store-11", "2026-03-03T05:06:08.000Z", &["b", "c", "d"])).unwrap();
+    running.deliver(&of("other-1", "2026-03-03T05:06:09.000Z", &["a"])).unwrap();
     let counts: Vec<String> = broker.on("active/count").iter().map(broker::Published::text).collect();
-    assert_eq!(counts, ["2", "2"]);
+    assert_eq!(counts, ["2", "2", "3", "1"]);
     running.stop();
 }
 
