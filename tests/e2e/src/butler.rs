@@ -1,13 +1,13 @@
 //! The executable as a child process.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde_json::Value;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::{butler_exe, http, provide_test_plugins, wait_for};
 
@@ -17,8 +17,8 @@ pub struct Butler {
     folder: Arc<TempDir>,
     config: PathBuf,
     environment: Vec<(String, String)>,
-    log: Arc<Mutex<String>>,
-    stdout: Arc<Mutex<String>>,
+    log: NamedTempFile,
+    stdout: NamedTempFile,
     run: Value,
 }
 
@@ -159,19 +159,18 @@ impl Butler {
     }
 
     async fn spawn(folder: Arc<TempDir>, config: PathBuf, environment: Vec<(String, String)>) -> Self {
-        let mut child = Command::new(butler_exe())
+        let (log, stdout) = (output_file(), output_file());
+        let child = Command::new(butler_exe())
             .arg("run")
             .arg("-c")
             .arg(&config)
             .env_remove("BUTLER_CONFIG")
             .envs(environment.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(stdout.reopen().expect("the file can be opened"))
+            .stderr(log.reopen().expect("the file can be opened"))
             .spawn()
             .expect("the executable starts");
-        let log = collect(child.stderr.take());
-        let stdout = collect(child.stdout.take());
         let run_file = folder.path().join("butler.db.run.json");
         let pid = u64::from(child.id());
         let mut butler = Self { child, folder, config, environment, log, stdout, run: Value::Null };
@@ -351,12 +350,12 @@ impl Butler {
 
     /// Its log so far.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        text(&self.log)
     }
 
     /// What it wrote to standard output so far.
     pub fn stdout(&self) -> String {
-        self.stdout.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        text(&self.stdout)
     }
 
     /// Asks it to stop and waits for its end.
@@ -428,21 +427,14 @@ fn complete(config: &str) -> String {
     text
 }
 
-/// Reads a pipe to its end in the background.
-fn collect(pipe: Option<impl Read + Send + 'static>) -> Arc<Mutex<String>> {
-    let text = Arc::new(Mutex::new(String::new()));
-    let target = text.clone();
-    if let Some(pipe) = pipe {
-        std::thread::spawn(move || {
-            let mut reader = BufReader::new(pipe);
-            let mut line = Vec::new();
-            while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-                target.lock().unwrap_or_else(PoisonError::into_inner).push_str(&String::from_utf8_lossy(&line));
-                line.clear();
-            }
-        });
-    }
-    text
+/// Where the daemon writes what a test reads while it runs: a file, not a pipe, so that a line that was written before an
+/// answer is there when the answer is.
+fn output_file() -> NamedTempFile {
+    NamedTempFile::new().expect("a file can be made")
+}
+
+fn text(file: &NamedTempFile) -> String {
+    String::from_utf8_lossy(&std::fs::read(file.path()).expect("the file can be read")).into_owned()
 }
 
 /// Reads a pipe to its end on a thread of its own.

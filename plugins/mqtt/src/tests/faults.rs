@@ -1,5 +1,6 @@
 //! Brokers that refuse, hang, lie and go away.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use butler_plugin_api::Health;
@@ -254,7 +255,12 @@ fn a_message_that_ends_the_connection_does_not_keep_others_from_theirs() {
     );
     for _ in 0..2 {
         running.fake.wait_until("a connection", |_| running.plugin.link.now().is_ok());
+        let ended = running.plugin.link.now().unwrap();
         retry(running.deliver(&sample_delivery("preload-task.failed")).unwrap_err());
+        // A message that is handed to the connection while it ends is repeated by the host.
+        running
+            .fake
+            .wait_until("its end", |_| running.plugin.link.now().map_or(true, |now| !Arc::ptr_eq(&now, &ended)));
         running.deliver(&failure()).unwrap();
     }
     // Tried when the host asked, and at no other time.
