@@ -68,6 +68,7 @@
 //!
 //! * `butler16`: the module `butler16`, for machines that read what Butler 16 sent: users, times, durations, lines of the
 //!   script log in its forms.
+//! * `import`: the module `import`, to translate a config of Butler 16.
 //! * `message`: the module `message`, for plugins whose alerts are read by people: templates and all that they can show.
 //! * `runtime`: a tokio runtime of the plugin's own, on a thread of its own.
 //! * `testing`: the module `testing` with a fake host, to unit-test a plugin without a daemon.
@@ -87,6 +88,8 @@ pub mod settings;
 
 #[cfg(feature = "butler16")]
 pub mod butler16;
+#[cfg(feature = "import")]
+pub mod import;
 #[cfg(feature = "message")]
 pub mod message;
 mod samples;

@@ -80,8 +80,10 @@ pub trait Plugin: Send + Sync + Sized + 'static {
         async move { Err(OperationError::Unsupported(operation)) }
     }
 
-    /// Converts sections of a config file of Butler 16 to instances of this plugin, for operation `import`. Needs no
-    /// started instance. Input: the whole old config. Output: `{"instances": [...], "usedKeys": [...]}`.
+    /// Converts sections of a config file of Butler 16 to instances of this plugin, for operation `import` (`butler
+    /// migrate`). Needs no started instance. Input: `{"butler": …, "folders": […]}`, the whole old config. Output:
+    /// `{"instances": […], "usedKeys": […], "remarks": […], "secrets": {…}}`. The module `import` (feature `import`) has
+    /// types for both, and reads the old config.
     fn import(old: Value) -> Result<Value, OperationError> {
         let _ = old;
         Err(OperationError::Unsupported("import".to_owned()))

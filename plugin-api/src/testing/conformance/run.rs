@@ -147,7 +147,7 @@ impl<'a> Run<'a> {
         for operation in self.manifest.operations.clone() {
             let inputs = match operation.as_str() {
                 "render" => self.kinds().iter().map(|kind| sample(kind, "render").1).collect(),
-                "import" => vec![json!({})],
+                "import" => vec![json!({ "butler": {} })],
                 _ => vec![Value::Null],
             };
             let before = self.fake.requests().len();
