@@ -8,7 +8,7 @@ use butler_plugin_api::{Host, Manifest, Plugin, ServiceError, StartError};
 use serde_json::json;
 
 use super::{
-    access, delete, deleted, event, go, go_at, id, is_tidy, kept, many, now, path, released, sense, settings, user,
+    access, ago, delete, deleted, event, go, go_at, id, is_tidy, kept, many, now, path, released, sense, settings, user,
     user_id, with,
 };
 use crate::part::Trouble;
@@ -62,6 +62,21 @@ fn where_nothing_is_due_nothing_is_told() {
     assert_eq!(told["message"], "0 unused access licences were released (0 professional, 0 analyzer), 1 was kept");
     let logged = |record: &WireLogRecord| record.message.ends_with(", 1 was kept (user directory 1)");
     assert!(protected.records().iter().any(logged), "{:?}", protected.records());
+    // Each site has such ones: nothing has become unused since the last run.
+    let never = |number, given| with(with(access(number, 0), "/lastUsed", json!(null)), "/createdDate", json!(ago(given)));
+    let usual = |given| {
+        let in_quarantine = with(access(2, 40), "/quarantined", json!(true));
+        sense(&[never(1, given), in_quarantine], &[user(1), user(2)])
+    };
+    for never_used in ["keep", "release"] {
+        let fake = usual(2);
+        assert_eq!(go(&fake, &settings(json!({ "release": true, "neverUsed": never_used }))), Ok(()));
+        assert_eq!(fake.emitted(), [], "{never_used}");
+        assert!(is_tidy(&fake));
+    }
+    let long = usual(30);
+    assert_eq!(go(&long, &settings(json!({ "release": true }))), Ok(()));
+    assert_eq!(event(&long)["licenseRelease"]["keptByReason"], json!({ "never used": 1, "quarantined": 1 }));
     for fake in [in_use, protected] {
         assert!(fake.qlik_writes().is_empty());
         assert!(is_tidy(&fake));
