@@ -3,6 +3,7 @@
 
 mod model;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use butler_plugin_api::testing::{FakeHost, block_on, conformance};
@@ -11,6 +12,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::ActiveUsers;
+use crate::records::Told;
+use crate::tell::{Teller, facts};
+use crate::users::Counted;
 
 /// An instance that runs; time stands still. Events have the age, in seconds, that the test says.
 struct Fixture {
@@ -204,6 +208,10 @@ fn nothing_is_counted_that_is_not_stored_and_the_delivery_comes_again() {
     let error = block_on(site.plugin.deliver_batch(&[delivery])).remove(0).unwrap_err();
     assert!(error.to_string().contains("the disk is full"), "{error}");
     assert_eq!(site.count(), 0);
+    let Health::Bad(why) = block_on(site.plugin.health()) else { panic!("it is not well") };
+    assert!(why.contains("cannot be stored") && why.contains("the disk is full"), "{why}");
+    assert_eq!(site.told(), None);
+    assert!(matches!(block_on(site.plugin.health()), Health::Bad(_)), "telling works, storing does not");
     drop(full);
     site.fake.stop();
 }
@@ -219,6 +227,39 @@ fn trouble_with_telling_is_logged_once_and_ends() {
     let warnings = site.fake.records().into_iter().filter(|record| record.message.contains("cannot be told")).count();
     assert_eq!(warnings, 1);
     site.fake.stop();
+}
+
+#[test]
+fn what_was_told_is_stored_as_soon_as_that_works() {
+    let (broken, sound) = (FakeHost::new("active-users"), FakeHost::new("active-users"));
+    let broken = broken.fail_service("storage", ServiceError::Unavailable("the disk is full".to_owned()));
+    let mut teller = Teller::new(Told::default());
+    let counted = Counted::default();
+    block_on(teller.tell(&broken.host(), &counted, BTreeMap::new())).unwrap();
+    assert!(block_on(teller.save(&broken.host())).is_err());
+    // The same once more.
+    block_on(teller.tell(&sound.host(), &counted, BTreeMap::new())).unwrap();
+    block_on(teller.save(&sound.host())).unwrap();
+    assert_eq!((broken.emitted().len(), sound.emitted().len()), (1, 0));
+    assert_eq!(sound.stored("told").unwrap()["number"], 1);
+}
+
+#[test]
+fn many_and_long_names_fit_in_an_event_and_let_the_next_one_wait() {
+    let user = |number: usize| format!(r"LAB\{number:05}{}", "x".repeat(200));
+    let node = |number: u64| (format!("n{number}{}", "\u{1}".repeat(490)), number);
+    let counted = Counted { users: (0..9_000).map(user).collect(), nodes: (0..1_000).map(node).collect() };
+    let facts = facts(&counted);
+    let users = facts["activeUsers"]["users"].as_array().unwrap();
+    assert_eq!((&facts["activeUsers"]["count"], &users[0]), (&json!(9_000), &json!(user(0))));
+    assert!(users.len() > 2_000 && facts["activeUsers"]["nodes"].as_object().unwrap().len() > 100);
+    let bytes = facts.to_string().len();
+    assert!(bytes <= 1 << 20, "{bytes}");
+    // A month of them is a quarter of 4 GB.
+    let fake = FakeHost::new("active-users");
+    let wait = block_on(Teller::new(Told::default()).tell(&fake.host(), &counted, BTreeMap::new())).unwrap();
+    let month = f64::from(30 * 24 * 3_600) / wait.as_secs_f64() * f64::from(u32::try_from(bytes).unwrap());
+    assert!(month <= f64::from(1 << 30), "{month}");
 }
 
 #[test]
