@@ -3,12 +3,12 @@
 //! **Once.** Events have numbers, and the last one is stored after its event, as soon as that works. The key of an event is its number and a digest of
 //! its facts: if Butler is killed between the two, the same facts are not told again after the start, and others are.
 //!
-//! **Not too much.** Every event holds the names of all users, and Butler keeps it for weeks. So the longer it is, the longer
-//! the next one waits.
+//! **Not too much.** Every event holds the names of all users, and Butler keeps it for weeks. So the longer events are, the longer
+//! the next ones wait when there are many.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use butler_plugin_api::{Host, ServiceError, kind};
 use serde_json::{Value, json};
@@ -26,6 +26,8 @@ const MOST_METRICS: usize = 200;
 /// Bytes of events in a second, on average: when somebody comes or goes all the time, 1 GB in the 30 days for which events are
 /// kept by default. That is a quarter of what the store may have.
 const BYTES_PER_SECOND: u64 = 400;
+/// Bytes that may come at once after a quiet time: when all come to work, changes are told without a wait.
+const BYTES_AT_ONCE: u64 = 10_000_000;
 
 /// What has been told.
 #[derive(Debug)]
@@ -35,11 +37,12 @@ pub(crate) struct Teller {
     is_unsaved: bool,
     /// Digest of the facts that were told last; none before the first since the start.
     last: Option<u64>,
+    budget: Budget,
 }
 
 impl Teller {
     pub(crate) fn new(told: Told) -> Self {
-        Self { told, is_unsaved: false, last: None }
+        Self { told, is_unsaved: false, last: None, budget: Budget::new(Instant::now()) }
     }
 
     /// Tells how many there are, if that is not what was told last; how long the next one has to wait beyond the usual.
@@ -61,7 +64,7 @@ impl Teller {
         self.told = Told { number, nodes };
         self.is_unsaved = true;
         self.last = Some(digest);
-        Ok(Duration::from_millis((text.len() as u64).saturating_mul(1000) / BYTES_PER_SECOND))
+        Ok(self.budget.spend(text.len() as u64, Instant::now()))
     }
 
     /// Stores what was told, if it is not stored yet.
@@ -71,6 +74,27 @@ impl Teller {
             self.is_unsaved = false;
         }
         Ok(())
+    }
+}
+
+/// Bytes of events that were told, less those that may come again by now.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    spent: u64,
+    since: Instant,
+}
+
+impl Budget {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { spent: 0, since: now }
+    }
+
+    /// Notes an event; how long the next one has to wait.
+    pub(crate) fn spend(&mut self, bytes: u64, now: Instant) -> Duration {
+        let seconds = now.duration_since(self.since).as_secs();
+        self.since += Duration::from_secs(seconds);
+        self.spent = self.spent.saturating_sub(seconds.saturating_mul(BYTES_PER_SECOND)).saturating_add(bytes);
+        Duration::from_millis(self.spent.saturating_sub(BYTES_AT_ONCE).saturating_mul(1000) / BYTES_PER_SECOND)
     }
 }
 

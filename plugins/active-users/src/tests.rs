@@ -5,6 +5,7 @@ mod model;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use butler_plugin_api::testing::{FakeHost, block_on, conformance};
 use butler_plugin_api::{Delivery, Health, Plugin, Request, ServiceError, StartError, kind, sample_delivery};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::ActiveUsers;
 use crate::records::Told;
-use crate::tell::{Teller, facts};
+use crate::tell::{Budget, Teller, facts};
 use crate::users::Counted;
 
 /// An instance that runs; time stands still. Events have the age, in seconds, that the test says.
@@ -59,7 +60,7 @@ impl Fixture {
     /// The next time to tell comes; what is told then, if anything is.
     fn told(&self) -> Option<Value> {
         let (before, slept) = (self.fake.emitted().len(), self.fake.slept().len());
-        self.fake.advance(std::time::Duration::from_mins(10));
+        self.fake.advance(Duration::from_mins(10));
         self.fake.wait_until("the next sleep", |fake| fake.slept().len() > slept && fake.sleeping() > 0);
         let emitted = self.fake.emitted();
         assert!(emitted.len() <= before + 1 && emitted.iter().all(|(kind, _)| kind == kind::ACTIVE_USERS_COUNTED));
@@ -245,7 +246,7 @@ fn what_was_told_is_stored_as_soon_as_that_works() {
 }
 
 #[test]
-fn many_and_long_names_fit_in_an_event_and_let_the_next_one_wait() {
+fn many_and_long_names_fit_in_an_event() {
     let user = |number: usize| format!(r"LAB\{number:05}{}", "x".repeat(200));
     let node = |number: u64| (format!("n{number}{}", "\u{1}".repeat(490)), number);
     let counted = Counted { users: (0..9_000).map(user).collect(), nodes: (0..1_000).map(node).collect() };
@@ -255,11 +256,23 @@ fn many_and_long_names_fit_in_an_event_and_let_the_next_one_wait() {
     assert!(users.len() > 2_000 && facts["activeUsers"]["nodes"].as_object().unwrap().len() > 100);
     let bytes = facts.to_string().len();
     assert!(bytes <= 1 << 20, "{bytes}");
-    // A month of them is a quarter of 4 GB.
-    let fake = FakeHost::new("active-users");
-    let wait = block_on(Teller::new(Told::default()).tell(&fake.host(), &counted, BTreeMap::new())).unwrap();
-    let month = f64::from(30 * 24 * 3_600) / wait.as_secs_f64() * f64::from(u32::try_from(bytes).unwrap());
-    assert!(month <= f64::from(1 << 30), "{month}");
+}
+
+#[test]
+fn long_events_come_at_once_for_a_while_and_are_a_quarter_of_the_store_in_a_month() {
+    for bytes in [5_000, 60_000, 1_000_000] {
+        let (start, every, month) = (Instant::now(), Duration::from_secs(10), Duration::from_hours(30 * 24));
+        let (mut budget, mut passed, mut all) = (Budget::new(start), Duration::ZERO, 0);
+        while passed < month {
+            let wait = budget.spend(bytes, start + passed);
+            all += bytes;
+            assert!(all > 9_000_000 || wait.is_zero(), "{bytes}: {wait:?} after {all}");
+            passed += wait.max(every);
+        }
+        assert!(all > 1_000_000_000 && all <= 1 << 30, "{bytes}: {all}");
+        // The weekend.
+        assert!(budget.spend(bytes, start + passed + Duration::from_hours(48)).is_zero());
+    }
 }
 
 #[test]
