@@ -92,6 +92,7 @@ pub(crate) enum Change {
 /// What is kept of a service over restarts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[allow(clippy::struct_excessive_bools, reason = "each of them may be so without the others")]
 pub(crate) struct Kept {
     /// The last settled state that counted.
     state: Option<State>,
