@@ -4,6 +4,7 @@ mod check;
 mod client;
 mod cloud;
 mod deliveries;
+mod init;
 mod log_appender;
 mod new;
 mod pin;
@@ -44,6 +45,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a first config, and what Qlik Sense needs to send to Butler: asks about six questions, or takes flags.
+    Init(Box<init::Init>),
     /// Run the daemon until Ctrl-C or SIGTERM.
     Run(ConfigFile),
     /// Check a config: everything in it, its plugins, their destinations, Qlik Sense. Sends no alert.
@@ -110,6 +113,7 @@ fn level(text: &str) -> Result<Level, String> {
 pub fn run() -> Result<(), Failure> {
     let cli = Cli::parse();
     match cli.command {
+        Command::Init(init) => block_on(init.run(cli.log_level)),
         Command::Run(file) => run_daemon(&file.config, cli.log_level),
         Command::Check(file) => block_on(check::run(&file.config, cli.log_level)),
         Command::Render(render) => block_on(render.run(cli.log_level)),

@@ -22,6 +22,7 @@ mod gate;
 mod kept;
 mod keys;
 mod lookups;
+mod nodes;
 mod own_server;
 mod pfx;
 mod read_file;
@@ -46,8 +47,10 @@ pub use engine::{
 pub use enrich::Enriched;
 pub use error::{Cause, QlikError};
 pub use facts::{AppFacts, ResultFacts, TaskFacts, is_final, is_guid, millis, status_text, task_subject};
+pub use files::check_files;
 pub use gate::GateState;
 pub use lookups::{AppFound, Found, Lookups, Outcome};
+pub use nodes::Node;
 pub use own_server::{ServerFiles, ServerIdentity};
 pub use repository::{Limits, Reply, Repository};
 pub use script_log::{Log, ScriptLogs};

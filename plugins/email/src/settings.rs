@@ -51,6 +51,7 @@ const LONGEST_THROTTLE: Duration = Duration::from_hours(168);
 /// Settings of alerts by email.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-ask" = [["recipients"]]))]
 pub(crate) struct Settings {
     /// The mail server.
     smtp: SmtpSettings,

@@ -154,6 +154,7 @@ fn candidates(endpoint: Endpoint, filter: Option<&Filter>, state: &State) -> Vec
                 .collect()
         }
         Endpoint::SchedulerServiceFull => state.schedulers.iter().map(crate::Scheduler::full).collect(),
+        Endpoint::ServerNodeConfigurationFull => state.nodes.iter().map(crate::Node::full).collect(),
         Endpoint::Tag | Endpoint::TagFull => state.tags.iter().map(Tag::full).collect(),
         Endpoint::CustomPropertyDefinitionFull => {
             state.custom_properties.iter().map(crate::CustomPropertyDefinition::full).collect()

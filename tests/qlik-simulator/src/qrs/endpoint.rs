@@ -45,6 +45,7 @@ pub enum Endpoint {
     TagFull,
     TagById,
     SchedulerServiceFull,
+    ServerNodeConfigurationFull,
     Notification,
     License,
     AccessTypeOverview,
@@ -59,7 +60,7 @@ pub struct UnknownEndpoint(pub String);
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::About,
         Self::Enums,
         Self::Task,
@@ -94,6 +95,7 @@ impl Endpoint {
         Self::TagFull,
         Self::TagById,
         Self::SchedulerServiceFull,
+        Self::ServerNodeConfigurationFull,
         Self::Notification,
         Self::License,
         Self::AccessTypeOverview,
@@ -137,6 +139,7 @@ impl Endpoint {
             Self::TagFull => "tag/full",
             Self::TagById => "tag/{id}",
             Self::SchedulerServiceFull => "schedulerservice/full",
+            Self::ServerNodeConfigurationFull => "servernodeconfiguration/full",
             Self::Notification => "notification",
             Self::License => "license",
             Self::AccessTypeOverview => "license/accesstypeoverview",
