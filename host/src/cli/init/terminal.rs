@@ -138,6 +138,8 @@ mod hidden {
         }
     }
 
-    /// The library puts the console back when its read is broken off.
-    pub(super) fn end() {}
+    /// The library puts the console back in the thread that asks: it gets a moment for that.
+    pub(super) fn end() {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
 }
