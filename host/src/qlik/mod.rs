@@ -9,6 +9,7 @@
 
 mod batched;
 mod certificates;
+mod chain;
 mod cloud;
 mod connection;
 mod ended;
@@ -38,6 +39,7 @@ mod wire;
 mod tests;
 
 pub use certificates::{CertificateFacts, CertificateRole};
+pub use chain::{ClientChain, client_chain};
 pub use cloud::{Cloud, CloudError, TenantState};
 pub(crate) use cloud::{cloud_app_url, short};
 pub use ended::Ended;

@@ -159,6 +159,7 @@ pub(crate) struct SendToSettings {
     pub(crate) always: Vec<String>,
     /// Custom property whose values are names of accounts: of the task, or of the app where there is no task.
     #[serde(default)]
+    #[schemars(extend("x-qlik" = "customProperty"))]
     pub(crate) by_custom_property: Option<String>,
 }
 

@@ -57,7 +57,7 @@ fn version_and_help_are_printed() {
     let help = run(&["--help"]);
     assert_eq!((help.code, help.stderr.as_str()), (0, ""));
     for command in
-        ["init", "run", "check", "render", "test-alert", "schema", "plugins", "deliveries", "token", "udp-send"]
+        ["init", "run", "check", "doctor", "render", "test-alert", "schema", "plugins", "deliveries", "token", "udp-send"]
     {
         assert!(help.stdout.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {help:?}");
         let own = run(&[command, "--help"]);

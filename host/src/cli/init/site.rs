@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::document::Connection;
 use crate::config::{self, Document};
-use crate::qlik::{Limits, Node, QlikError, Repository, TlsError, check_files};
+use crate::qlik::{ClientChain, Limits, Node, QlikError, Repository, TlsError, check_files, client_chain};
 
 /// Somebody waits for the answers.
 const LIMITS: Limits = Limits {
@@ -106,10 +106,19 @@ pub(super) enum Unusable {
 
 /// Looks whether the files can be read and belong together.
 pub(super) fn check(qlik: &config::Qlik) -> Result<(), Unusable> {
-    check_files(&qlik.certificates, qlik.verify).map_err(|error| match error {
-        TlsError::NoPassphrase { .. } | TlsError::WrongPassphrase { .. } => Unusable::Passphrase(error.to_string()),
-        error => Unusable::Other(error.to_string()),
-    })
+    let chain = check_files(&qlik.certificates, qlik.verify).and_then(|()| client_chain(qlik));
+    match chain {
+        Ok(ClientChain::Issued | ClientChain::Unchecked) => Ok(()),
+        Ok(ClientChain::Foreign) => Err(Unusable::Other(
+            "the client certificate is not issued by the authority that lies beside it: take all files from one export of the QMC"
+                .to_owned(),
+        )),
+        Ok(ClientChain::Odd(reason)) => Err(Unusable::Other(format!("the client certificate cannot be used: {reason}"))),
+        Err(error @ (TlsError::NoPassphrase { .. } | TlsError::WrongPassphrase { .. })) => {
+            Err(Unusable::Passphrase(error.to_string()))
+        }
+        Err(error) => Err(Unusable::Other(error.to_string())),
+    }
 }
 
 /// What Qlik Sense says about itself: version and nodes.

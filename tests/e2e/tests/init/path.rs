@@ -79,6 +79,7 @@ async fn from_an_empty_folder_to_a_proven_alert() {
     let butler = Butler::run_config(folder.clone(), "butler.yaml").await;
     transcript.note(&format!("$ butler run -c butler.yaml\n{}", butler.stdout()));
 
+    transcript.run(place, &["doctor", "-c", "butler.yaml", "--end-to-end"]).await;
     transcript.run(place, &["test-alert", "-c", "butler.yaml", "--instance", "webhook"]).await;
     let alert = sink.wait_where("the test alert", |request| request.method == "POST").await;
     assert!(alert.body.contains("reload-task") || !alert.body.is_empty(), "{alert:?}");

@@ -51,6 +51,8 @@ async fn certificates_that_are_missing_or_do_not_fit_are_told_at_once() {
     refused(&sense, &with("../partial"), &["has no client_key.pem in it"]).await;
     fs::write(copy("mixed").join("client_key.pem"), other.client_key_pem()).unwrap();
     refused(&sense, &with("../mixed"), &["does not belong to the certificate in", "mixed/client.pem"]).await;
+    fs::write(copy("foreign").join("root.pem"), other.root_pem()).unwrap();
+    refused(&sense, &with("../foreign"), &["not issued by the authority", "from one export"]).await;
     fs::write(copy("damaged").join("root.pem"), "nothing").unwrap();
     refused(&sense, &with("../damaged"), &["damaged/root.pem", "has no certificate in it"]).await;
     sense.certificates().write_windows_to(folder.join("windows"), "geheime Losung").unwrap();
