@@ -141,7 +141,7 @@ fn files(text: &str) -> impl Iterator<Item = &str> {
 
 /// Whether every user may read a file: by its own mode, and those of all folders on the way. What is not there is no risk.
 #[cfg(unix)]
-fn everybody_reads(path: &Path) -> bool {
+pub(in super::super) fn everybody_reads(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
 
     let Ok(real) = path.canonicalize() else { return false };
@@ -150,7 +150,7 @@ fn everybody_reads(path: &Path) -> bool {
 }
 
 #[cfg(not(unix))]
-fn everybody_reads(_: &Path) -> bool {
+pub(in super::super) fn everybody_reads(_: &Path) -> bool {
     false
 }
 

@@ -16,10 +16,15 @@ pub(super) struct File {
     pub(super) private: bool,
 }
 
+/// A path below `out` as the user would write it.
+pub(super) fn shown(out: &Path, path: &Path) -> PathBuf {
+    if out == Path::new(".") { path.to_owned() } else { out.join(path) }
+}
+
 /// Refuses to go on if one of the files is there already.
 pub(super) fn refuse_existing<'a>(out: &Path, paths: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
     // A link that leads nowhere counts, too.
-    let taken = paths.into_iter().map(|path| out.join(path)).filter(|path| path.symlink_metadata().is_ok());
+    let taken = paths.into_iter().map(|path| shown(out, path)).filter(|path| path.symlink_metadata().is_ok());
     let taken: Vec<String> = taken.map(|path| path.display().to_string()).collect();
     match taken.as_slice() {
         [] => Ok(()),

@@ -19,7 +19,8 @@ use clap::Args;
 use serde_json::Value;
 use tokio::runtime::Handle;
 
-use crate::config::{self, Document, Level, LogFormat, compose, similar};
+use super::doctor::files::everybody_reads;
+use crate::config::{self, ClientFiles, Document, Level, LogFormat, compose, similar};
 use crate::daemon::{self, Alone, Failure};
 use crate::log4net::{self, Target};
 use crate::observe;
@@ -154,7 +155,7 @@ impl Interview {
         ];
         let (with_files, settings) = secrets(&connection, &manifest.name, &filled, &mut files);
         let contents = Contents { connection: &with_files, settings: &settings, ..contents };
-        let text = contents.text(&flags.out.join(CONFIG));
+        let text = contents.text(&files::shown(&flags.out, Path::new(CONFIG)));
         files.insert(0, File { path: CONFIG.into(), text, private: false });
         let situation = Situation {
             out: &flags.out,
@@ -234,7 +235,7 @@ impl Interview {
         let about = "Folder with the certificates that the QMC exports: client.pem, client_key.pem and root.pem, or client.pfx \
                      and root.cer. They stay there, the config names them.";
         let question = Question { about, name: "certificates", default: usual.as_deref(), hidden: false };
-        let path = flags.out.join(CONFIG);
+        let path = files::shown(&flags.out, Path::new(CONFIG));
         let passphrase = flags.passphrase.as_deref().map(config_text);
         let (mut connection, locked) = self.answer(flags.certificates.as_deref(), question, |folder| {
             let connection = Connection {
@@ -273,6 +274,11 @@ impl Interview {
         let question = Question { about, name: "user", default: Some(USER), hidden: false };
         connection.user = self.answer(given, question, user)?;
         let qlik = connection.read(&path).map_err(Failure::Config)?;
+        let (ClientFiles::Pem { key, .. } | ClientFiles::Pfx(key)) = &qlik.certificates.client;
+        if everybody_reads(key) {
+            let key = key.display();
+            eprintln!("The private key {key} can be read by every user of this machine: chmod 640 {key}");
+        }
         Ok((connection, qlik))
     }
 
@@ -368,7 +374,7 @@ impl Interview {
     /// Takes the config as the daemon would, and starts the destination without sending anything. What the destination has
     /// against its settings is answered; that it cannot be reached now is only told.
     fn try_out(&self, contents: &Contents<'_>, instance: &str) -> Result<Option<String>, Failure> {
-        let path = self.flags.out.join(CONFIG);
+        let path = files::shown(&self.flags.out, Path::new(CONFIG));
         let document = Document::parse(&path, contents.text(&path).as_bytes())?;
         let setup = match daemon::take(&document, None) {
             Ok(setup) => setup,

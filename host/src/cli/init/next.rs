@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use super::files::shown;
 use crate::log4net::{Service, Target};
 use crate::qlik::Node;
 
@@ -32,9 +33,9 @@ impl Situation<'_> {
         let Self { target, central, repository_port, instance, .. } = self;
         let mut text = String::new();
         for path in &self.written {
-            let _ = writeln!(text, "written  {}", self.out.join(path).display());
+            let _ = writeln!(text, "written  {}", shown(self.out, path).display());
         }
-        let config = self.out.join(self.config);
+        let config = shown(self.out, self.config);
         let config = config.display();
         let mut schedulers: Vec<&str> =
             self.nodes.iter().filter(|node| node.scheduler).map(|node| &*node.host).collect();
@@ -42,7 +43,7 @@ impl Situation<'_> {
             schedulers.push(central);
         }
         let place = format!(r"C:\ProgramData\Qlik\Sense\{}\LocalLogConfig.xml", SERVICE.folder());
-        let _ = write!(text, "\n1. Let Qlik Sense send. Copy {} to\n", self.out.join(self.appenders).display());
+        let _ = write!(text, "\n1. Let Qlik Sense send. Copy {} to\n", shown(self.out, self.appenders).display());
         let widest = schedulers.iter().map(|host| host.len()).max().unwrap_or_default();
         for host in &schedulers {
             let _ = writeln!(text, "     {host:<widest$}  {place}");

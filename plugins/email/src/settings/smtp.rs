@@ -28,6 +28,7 @@ pub(super) struct SmtpSettings {
     /// that gets no mail. `implicit`: encrypted from the first byte. `starttlsIfOffered`: encrypted if the server offers
     /// it; somebody on the way can prevent that. `none`: never encrypted.
     #[serde(default)]
+    #[schemars(extend("default" = "starttls"))]
     tls: TlsMode,
     /// PEM file of the authorities that the server's certificate is checked with, instead of the system's; relative to
     /// the config file. It is read for each connection, so a new file needs no restart.

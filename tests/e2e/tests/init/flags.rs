@@ -13,11 +13,13 @@ async fn all_that_a_new_site_needs_is_written_and_it_works() {
     let output = init(&sense, &[&SITE[..], &destination].concat()).await;
     assert_eq!(output.code, 0, "{output:?}");
     assert!(output.stderr.contains("answers; its nodes: localhost\n"), "{output:?}");
+    let key = "certificates/client_key.pem can be read by every user of this machine: chmod 640 ";
+    assert_eq!(output.stderr.contains(key), cfg!(unix), "{output:?}");
     let folder = sense.folder().join("new");
     let secret = "secrets/webhook-signature-secret";
     assert_eq!(files(&folder), ["butler.schema.json", "butler.yaml", APPENDERS, secret]);
     for file in files(&folder) {
-        assert!(output.stdout.contains(&format!("written  ./{file}\n")), "{output:?}");
+        assert!(output.stdout.contains(&format!("written  {file}\n")), "{output:?}");
     }
 
     let config = text(&folder.join("butler.yaml"));
@@ -62,8 +64,8 @@ async fn what_is_to_be_copied_and_opened_is_said_node_by_node() {
         "butler log-appender --service scheduler --to butler.lab.local:9998 --merge LocalLogConfig.xml".to_owned(),
         "UDP 9998  from sense1.lab.local, sense3.lab.local to butler.lab.local\n".to_owned(),
         format!("TCP {}  from butler.lab.local to 127.0.0.1\n", sense.addr().port()),
-        "butler doctor -c ./butler.yaml\n".to_owned(),
-        "butler test-alert -c ./butler.yaml --instance console\n".to_owned(),
+        "butler doctor -c butler.yaml\n".to_owned(),
+        "butler test-alert -c butler.yaml --instance console\n".to_owned(),
     ] {
         assert!(output.stdout.contains(&line), "`{line}` is not in {}", output.stdout);
     }

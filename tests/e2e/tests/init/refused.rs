@@ -110,7 +110,7 @@ async fn what_is_there_is_kept() {
         fs::write(&path, "mine").unwrap();
         let output = init(&sense, &flags).await;
         assert_eq!((output.code, output.stdout.as_str()), (1, ""), "{output:?}");
-        assert!(output.stderr.contains(&format!("./{file} is there already and is kept")), "{output:?}");
+        assert!(output.stderr.contains(&format!("{file} is there already and is kept")), "{output:?}");
         assert_eq!((files(&folder), text(&path).as_str()), (vec![file.to_owned()], "mine"));
         fs::remove_dir_all(&folder).unwrap();
         fs::create_dir(&folder).unwrap();
