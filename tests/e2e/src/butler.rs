@@ -68,7 +68,8 @@ pub fn run(arguments: &[&str]) -> Output {
 /// # Panics
 /// When it cannot be started, or does not end.
 pub fn run_with(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    run_command(Command::new(butler_exe()).envs(environment.iter().copied()), arguments)
+    let mut command = Command::new(butler_exe());
+    run_command(command.env_remove("BUTLER_CONFIG").envs(environment.iter().copied()), arguments)
 }
 
 /// The same as [`run`] in a folder.
@@ -76,13 +77,12 @@ pub fn run_with(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
 /// # Panics
 /// When it cannot be started, or does not end.
 pub fn run_in(folder: &Path, arguments: &[&str]) -> Output {
-    run_command(Command::new(butler_exe()).current_dir(folder), arguments)
+    run_command(Command::new(butler_exe()).env_remove("BUTLER_CONFIG").current_dir(folder), arguments)
 }
 
 fn run_command(command: &mut Command, arguments: &[&str]) -> Output {
     let mut child = command
         .args(arguments)
-        .env_remove("BUTLER_CONFIG")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
