@@ -1,5 +1,5 @@
-//! `butler check`: all links of the chain that can be looked at without waiting, sending anything or a running daemon.
-//! `butler doctor` begins with the same.
+//! `butler check`: whether the config is right, and what it names answers and is there. Wherever it is run it says the same, and
+//! needs neither a running daemon nor the daemon's machine. `butler doctor` begins with the same.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,8 +35,6 @@ pub(super) async fn look(path: &Path, setup: &Setup, findings: &mut Findings) ->
     for warning in &setup.loaded.warnings {
         findings.note("config", warning, "");
     }
-    doctor::files::check(setup, findings);
-    doctor::disk::check(&setup.loaded.config.store, findings);
     doctor::exposure::check(&setup.loaded.config.rest, findings);
     let lookups = qlik(setup, findings).await;
     roads::check(path, &setup.loaded.config, lookups.as_deref(), findings).await;

@@ -51,12 +51,12 @@ enum Command {
     Init(Box<init::Init>),
     /// Run the daemon until Ctrl-C or SIGTERM.
     Run(ConfigFile),
-    /// Check a config: everything in it, files and disk, its plugins, their destinations, Qlik Sense and the user's rights
-    /// there. Sends no alert and needs no running daemon.
+    /// Check a config: everything in it, its plugins, their destinations, Qlik Sense and the user's rights there. Sends no alert,
+    /// and needs neither a running daemon nor the daemon's machine.
     Check(ConfigFile),
-    /// Look at the whole chain, link by link: all that `check` looks at, and the running daemon with what it has heard; by
-    /// option, wait for a log appender and follow a sample to every instance. Exit code 1 when a link has failed, 2 for a config
-    /// that cannot be used.
+    /// Look at the whole chain, link by link: all that `check` looks at, this machine (who may read secrets, the disk of the store)
+    /// and the running daemon with what it has heard; by option, wait for a log appender and follow a sample to every instance.
+    /// Exit code 1 when a link has failed, 2 for a config that cannot be used.
     Doctor(doctor::Doctor),
     /// Show what an instance would send, and send nothing: to write templates.
     Render(render::Render),

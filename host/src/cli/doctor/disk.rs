@@ -13,7 +13,7 @@ const ROOM: &str = "disk space";
 const LEAST: u64 = 100 << 20;
 
 /// Looks at the folder of the store and its disk. Makes nothing that stays.
-pub(in super::super) fn check(store: &Store, findings: &mut Findings) {
+pub(super) fn check(store: &Store, findings: &mut Findings) {
     let folder = existing(&store.path);
     match writable(&store.path, &folder) {
         Ok(()) => findings.ok(LINK, &format!("{} can be written by this account", store.path.display())),

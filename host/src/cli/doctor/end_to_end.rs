@@ -254,7 +254,8 @@ async fn instances(daemon: &Daemon, setup: &Setup, id: &str, event: &Event, find
                 findings.failed(&link, &detail, "`butler reload` has it read this one");
             }
             None => {
-                let reasons = rulings.iter().filter_map(|ruling| Some(format!("{}: {}", ruling.rule, ruling.refusal.as_ref()?)));
+                let reasons =
+                    rulings.iter().filter_map(|ruling| Some(format!("{}: {}", ruling.rule, ruling.refusal.as_ref()?)));
                 let reasons: Vec<String> = reasons.collect();
                 findings.note(&link, &format!("does not get it; {}", reasons.join("; ")), "");
             }

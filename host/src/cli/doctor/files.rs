@@ -24,7 +24,7 @@ struct Private {
 }
 
 /// Looks at all of them.
-pub(in super::super) fn check(setup: &Setup, findings: &mut Findings) {
+pub(super) fn check(setup: &Setup, findings: &mut Findings) {
     let private = private(setup);
     let open: Vec<&Private> = private.iter().filter(|file| everybody_reads(&file.path)).collect();
     for file in &open {
@@ -187,7 +187,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn a_folder_that_lets_nobody_through_protects_what_is_in_it() {
-        use std::os::unix::fs::PermissionsExt as _;
+        use std::os::unix::fs::PermissionsExt;
 
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("key.pem");

@@ -1,15 +1,15 @@
 //! `butler doctor`: the whole chain, link by link.
 //!
-//! What `butler check` looks at comes first, some of it from here: `files`, `disk`, `exposure`, `clock`, `rights`, `names`.
-//! Then the running daemon, what it has heard (`appenders`), and by option a wait for a message of a log appender and a
-//! sample that is followed through the daemon to every instance (`end_to_end`).
+//! What `butler check` looks at comes first, some of it from here: `exposure`, `clock`, `rights`, `names`. Then this machine
+//! (`files`, `disk`), the running daemon, what it has heard (`appenders`), and by option a wait for a message of a log
+//! appender and a sample that is followed through the daemon to every instance (`end_to_end`).
 
 mod appenders;
 pub(super) mod clock;
-pub(super) mod disk;
+mod disk;
 mod end_to_end;
 pub(super) mod exposure;
-pub(super) mod files;
+mod files;
 pub(super) mod names;
 pub(super) mod rights;
 mod settings;
@@ -63,6 +63,8 @@ impl Doctor {
         observe::init_logging(log_level.unwrap_or(Level::Warn), setup.loaded.config.log.format);
         let mut findings = Findings::new(form, setup.loaded.secrets.clone());
         check::look(path, &setup, &mut findings).await?;
+        files::check(&setup, &mut findings);
+        disk::check(&setup.loaded.config.store, &mut findings);
         let running = running(Daemon::find_by(path), self.end_to_end, &mut findings).await;
         let udp = setup.loaded.config.udp.as_ref();
         if let Some(udp) = udp {

@@ -10,7 +10,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::{Said, doctor, write};
+use super::{Said, doctor, sense, sense_with, write};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -27,7 +27,7 @@ async fn with(sense: &Sense, files: &[(&str, &[u8])], section: &str) -> Said {
 
 #[tokio::test]
 async fn each_wrong_kind_of_file_has_its_own_message() {
-    let sense = Sense::start().await;
+    let sense = sense().await;
     let own = sense.certificates();
     let other = Certificates::generate().unwrap();
     let der = CertificateDer::from_pem_slice(own.client_pem().as_bytes()).unwrap().to_vec();
@@ -88,7 +88,7 @@ async fn certificates_that_are_over_are_told_with_their_day_and_those_that_end_s
         (Ends { server: past, ..Ends::default() }, "certificate server", "has expired (20", Some("qlik")),
         (Ends { client: Some(SystemTime::now() + DAY * 20), ..Ends::default() }, "", "", None),
     ] {
-        let sense = Sense::with(Options::default().certificates(Certificates::ending(ends).unwrap())).await;
+        let sense = sense_with(Options::default().certificates(Certificates::ending(ends).unwrap())).await;
         let said = with(&sense, &[], "").await;
         match also {
             Some(also) => {
@@ -107,7 +107,7 @@ async fn certificates_that_are_over_are_told_with_their_day_and_those_that_end_s
 
 #[tokio::test]
 async fn a_certificate_of_another_site_is_told_on_both_sides() {
-    let sense = Sense::start().await;
+    let sense = sense().await;
     let other = Certificates::generate().unwrap();
     let (client, key, root) = (other.client_pem().to_owned(), other.client_key_pem(), other.root_pem());
     let said = with(&sense, &[("client.pem", client.as_bytes()), ("client_key.pem", key.as_bytes())], "").await;
@@ -129,7 +129,7 @@ async fn a_certificate_of_another_site_is_told_on_both_sides() {
 
 #[tokio::test]
 async fn a_server_of_another_name_is_told_with_the_way_out() {
-    let sense = Sense::with(Options::default().without_subject_alt_name()).await;
+    let sense = sense_with(Options::default().without_subject_alt_name()).await;
     let said = with(&sense, &[], "").await;
     said.finds("qlik", "failed", &["its certificate is for another name", "`verify: chain`"]);
     said.only_fails(&["qlik"]);

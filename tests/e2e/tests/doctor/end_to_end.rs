@@ -1,15 +1,15 @@
 //! `--end-to-end`: a sample goes the way of a real failure, and is told as a test everywhere.
 
-use e2e::{Answer, Butler, Sense, Sink, failure, wait_for};
+use e2e::{Answer, Butler, Sink, failure, wait_for};
 use serde_json::json;
 
-use super::{desk, doctor, write};
+use super::{desk, doctor, sense, write};
 
 const NOTE: &str = "this is a test, nothing has happened";
 
 #[tokio::test]
 async fn a_sample_is_followed_to_every_instance_and_nobody_takes_it_for_real() {
-    let (sense, sink, other) = (Sense::start().await, Sink::start().await, Sink::start().await);
+    let (sense, sink, other) = (sense().await, Sink::start().await, Sink::start().await);
     let throttled = desk(&sink, "on: [{ events: [reload-task.failed], throttle: { per: kind, every: 1h } }]");
     let silent =
         desk(&other, "on: [{ events: [distribute-task.failed] }, { events: [\"*\"], where: { task.name: Load } }]");
@@ -98,7 +98,7 @@ async fn without_the_daemon_or_an_allowed_address_nothing_is_sent() {
 
 #[tokio::test]
 async fn facts_that_cannot_be_asked_for_and_events_that_nobody_gets_are_told() {
-    let (sense, sink) = (Sense::start().await, Sink::start().await);
+    let (sense, sink) = (sense().await, Sink::start().await);
     let config = |on: &str| format!("enrich: {{ giveUpAfter: 1s }}\n{}", desk(&sink, on));
     let butler = sense.butler(&config("on: [{ events: [distribute-task.failed] }]")).await;
     sense.stop().await;

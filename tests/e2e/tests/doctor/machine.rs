@@ -1,20 +1,20 @@
 //! This machine: who may read secrets, where the store is, who reaches the REST server; and the destinations.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use e2e::{Disk, Sense, Sink, command, wait_for};
+use e2e::{Disk, Sink, command, wait_for};
 
-use super::{desk, doctor, raw, write};
+use super::{desk, doctor, raw, sense, write};
 
-fn set(path: &Path, mode: u32) {
+pub(crate) fn set(path: &Path, mode: u32) {
     fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
 }
 
 #[tokio::test]
 async fn secrets_that_everybody_may_read_are_told() {
-    let sense = Sense::start().await;
+    let sense = sense().await;
     let config = |secret: &str| {
         sense.section("") + &format!("plugins:\n  - use: probe\n    settings: {{ secret: \"{secret}\" }}\n")
     };

@@ -11,6 +11,7 @@ mod sense;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use e2e::qlik::Options;
 use e2e::{Output, Sense, Sink, provide_test_plugins, run_with};
 use serde_json::Value;
 
@@ -79,6 +80,19 @@ impl Said {
     }
 }
 
+/// A simulated Qlik Sense whose exported files lie in a folder that only its owner may enter.
+async fn sense_with(options: Options) -> Sense {
+    let sense = Sense::with(options).await;
+    #[cfg(unix)]
+    machine::set(sense.folder(), 0o700);
+    sense
+}
+
+/// The same with the sample site.
+async fn sense() -> Sense {
+    sense_with(Options::default()).await
+}
+
 /// Writes a config beside a simulated Qlik Sense, nothing running; sections that a test does not care for are added.
 fn write(folder: &Path, config: &str) -> PathBuf {
     let mut text = "version: 1\n".to_owned();
@@ -110,7 +124,7 @@ const ROUTES: &str = "on: [{ events: [reload-task.failed], where: { task.customP
 
 #[tokio::test]
 async fn a_healthy_chain_has_a_verdict_for_each_link_in_both_forms() {
-    let (sense, sink) = (Sense::start().await, Sink::start().await);
+    let (sense, sink) = (sense().await, Sink::start().await);
     let butler = sense.butler(&format!("store: {{ path: butler.db, maxSize: 1MB }}\n{}", desk(&sink, ROUTES))).await;
     let said = doctor(butler.config(), &[]).await;
     said.only_fails(&[]);

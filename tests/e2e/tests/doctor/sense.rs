@@ -1,13 +1,13 @@
 //! Qlik Sense: whether it answers, what its user may see, whether what the config names is there, and its clock.
 
 use e2e::qlik::{CustomPropertyDefinition, Endpoint, Fault, Options, Site, Tag, User};
-use e2e::{Sense, Sink, WallClock};
+use e2e::{Sink, WallClock};
 
-use super::{ROUTES, desk, doctor, doctor_under, write};
+use super::{ROUTES, desk, doctor, doctor_under, sense, sense_with, write};
 
 #[tokio::test]
 async fn each_service_that_is_away_is_told_and_only_the_repository_is_needed() {
-    let (sense, sink) = (Sense::start().await, Sink::start().await);
+    let (sense, sink) = (sense().await, Sink::start().await);
     let path = write(sense.folder(), &(sense.section("") + &desk(&sink, "")));
     doctor(&path, &[]).await.only_fails(&[]);
 
@@ -27,7 +27,7 @@ async fn each_service_that_is_away_is_told_and_only_the_repository_is_needed() {
 
 #[tokio::test]
 async fn rights_are_told_as_far_as_they_can_be_known() {
-    let sense = Sense::start().await;
+    let sense = sense().await;
     let path = write(sense.folder(), &sense.section(""));
     for (endpoint, what) in [
         (Endpoint::TaskCount, "tasks"),
@@ -48,7 +48,7 @@ async fn rights_are_told_as_far_as_they_can_be_known() {
         sense.faults().clear();
     }
 
-    let blind = Sense::with(Options::default().site(Site::empty())).await;
+    let blind = sense_with(Options::default().site(Site::empty())).await;
     let path = write(blind.folder(), &blind.section(""));
     let said = doctor(&path, &[]).await;
     said.only_fails(&["rights"]);
@@ -66,7 +66,7 @@ async fn rights_are_told_as_far_as_they_can_be_known() {
 
 #[tokio::test]
 async fn what_plugins_may_change_must_be_readable() {
-    let sense = Sense::start().await;
+    let sense = sense().await;
     let entry = "plugins:\n  - use: licenses\n    settings: { unusedLicenses: { when: { every: 1h } } }\n";
     let path = write(sense.folder(), &(sense.section("writes: [\"license/professionalaccesstype/*\"]") + entry));
     let said = doctor(&path, &[]).await;
@@ -82,7 +82,7 @@ async fn what_plugins_may_change_must_be_readable() {
 
 #[tokio::test]
 async fn custom_properties_and_tags_that_the_config_names_must_be_there() {
-    let (sense, sink) = (Sense::start().await, Sink::start().await);
+    let (sense, sink) = (sense().await, Sink::start().await);
     let at =
         async |filter: &str, config: &str| doctor(&write(sense.folder(), &(sense.section(filter) + config)), &[]).await;
     let route =
@@ -153,14 +153,14 @@ async fn custom_properties_and_tags_that_the_config_names_must_be_there() {
     said.finds("tags", "failed", &["`qlik.startTaskFilter` names the tag `weekly`"]);
     said.finds("custom properties", "failed", &["`qlik.startTaskFilter` names the value `none`"]);
 
-    let empty = Sense::with(Options::default().site(Site::empty())).await;
+    let empty = sense_with(Options::default().site(Site::empty())).await;
     let said = doctor(&write(empty.folder(), &(empty.section("") + &route("task.tags: x"))), &[]).await;
     said.finds("tags", "failed", &["Qlik Sense shows none at all", "may not read them"]);
 }
 
 #[tokio::test]
 async fn a_clock_that_is_off_is_told_with_who_is_ahead() {
-    let sense = Sense::start().await;
+    let sense = sense().await;
     let path = write(sense.folder(), &sense.section(""));
     let clock = WallClock::right();
     for (seconds, verdict, words) in [
