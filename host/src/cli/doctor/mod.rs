@@ -9,7 +9,7 @@ pub(super) mod clock;
 mod disk;
 mod end_to_end;
 pub(super) mod exposure;
-mod files;
+pub(super) mod files;
 pub(super) mod names;
 pub(super) mod rights;
 mod settings;
