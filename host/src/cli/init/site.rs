@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, ToSocketAddrs as _, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::document::Connection;
@@ -67,13 +67,22 @@ impl Exported {
 
 /// A path as it stands in a config in the folder `out`: relative if it is below, else whole.
 pub(super) fn written(path: &Path, out: &Path) -> String {
-    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let (path, out) = (whole(path), whole(out));
     match path.strip_prefix(&out) {
         Ok(below) if !below.as_os_str().is_empty() => {
             below.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
         }
         _ => path.display().to_string(),
+    }
+}
+
+/// An absolute path without `..`. Links are followed only for that: whoever renews certificates may move them.
+fn whole(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let goes_up = path.components().any(|part| part == Component::ParentDir);
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) if goes_up => folder.canonicalize().map_or(path.clone(), |folder| folder.join(name)),
+        _ => path,
     }
 }
 

@@ -27,6 +27,8 @@ async fn all_that_a_new_site_needs_is_written_and_it_works() {
     assert!(config.contains("allowFrom:\n    - localhost\n    - 127.0.0.1\n"), "{config}");
     assert!(config.contains(&format!("secret: '${{file:{secret}}}'\n")) && !config.contains("geheim"), "{config}");
     assert!(config.contains("qmc: https://127.0.0.1/qmc\n"), "{config}");
+    let client = sense.folder().canonicalize().unwrap().join("certificates/client.pem");
+    assert!(config.contains(&format!("client: {}\n", client.display())), "{config}");
     assert!(config.lines().count() < 60 && config.contains("# on:\n"), "{config}");
     assert_eq!(text(&folder.join(secret)), "geheim ${x} 123\n");
     #[cfg(unix)]
