@@ -89,7 +89,7 @@ async fn qlik(setup: &Setup, findings: &mut Findings) -> Option<Arc<Lookups>> {
     match repository.system_info().await {
         Ok(_) => findings.ok("qlik version", &format!("told on port {}", section.ports.system_info)),
         Err(error) => {
-            findings.note("qlik version", &format!("{error}; only plugins that watch the version need it"), "")
+            findings.note("qlik version", &format!("{error}; only plugins that watch the version need it"), "");
         }
     }
     Some(lookups)

@@ -101,13 +101,12 @@ async fn by_itself(udp: &Udp, span: Span, until: Instant, findings: &mut Finding
     };
     let came = tokio::time::timeout_at(until, listening.next_batch(1)).await;
     listening.stop();
-    match came.ok().flatten().unwrap_or_default().first() {
-        Some(datagram) => heard(datagram, findings),
-        None => {
-            let detail =
-                format!("nothing came to {} within {span}{}", listening.local_addr(), refused(&listening.snapshot()));
-            findings.failed(LINK, &detail, REMEDY);
-        }
+    let came = came.ok().flatten().unwrap_or_default();
+    if let Some(datagram) = came.first() {
+        heard(datagram, findings);
+    } else {
+        let (address, refused) = (listening.local_addr(), refused(&listening.snapshot()));
+        findings.failed(LINK, &format!("nothing came to {address} within {span}{refused}"), REMEDY);
     }
 }
 

@@ -247,18 +247,13 @@ async fn instances(daemon: &Daemon, setup: &Setup, id: &str, event: &Event, find
     }
     for (entry, rulings) in entries.iter().zip(rulings).filter(|(entry, _)| !open.contains_key(entry.instance())) {
         let link = format!("sample to {}", entry.instance());
-        match rulings.iter().find(|ruling| ruling.refusal.is_none()) {
-            Some(ruling) => {
-                let detail =
-                    format!("no delivery, though {} takes it: the daemon runs with another config", ruling.rule);
-                findings.failed(&link, &detail, "`butler reload` has it read this one");
-            }
-            None => {
-                let reasons =
-                    rulings.iter().filter_map(|ruling| Some(format!("{}: {}", ruling.rule, ruling.refusal.as_ref()?)));
-                let reasons: Vec<String> = reasons.collect();
-                findings.note(&link, &format!("does not get it; {}", reasons.join("; ")), "");
-            }
+        if let Some(ruling) = rulings.iter().find(|ruling| ruling.refusal.is_none()) {
+            let detail = format!("no delivery, though {} takes it: the daemon runs with another config", ruling.rule);
+            findings.failed(&link, &detail, "`butler reload` has it read this one");
+        } else {
+            let reasons = rulings.iter().filter_map(|one| Some(format!("{}: {}", one.rule, one.refusal.as_ref()?)));
+            let reasons: Vec<String> = reasons.collect();
+            findings.note(&link, &format!("does not get it; {}", reasons.join("; ")), "");
         }
     }
     let began = Instant::now();

@@ -194,6 +194,7 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         let set = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
         set(&file, 0o644);
+        set(root.path(), 0o700);
         assert!(!everybody_reads(&file), "the folder is its owner's alone");
         set(root.path(), 0o755);
         assert!(everybody_reads(&file));

@@ -151,7 +151,7 @@ fn of_rule(rule: &Rule, place: &str) -> Vec<Named> {
 /// The values of a condition that stand for themselves.
 fn literals(test: &Value, found: &mut Vec<String>) {
     match test {
-        Value::String(text) if !text.contains('*') && !text.starts_with(['<', '>']) => found.push(text.clone()),
+        Value::String(one) if !one.contains('*') && !one.starts_with(['<', '>']) => found.push(one.clone()),
         Value::Number(_) | Value::Bool(_) => found.push(test.to_string()),
         Value::Array(tests) => tests.iter().for_each(|test| literals(test, found)),
         Value::Object(entries) => entries.values().for_each(|test| literals(test, found)),

@@ -90,17 +90,14 @@ async fn certificates_that_are_over_are_told_with_their_day_and_those_that_end_s
     ] {
         let sense = sense_with(Options::default().certificates(Certificates::ending(ends).unwrap())).await;
         let said = with(&sense, &[], "").await;
-        match also {
-            Some(also) => {
-                said.finds(link, "failed", &[words]);
-                said.finds(also, "failed", &[]);
-                said.finds("certificate chain", "ok", &[]);
-                said.only_fails(&[link, also]);
-            }
-            None => {
-                said.only_fails(&[]);
-                said.finds("certificate client", "note", &["valid for 20 more days", "QMC"]);
-            }
+        if let Some(also) = also {
+            said.finds(link, "failed", &[words]);
+            said.finds(also, "failed", &[]);
+            said.finds("certificate chain", "ok", &[]);
+            said.only_fails(&[link, also]);
+        } else {
+            said.only_fails(&[]);
+            said.finds("certificate client", "note", &["valid for 20 more days", "QMC"]);
         }
     }
 }

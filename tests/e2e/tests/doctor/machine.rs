@@ -91,8 +91,8 @@ async fn a_disk_without_room_and_one_that_is_read_only_are_told() {
 async fn what_the_rest_server_lets_in_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let made = command(&["token", "new", "--name", "t", "--scopes", "read"]).await.stdout;
-    let tokens = made.split_once("tokens:\n").unwrap().1.lines().map(|line| format!("  {line}\n")).collect::<String>();
-    let tokens = format!("  tokens:\n{tokens}");
+    let tokens = made.split_once("tokens:\n").unwrap().1.replace('\n', "\n  ");
+    let tokens = format!("  tokens:\n  {tokens}");
     let at = async |rest: &str| doctor(&write(folder.path(), &format!("rest:\n{rest}\n")), &[]).await;
 
     at("  listen: 127.0.0.1:8080").await.finds("rest", "ok", &["from this machine alone", "it has no tokens"]);

@@ -61,9 +61,8 @@ impl Said {
                 && words.iter().all(|word| text(finding).contains(word))
         };
         let found = self.findings.iter().find(fits);
-        found
-            .map(text)
-            .unwrap_or_else(|| panic!("no finding `{link}` {verdict} with {words:?} in {:#?}", self.findings))
+        let missing = || panic!("no finding `{link}` {verdict} with {words:?} in {:#?}", self.findings);
+        found.map_or_else(missing, text)
     }
 
     /// The links that have failed.
