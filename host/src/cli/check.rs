@@ -1,4 +1,5 @@
-//! `butler check`: a line for each thing that could be wrong.
+//! `butler check`: whether the config is right, and what it names answers and is there. Wherever it is run it says the same, and
+//! needs neither a running daemon nor the daemon's machine. `butler doctor` begins with the same.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,100 +8,132 @@ use std::time::Duration;
 use butler_plugin_api::OperationError;
 use serde_json::Value;
 
+use super::findings::{Findings, Form};
+use super::{cloud, doctor, roads};
 use crate::config::{self, Level};
 use crate::current::Current;
 use crate::daemon::{self, Failure, Setup, instance_document};
 use crate::observe;
 use crate::plugins::Instance;
-use crate::qlik::{Engine, FollowUp, Lookups};
+use crate::qlik::{ClientChain, Engine, FollowUp, Lookups, client_chain};
 use crate::store::{Store, now_ms};
-
-/// The lines: how many say that something failed.
-#[derive(Default)]
-pub(super) struct Lines {
-    failed: usize,
-}
-
-impl Lines {
-    pub(super) fn bad(&mut self, what: &str, detail: &str) {
-        self.failed += 1;
-        println!("failed  {what:<28} {detail}");
-    }
-}
-
-pub(super) fn good(what: &str, detail: &str) {
-    println!("ok      {what:<28} {detail}");
-}
-
-pub(super) fn note(what: &str, detail: &str) {
-    println!("note    {what:<28} {detail}");
-}
 
 /// Checks a config. Nothing is bound, no alert is sent, and a running daemon is not disturbed.
 pub(super) async fn run(path: &Path, log_level: Option<Level>) -> Result<(), Failure> {
     let setup = daemon::load(path, log_level)?;
     observe::init_logging(log_level.unwrap_or(Level::Warn), setup.loaded.config.log.format);
-    let mut lines = Lines::default();
-    let count = setup.loaded.config.plugins.len();
-    let noun = if count == 1 { "instance" } else { "instances" };
-    good("config", &format!("{}, {count} {noun}", path.display()));
-    for warning in &setup.loaded.warnings {
-        note("config", warning);
-    }
-    let lookups = qlik(&setup, &mut lines).await;
-    super::roads::check(path, &setup.loaded.config, lookups.as_deref(), &mut lines).await;
-    super::cloud::check(&setup.loaded.config, &mut lines).await;
-    instances(&setup, lookups, &mut lines).await?;
-    if lines.failed == 0 {
-        return Ok(());
-    }
-    let noun = if lines.failed == 1 { "check" } else { "checks" };
-    Err(Failure::Other(anyhow::anyhow!("{} {noun} failed", lines.failed)))
+    let mut findings = Findings::new(Form::Lines, setup.loaded.secrets.clone());
+    look(path, &setup, &mut findings).await?;
+    findings.finish()
 }
 
-async fn qlik(setup: &Setup, lines: &mut Lines) -> Option<Arc<Lookups>> {
-    let lookups = match daemon::lookups(&setup.loaded.config) {
+/// Looks at all these links.
+pub(super) async fn look(path: &Path, setup: &Setup, findings: &mut Findings) -> Result<(), Failure> {
+    let count = setup.loaded.config.plugins.len();
+    let noun = if count == 1 { "instance" } else { "instances" };
+    findings.ok("config", &format!("{}, {count} {noun}", path.display()));
+    for warning in &setup.loaded.warnings {
+        findings.note("config", warning, "");
+    }
+    doctor::exposure::check(&setup.loaded.config.rest, findings);
+    let lookups = qlik(setup, findings).await;
+    roads::check(path, &setup.loaded.config, lookups.as_deref(), findings).await;
+    cloud::check(&setup.loaded.config, findings).await;
+    instances(setup, lookups, findings).await
+}
+
+async fn qlik(setup: &Setup, findings: &mut Findings) -> Option<Arc<Lookups>> {
+    let config = &setup.loaded.config;
+    let lookups = match daemon::lookups(config) {
         Ok(Some(lookups)) => lookups,
         Ok(None) => {
-            note("qlik", "no `qlik:` in the config: events keep the facts of their log line, their type is assumed");
+            let detail = "no `qlik:` in the config: events keep the facts of their log line, their type is assumed";
+            findings.note("qlik", detail, "");
             return None;
         }
         Err(error) => {
-            lines.bad("qlik certificates", &error.to_string());
+            findings.failed("qlik certificates", &error.to_string(), "");
             return None;
         }
     };
     let repository = lookups.repository();
-    match repository.probe().await {
-        Ok(version) => good("qlik", &format!("{} answers, version {version}", repository.server())),
-        Err(error) => lines.bad("qlik", &error.to_string()),
-    }
+    let reachable = match repository.probe().await {
+        Ok(version) => {
+            findings.ok("qlik", &format!("{} answers, version {version}", repository.server()));
+            true
+        }
+        Err(error) => {
+            findings.failed("qlik", &error.to_string(), "");
+            false
+        }
+    };
     let now = now_ms();
     for facts in repository.certificates() {
         let what = format!("certificate {}", facts.role.label());
         match facts.due(now) {
-            Some(_) if facts.has_expired(now) => lines.bad(&what, &facts.message(repository.server(), now)),
-            Some(_) => note(&what, &facts.message(repository.server(), now)),
-            None => good(&what, &format!("valid until {}, {}", facts.end_day(), facts.subject)),
+            Some(_) if facts.has_expired(now) => {
+                findings.failed(&what, &facts.message(repository.server(), now), "");
+            }
+            Some(_) => findings.note(&what, &facts.message(repository.server(), now), ""),
+            None => findings.ok(&what, &format!("valid until {}, {}", facts.end_day(), facts.subject)),
         }
     }
-    if let Some(config) = &setup.loaded.config.qlik {
-        engine(config, setup, &lookups).await;
+    let Some(section) = &config.qlik else { return Some(lookups) };
+    chain(section, reachable, findings);
+    if reachable {
+        doctor::clock::check(repository, findings).await;
+        doctor::rights::check(setup, repository, findings).await;
+        doctor::names::check(setup, repository, findings).await;
+    }
+    engine(section, setup, &lookups, findings).await;
+    match repository.system_info().await {
+        Ok(_) => findings.ok("qlik version", &format!("told on port {}", section.ports.system_info)),
+        Err(error) => {
+            findings.note("qlik version", &format!("{error}; only plugins that watch the version need it"), "");
+        }
     }
     Some(lookups)
 }
 
-/// Who uses Butler for alerts alone may have no way to the engine.
-async fn engine(config: &config::Qlik, setup: &Setup, lookups: &Lookups) {
-    let nothing: FollowUp = Arc::new(|_, _| Box::pin(std::future::ready(())));
-    let secrets = Arc::new(Current::new(setup.loaded.secrets.clone()));
-    match Engine::new(config, lookups.repository().clone(), secrets, nothing).probe().await {
-        Ok(version) => good("engine", &format!("answers on port {}, version {version}", config.ports.engine)),
-        Err(error) => note("engine", &format!("{error}; only lists, dumps and reloads of apps need it")),
+/// Whether the client certificate is of the authority. If QRS takes it all the same, that is no more than odd.
+fn chain(section: &config::Qlik, reachable: bool, findings: &mut Findings) {
+    const LINK: &str = "certificate chain";
+    let detail = match client_chain(section) {
+        Ok(ClientChain::Issued) => return findings.ok(LINK, "the client certificate is issued by the authority"),
+        Ok(ClientChain::Unchecked) => {
+            let detail = "not looked at, since nothing is checked (`verify: none`)";
+            return findings.note(LINK, detail, "set `verify: full` and name the authority as `certificates.ca`");
+        }
+        // Files that were read a moment ago.
+        Err(error) => error.to_string(),
+        Ok(ClientChain::Foreign) => {
+            "the client certificate is not issued by the authority of `certificates.ca`, or of the \
+                                     PFX file: they are of different sites, or of exports before and after a renewal"
+                .to_owned()
+        }
+        Ok(ClientChain::Odd(reason)) => format!("the client certificate: {reason}"),
+    };
+    let remedy = "take client certificate, key and authority from one export of the QMC of this site";
+    if reachable {
+        findings.note(LINK, &format!("{detail}; Qlik Sense accepts it all the same"), remedy);
+    } else {
+        findings.failed(LINK, &detail, remedy);
     }
 }
 
-async fn instances(setup: &Setup, qlik: Option<Arc<Lookups>>, lines: &mut Lines) -> Result<(), Failure> {
+/// Who uses Butler for alerts alone may have no way to the engine.
+async fn engine(config: &config::Qlik, setup: &Setup, lookups: &Lookups, findings: &mut Findings) {
+    let nothing: FollowUp = Arc::new(|_, _| Box::pin(std::future::ready(())));
+    let secrets = Arc::new(Current::new(setup.loaded.secrets.clone()));
+    match Engine::new(config, lookups.repository().clone(), secrets, nothing).probe().await {
+        Ok(version) => {
+            findings.ok("engine", &format!("answers on port {}, version {version}", config.ports.engine));
+        }
+        Err(error) => findings.note("engine", &format!("{error}; only lists, dumps and reloads of apps need it"), ""),
+    }
+}
+
+async fn instances(setup: &Setup, qlik: Option<Arc<Lookups>>, findings: &mut Findings) -> Result<(), Failure> {
     let config = &setup.loaded.config;
     // Plugins may store something when they start: not into the store of the running daemon.
     let folder = std::env::temp_dir().join(format!("butler-check-{}", std::process::id()));
@@ -116,8 +149,8 @@ async fn instances(setup: &Setup, qlik: Option<Arc<Lookups>>, lines: &mut Lines)
         );
         let what = format!("instance {}", instance.name());
         match instance.start().await {
-            Ok(()) => probe(&instance, &what, lines).await,
-            Err(error) => lines.bad(&what, &format!("does not start: {error}")),
+            Ok(()) => probe(&instance, &what, findings).await,
+            Err(error) => findings.failed(&what, &format!("does not start: {error}"), ""),
         }
         instance.stop(Duration::from_secs(5)).await;
     }
@@ -126,14 +159,14 @@ async fn instances(setup: &Setup, qlik: Option<Arc<Lookups>>, lines: &mut Lines)
     Ok(())
 }
 
-async fn probe(instance: &Instance, what: &str, lines: &mut Lines) {
+async fn probe(instance: &Instance, what: &str, findings: &mut Findings) {
     if !instance.manifest().operations.iter().any(|operation| operation == "check") {
-        good(what, "starts (the plugin has no check of its destination)");
+        findings.ok(what, "starts (the plugin has no check of its destination)");
         return;
     }
     match instance.invoke("check", Value::Null).await {
-        Ok(answer) => good(what, answer.as_str().unwrap_or("its destination can be reached")),
-        Err(OperationError::Unsupported(_)) => good(what, "starts"),
-        Err(error) => lines.bad(what, &error.to_string()),
+        Ok(answer) => findings.ok(what, answer.as_str().unwrap_or("its destination can be reached")),
+        Err(OperationError::Unsupported(_)) => findings.ok(what, "starts"),
+        Err(error) => findings.failed(what, &error.to_string(), ""),
     }
 }

@@ -34,6 +34,18 @@ impl Daemon {
         Ok(Self { client, run })
     }
 
+    /// What its run file says.
+    pub(super) fn run(&self) -> &rest::RunInfo {
+        &self.run
+    }
+
+    /// GET of JSON whatever the status, as of what is not ready.
+    pub(super) async fn get_whatever(&self, path: &str) -> anyhow::Result<Value> {
+        let answer = self.client.get(self.url(path)?).bearer_auth(&self.run.token).send().await;
+        let answer = answer.with_context(|| format!("the daemon does not answer at {}", self.run.rest))?;
+        Ok(serde_json::from_slice(&answer.bytes().await?).unwrap_or_default())
+    }
+
     pub(super) async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
         let mut url = self.url(path)?;
         url.query_pairs_mut().extend_pairs(query);

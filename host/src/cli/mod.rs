@@ -4,6 +4,9 @@ mod check;
 mod client;
 mod cloud;
 mod deliveries;
+mod doctor;
+mod findings;
+mod init;
 mod log_appender;
 mod new;
 mod pin;
@@ -44,10 +47,17 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a first config, and what Qlik Sense needs to send to Butler: asks about six questions, or takes flags.
+    Init(Box<init::Init>),
     /// Run the daemon until Ctrl-C or SIGTERM.
     Run(ConfigFile),
-    /// Check a config: everything in it, its plugins, their destinations, Qlik Sense. Sends no alert.
+    /// Check a config: everything in it, its plugins, their destinations, Qlik Sense and the user's rights there. Sends no alert,
+    /// and needs neither a running daemon nor the daemon's machine.
     Check(ConfigFile),
+    /// Look at the whole chain, link by link: all that `check` looks at, this machine (who may read secrets, the disk of the store)
+    /// and the running daemon with what it has heard; by option, wait for a log appender and follow a sample to every instance.
+    /// Exit code 1 when a link has failed, 2 for a config that cannot be used.
+    Doctor(doctor::Doctor),
     /// Show what an instance would send, and send nothing: to write templates.
     Render(render::Render),
     /// Send one alert, marked as a test, to the destination of an instance, and say what became of it. A sample goes there
@@ -110,8 +120,10 @@ fn level(text: &str) -> Result<Level, String> {
 pub fn run() -> Result<(), Failure> {
     let cli = Cli::parse();
     match cli.command {
+        Command::Init(init) => block_on(init.run(cli.log_level)),
         Command::Run(file) => run_daemon(&file.config, cli.log_level),
         Command::Check(file) => block_on(check::run(&file.config, cli.log_level)),
+        Command::Doctor(doctor) => block_on(doctor.run(cli.log_level)),
         Command::Render(render) => block_on(render.run(cli.log_level)),
         Command::TestAlert(alert) => block_on(alert.run(cli.log_level)),
         Command::Reload(file) => block_on(reload::run(&file)),

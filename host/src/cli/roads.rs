@@ -1,11 +1,11 @@
-//! The part of `butler check` about the roads by which Butler hears: which are open, and which are in use.
+//! The part of `butler check` and `butler doctor` about the roads by which Butler hears: which are open, and which are in use.
 
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::check::{Lines, good, note};
 use super::client::Daemon;
+use super::findings::Findings;
 use crate::config::Config;
 use crate::qlik::Lookups;
 
@@ -13,7 +13,7 @@ use crate::qlik::Lookups;
 const SAMPLE_MS: i64 = 60_000;
 
 /// Looks at all roads. What the running daemon has heard is asked for, if there is one.
-pub(super) async fn check(path: &Path, config: &Config, qlik: Option<&Lookups>, lines: &mut Lines) {
+pub(super) async fn check(path: &Path, config: &Config, qlik: Option<&Lookups>, findings: &mut Findings) {
     let nodes = match Daemon::find_by(path) {
         Ok(daemon) => daemon.get("/v5/nodes", &[]).await.ok(),
         Err(_) => None,
@@ -23,31 +23,40 @@ pub(super) async fn check(path: &Path, config: &Config, qlik: Option<&Lookups>, 
         Some(nodes) => last_heard(nodes, road).map_or(Heard::Nothing, Heard::Last),
     };
     match &config.udp {
-        Some(udp) => note_road("road UDP", &format!("log appenders send to {}", udp.listen), last("udp")),
-        None => note("road UDP", "off (no `udp:` in the config)"),
+        Some(udp) => note_road(findings, "road UDP", &format!("log appenders send to {}", udp.listen), last("udp")),
+        None => findings.note("road UDP", "off (no `udp:` in the config)", ""),
     }
     let Some(section) = &config.qlik else {
-        return note("road Qlik Sense", "off (no `qlik:` in the config): nothing but UDP tells what has ended");
+        let detail = "off (no `qlik:` in the config): nothing but UDP tells what has ended";
+        return findings.note("road Qlik Sense", detail, "");
     };
     let Some(lookups) = qlik else {
-        return note("road Qlik Sense", "not looked at, since the certificates cannot be used, as said above");
+        let detail = "not looked at, since the certificates cannot be used, as said above";
+        return findings.note("road Qlik Sense", detail, "");
     };
     if !section.reconcile.enabled {
-        note("road Qlik Sense", "off (`qlik.reconcile.enabled`): what UDP loses, nobody hears of");
+        findings.note("road Qlik Sense", "off (`qlik.reconcile.enabled`): what UDP loses, nobody hears of", "");
     } else if !lookups.repository().state().reachable {
-        note("road Qlik Sense", "not there at present, as said above; what ends meanwhile is asked for later");
+        let detail = "not there at present, as said above; what ends meanwhile is asked for later";
+        findings.note("road Qlik Sense", detail, "");
     } else {
         let now = crate::store::now_ms();
         match lookups.ended(now - SAMPLE_MS, now).await {
-            Ok(_) => note_road("road Qlik Sense", &format!("asked every {}", section.reconcile.every), last("qrs")),
-            Err(error) => lines.bad("road Qlik Sense", &format!("cannot be asked for what has ended: {error}")),
+            Ok(_) => {
+                let how = format!("asked every {}", section.reconcile.every);
+                note_road(findings, "road Qlik Sense", &how, last("qrs"));
+            }
+            Err(error) => {
+                findings.failed("road Qlik Sense", &format!("cannot be asked for what has ended: {error}"), "");
+            }
         }
     }
     match &section.notifications {
         Some(settings) => {
-            note_road("road notifications", &format!("Qlik Sense calls {}", settings.callback), last("notifications"));
+            let how = format!("Qlik Sense calls {}", settings.callback);
+            note_road(findings, "road notifications", &how, last("notifications"));
         }
-        None => note("road notifications", "off (no `qlik.notifications` in the config)"),
+        None => findings.note("road notifications", "off (no `qlik.notifications` in the config)", ""),
     }
 }
 
@@ -60,11 +69,14 @@ enum Heard {
     Last(String),
 }
 
-fn note_road(what: &str, how: &str, heard: Heard) {
+fn note_road(findings: &mut Findings, what: &str, how: &str, heard: Heard) {
     match heard {
-        Heard::Last(heard) => good(what, &format!("{how}; last heard: {heard}")),
-        Heard::Nothing => note(what, &format!("{how}; nothing was heard yet")),
-        Heard::Unknown => note(what, &format!("{how}; Butler does not run, so whether anything comes cannot be seen")),
+        Heard::Last(heard) => findings.ok(what, &format!("{how}; last heard: {heard}")),
+        Heard::Nothing => findings.note(what, &format!("{how}; nothing was heard yet"), ""),
+        Heard::Unknown => {
+            let detail = format!("{how}; Butler does not run, so whether anything comes cannot be seen");
+            findings.note(what, &detail, "");
+        }
     }
 }
 

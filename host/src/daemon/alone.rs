@@ -71,7 +71,8 @@ impl Alone {
             Ok(()) => Ok(alone),
             Err(error) => {
                 alone.stop().await;
-                Err(anyhow!("the instance `{name}` does not start: {error}"))
+                // Kept as it is, since some callers want to know whether it is about the settings.
+                Err(anyhow::Error::new(error).context(format!("the instance `{name}` does not start")))
             }
         }
     }

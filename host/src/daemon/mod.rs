@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 pub use alone::{Alone, Routed};
 pub use parts::{instance_document, lookups, shared};
-pub use setup::{Setup, load};
+pub use setup::{Setup, load, take};
 
 use crate::config::Report;
 use parts::Parts;

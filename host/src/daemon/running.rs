@@ -128,7 +128,8 @@ impl Running {
         let accepting = udp.clone().zip(setup.loaded.config.udp.as_ref()).map(|(udp, config)| {
             let roads = core.roads.clone();
             let excluded = config.sessions.exclude_users.clone();
-            tokio::spawn(accept_datagrams(udp, excluded, store.clone(), accepted.clone(), roads))
+            let seal = ingest::Seal::new(&run_file.info().token);
+            tokio::spawn(accept_datagrams(udp, excluded, seal, store.clone(), accepted.clone(), roads))
         });
         let remount = server.remount();
         let serving = tokio::spawn(server.run(input_stopping));

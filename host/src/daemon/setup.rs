@@ -94,10 +94,19 @@ pub fn load(path: &Path, log_level: Option<Level>) -> Result<Setup, Report> {
     load_again(Again { path: path.to_owned(), log_level, libraries: BTreeMap::new() })
 }
 
+/// Takes a config that is not in its file yet, and opens the plugins that it uses.
+pub fn take(document: &Document, log_level: Option<Level>) -> Result<Setup, Report> {
+    let path = document.path().to_owned();
+    open(document, Again { path, log_level, libraries: BTreeMap::new() })
+}
+
 /// Reads a config file anew. Plugins that were opened stay as they are.
 pub(super) fn load_again(again: Again) -> Result<Setup, Report> {
+    open(&Document::read(&again.path)?, again)
+}
+
+fn open(document: &Document, again: Again) -> Result<Setup, Report> {
     let Again { path, log_level, libraries: opened } = again;
-    let document = Document::read(&path)?;
     let search = SearchPath::new(&document.plugin_dirs());
     let mut libraries: BTreeMap<String, Opened> = BTreeMap::new();
     let mut replaced = Vec::new();

@@ -118,6 +118,11 @@ impl Guard {
         Ok(Some(Resolving { _stop: stop, first_round }))
     }
 
+    /// Resolves the names once, for who does not receive. Blocks for as long as the system's resolver takes.
+    pub fn resolve_now(&self) {
+        self.resolve(Instant::now(), lookup);
+    }
+
     /// Resolves all names once.
     fn resolve(&self, now: Instant, lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>>) {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);

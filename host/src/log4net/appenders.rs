@@ -1,5 +1,6 @@
 //! Which log lines of which service become which messages.
 
+use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
@@ -142,6 +143,25 @@ pub struct Target {
     /// Name or address of Butler's machine. Has nothing in it that means anything in XML.
     pub(super) host: String,
     pub(super) port: u16,
+}
+
+impl Target {
+    /// Name or address of Butler's machine.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
 }
 
 /// A text is no target.

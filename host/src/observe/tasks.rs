@@ -28,9 +28,10 @@ pub struct TaskState {
 pub struct TaskStates(Mutex<BTreeMap<String, TaskState>>);
 
 impl TaskStates {
-    /// Notes an event of a task; others and older ones are ignored.
+    /// Notes an event of a task; others, older ones and tests are ignored.
     pub fn note(&self, event: &Event, time: i64) {
-        let Some(task) = event.data.task.as_ref().filter(|_| event.subject().ends_with("-task")) else { return };
+        let real = event.subject().ends_with("-task") && event.source != Event::TEST;
+        let Some(task) = event.data.task.as_ref().filter(|_| real) else { return };
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if states.len() >= MAX_TASKS && !states.contains_key(&task.id) {
             return;

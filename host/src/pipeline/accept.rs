@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use butler_plugin_api::Event;
 use tokio::sync::{Notify, mpsc};
 
 use crate::config::Patterns;
-use crate::ingest::{self, Datagram, Heard, LogLimiter, Running, Together};
+use crate::ingest::{self, Datagram, Heard, LogLimiter, Running, Seal, Together};
 use crate::observe::{Road, Roads};
 use crate::store::{Accepted, NewEvent, Store, StoreError};
 
@@ -20,10 +21,12 @@ struct Parsed {
 }
 
 /// Parses what the sockets received and stores it, until they are stopped and the buffer is empty. The next batch is
-/// parsed while one is stored. `excluded`: users whose sessions and connections are only counted.
+/// parsed while one is stored. `excluded`: users whose sessions and connections are only counted. `seal`: by which samples
+/// are known that tell of nothing real.
 pub async fn accept_datagrams(
     udp: Arc<Running>,
     excluded: Patterns,
+    seal: Seal,
     store: Store,
     accepted: Arc<Notify>,
     roads: Arc<Roads>,
@@ -31,7 +34,7 @@ pub async fn accept_datagrams(
     let _taking = udp.taking();
     let (parsed, storing) = mpsc::channel(1);
     let (unread, unstored) =
-        tokio::join!(parse_all(&udp, &excluded, &roads, parsed), store_all(&udp, &store, &accepted, storing));
+        tokio::join!(parse_all(&udp, &excluded, &seal, &roads, parsed), store_all(&udp, &store, &accepted, storing));
     let events = unread + unstored;
     if events > 0 {
         // Once, however many batches there were.
@@ -40,13 +43,19 @@ pub async fn accept_datagrams(
 }
 
 /// Answers how many events came after the store was closed.
-async fn parse_all(udp: &Running, excluded: &Patterns, roads: &Roads, parsed: mpsc::Sender<Parsed>) -> usize {
+async fn parse_all(
+    udp: &Running,
+    excluded: &Patterns,
+    seal: &Seal,
+    roads: &Roads,
+    parsed: mpsc::Sender<Parsed>,
+) -> usize {
     let (limiter, timing) = (LogLimiter::default(), &udp.counters().timing);
     while let Some(datagrams) = udp.next_batch(BATCH).await {
         timing.begin(datagrams.len());
         let mut received = Vec::new();
         let parse = |datagram| {
-            let event = parse(udp, excluded, &limiter, datagram)?;
+            let event = parse(udp, excluded, seal, &limiter, datagram)?;
             ingest::note(&mut received, datagram.received);
             Some(event)
         };
@@ -57,7 +66,7 @@ async fn parse_all(udp: &Running, excluded: &Patterns, roads: &Roads, parsed: mp
             tokio::task::yield_now().await;
             continue;
         }
-        for event in events.iter() {
+        for event in events.iter().filter(|event| event.source != Event::TEST) {
             if let Some(node) = &event.data.node {
                 roads.heard(node, Road::Udp, event.received);
             }
@@ -123,13 +132,22 @@ async fn store_some(udp: &Running, store: &Store, events: &Arc<[NewEvent]>) -> R
     Ok(())
 }
 
-fn parse(udp: &Running, excluded: &Patterns, limiter: &LogLimiter, datagram: &Datagram) -> Option<NewEvent> {
+fn parse(
+    udp: &Running,
+    excluded: &Patterns,
+    seal: &Seal,
+    limiter: &LogLimiter,
+    datagram: &Datagram,
+) -> Option<NewEvent> {
     match ingest::parse(&datagram.bytes) {
         Ok(heard) if heard.is_session() && heard.data.user.as_ref().is_some_and(|user| excluded.fit(user)) => {
             udp.counters().excluded.add(1);
             None
         }
-        Ok(heard) => Some(event(heard, datagram.received_ms)),
+        Ok(mut heard) => {
+            let source = if seal.take_off(&mut heard) { Event::TEST } else { "udp" };
+            Some(event(heard, source, datagram.received_ms))
+        }
         Err(reject) => {
             udp.counters().add_reject(&reject);
             if let Some(suppressed) = limiter.admit(reject.reason()) {
@@ -142,13 +160,13 @@ fn parse(udp: &Running, excluded: &Patterns, limiter: &LogLimiter, datagram: &Da
 
 /// Until Qlik Sense tells the end of the execution, an event happened when it was received: the log line's own time is
 /// local time of a server whose time zone is not known.
-fn event(heard: Heard, received_ms: i64) -> NewEvent {
+fn event(heard: Heard, source: &str, received_ms: i64) -> NewEvent {
     NewEvent {
         keys: ingest::keys(&heard, received_ms),
         kind: heard.kind,
         time: received_ms,
         received: received_ms,
-        source: "udp".to_owned(),
+        source: source.to_owned(),
         data: heard.data,
     }
 }

@@ -166,6 +166,11 @@ impl FieldPath {
         Ok(Self { text: text.to_owned(), parts })
     }
 
+    /// Its names, from the outside to the inside; `stream` and `owner` stand in their place, below `app`.
+    pub fn parts(&self) -> &[String] {
+        &self.parts
+    }
+
     /// The one value that stands for the field in a throttle key; `None` when it has none.
     pub fn key(&self, event: &Event, document: &Value) -> Option<String> {
         let Found::Values(values) = self.find_raw(event, document) else { return None };

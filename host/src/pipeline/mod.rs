@@ -13,5 +13,6 @@ mod enrich;
 mod router;
 
 pub use accept::accept_datagrams;
+pub use condition::FieldPath;
 pub use enrich::{Enricher, EnricherParts};
 pub use router::{Router, Ruling, check_rule};

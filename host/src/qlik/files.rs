@@ -127,6 +127,11 @@ impl Files {
     }
 }
 
+/// Whether the files can be used: they are read, opened and put together as for a connection.
+pub fn check_files(paths: &Certificates, verify: Verify) -> Result<(), TlsError> {
+    Files::read(paths, verify)?.open()?.tls(&Arc::default()).map(|_| ())
+}
+
 /// A client certificate with its key.
 pub(super) struct Client {
     /// The certificate, and those that lead to its authority; at least one.

@@ -49,7 +49,7 @@ pub(super) fn load(file: &ReadFile, passphrase: Option<&Passphrase>) -> Result<K
         Some(section) if section.header("Proc-Type").is_some() => (true, traditional(file, section, passphrase)?),
         _ => {
             let key = PrivateKeyDer::from_pem_slice(file.content()).map_err(|error| match error {
-                pem::Error::NoItemsFound => TlsError::NoKey(file.path().to_owned()),
+                pem::Error::NoItemsFound => TlsError::NoKey { path: file.path().to_owned(), found: file.found() },
                 other => file.damaged(&other),
             })?;
             (false, key)

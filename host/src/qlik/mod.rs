@@ -9,6 +9,7 @@
 
 mod batched;
 mod certificates;
+mod chain;
 mod cloud;
 mod connection;
 mod ended;
@@ -22,6 +23,7 @@ mod gate;
 mod kept;
 mod keys;
 mod lookups;
+mod nodes;
 mod own_server;
 mod pfx;
 mod read_file;
@@ -37,6 +39,7 @@ mod wire;
 mod tests;
 
 pub use certificates::{CertificateFacts, CertificateRole};
+pub use chain::{ClientChain, client_chain};
 pub use cloud::{Cloud, CloudError, TenantState};
 pub(crate) use cloud::{cloud_app_url, short};
 pub use ended::Ended;
@@ -46,8 +49,10 @@ pub use engine::{
 pub use enrich::Enriched;
 pub use error::{Cause, QlikError};
 pub use facts::{AppFacts, ResultFacts, TaskFacts, is_final, is_guid, millis, status_text, task_subject};
+pub use files::check_files;
 pub use gate::GateState;
 pub use lookups::{AppFound, Found, Lookups, Outcome};
+pub use nodes::Node;
 pub use own_server::{ServerFiles, ServerIdentity};
 pub use repository::{Limits, Reply, Repository};
 pub use script_log::{Log, ScriptLogs};

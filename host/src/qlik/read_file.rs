@@ -70,7 +70,9 @@ impl ReadFile {
         }
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.content).collect();
         match found {
-            Ok(found) if found.is_empty() => Err(TlsError::NoCertificate { what: self.what, path: self.path.clone() }),
+            Ok(found) if found.is_empty() => {
+                Err(TlsError::NoCertificate { what: self.what, path: self.path.clone(), found: self.found() })
+            }
             Ok(found) => Ok(found),
             Err(error) => Err(self.damaged(&error)),
         }
@@ -97,6 +99,30 @@ impl ReadFile {
     /// Whether it is text in PEM form.
     pub(super) fn is_pem(&self) -> bool {
         contains(&self.content, b"-----BEGIN ")
+    }
+
+    /// What is in it, in words: for who has looked for something else.
+    pub(super) fn found(&self) -> &'static str {
+        let has = |label: &str| contains(&self.content, format!("-----BEGIN {label}").as_bytes());
+        if self.content.iter().all(u8::is_ascii_whitespace) {
+            "it is empty (export it again)"
+        } else if has("CERTIFICATE REQUEST") || has("NEW CERTIFICATE REQUEST") {
+            "it is a request for a certificate (CSR), which an authority has yet to sign (take the files that the QMC exports)"
+        } else if contains(&self.content, b"PRIVATE KEY-----") {
+            "it is a private key (are certificate and key swapped?)"
+        } else if has("CERTIFICATE") {
+            "it is a certificate (are certificate and key swapped?)"
+        } else if has("PUBLIC KEY") {
+            "it is a public key (take the files that the QMC exports)"
+        } else if self.is_pem() {
+            "it is PEM text of another kind (take the files that the QMC exports)"
+        } else if self.is_certificate() {
+            "it is a certificate in DER, in binary form (turn it into PEM: `openssl x509 -inform der`)"
+        } else if self.content.first() == Some(&0x30) && AnyRef::from_der(&self.content).is_ok() {
+            "it is DER, in binary form (export it again in PEM form)"
+        } else {
+            "it is no PEM text (take the files that the QMC exports)"
+        }
     }
 
     /// Whether it is one certificate in DER.

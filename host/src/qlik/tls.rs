@@ -149,7 +149,7 @@ fn trusted(roots: Roots<'_>) -> Result<Arc<RootCertStore>, TlsError> {
     }
 }
 
-fn store(authorities: &Authorities) -> Result<Arc<RootCertStore>, TlsError> {
+pub(super) fn store(authorities: &Authorities) -> Result<Arc<RootCertStore>, TlsError> {
     let mut store = RootCertStore::empty();
     let mut refused = None;
     for certificate in &authorities.certificates {

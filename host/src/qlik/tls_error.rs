@@ -28,7 +28,7 @@ pub enum TlsError {
     },
     /// A file has no certificate in it.
     #[error(
-        "the {what} {} has no certificate in it: a PEM file with `-----BEGIN CERTIFICATE-----` is needed",
+        "the {what} {} has no certificate in it: {found}; a PEM file with `-----BEGIN CERTIFICATE-----` is needed",
         .path.display()
     )]
     NoCertificate {
@@ -36,14 +36,21 @@ pub enum TlsError {
         what: &'static str,
         /// The file.
         path: PathBuf,
+        /// What is in it, and what to do.
+        found: &'static str,
     },
     /// A file has no private key in it.
     #[error(
-        "the key file {} has no private key in it: a PEM file with `-----BEGIN PRIVATE KEY-----` or \
+        "the key file {} has no private key in it: {found}; a PEM file with `-----BEGIN PRIVATE KEY-----` or \
          `-----BEGIN RSA PRIVATE KEY-----` is needed",
-        .0.display()
+        .path.display()
     )]
-    NoKey(PathBuf),
+    NoKey {
+        /// The file.
+        path: PathBuf,
+        /// What is in it, and what to do.
+        found: &'static str,
+    },
     /// A file is encrypted, and there is no passphrase for it.
     #[error(
         "the {what} {} is encrypted, and there is no passphrase: give Qlik Sense's as `certificates.passphrase` \

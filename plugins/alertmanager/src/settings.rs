@@ -46,6 +46,7 @@ pub(crate) struct Settings {
     /// Labels from custom properties of the task, or else of its app: name of the label to name of the property. Several
     /// values are joined with commas.
     #[serde(default)]
+    #[schemars(extend("x-qlik" = "customProperty"))]
     custom_property_labels: BTreeMap<String, String>,
     /// What the label `severity` says, by kinds of events; the first rule that fits decides. What no rule fits is
     /// `critical` if something failed, `warning` or `info`.

@@ -36,6 +36,7 @@ const HTML: &[BuiltIn] = &[BuiltIn {
 /// Settings of an Apprise API server: either `key`, or `services`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-ask" = [["services"], ["key"]]))]
 pub(crate) struct Settings {
     /// Address of the server, with its prefix if it has one: `http://apprise:8000`.
     url: Url,
@@ -46,6 +47,7 @@ pub(crate) struct Settings {
     /// Apprise URLs of the services to notify (`slack://…`, `mailto://…`), for servers that keep none. They are secrets:
     /// write them as `${env:NAME}` or `${file:path}`.
     #[serde(default)]
+    #[schemars(extend("writeOnly" = true))]
     services: Vec<String>,
     /// With `key`: only services with these tags; `a, b`: with one of them, `a b`: with both, `all`: every service. Absent:
     /// those without a tag.

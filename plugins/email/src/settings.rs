@@ -51,6 +51,7 @@ const LONGEST_THROTTLE: Duration = Duration::from_hours(168);
 /// Settings of alerts by email.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-ask" = [["recipients"]]))]
 pub(crate) struct Settings {
     /// The mail server.
     smtp: SmtpSettings,
@@ -65,7 +66,7 @@ pub(crate) struct Settings {
     recipients_if: Option<RecipientsIf>,
     /// Name of a custom property of tasks; its values are addresses that get the mails about the task.
     #[serde(default)]
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("x-qlik" = "customProperty"))]
     recipients_from_property: Option<String>,
     /// The owner of the app gets mails too, at the addresses that the user directory has. Absent: owners get none.
     #[serde(default)]
@@ -113,9 +114,11 @@ fn default_lines() -> usize {
 pub(crate) struct RecipientsIf {
     /// For events about tasks: only if the task has this custom property with the value of `value`.
     #[serde(default)]
+    #[schemars(extend("x-qlik" = "customProperty"))]
     pub(crate) property: Option<String>,
     /// See `property`.
     #[serde(default)]
+    #[schemars(extend("x-qlik" = "customPropertyValue"))]
     pub(crate) value: Option<String>,
     /// For events of Qlik Cloud: only if the app has this tag.
     #[serde(default)]

@@ -21,6 +21,7 @@ const MOST_TAGS: usize = 30;
 /// Settings of a database in InfluxDB.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-ask" = [["database"], ["org", "bucket", "token"], ["database", "token"]]))]
 pub(crate) struct Settings {
     /// Address of InfluxDB, `http` or `https`: `http://influxdb.example.com:8086`.
     url: Url,
@@ -35,6 +36,7 @@ pub(crate) struct Settings {
     username: Option<String>,
     /// Version 1: password of the user. It is a secret: write it as `${env:NAME}` or `${file:path}`.
     #[serde(default)]
+    #[schemars(extend("writeOnly" = true))]
     password: Option<String>,
     /// Version 2: name of the organisation.
     #[serde(default)]
@@ -44,6 +46,7 @@ pub(crate) struct Settings {
     bucket: Option<String>,
     /// Versions 2 and 3: token that may write. It is a secret: write it as `${env:NAME}` or `${file:path}`.
     #[serde(default)]
+    #[schemars(extend("writeOnly" = true))]
     token: Option<String>,
     /// Whether the database or bucket is created when it is missing. Absent: with version 1 yes, as in Butler 16; with versions 2
     /// and 3 no, since it needs a token that may do more than write.

@@ -24,6 +24,7 @@ use publish::{Entry, QosLevel, checked_qos};
 /// Settings of an MQTT broker.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-ask" = [["user", "password"], []]))]
 pub(crate) struct Settings {
     /// The broker: `mqtt://HOST:PORT`, `mqtts://` (TLS), `ws://HOST:PORT/PATH` (WebSocket) or `wss://`. Ports if absent:
     /// 1883, 8883, 80, 443.
@@ -35,8 +36,9 @@ pub(crate) struct Settings {
     /// User name.
     #[serde(default)]
     user: Option<String>,
-    /// Password: `${env:NAME}` or `${file:path}`. Needs `user`.
+    /// Password. Needs `user`. It is a secret: write it as `${env:NAME}` or `${file:path}`.
     #[serde(default)]
+    #[schemars(extend("writeOnly" = true))]
     password: Option<String>,
     /// Client id. Two clients with one id end each other's connections. Absent: one of Butler's own, which stays the same.
     #[serde(default)]

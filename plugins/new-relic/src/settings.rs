@@ -85,7 +85,7 @@ pub(crate) struct AccountSettings {
     /// Number of the account.
     pub(crate) account_id: AccountId,
     /// License key, or an insert key, of the account. It is a secret: write it as `${env:NAME}` or `${file:path}`.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("writeOnly" = true))]
     pub(crate) api_key: String,
 }
 
@@ -159,6 +159,7 @@ pub(crate) struct SendToSettings {
     pub(crate) always: Vec<String>,
     /// Custom property whose values are names of accounts: of the task, or of the app where there is no task.
     #[serde(default)]
+    #[schemars(extend("x-qlik" = "customProperty"))]
     pub(crate) by_custom_property: Option<String>,
 }
 

@@ -16,6 +16,7 @@ const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=
 pub(crate) struct Settings {
     /// Address of the team's or integration's webhook: `https://connect.signl4.com/webhook/SECRET`. It is a secret: write
     /// it as `${env:NAME}` or `${file:path}`, as a whole or its last part.
+    #[schemars(extend("writeOnly" = true))]
     url: Url,
     /// Service or system category that alerts belong to (`X-S4-Service`).
     #[serde(default = "default_service_name")]

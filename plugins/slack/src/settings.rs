@@ -10,13 +10,16 @@ use url::Url;
 /// Settings of a channel of Slack: either `webhookUrl`, or `token` and `channel`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-ask" = [["webhookUrl"], ["token", "channel"]]))]
 pub(crate) struct Settings {
     /// Address of an incoming webhook. It is a secret: write it as `${env:NAME}` or `${file:path}`.
     #[serde(default)]
+    #[schemars(extend("writeOnly" = true))]
     webhook_url: Option<Url>,
     /// Bot token of a Slack app (`xoxb-…`) with the scope `chat:write`; `chat:write.customize` if `fromUser` or `iconEmoji` are
     /// set. It is a secret: write it as `${env:NAME}` or `${file:path}`.
     #[serde(default)]
+    #[schemars(extend("writeOnly" = true))]
     token: Option<String>,
     /// Channel, by its name or better its id (`C…`). Needed with `token`; webhooks of today's Slack apps ignore it.
     #[serde(default)]

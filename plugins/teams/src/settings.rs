@@ -17,6 +17,7 @@ const SIZES: std::ops::RangeInclusive<usize> = 2 << 10..=28 << 10;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Settings {
     /// Address of the incoming webhook of a workflow. It is a secret: write it as `${env:NAME}` or `${file:path}`.
+    #[schemars(extend("writeOnly" = true))]
     webhook_url: Url,
     /// `formatted`: a card with facts, links and script log, or what the template makes. `basic`: a heading and links.
     #[serde(default)]

@@ -17,6 +17,7 @@ use sha2::Sha256;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SignatureSettings {
     /// What both sides know: write it as `${env:NAME}` or `${file:path}`. `whsec_…` is base64, all else is taken as it is.
+    #[schemars(extend("writeOnly" = true))]
     secret: String,
     /// `standard`: the headers `webhook-id`, `webhook-timestamp` and `webhook-signature` of Standard Webhooks. `body`: one header,
     /// `sha256=` and the signature of the body in hexadecimal digits.

@@ -68,10 +68,21 @@ pub fn run(arguments: &[&str]) -> Output {
 /// # Panics
 /// When it cannot be started, or does not end.
 pub fn run_with(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    let mut child = Command::new(butler_exe())
+    let mut command = Command::new(butler_exe());
+    run_command(command.env_remove("BUTLER_CONFIG").envs(environment.iter().copied()), arguments)
+}
+
+/// The same as [`run`] in a folder.
+///
+/// # Panics
+/// When it cannot be started, or does not end.
+pub fn run_in(folder: &Path, arguments: &[&str]) -> Output {
+    run_command(Command::new(butler_exe()).env_remove("BUTLER_CONFIG").current_dir(folder), arguments)
+}
+
+fn run_command(command: &mut Command, arguments: &[&str]) -> Output {
+    let mut child = command
         .args(arguments)
-        .env_remove("BUTLER_CONFIG")
-        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -158,6 +169,15 @@ impl Butler {
         path
     }
 
+    /// Runs it with a config that is in a folder already, whole.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn run_config(folder: Arc<TempDir>, config: &str) -> Self {
+        let config = folder.path().join(config);
+        Self::spawn(folder, config, Vec::new()).await
+    }
+
     async fn spawn(folder: Arc<TempDir>, config: PathBuf, environment: Vec<(String, String)>) -> Self {
         let (log, stdout) = (output_file(), output_file());
         let child = Command::new(butler_exe())
@@ -171,13 +191,14 @@ impl Butler {
             .stderr(log.reopen().expect("the file can be opened"))
             .spawn()
             .expect("the executable starts");
-        let run_file = folder.path().join("butler.db.run.json");
+        // Where tests have the store, and where configs have it that do not say where.
+        let run_files = ["butler.db.run.json", "data/butler.db.run.json"].map(|file| config.with_file_name(file));
         let pid = u64::from(child.id());
         let mut butler = Self { child, folder, config, environment, log, stdout, run: Value::Null };
         let until = std::time::Instant::now() + crate::PATIENCE;
         loop {
-            let run = std::fs::read(&run_file).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-            if let Some(run) = run.filter(|run| run["pid"].as_u64() == Some(pid)) {
+            let read = |file| serde_json::from_slice::<Value>(&std::fs::read(file).ok()?).ok();
+            if let Some(run) = run_files.iter().filter_map(read).find(|run| run["pid"].as_u64() == Some(pid)) {
                 butler.run = run;
                 return butler;
             }

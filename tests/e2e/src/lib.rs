@@ -27,6 +27,8 @@ mod sink;
 mod slack;
 mod strangers;
 mod teams;
+#[cfg(unix)]
+mod terminal;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -37,7 +39,7 @@ pub use qlik_simulator as qlik;
 #[cfg(unix)]
 pub use self::alertmanager::Alertmanager;
 pub use self::apprise::{Apprise, AppriseService};
-pub use self::butler::{Butler, Killed, Output, command, run, run_with, stop_gently};
+pub use self::butler::{Butler, Killed, Output, command, run, run_in, run_with, stop_gently};
 pub use self::clock::WallClock;
 pub use self::cloud::{Tenants, call_webhook, cloud_failure, webhook};
 pub use self::everything::Everything;
@@ -57,6 +59,8 @@ pub use self::sink::{Answer, Received, Sink};
 pub use self::slack::{Slack, SlackCall, SlackMessage, Trouble};
 pub use self::strangers::{Compiler, compiler_of, provide_stranger, stranger_file};
 pub use self::teams::{TeamsChannel, TeamsTrouble, fault_of_message};
+#[cfg(unix)]
+pub use self::terminal::Terminal;
 
 /// Longest time that a condition may take to come true; generous, since machines are shared.
 pub const PATIENCE: Duration = Duration::from_secs(40);

@@ -56,7 +56,19 @@ fn version_and_help_are_printed() {
     assert_eq!(version.stdout, format!("butler {}\n", env!("CARGO_PKG_VERSION")));
     let help = run(&["--help"]);
     assert_eq!((help.code, help.stderr.as_str()), (0, ""));
-    for command in ["run", "check", "render", "test-alert", "schema", "plugins", "deliveries", "token", "udp-send"] {
+    for command in [
+        "init",
+        "run",
+        "check",
+        "doctor",
+        "render",
+        "test-alert",
+        "schema",
+        "plugins",
+        "deliveries",
+        "token",
+        "udp-send",
+    ] {
         assert!(help.stdout.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {help:?}");
         let own = run(&[command, "--help"]);
         assert!(own.code == 0 && own.stdout.contains(&format!("butler {command}")), "{own:?}");

@@ -79,6 +79,6 @@ pub use request_log::SeenRequest;
 pub use simulator::{QlikSimulator, StartError};
 pub use site::{
     Access, AccessRelease, AccessType, AccessTypes, AccessUse, App, CustomPropertyDefinition, Detail, ExecutionIds,
-    ExecutionResult, License, NO_REFERENCE, NO_TIME, Run, Scheduler, SchedulerKind, ScriptLogs, Site, Status, Stream,
-    Tag, Task, TaskKind, UnknownTask, UnknownUser, User,
+    ExecutionResult, License, NO_REFERENCE, NO_TIME, Node, Run, Scheduler, SchedulerKind, ScriptLogs, Site, Status,
+    Stream, Tag, Task, TaskKind, UnknownTask, UnknownUser, User,
 };

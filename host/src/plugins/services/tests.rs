@@ -261,6 +261,7 @@ async fn the_status_follows_messages_on_their_way_to_the_store() {
     crate::pipeline::accept_datagrams(
         running,
         crate::config::Patterns::default(),
+        ingest::Seal::new("token"),
         shared.store.clone(),
         Arc::default(),
         Arc::default(),

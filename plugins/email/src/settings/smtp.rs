@@ -15,6 +15,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_mins(2);
 /// The SMTP server.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-ask" = [["tls", "auth"], ["tls"]]))]
 pub(super) struct SmtpSettings {
     /// Name or IP address of the server.
     #[schemars(length(min = 1))]
@@ -27,6 +28,7 @@ pub(super) struct SmtpSettings {
     /// that gets no mail. `implicit`: encrypted from the first byte. `starttlsIfOffered`: encrypted if the server offers
     /// it; somebody on the way can prevent that. `none`: never encrypted.
     #[serde(default)]
+    #[schemars(extend("default" = "starttls"))]
     tls: TlsMode,
     /// PEM file of the authorities that the server's certificate is checked with, instead of the system's; relative to
     /// the config file. It is read for each connection, so a new file needs no restart.
@@ -71,12 +73,14 @@ pub(crate) enum TlsMode {
 /// The login.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-ask" = [["password"]]))]
 struct AuthSettings {
     /// Name of the user; with `oauth` the address of the mailbox.
     #[schemars(length(min = 1))]
     user: String,
     /// Password. It is a secret: write it as `${env:NAME}` or `${file:path}`.
     #[serde(default)]
+    #[schemars(extend("writeOnly" = true))]
     password: Option<String>,
     /// `auto`: what the server offers, in the order PLAIN, LOGIN; with `oauth` it is XOAUTH2.
     #[serde(default)]
@@ -110,6 +114,7 @@ struct OauthSettings {
     #[schemars(length(min = 1))]
     client_id: String,
     /// Its secret: write it as `${env:NAME}` or `${file:path}`.
+    #[schemars(extend("writeOnly" = true))]
     client_secret: String,
     /// What the token is for, for Microsoft 365: `https://outlook.office365.com/.default`.
     #[serde(default)]

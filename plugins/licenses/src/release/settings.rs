@@ -68,6 +68,7 @@ pub(super) struct NeverRelease {
     /// These users.
     pub(super) users: Vec<UserName>,
     /// Users with one of these tags.
+    #[schemars(extend("x-qlik" = "tag"))]
     pub(super) tags: Vec<String>,
     /// Users with one of these values of a custom property.
     pub(super) custom_properties: Vec<Property>,
@@ -96,8 +97,10 @@ pub(super) struct UserName {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Property {
     /// Name of the custom property.
+    #[schemars(extend("x-qlik" = "customProperty"))]
     pub(super) name: String,
     /// The value.
+    #[schemars(extend("x-qlik" = "customPropertyValue"))]
     pub(super) value: String,
 }
 

@@ -80,13 +80,18 @@ impl Qrs {
         let mut objects = candidates(route.endpoint, filter.as_ref(), &state);
         drop(state);
         objects.retain(|object| filter.as_ref().is_none_or(|filter| filter.matches(object)));
-        if matches!(route.endpoint, Endpoint::ExecutionResultCount | Endpoint::ReloadTaskCount) {
+        if counts(route.endpoint) {
             return Reply::json(json!({ "value": objects.len(), "schemaPath": "Int32" }).to_string());
         }
         query.sort(&mut objects);
         let objects: Value = objects.into_iter().map(|object| condense(route.endpoint, object)).collect();
         Reply::json(objects.to_string())
     }
+}
+
+/// Whether a number is wanted in place of a list.
+fn counts(endpoint: Endpoint) -> bool {
+    endpoint.pattern().ends_with("/count")
 }
 
 /// The object of a path with an identifier, if there is one.
@@ -114,10 +119,11 @@ fn candidates(endpoint: Endpoint, filter: Option<&Filter>, state: &State) -> Vec
     match endpoint {
         Endpoint::Task
         | Endpoint::TaskFull
+        | Endpoint::TaskCount
         | Endpoint::ReloadTask
         | Endpoint::ReloadTaskFull
         | Endpoint::ReloadTaskCount => {
-            let all = matches!(endpoint, Endpoint::Task | Endpoint::TaskFull);
+            let all = matches!(endpoint, Endpoint::Task | Endpoint::TaskFull | Endpoint::TaskCount);
             let wanted = |task: &&Task| all || task.kind.has_app();
             match ids {
                 Some(ids) => ids
@@ -129,11 +135,11 @@ fn candidates(endpoint: Endpoint, filter: Option<&Filter>, state: &State) -> Vec
                 None => state.tasks.iter().filter(wanted).map(|task| task.full(state)).collect(),
             }
         }
-        Endpoint::AppFull => match ids {
+        Endpoint::AppFull | Endpoint::AppCount => match ids {
             Some(ids) => ids.iter().filter_map(|id| state.apps.get(id)).map(|app| app.full(state)).collect(),
             None => state.apps.iter().map(|app| app.full(state)).collect(),
         },
-        Endpoint::UserFull => match ids {
+        Endpoint::UserFull | Endpoint::UserCount => match ids {
             Some(ids) => ids.iter().filter_map(|id| state.users.get(id)).map(|user| user.full(state)).collect(),
             None => state.users.iter().map(|user| user.full(state)).collect(),
         },
@@ -154,8 +160,9 @@ fn candidates(endpoint: Endpoint, filter: Option<&Filter>, state: &State) -> Vec
                 .collect()
         }
         Endpoint::SchedulerServiceFull => state.schedulers.iter().map(crate::Scheduler::full).collect(),
-        Endpoint::Tag | Endpoint::TagFull => state.tags.iter().map(Tag::full).collect(),
-        Endpoint::CustomPropertyDefinitionFull => {
+        Endpoint::ServerNodeConfigurationFull => state.nodes.iter().map(crate::Node::full).collect(),
+        Endpoint::Tag | Endpoint::TagFull | Endpoint::TagCount => state.tags.iter().map(Tag::full).collect(),
+        Endpoint::CustomPropertyDefinitionFull | Endpoint::CustomPropertyDefinitionCount => {
             state.custom_properties.iter().map(crate::CustomPropertyDefinition::full).collect()
         }
         _ => Vec::new(),

@@ -1,7 +1,7 @@
 //! Sites to begin with.
 
 use super::execution::NODE;
-use super::{App, CustomPropertyDefinition, Scheduler, SchedulerKind, Site, Stream, Task, User};
+use super::{App, CustomPropertyDefinition, Node, Scheduler, SchedulerKind, Site, Stream, Task, User};
 use crate::ids;
 
 /// Ready-made sites. The identifiers of their tasks, apps and users are the same in every process.
@@ -37,6 +37,7 @@ impl Site {
     /// types that have not run yet.
     pub fn sample() -> Self {
         let site = Self::empty();
+        site.set_nodes([Node::central(NODE)]);
         site.set_schedulers([Scheduler::new(NODE, SchedulerKind::Both)]);
         let ann = site.add_user(named_user("ann", "Ann Berg").email("ann.berg@example.com"));
         let bo = site.add_user(named_user("bo", "Bo Lind"));

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    AccessTypes, Accesses, App, CustomPropertyDefinition, ExecutionIds, ExecutionResult, License, Scheduler,
+    AccessTypes, Accesses, App, CustomPropertyDefinition, ExecutionIds, ExecutionResult, License, Node, Scheduler,
     ScriptLogs, Stream, Tag, Task, User, script_log::Downloads, table::Table,
 };
 
@@ -19,6 +19,7 @@ pub(crate) struct State {
     pub(crate) accesses: Accesses,
     pub(crate) tags: Table<Tag>,
     pub(crate) custom_properties: Table<CustomPropertyDefinition>,
+    pub(crate) nodes: Vec<Node>,
     pub(crate) schedulers: Vec<Scheduler>,
     pub(crate) results: Table<ExecutionResult>,
     pub(crate) license: License,

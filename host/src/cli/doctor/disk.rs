@@ -1,0 +1,130 @@
+//! Where the store is kept: whether it can be written, and whether there is room for it.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::super::findings::Findings;
+use crate::config::{Size, Store};
+
+const LINK: &str = "store";
+const ROOM: &str = "disk space";
+/// With less than this an event more or less fills the disk: the log of the store alone may take as much.
+const LEAST: u64 = 100 << 20;
+
+/// Looks at the folder of the store and its disk. Makes nothing that stays.
+pub(super) fn check(store: &Store, findings: &mut Findings) {
+    let folder = existing(&store.path);
+    match writable(&store.path, &folder) {
+        Ok(()) => findings.ok(LINK, &format!("{} can be written by this account", store.path.display())),
+        Err(error) => {
+            let detail = format!("{} cannot be written by this account: {error}", store.path.display());
+            let remedy = "let the account that Butler runs under write to the folder of `store.path`, and run this as that account";
+            findings.failed(LINK, &detail, remedy);
+        }
+    }
+    match free(&folder) {
+        Ok(free) => room(free, used(&store.path), store.max_size.as_bytes(), findings),
+        Err(error) => {
+            let detail = format!("the room on the disk of {} cannot be told: {error}", folder.display());
+            findings.note(ROOM, &detail, "");
+        }
+    }
+}
+
+fn room(free: u64, used: u64, most: u64, findings: &mut Findings) {
+    let wanted = most.saturating_sub(used);
+    let (left, most) = (megabytes(free), Size::bytes(most));
+    let detail = format!("{left} free; the store has {} and may grow to {most} (`store.maxSize`)", megabytes(used));
+    if free >= wanted {
+        findings.ok(ROOM, &detail);
+    } else if free < LEAST {
+        let remedy = "make room: when the disk is full, Butler keeps no new events";
+        findings.failed(ROOM, &detail, remedy);
+    } else {
+        let remedy = "make room, or set `store.maxSize` to what the disk has: Butler then removes old events in time";
+        findings.note(ROOM, &detail, remedy);
+    }
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{} MB", bytes >> 20)
+}
+
+/// The folder of a file, or the nearest one above that is there.
+fn existing(file: &Path) -> PathBuf {
+    let above = file.ancestors().skip(1).find(|folder| folder.is_dir());
+    above.map_or_else(|| PathBuf::from("."), Path::to_owned)
+}
+
+fn writable(file: &Path, folder: &Path) -> io::Result<()> {
+    match OpenOptions::new().append(true).open(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    tempfile::Builder::new().prefix(".butler-").tempfile_in(folder).map(drop)
+}
+
+/// What the files of the store have on the disk.
+fn used(file: &Path) -> u64 {
+    ["", "-wal"]
+        .iter()
+        .filter_map(|suffix| {
+            let mut name = file.as_os_str().to_owned();
+            name.push(suffix);
+            Some(std::fs::metadata(name).ok()?.len())
+        })
+        .sum()
+}
+
+/// Room for who has no special rights, in bytes.
+#[cfg(unix)]
+fn free(folder: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(folder)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// The disk whose place leads furthest to the folder is the one that it is on.
+#[cfg(windows)]
+fn free(folder: &Path) -> io::Result<u64> {
+    let folder = std::path::absolute(folder)?;
+    let disks = sysinfo::Disks::new_with_refreshed_list();
+    let ours = disks.list().iter().filter(|disk| folder.starts_with(disk.mount_point()));
+    let ours = ours.max_by_key(|disk| disk.mount_point().as_os_str().len());
+    ours.map(sysinfo::Disk::available_space)
+        .ok_or_else(|| io::Error::other("it is on none of the disks of this machine"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::findings::{Form, Verdict};
+    use super::*;
+    use crate::config::Secrets;
+
+    #[test]
+    fn room_is_what_the_store_may_still_take() {
+        const MB: u64 = 1 << 20;
+        let verdict = |free: u64, used: u64, most: u64| {
+            let mut findings = Findings::new(Form::Json, Secrets::default());
+            room(free * MB, used * MB, most * MB, &mut findings);
+            findings.verdict()
+        };
+        assert_eq!(verdict(4096, 0, 4096), Verdict::Ok);
+        assert_eq!(verdict(4095, 0, 4096), Verdict::Note);
+        assert_eq!(verdict(10, 4090, 4096), Verdict::Ok, "there is as much as it may still take");
+        assert_eq!(verdict(99, 0, 4096), Verdict::Failed);
+        assert_eq!(verdict(10, 5000, 4096), Verdict::Ok, "it does not grow any more");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_yet_is_looked_for_above() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a/b/butler.db");
+        assert_eq!(existing(&file), folder.path());
+        writable(&file, folder.path()).unwrap();
+        assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "nothing stays");
+        assert!(free(folder.path()).unwrap() > 0);
+        std::fs::create_dir_all(&file).unwrap();
+        assert!(writable(&file, &existing(&file)).is_err(), "a folder in its place");
+    }
+}

@@ -1,0 +1,135 @@
+//! `butler doctor`: the whole chain, link by link.
+//!
+//! What `butler check` looks at comes first, some of it from here: `exposure`, `clock`, `rights`, `names`. Then this machine
+//! (`files`, `disk`), the running daemon, what it has heard (`appenders`), and by option a wait for a message of a log
+//! appender and a sample that is followed through the daemon to every instance (`end_to_end`).
+
+mod appenders;
+pub(super) mod clock;
+mod disk;
+mod end_to_end;
+pub(super) mod exposure;
+pub(super) mod files;
+pub(super) mod names;
+pub(super) mod rights;
+mod settings;
+
+use serde_json::Value;
+
+use super::client::Daemon;
+use super::findings::{Findings, Form};
+use super::{ConfigFile, check};
+use crate::config::{Level, Secrets, Span};
+use crate::daemon::{self, Failure};
+use crate::observe;
+
+/// The link of the running daemon.
+const DAEMON: &str = "daemon";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Doctor {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print one JSON object at the end: `verdict` (the worst: ok, note or failed) and `findings`, a list of objects with
+    /// `link`, `verdict`, `detail` and, where the detail does not say it, `remedy`.
+    #[arg(long)]
+    json: bool,
+    /// Wait so long for a message of a log appender, such as 60s: by the running daemon, or at its port while it does not run.
+    /// Meanwhile let a task of Qlik Sense fail or succeed.
+    #[arg(long, value_name = "DURATION")]
+    wait_for_appender: Option<Span>,
+    /// Send a failed task that does not exist, marked as a test, by UDP to the running daemon, and follow it to every instance.
+    /// It is delivered to the real destinations.
+    #[arg(long)]
+    end_to_end: bool,
+}
+
+impl Doctor {
+    pub(super) async fn run(self, log_level: Option<Level>) -> Result<(), Failure> {
+        let path = &self.file.config;
+        let form = if self.json { Form::Json } else { Form::Lines };
+        let setup = match daemon::load(path, log_level) {
+            Ok(setup) => setup,
+            Err(report) => {
+                if self.json {
+                    let mut findings = Findings::new(form, Secrets::default());
+                    findings.failed("config", &report.to_string(), "");
+                    // Said by the exit code of a config that cannot be read.
+                    let _ = findings.finish();
+                }
+                return Err(report.into());
+            }
+        };
+        observe::init_logging(log_level.unwrap_or(Level::Warn), setup.loaded.config.log.format);
+        let mut findings = Findings::new(form, setup.loaded.secrets.clone());
+        check::look(path, &setup, &mut findings).await?;
+        files::check(&setup, &mut findings);
+        disk::check(&setup.loaded.config.store, &mut findings);
+        let running = running(Daemon::find_by(path), self.end_to_end, &mut findings).await;
+        let udp = setup.loaded.config.udp.as_ref();
+        if let Some(udp) = udp {
+            appenders::check(running.as_ref(), &mut findings).await;
+            if let Some(span) = self.wait_for_appender {
+                appenders::wait(running.as_ref(), udp, span, &mut findings).await;
+            }
+        } else if self.wait_for_appender.is_some() {
+            findings.failed(
+                appenders::LINK,
+                "the config has no `udp:`, so no message can come",
+                "add `udp:` to the config",
+            );
+        }
+        if let (true, Some(daemon)) = (self.end_to_end, &running) {
+            end_to_end::run(daemon, &setup, &mut findings).await;
+        }
+        findings.finish()
+    }
+}
+
+/// The running daemon, if it answers, and what it says of itself. `needed`: that it does not run is a fault.
+async fn running(found: anyhow::Result<Daemon>, needed: bool, findings: &mut Findings) -> Option<Daemon> {
+    let answer = match found {
+        Ok(daemon) => daemon.get_whatever("/v5/health/ready").await.map(|ready| (daemon, ready)),
+        Err(error) => Err(error),
+    };
+    let (daemon, ready) = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            let detail = format!("{error:#}");
+            if needed {
+                let remedy = "`--end-to-end` sends a sample through the running daemon: start it with this config (`butler run`)";
+                findings.failed(DAEMON, &detail, remedy);
+            } else {
+                findings.note(DAEMON, &detail, "");
+            }
+            return None;
+        }
+    };
+    let run = daemon.run();
+    let own = env!("CARGO_PKG_VERSION");
+    if run.version != own {
+        let detail = format!("version {} runs, this is {own}", run.version);
+        findings.note(DAEMON, &detail, "start the daemon again, or use its own executable");
+    }
+    let texts = |what: &str| -> Vec<String> {
+        let notes = ready[what].as_array().into_iter().flatten();
+        notes.map(told).collect()
+    };
+    for reason in texts("reasons") {
+        findings.failed(DAEMON, &format!("is not ready: {reason}"), "see its log");
+    }
+    for note in texts("notes") {
+        findings.note(DAEMON, &note, "");
+    }
+    if ready["status"] == "ready" {
+        findings.ok(DAEMON, &format!("runs as process {}, {}", run.pid, run.rest));
+    }
+    Some(daemon)
+}
+
+/// A note of the daemon's readiness in words.
+fn told(note: &Value) -> String {
+    let text = |name: &str| note[name].as_str().unwrap_or_default();
+    let subject = if text("instance").is_empty() { text("subject") } else { text("instance") };
+    format!("{subject}: {}", text("message"))
+}
