@@ -7,6 +7,7 @@ use std::time::Duration;
 use butler_plugin_api::OperationError;
 use serde_json::Value;
 
+use super::progress::waiting;
 use crate::config::{self, Level};
 use crate::current::Current;
 use crate::daemon::{self, Failure, Setup, instance_document};
@@ -71,7 +72,7 @@ async fn qlik(setup: &Setup, lines: &mut Lines) -> Option<Arc<Lookups>> {
         }
     };
     let repository = lookups.repository();
-    match repository.probe().await {
+    match waiting("Qlik Sense", repository.probe()).await {
         Ok(version) => good("qlik", &format!("{} answers, version {version}", repository.server())),
         Err(error) => lines.bad("qlik", &error.to_string()),
     }
@@ -94,7 +95,8 @@ async fn qlik(setup: &Setup, lines: &mut Lines) -> Option<Arc<Lookups>> {
 async fn engine(config: &config::Qlik, setup: &Setup, lookups: &Lookups) {
     let nothing: FollowUp = Arc::new(|_, _| Box::pin(std::future::ready(())));
     let secrets = Arc::new(Current::new(setup.loaded.secrets.clone()));
-    match Engine::new(config, lookups.repository().clone(), secrets, nothing).probe().await {
+    let engine = Engine::new(config, lookups.repository().clone(), secrets, nothing);
+    match waiting("the engine of Qlik Sense", engine.probe()).await {
         Ok(version) => good("engine", &format!("answers on port {}, version {version}", config.ports.engine)),
         Err(error) => note("engine", &format!("{error}; only lists, dumps and reloads of apps need it")),
     }
@@ -115,7 +117,7 @@ async fn instances(setup: &Setup, qlik: Option<Arc<Lookups>>, lines: &mut Lines)
             shared.clone(),
         );
         let what = format!("instance {}", instance.name());
-        match instance.start().await {
+        match waiting(&what, instance.start()).await {
             Ok(()) => probe(&instance, &what, lines).await,
             Err(error) => lines.bad(&what, &format!("does not start: {error}")),
         }
@@ -131,7 +133,7 @@ async fn probe(instance: &Instance, what: &str, lines: &mut Lines) {
         good(what, "starts (the plugin has no check of its destination)");
         return;
     }
-    match instance.invoke("check", Value::Null).await {
+    match waiting(what, instance.invoke("check", Value::Null)).await {
         Ok(answer) => good(what, answer.as_str().unwrap_or("its destination can be reached")),
         Err(OperationError::Unsupported(_)) => good(what, "starts"),
         Err(error) => lines.bad(what, &error.to_string()),

@@ -1,6 +1,7 @@
 //! The part of `butler check` about tenants of Qlik Cloud.
 
 use super::check::{Lines, good, note};
+use super::progress::waiting;
 use crate::config::Config;
 use crate::qlik::Cloud;
 
@@ -13,7 +14,7 @@ pub(super) async fn check(config: &Config, lines: &mut Lines) {
     };
     for tenant in &section.tenants {
         let what = format!("qlik cloud {}", tenant.id);
-        match cloud.probe(&tenant.id).await {
+        match waiting(&what, cloud.probe(&tenant.id)).await {
             Ok(name) => good(&what, &format!("{} answers, the token is of {name}", tenant.url)),
             Err(error) => lines.bad(&what, &error.to_string()),
         }

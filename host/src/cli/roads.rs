@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::check::{Lines, good, note};
 use super::client::Daemon;
+use super::progress::waiting;
 use crate::config::Config;
 use crate::qlik::Lookups;
 
@@ -38,7 +39,7 @@ pub(super) async fn check(path: &Path, config: &Config, qlik: Option<&Lookups>, 
         note("road Qlik Sense", "not there at present, as said above; what ends meanwhile is asked for later");
     } else {
         let now = crate::store::now_ms();
-        match lookups.ended(now - SAMPLE_MS, now).await {
+        match waiting("Qlik Sense", lookups.ended(now - SAMPLE_MS, now)).await {
             Ok(_) => note_road("road Qlik Sense", &format!("asked every {}", section.reconcile.every), last("qrs")),
             Err(error) => lines.bad("road Qlik Sense", &format!("cannot be asked for what has ended: {error}")),
         }
