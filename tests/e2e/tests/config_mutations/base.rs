@@ -38,7 +38,7 @@ pub(crate) fn base() -> Value {
                     "throttle": { "per": "task", "every": "15m" },
                     "onUnknown": "deliver",
                 }],
-                "settings": { "url": "http://127.0.0.1:1/hook" },
+                "settings": { "url": "http://127.0.0.1:1/hook", "format": "event" },
                 "retry": { "maxAge": "24h", "initial": "2s", "max": "10m" },
                 "onStuck": "wait",
                 "logLevel": "info",
@@ -79,9 +79,9 @@ pub(crate) struct Document {
 
 impl Document {
     /// Texts are in double quotes, whatever is not plain stands in lines of its own.
-    pub(crate) fn new(value: Value) -> Self {
+    pub(crate) fn new(value: &Value) -> Self {
         let mut writer = Writer::default();
-        writer.block(&value, 0, "");
+        writer.block(value, 0, "");
         Self { text: writer.lines.join("\n") + "\n", nodes: writer.nodes }
     }
 

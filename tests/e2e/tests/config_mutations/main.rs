@@ -86,7 +86,7 @@ fn judged(mutant: &Mutant, file: &str, output: &Output, took: Duration) -> Resul
 
 #[test]
 fn every_spoilt_config_is_refused_with_its_place_and_a_harmless_change_is_none() {
-    let base = Document::new(base::base());
+    let base = Document::new(&base::base());
     {
         let folder = TempDir::new().unwrap();
         let (output, _) = tried(folder.path(), "check", base.text.as_bytes());

@@ -78,7 +78,7 @@ fn with_value(base: &Document, node: &Node, value: &str) -> Vec<u8> {
 }
 
 fn wrong_type(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
-    let nodes = base.nodes_where(|node| !node.is_free() && !node.path.ends_with(".where"));
+    let nodes = base.nodes_where(|node| !node.is_free());
     let node = random.of(&nodes);
     let value = if node.is_plain() {
         *random.of(&["[1, 2]", "{ a: 1 }", "[]", "[[x]]"])
@@ -133,7 +133,8 @@ fn missing_key(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expect
         "plugins[1].on[0].throttle.per",
         "plugins[1].on[0].throttle.every",
     ];
-    let node = base.node(*random.of(&paths));
+    let path = *random.of(&paths);
+    let node = base.node(path);
     let text = instead(base, node, &[]);
     let says = vec![format!("`{}` is missing", node.key)];
     (node.path.clone(), text, Expected::Refused { line: None, says })
@@ -159,7 +160,8 @@ fn wrong_word(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expecte
         "shutdownTimeout",
         "plugins[1].retry.max",
     ];
-    let node = base.node(*random.of(&words));
+    let path = *random.of(&words);
+    let node = base.node(path);
     let old = node.value.as_str().unwrap();
     let value = match random.below(4) {
         0 => format!("{old}x"),
@@ -181,7 +183,8 @@ fn wrong_number(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expec
         "log.file.keep",
         "version",
     ];
-    let node = base.node(*random.of(&numbers));
+    let path = *random.of(&numbers);
+    let node = base.node(path);
     let value =
         *random.of(&["-1", "65536.5", "99999999999999999999999", "1e300", "\"16\"", ".nan", "0x1000000", "12_000"]);
     let text = with_value(base, node, value);
@@ -192,11 +195,11 @@ fn tab(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
     let mut lines = base.lines();
     let indented: Vec<usize> = (0..lines.len()).filter(|&at| lines[at].starts_with(' ')).collect();
     let at = *random.of(&indented);
-    let bare = lines[at].trim_start().to_owned();
-    let indent = lines[at].len() - bare.len();
+    let text = lines[at].trim_start().to_owned();
+    let indent = lines[at].len() - text.len();
     // One after blanks may be none of the indentation.
     let tabs = if random.below(2) == 0 { 1 } else { indent };
-    lines[at] = format!("{}{bare}", "\t".repeat(tabs));
+    lines[at] = format!("{}{text}", "\t".repeat(tabs));
     (format!("line {}", at + 1), (lines.join("\n") + "\n").into_bytes(), refused(at + 1, &["tab", "only spaces"]))
 }
 
@@ -378,7 +381,7 @@ fn plugin(_: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
     for (key, new) in change.as_object().unwrap() {
         value["plugins"][1][key] = new.clone();
     }
-    let document = Document::new(value);
+    let document = Document::new(&value);
     let line = document.node(path).line;
     (what.to_owned(), document.text.into_bytes(), refused(line, &[says]))
 }

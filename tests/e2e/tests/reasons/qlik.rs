@@ -120,7 +120,7 @@ async fn a_dictionary_that_cannot_be_read() {
     sense.faults().add(Fault::status(403).on(Endpoint::Enums));
     let butler = sense.butler("").await;
     let fields = sense.failed(Site::SAMPLE_RELOAD_TASK);
-    sense.faults().add(Fault::altered(|answer| change_status(answer)).on(Endpoint::ExecutionResultFull));
+    sense.faults().add(Fault::altered(change_status).on(Endpoint::ExecutionResultFull));
     butler.send(&[failure(&fields)]);
     let line = logged(&butler, "stays without its name").await;
     says(&line, &["answers 403 to `about/api/enums`", "`qlik.user`"]);
