@@ -1,6 +1,7 @@
 //! The HTTP client that plugins and the road from Qlik Cloud share: one pool for each TLS profile of the config.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -143,7 +144,53 @@ fn failure(origin: &str, timeout: Duration, error: &reqwest::Error) -> HttpError
     } else if error.is_timeout() && !error.is_connect() {
         HttpError::Timeout(format!("{origin} did not answer within {} s", timeout.as_secs_f32()))
     } else {
-        HttpError::Connection(format!("{origin} cannot be reached: {}", chain(error)))
+        let remedy = remedy(error).map(|remedy| format!(" ({remedy})")).unwrap_or_default();
+        HttpError::Connection(format!("{origin} cannot be reached: {}{remedy}", chain(error)))
+    }
+}
+
+/// What is likely behind a connection that cannot be made or has broken, and what helps.
+fn remedy(error: &reqwest::Error) -> Option<&'static str> {
+    use io::ErrorKind as Kind;
+    use rustls::{CertificateError as Certificate, Error as Tls};
+    if let Some(tls) = qlik::find::<Tls>(error) {
+        return Some(match tls {
+            Tls::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
+                "this machine does not know the authority of its certificate: name that as `ca` of a profile under `tls:` of \
+                 the config, and the profile as `tls` of the instance"
+            }
+            Tls::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
+                "its certificate has expired: have it renewed there"
+            }
+            Tls::InvalidCertificate(Certificate::NotValidYet | Certificate::NotValidYetContext { .. }) => {
+                "its certificate is not valid yet: compare the clocks"
+            }
+            Tls::InvalidCertificate(Certificate::NotValidForName | Certificate::NotValidForNameContext { .. }) => {
+                "its certificate is for another name: use that in the address"
+            }
+            Tls::AlertReceived(_) => {
+                "it refuses the handshake: it may want a client certificate, `client` and `key` of a profile under `tls:` of \
+                 the config"
+            }
+            Tls::InvalidMessage(_) => "it does not speak TLS on this port: `http` or another port may be right",
+            _ => return None,
+        });
+    }
+    if error.is_dns() {
+        return Some("is the name in the address right, and does the DNS of this machine know it?");
+    }
+    if error.is_timeout() {
+        return Some("does a firewall drop packets, or is a proxy needed (environment variable `HTTPS_PROXY`)?");
+    }
+    match qlik::find::<io::Error>(error)?.kind() {
+        Kind::ConnectionRefused => Some("does the server run there, and is the port right?"),
+        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::UnexpectedEof => {
+            Some("did the server or a proxy break off; or does it speak TLS on this port, so that `https` is right?")
+        }
+        Kind::NetworkUnreachable | Kind::HostUnreachable => {
+            Some("is the network there, or is a proxy needed (environment variable `HTTPS_PROXY`)?")
+        }
+        _ => None,
     }
 }
 
@@ -169,7 +216,7 @@ fn chain(error: &reqwest::Error) -> String {
         }
         cause = error.source();
     }
-    if text.is_empty() { "the request failed".to_owned() } else { text }
+    if text.is_empty() { "the request failed".to_owned() } else { qlik::without_manual(text) }
 }
 
 #[cfg(test)]
@@ -198,6 +245,27 @@ mod tests {
         let error =
             clients.send(request("http://butler:geheim@127.0.0.1:1/x?key=y", "")).await.unwrap_err().to_string();
         assert!(error.contains("http://127.0.0.1:1") && !error.contains("geheim"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn errors_say_what_is_likely_behind_them() {
+        let clients = HttpClients::new(BTreeMap::new());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"220 mail.example.com ESMTP\r\n").await;
+            }
+        });
+        let plain = format!("https://127.0.0.1:{port}/");
+        for (url, part) in [
+            ("http://127.0.0.1:1/", "(does the server run there, and is the port right?)"),
+            ("http://no-such-host.invalid/", "(is the name in the address right"),
+            (plain.as_str(), "(it does not speak TLS on this port"),
+        ] {
+            let error = clients.send(request(url, "")).await.unwrap_err();
+            assert!(matches!(&error, HttpError::Connection(text) if text.contains(part)), "{error:?}");
+        }
     }
 
     #[test]

@@ -203,7 +203,8 @@ mod tests {
     #[test]
     fn statuses_map_to_outcomes_by_the_shared_rule() {
         let outcome = |status| {
-            let error = StatusError { status, body: String::new(), retry_after: Some(Duration::from_secs(7)) };
+            let (body, origin) = (String::new(), String::new());
+            let error = StatusError { status, body, retry_after: Some(Duration::from_secs(7)), origin };
             matches!(DeliveryError::from(error), DeliveryError::Retry { after: Some(_), .. })
         };
         for status in [401, 403, 404, 407, 408, 425, 429, 500, 502, 503, 504, 599] {

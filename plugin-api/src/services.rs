@@ -235,8 +235,9 @@ impl HttpRequest {
         if !self.options.is_empty() {
             self.wire.options = Value::Object(self.options).to_string();
         }
+        let origin = origin(&self.wire.url);
         match self.host.handle.http(self.wire).await {
-            Ok(reply) => Ok(HttpReply(reply)),
+            Ok(reply) => Ok(HttpReply { reply, origin }),
             Err(text) => Err(HttpError::from_wire(&text)),
         }
     }
@@ -291,32 +292,36 @@ impl HttpError {
 
 /// An answer, read whole.
 #[derive(Debug, Clone)]
-pub struct HttpReply(WireResponse);
+pub struct HttpReply {
+    reply: WireResponse,
+    /// Scheme, host and port that were asked.
+    origin: String,
+}
 
 impl HttpReply {
     /// HTTP status.
     pub fn status(&self) -> u16 {
-        self.0.status
+        self.reply.status
     }
 
     /// The first header of that name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.0.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.reply.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// The body.
     pub fn bytes(&self) -> &[u8] {
-        &self.0.body
+        &self.reply.body
     }
 
     /// The body as text; invalid UTF-8 is replaced.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.body).into_owned()
+        String::from_utf8_lossy(&self.reply.body).into_owned()
     }
 
     /// The body as JSON.
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(&self.0.body)
+        serde_json::from_slice(&self.reply.body)
     }
 
     /// The answer itself if its status is 2xx, else an error that a `?` in `deliver` turns into retry or reject.
@@ -326,7 +331,7 @@ impl HttpReply {
         }
         let retry_after = self.header("retry-after").and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
         let body: String = self.text().chars().take(200).collect();
-        Err(StatusError { status: self.status(), body, retry_after })
+        Err(StatusError { status: self.status(), body, retry_after, origin: self.origin })
     }
 }
 
@@ -340,6 +345,36 @@ pub struct StatusError {
     pub body: String,
     /// What `Retry-After` asked for, in its form of seconds.
     pub retry_after: Option<Duration>,
+    /// Scheme, host and port of the destination.
+    pub origin: String,
+}
+
+impl StatusError {
+    /// What is likely behind it, and what helps.
+    fn remedy(&self) -> Option<&'static str> {
+        Some(match self.status {
+            300..=399 => "it redirects, which is not followed: use the address that it leads to",
+            400 | 422 => "it refuses the content: `butler render` shows what is sent",
+            401 | 403 => {
+                "it does not let Butler in: check the credentials, or the address if that holds the secret, in the settings of \
+                 the instance"
+            }
+            404 | 410 => "there is nothing at this address: check it in the settings of the instance",
+            407 => "the proxy on the way wants a login",
+            413 => "the message is too large for it",
+            429 => "it gets too many requests",
+            500.. => "it is in trouble itself: see its log or its status page",
+            _ => return None,
+        })
+    }
+}
+
+/// Scheme, host and port of an address, without what may be secret in it.
+fn origin(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}")
 }
 
 impl std::fmt::Display for StatusError {
@@ -349,7 +384,11 @@ impl std::fmt::Display for StatusError {
         if !body.is_empty() {
             write!(f, ": {}", body.replace(['\r', '\n'], " "))?;
         }
-        Ok(())
+        write!(f, " ({}", self.origin)?;
+        if let Some(remedy) = self.remedy() {
+            write!(f, "; {remedy}")?;
+        }
+        f.write_str(")")
     }
 }
 
@@ -358,6 +397,23 @@ impl std::error::Error for StatusError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_says_whose_it_is_and_what_helps() {
+        let error = |status| StatusError {
+            status,
+            body: "bad\ntoken ".to_owned(),
+            retry_after: None,
+            origin: origin("https://me:secret@hooks.example.com:8443/T0/secret?key=secret"),
+        };
+        assert_eq!(
+            error(401).to_string(),
+            "the destination answered 401: bad token (https://hooks.example.com:8443; it does not let Butler in: check the \
+             credentials, or the address if that holds the secret, in the settings of the instance)"
+        );
+        assert!(error(503).to_string().contains("its status page"));
+        assert!(error(418).to_string().ends_with("(https://hooks.example.com:8443)"));
+    }
 
     #[test]
     fn an_error_comes_out_of_the_wire_as_it_went_in() {

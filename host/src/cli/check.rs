@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::findings::{Findings, Form};
 use super::{cloud, doctor, roads};
+use super::progress::waiting;
 use crate::config::{self, Level};
 use crate::current::Current;
 use crate::daemon::{self, Failure, Setup, instance_document};
@@ -57,7 +58,7 @@ async fn qlik(setup: &Setup, findings: &mut Findings) -> Option<Arc<Lookups>> {
         }
     };
     let repository = lookups.repository();
-    let reachable = match repository.probe().await {
+    let reachable = match waiting("Qlik Sense", repository.probe()).await {
         Ok(version) => {
             findings.ok("qlik", &format!("{} answers, version {version}", repository.server()));
             true
@@ -86,7 +87,7 @@ async fn qlik(setup: &Setup, findings: &mut Findings) -> Option<Arc<Lookups>> {
         doctor::names::check(setup, repository, findings).await;
     }
     engine(section, setup, &lookups, findings).await;
-    match repository.system_info().await {
+    match waiting("the version of Qlik Sense", repository.system_info()).await {
         Ok(_) => findings.ok("qlik version", &format!("told on port {}", section.ports.system_info)),
         Err(error) => {
             findings.note("qlik version", &format!("{error}; only plugins that watch the version need it"), "");
@@ -125,7 +126,8 @@ fn chain(section: &config::Qlik, reachable: bool, findings: &mut Findings) {
 async fn engine(config: &config::Qlik, setup: &Setup, lookups: &Lookups, findings: &mut Findings) {
     let nothing: FollowUp = Arc::new(|_, _| Box::pin(std::future::ready(())));
     let secrets = Arc::new(Current::new(setup.loaded.secrets.clone()));
-    match Engine::new(config, lookups.repository().clone(), secrets, nothing).probe().await {
+    let engine = Engine::new(config, lookups.repository().clone(), secrets, nothing);
+    match waiting("the engine of Qlik Sense", engine.probe()).await {
         Ok(version) => {
             findings.ok("engine", &format!("answers on port {}, version {version}", config.ports.engine));
         }
@@ -148,7 +150,7 @@ async fn instances(setup: &Setup, qlik: Option<Arc<Lookups>>, findings: &mut Fin
             shared.clone(),
         );
         let what = format!("instance {}", instance.name());
-        match instance.start().await {
+        match waiting(&what, instance.start()).await {
             Ok(()) => probe(&instance, &what, findings).await,
             Err(error) => findings.failed(&what, &format!("does not start: {error}"), ""),
         }
@@ -164,7 +166,7 @@ async fn probe(instance: &Instance, what: &str, findings: &mut Findings) {
         findings.ok(what, "starts (the plugin has no check of its destination)");
         return;
     }
-    match instance.invoke("check", Value::Null).await {
+    match waiting(what, instance.invoke("check", Value::Null)).await {
         Ok(answer) => findings.ok(what, answer.as_str().unwrap_or("its destination can be reached")),
         Err(OperationError::Unsupported(_)) => findings.ok(what, "starts"),
         Err(error) => findings.failed(what, &error.to_string(), ""),

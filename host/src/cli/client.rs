@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use super::ConfigFile;
+use super::progress::waiting;
 use crate::config::{Document, TlsProfile};
 use crate::{qlik, rest};
 
@@ -80,10 +81,12 @@ impl Daemon {
     }
 
     async fn bytes(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Vec<u8>> {
-        let answer = request.bearer_auth(&self.run.token).send().await;
-        let answer = answer.with_context(|| format!("the daemon does not answer at {}", self.run.rest))?;
-        let status = answer.status();
-        let bytes = answer.bytes().await?;
+        let asking = async {
+            let answer = request.bearer_auth(&self.run.token).send().await?;
+            Ok::<_, reqwest::Error>((answer.status(), answer.bytes().await?))
+        };
+        let answer = waiting("the running daemon", asking).await;
+        let (status, bytes) = answer.with_context(|| format!("the daemon does not answer at {}", self.run.rest))?;
         if !status.is_success() {
             let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
             bail!("{}", body["message"].as_str().unwrap_or("the daemon refused without a reason"));

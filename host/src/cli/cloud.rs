@@ -1,6 +1,7 @@
 //! The part of `butler check` and `butler doctor` about tenants of Qlik Cloud.
 
 use super::findings::Findings;
+use super::progress::waiting;
 use crate::config::Config;
 use crate::qlik::Cloud;
 
@@ -13,7 +14,7 @@ pub(super) async fn check(config: &Config, findings: &mut Findings) {
     };
     for tenant in &section.tenants {
         let what = format!("qlik cloud {}", tenant.id);
-        match cloud.probe(&tenant.id).await {
+        match waiting(&what, cloud.probe(&tenant.id)).await {
             Ok(name) => findings.ok(&what, &format!("{} answers, the token is of {name}", tenant.url)),
             Err(error) => findings.failed(&what, &error.to_string(), ""),
         }

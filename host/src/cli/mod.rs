@@ -11,6 +11,7 @@ mod log_appender;
 mod new;
 mod pin;
 mod plugins;
+mod progress;
 mod reload;
 mod render;
 mod roads;
@@ -145,14 +146,18 @@ async fn try_out(file: &ConfigFile, instance: &str, log_level: Option<Level>) ->
         tracing::warn!("goes on without Qlik Sense: {error}");
         None
     });
-    Ok(Alone::start(&setup, instance, lookups).await?)
+    let start = Alone::start(&setup, instance, lookups);
+    Ok(progress::waiting(&format!("the start of {instance}"), start).await?)
 }
 
 fn run_daemon(config: &Path, log_level: Option<Level>) -> Result<(), Failure> {
     let setup = daemon::load(config, log_level)?;
-    let log = &setup.loaded.config.log;
-    observe::init_logging(log.level, log.format);
-    block_on(daemon::run(setup))
+    observe::init_daemon_logging(&setup.loaded.config.log);
+    let result = block_on(daemon::run(setup));
+    if let Err(failure) = &result {
+        observe::log_end(failure);
+    }
+    result
 }
 
 /// Runs a future on the main runtime. Two workers: Butler waits more than it computes.

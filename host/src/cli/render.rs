@@ -7,6 +7,7 @@ use butler_plugin_api::{Delivery, Event, OperationError, sample_delivery};
 use serde_json::Value;
 
 use super::client::Daemon;
+use super::progress::waiting;
 use super::{ConfigFile, Subject, try_out};
 use crate::config::Level;
 use crate::daemon::{Alone, Failure};
@@ -51,7 +52,8 @@ impl Render {
             let path = path.to_str().with_context(|| format!("the path of {} is no UTF-8", file.display()))?;
             input["templateFile"] = path.into();
         }
-        alone.instance().invoke("render", input).await.map_err(|error| match error {
+        let rendering = alone.instance().invoke("render", input);
+        waiting(&format!("what {} would send", manifest.name), rendering).await.map_err(|error| match error {
             OperationError::Unsupported(_) => cannot(),
             other => anyhow::Error::new(other),
         })

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::client::Daemon;
 use super::findings::Findings;
+use super::progress::waiting;
 use crate::config::Config;
 use crate::qlik::Lookups;
 
@@ -41,7 +42,7 @@ pub(super) async fn check(path: &Path, config: &Config, qlik: Option<&Lookups>, 
         findings.note("road Qlik Sense", detail, "");
     } else {
         let now = crate::store::now_ms();
-        match lookups.ended(now - SAMPLE_MS, now).await {
+        match waiting("Qlik Sense", lookups.ended(now - SAMPLE_MS, now)).await {
             Ok(_) => {
                 let how = format!("asked every {}", section.reconcile.every);
                 note_road(findings, "road Qlik Sense", &how, last("qrs"));

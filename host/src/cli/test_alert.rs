@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{anyhow, bail};
 use butler_plugin_api::{Delivery, Event, Outcome, sample_delivery};
 
+use super::progress::waiting;
 use super::{ConfigFile, Subject, try_out};
 use crate::config::Level;
 use crate::daemon::{Alone, Failure, Routed};
@@ -33,7 +34,7 @@ impl TestAlert {
 
     async fn send(&self, alone: &Alone) -> anyhow::Result<()> {
         let delivery = if let Some(id) = &self.task {
-            let routed = alone.route_task(id).await?;
+            let routed = waiting("the facts of the task", alone.route_task(id)).await?;
             facts(&routed.event);
             taken(routed)?
         } else {
@@ -42,8 +43,9 @@ impl TestAlert {
             delivery
         };
         let began = Instant::now();
-        let outcome = alone.deliver(delivery).await?;
-        told(alone.instance().name(), outcome, began.elapsed())
+        let name = alone.instance().name();
+        let outcome = waiting(&format!("the destination of {name}"), alone.deliver(delivery)).await?;
+        told(name, outcome, began.elapsed())
     }
 }
 

@@ -78,6 +78,11 @@ impl Document {
             at(line, column, "a byte here is not UTF-8", "save the file as UTF-8")
         })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if let Some(index) = text.find('\0') {
+            let line = text[..index].matches('\n').count() + 1;
+            let message = "a NUL character: the file is encoded as UTF-16, or is no text";
+            return Err(at(line, 1, message, "save it as UTF-8"));
+        }
         let parsed = yaml::parse(text).map_err(|errors| Report::new(path, errors))?;
         let Some(parsed) = parsed else {
             return Err(Report::whole(path, "the file is empty".to_owned(), Some(MINIMAL.to_owned())));

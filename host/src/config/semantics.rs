@@ -4,6 +4,7 @@
 
 mod cloud;
 mod links;
+mod log;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -68,6 +69,7 @@ impl<'a> Semantics<'a> {
         self.app_reload();
         self.rest();
         self.times();
+        self.log();
         self.tls();
         self.links();
         self.plugins();

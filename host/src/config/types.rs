@@ -12,6 +12,7 @@ use super::acting::StartTaskFilter;
 use super::certificates::Certificates;
 use super::cloud::QlikCloud;
 use super::heard::{AppReload, Udp};
+use super::log::{Level, Log};
 use super::rest::Rest;
 use super::scheduler::SchedulerConfig;
 use super::units::{Size, Span};
@@ -367,51 +368,6 @@ impl Default for ScriptLog {
     fn default() -> Self {
         Self { enabled: true, max_size: Size::megabytes(4), keep: Span::days(7), lines: 60 }
     }
-}
-
-/// Butler's own log.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Log {
-    /// Most detailed level.
-    pub level: Level,
-    /// Form of the lines.
-    pub format: LogFormat,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: Level::Info, format: LogFormat::Human }
-    }
-}
-
-/// Level of a log record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "the usual levels")]
-pub enum Level {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-impl Level {
-    /// 1 for error to 5 for trace.
-    pub fn number(self) -> u8 {
-        self as u8 + 1
-    }
-}
-
-/// Form of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum LogFormat {
-    /// For people.
-    Human,
-    /// One JSON object a line.
-    Json,
 }
 
 /// TLS of connections that plugins make through the host.

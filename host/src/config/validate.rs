@@ -14,6 +14,7 @@ use serde_json::{Map, Number, Value};
 
 use super::document::Document;
 use super::explain::Explainer;
+use super::log::LogFile;
 use super::redact::Secrets;
 use super::report::{Problem, Report, join, similar};
 use super::rest::ServerTls;
@@ -51,6 +52,9 @@ pub trait Checks {
     /// Reads the certificate of the REST server; paths as they stand in the config. What an administrator should know of it,
     /// or why it cannot be used.
     fn server_tls(&self, tls: &ServerTls) -> Result<Option<String>, String>;
+
+    /// Whether the log's files can be written; path as it stands in the config. The error is why not.
+    fn log_file(&self, file: &LogFile) -> Result<(), String>;
 }
 
 /// No checks.
@@ -65,6 +69,10 @@ impl Checks for () {
 
     fn server_tls(&self, _: &ServerTls) -> Result<Option<String>, String> {
         Ok(None)
+    }
+
+    fn log_file(&self, _: &LogFile) -> Result<(), String> {
+        Ok(())
     }
 }
 
@@ -329,7 +337,8 @@ fn absolute_paths(config: &mut Config, base_dir: &Path) {
     let certificates = config.qlik.iter_mut().flat_map(|qlik| qlik.certificates.paths_mut());
     let profiles = config.tls.values_mut().flat_map(|tls| [&mut tls.ca, &mut tls.client, &mut tls.key]).flatten();
     let server = config.rest.tls.iter_mut().flat_map(|tls| [&mut tls.certificate, &mut tls.key]);
-    let others = std::iter::once(&mut config.store.path).chain(&mut config.plugin_dirs);
+    let log = config.log.file.as_mut().map(|file| &mut file.path);
+    let others = std::iter::once(&mut config.store.path).chain(&mut config.plugin_dirs).chain(log);
     for path in certificates.chain(profiles).chain(server).chain(others) {
         *path = base_dir.join(&*path);
     }

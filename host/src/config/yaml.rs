@@ -97,7 +97,10 @@ fn scan_error(text: &str, error: &ScanError) -> ConfigError {
     let lines: Vec<&str> = text.lines().collect();
     let at = |line: usize| line.checked_sub(1).and_then(|index| lines.get(index)).copied().unwrap_or_default();
     let indented_by_tab = |line: &str| line[..line.len() - line.trim_start().len()].contains('\t');
-    if let Some(line) = [line, line.saturating_sub(1)].into_iter().find(|&line| indented_by_tab(at(line))) {
+    // What goes on in the next line is told at its beginning.
+    let next = error.info().contains("found a tab").then_some(line + 1);
+    let near = [Some(line), line.checked_sub(1), next].into_iter().flatten();
+    if let Some(line) = near.into_iter().find(|&line| indented_by_tab(at(line))) {
         let column = at(line).chars().position(|c| c == '\t').unwrap_or(0) + 1;
         return ConfigError {
             line,
@@ -106,6 +109,11 @@ fn scan_error(text: &str, error: &ScanError) -> ConfigError {
             message: "a tab in the indentation: YAML allows only spaces there".to_owned(),
             suggestion: Some("replace it by spaces".to_owned()),
         };
+    }
+    // The parser's own limit, which it may reach before ours since it reads ahead.
+    if error.info().contains("recursion limit") {
+        let message = format!("lists and mappings are nested more than {MOST_DEPTH} deep");
+        return ConfigError { line, column, path: String::new(), message, suggestion: None };
     }
     let suggestion = if at(line).contains("${") {
         Some("put texts with `${…}` into double quotes: \"${env:NAME}\"")

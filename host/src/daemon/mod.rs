@@ -26,6 +26,7 @@ pub use parts::{instance_document, lookups, shared};
 pub use setup::{Setup, load, take};
 
 use crate::config::Report;
+use crate::observe;
 use parts::Parts;
 use running::{Happening, Running};
 use signals::{Signal, Signals};
@@ -110,6 +111,7 @@ pub async fn run(setup: Setup) -> Result<(), Failure> {
     if !clean {
         // A thread of a plugin hangs: the usual end of a process would wait for it.
         if let Err(failure) = &result {
+            observe::log_end(failure);
             eprintln!("{failure}");
         }
         exit_without_destructors(result.err().map_or(0, |failure| failure.exit_code()));

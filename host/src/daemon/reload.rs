@@ -195,6 +195,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
             ("scheduler", json!(config.scheduler)),
             ("store.path", json!(config.store.path)),
             ("log.format", json!(config.log.format)),
+            ("log.file", json!(config.log.file)),
             ("enrich.concurrency", json!(config.enrich.concurrency)),
             ("scriptLog.maxSize", json!(config.script_log.max_size)),
         ]

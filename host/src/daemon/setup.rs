@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use butler_plugin_api::abi::host::Library;
 
-use crate::config::{Checks, Document, Level, Loaded, PluginSchema, Report, Rule, ServerTls};
+use crate::config::{Checks, Document, Level, Loaded, LogFile, PluginSchema, Report, Rule, ServerTls};
+use crate::observe;
 use crate::pipeline::check_rule;
 use crate::plugins::{SearchPath, check_file};
 use crate::qlik::ServerFiles;
@@ -85,6 +86,10 @@ impl Checks for HostChecks<'_> {
         let facts = identity.map_err(|error| error.to_string())?.facts;
         let now = now_ms();
         Ok(facts.filter(|facts| facts.has_expired(now)).map(|facts| facts.message("", now)))
+    }
+
+    fn log_file(&self, file: &LogFile) -> Result<(), String> {
+        observe::log_file_fault(&self.base_dir.join(&file.path))
     }
 }
 

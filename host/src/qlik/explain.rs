@@ -85,10 +85,19 @@ fn innermost(error: &dyn Error) -> String {
         text = error.to_string();
         next = inner(error);
     }
+    without_manual(text)
+}
+
+/// An error of TLS without the address of the manual that explains it to programmers.
+pub(crate) fn without_manual(mut text: String) -> String {
+    if let Some(at) = text.find(": https://docs.rs/") {
+        text.truncate(at);
+    }
     text
 }
 
-fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+/// The first error of this type in a chain.
+pub(crate) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {

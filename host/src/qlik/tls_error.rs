@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("the {what} {} cannot be read: {error}", .path.display())]
+    #[error("the {what} {} cannot be read: {error} (is the path right, and may Butler read the file?)", .path.display())]
     Unreadable {
         /// What it is for.
         what: &'static str,

@@ -216,7 +216,8 @@ fn a_call_that_is_not_taken_is_tried_again_soon_and_said_once() {
         pass(&fake, Duration::from_secs(3));
     }
     assert_eq!(fake.requests().len(), 9, "no fourth try of one beat");
-    let why = "the heartbeat is not taken: the destination answered 500: broken";
+    let why = "the heartbeat is not taken: the destination answered 500: broken (https://hc.test; it is in trouble itself: see \
+               its log or its status page)";
     assert_eq!(said(&fake, 2), [why]);
     assert_eq!(block_on(plugin.health()), Health::Degraded(why.to_owned()));
     assert_eq!(fake.metric("signals{result=\"failed\",signal=\"success\"}"), Some(2.0));

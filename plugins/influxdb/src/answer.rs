@@ -26,7 +26,13 @@ impl Later {
 
     pub(crate) fn from_reply(reply: &HttpReply) -> Self {
         let after = reply.header("retry-after").and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-        Self { message: reason(reply), after }
+        let remedy = match reply.status() {
+            401 => " (correct `username` and `password`, or `token`)",
+            403 => " (the user or token may not do this: give it the right in InfluxDB)",
+            500.. => " (see the log of InfluxDB)",
+            _ => "",
+        };
+        Self { message: reason(reply) + remedy, after }
     }
 }
 

@@ -15,7 +15,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::secrets::Source;
-use super::{Checks, Document, Loaded, PluginSchema, Report, Rule, ServerTls};
+use super::{Checks, Document, Loaded, LogFile, PluginSchema, Report, Rule, ServerTls};
 
 /// Settings of the plugin `chat` of these tests.
 fn chat_schema() -> Value {
@@ -94,6 +94,10 @@ impl Checks for NoBad {
             Some("old.pem") => Ok(Some("has expired".to_owned())),
             _ => Ok(None),
         }
+    }
+
+    fn log_file(&self, file: &LogFile) -> Result<(), String> {
+        if file.path.starts_with("bad") { Err("cannot be written".to_owned()) } else { Ok(()) }
     }
 }
 

@@ -184,6 +184,8 @@ impl Server {
         if matches!(error, StepError::OutOfTime) {
             return Failure::OutOfTime;
         }
+        let words = error.to_string();
+        let has = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
         let hint = match error {
             StepError::Smtp(error) if error.to_string().contains("certificate") => {
                 "; if the server has a certificate of your own authority, name that in `smtp.ca`"
@@ -191,9 +193,19 @@ impl Server {
             StepError::Smtp(error) if error.to_string().contains("corrupt message") => {
                 "; the server does not speak TLS on this port: `smtp.tls: starttls` may be right"
             }
+            // The system's words: they are in no form that tells them apart.
+            StepError::Smtp(_) if error.code().is_none() && has(&["refused"]) => {
+                "; does the mail server run there, and is `smtp.port` right?"
+            }
+            StepError::Smtp(_) if error.code().is_none() && has(&["lookup", "No such host"]) => {
+                "; is `smtp.host` right, and does the DNS of this machine know it?"
+            }
+            StepError::Slow(_) => {
+                "; does a firewall drop packets, or is the port one for TLS from the first byte (`smtp.tls: implicit`)?"
+            }
             _ => "",
         };
-        Failure::NoConnection(format!("{} cannot be reached: {error}{hint}", self.shown()))
+        Failure::NoConnection(format!("{} cannot be reached: {words}{hint}", self.shown()))
     }
 
     fn mechanism(&self, auth: &Auth, connection: &AsyncSmtpConnection, encrypted: bool) -> Result<Mechanism, String> {

@@ -44,6 +44,13 @@ impl Failure {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
                 return Self::closed(format!("closes the connection ({error})"));
             }
+            io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                ": is `url` right, and does a firewall let Butler through?"
+            }
+            // The system's words: names have no kind of error of their own.
+            _ if ["lookup", "No such host"].iter().any(|part| error.to_string().contains(part)) => {
+                ": is the host of `url` right, and does the DNS of this machine know it?"
+            }
             _ => "",
         };
         Self::new(format!("cannot be reached: {}{hint}", causes(error)))

@@ -73,8 +73,9 @@ fn all_accounts_are_tried_and_each_is_told_of() {
     assert_eq!(
         text(&response),
         "{\"statusCode\":502,\"error\":\"Bad Gateway\",\"message\":\"Failed posting event to New Relic: account `A`: the \
-         destination answered 429: slow\",\"accounts\":[{\"account\":\"A\",\"sent\":false,\"status\":429,\"error\":\"the \
-         destination answered 429: slow\"},{\"account\":\"B\",\"sent\":true,\"status\":202}]}"
+         destination answered 429: slow (https://insights-collector.eu01.nr-data.net; it gets too many \
+         requests)\",\"accounts\":[{\"account\":\"A\",\"sent\":false,\"status\":429,\"error\":\"the destination answered 429: slow \
+         (https://insights-collector.eu01.nr-data.net; it gets too many requests)\"},{\"account\":\"B\",\"sent\":true,\"status\":202}]}"
     );
     assert_eq!(fake.requests().len(), 2);
 }

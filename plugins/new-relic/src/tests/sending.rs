@@ -191,7 +191,9 @@ fn what_has_arrived_is_not_repeated() {
         assert_eq!(after, None, "B, which asks for no wait, is not held up by A");
         assert_eq!(
             message,
-            "account `A`, log: the destination answered 429: slow down; account `B`, event: the destination answered 503"
+            "account `A`, log: the destination answered 429: slow down (https://log-api.eu.newrelic.com; it gets too many requests); \
+             account `B`, event: the destination answered 503 (https://insights-collector.eu01.nr-data.net; it is in trouble \
+             itself: see its log or its status page)"
         );
         again(&plugin, &mut delivery).await.unwrap();
     });

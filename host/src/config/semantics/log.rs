@@ -1,0 +1,17 @@
+//! Where the log's files are.
+
+use super::Semantics;
+use crate::config::LogFile;
+
+impl Semantics<'_> {
+    /// `log.file`: where a file can be written.
+    pub(super) fn log(&mut self) {
+        let Some(file) = self.section::<LogFile>("/log/file") else { return };
+        let text = file.path.to_string_lossy();
+        if file.path.file_name().is_none() || text.ends_with(['/', '\\']) {
+            self.suggest("/log/file/path", "must name a file", "write the name as well, such as `logs/butler.log`");
+        } else if let Err(fault) = self.checks.log_file(&file) {
+            self.problem("/log/file/path", fault);
+        }
+    }
+}
