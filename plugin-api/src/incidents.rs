@@ -1,7 +1,8 @@
 //! Incidents: for destinations where what was raised is resolved later.
 //!
 //! [`Incident::of`] says what an event does to the incident of its subject: a failed reload opens that of its task, a
-//! successful one closes it. [`Incidents`] remembers the open ones in the instance's storage, so that a success of which
+//! successful one closes it. That of a service is that nobody can say that it runs: it is stopped, or cannot be checked; what it
+//! is may change, and one start closes it. [`Incidents`] remembers the open ones in the instance's storage, so that a success of which
 //! nobody has complained is kept quiet, and what is resolved is what was raised.
 //!
 //! **Remember before you send.** If the process ends in between, the delivery comes again and both are done again, which is
@@ -41,6 +42,7 @@ impl Role {
         }
         match event.outcome() {
             "failed" | "aborted" | "stopped" => Some(Self::Opens),
+            "unknown" if subject == "service" => Some(Self::Opens),
             "succeeded" | "started" => Some(Self::Closes),
             _ => None,
         }
@@ -140,6 +142,7 @@ mod tests {
         assert_eq!(of("external-program-task.succeeded"), Some((task, Role::Closes)), "the type may be a guess");
         let service = "service/sense1/QlikSenseEngineService".to_owned();
         assert_eq!(of("service.stopped"), Some((service.clone(), Role::Opens)));
+        assert_eq!(of("service.unknown"), Some((service.clone(), Role::Opens)), "the same");
         assert_eq!(of("service.started"), Some((service, Role::Closes)));
         for kind in [
             "app-reload.failed",
@@ -152,6 +155,7 @@ mod tests {
             "user-session.started",
             "udp.failed",
             "x.failed",
+            "reload-task.unknown",
         ] {
             assert_eq!(of(kind), None, "{kind}");
         }

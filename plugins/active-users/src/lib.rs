@@ -43,8 +43,10 @@ struct ActiveUsers {
 /// What does not work.
 #[derive(Default)]
 struct Trouble {
-    /// Why nothing can be told or stored.
-    storage: Option<String>,
+    /// Why nothing can be told, or not be noted that it was.
+    telling: Option<String>,
+    /// Why events cannot be stored.
+    storing: Option<String>,
     /// Users were passed over since there are too many.
     full: bool,
 }
@@ -78,9 +80,9 @@ impl Plugin for ActiveUsers {
         loop {
             let longer = match self.tell().await {
                 Ok(longer) => longer,
-                Err(ServiceError::Stopped) => return,
-                Err(error) => {
-                    self.note(Some(format!("`{}` cannot be told: {error}", kind::ACTIVE_USERS_COUNTED)));
+                Err((_, ServiceError::Stopped)) => return,
+                Err((what, error)) => {
+                    self.note(|trouble| &mut trouble.telling, Some(format!("{what}: {error}")));
                     std::time::Duration::ZERO
                 }
             };
@@ -91,6 +93,14 @@ impl Plugin for ActiveUsers {
     async fn deliver_batch(&self, deliveries: &[Delivery]) -> Vec<Result<(), DeliveryError>> {
         let sightings: Vec<Sighting> = deliveries.iter().filter_map(|delivery| Sighting::of(&delivery.event)).collect();
         let stored = self.take(&sightings).await;
+        match &stored {
+            Ok(()) => self.note(|trouble| &mut trouble.storing, None),
+            Err(ServiceError::Stopped) => {}
+            Err(error) => {
+                let why = format!("sessions and connections cannot be stored, and are not counted: {error}");
+                self.note(|trouble| &mut trouble.storing, Some(why));
+            }
+        }
         let result = |delivery: &Delivery| match &stored {
             _ if !sighting::KINDS.contains(&delivery.event.kind.as_str()) => Err(DeliveryError::reject(
                 "only sessions and connections of users are counted: name no others in `on:`",
@@ -113,7 +123,7 @@ impl Plugin for ActiveUsers {
 
     async fn health(&self) -> Health {
         let trouble = self.trouble();
-        match (&trouble.storage, trouble.full) {
+        match (trouble.storing.as_ref().or(trouble.telling.as_ref()), trouble.full) {
             (Some(why), _) => Health::Bad(why.clone()),
             (None, true) => Health::Degraded(format!(
                 "{} users are remembered, and more are not counted: raise `maxUsers`, or lower `expireAfter`",
@@ -149,8 +159,8 @@ impl ActiveUsers {
         Ok(())
     }
 
-    /// Tells how many there are, if that has changed; how long to wait for at least.
-    async fn tell(&self) -> Result<std::time::Duration, ServiceError> {
+    /// Tells how many there are, if that has changed; how long to wait for at least. The error says what did not work, and why.
+    async fn tell(&self) -> Result<std::time::Duration, (&'static str, ServiceError)> {
         let (counted, nodes) = {
             let mut users = self.users();
             let counted = users.count(now_ms(), &self.rules);
@@ -160,20 +170,24 @@ impl ActiveUsers {
             (counted, users.nodes().clone())
         };
         tell::show(&self.host, &counted);
-        let longer = self.teller.lock().await.tell(&self.host, &counted, nodes).await?;
-        self.note(None);
+        let mut teller = self.teller.lock().await;
+        let longer = teller.tell(&self.host, &counted, nodes).await;
+        let longer = longer.map_err(|error| ("`active-users.counted` cannot be told", error))?;
+        teller.save(&self.host).await.map_err(|error| ("what was told cannot be stored", error))?;
+        self.note(|trouble| &mut trouble.telling, None);
         Ok(longer)
     }
 
-    /// Notes why nothing can be told, and logs it when that changes.
-    fn note(&self, why: Option<String>) {
+    /// Notes why something does not work, and logs it when that changes.
+    fn note(&self, of: fn(&mut Trouble) -> &mut Option<String>, why: Option<String>) {
         let mut trouble = self.trouble();
-        match (&trouble.storage, &why) {
+        let before = of(&mut trouble);
+        match (&*before, &why) {
             (before, Some(why)) if before.as_ref() != Some(why) => tracing::warn!("{why}; it is tried again"),
-            (Some(_), None) => tracing::info!("active users are told again"),
+            (Some(before), None) => tracing::info!(before, "active users are counted, told and stored again"),
             _ => {}
         }
-        trouble.storage = why;
+        *before = why;
     }
 
     fn users(&self) -> MutexGuard<'_, Users> {

@@ -35,7 +35,7 @@ impl Sighting {
         };
         let user = event.data.user.clone().filter(|user| !user.trim().is_empty() && event.source != Event::TEST)?;
         let time = [&event.time, &event.received_at].into_iter().find_map(|text| text.parse::<Timestamp>().ok());
-        // An event without a time: now is the best that is known. A repetition counts twice then, which expires.
+        // An event without a time: now is the best that is known.
         let ms = time.unwrap_or_else(Timestamp::now).as_millisecond();
         let node = event.data.node.clone().unwrap_or_default();
         Some(Self { user, node, mark: Mark(Moment(ms, event.id.clone()), deed) })

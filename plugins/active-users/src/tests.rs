@@ -3,7 +3,9 @@
 
 mod model;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use butler_plugin_api::testing::{FakeHost, block_on, conformance};
 use butler_plugin_api::{Delivery, Health, Plugin, Request, ServiceError, StartError, kind, sample_delivery};
@@ -11,6 +13,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::ActiveUsers;
+use crate::records::Told;
+use crate::tell::{Budget, Teller, facts};
+use crate::users::Counted;
 
 /// An instance that runs; time stands still. Events have the age, in seconds, that the test says.
 struct Fixture {
@@ -55,7 +60,7 @@ impl Fixture {
     /// The next time to tell comes; what is told then, if anything is.
     fn told(&self) -> Option<Value> {
         let (before, slept) = (self.fake.emitted().len(), self.fake.slept().len());
-        self.fake.advance(std::time::Duration::from_mins(10));
+        self.fake.advance(Duration::from_mins(10));
         self.fake.wait_until("the next sleep", |fake| fake.slept().len() > slept && fake.sleeping() > 0);
         let emitted = self.fake.emitted();
         assert!(emitted.len() <= before + 1 && emitted.iter().all(|(kind, _)| kind == kind::ACTIVE_USERS_COUNTED));
@@ -204,6 +209,10 @@ fn nothing_is_counted_that_is_not_stored_and_the_delivery_comes_again() {
     let error = block_on(site.plugin.deliver_batch(&[delivery])).remove(0).unwrap_err();
     assert!(error.to_string().contains("the disk is full"), "{error}");
     assert_eq!(site.count(), 0);
+    let Health::Bad(why) = block_on(site.plugin.health()) else { panic!("it is not well") };
+    assert!(why.contains("cannot be stored") && why.contains("the disk is full"), "{why}");
+    assert_eq!(site.told(), None);
+    assert!(matches!(block_on(site.plugin.health()), Health::Bad(_)), "telling works, storing does not");
     drop(full);
     site.fake.stop();
 }
@@ -219,6 +228,51 @@ fn trouble_with_telling_is_logged_once_and_ends() {
     let warnings = site.fake.records().into_iter().filter(|record| record.message.contains("cannot be told")).count();
     assert_eq!(warnings, 1);
     site.fake.stop();
+}
+
+#[test]
+fn what_was_told_is_stored_as_soon_as_that_works() {
+    let (broken, sound) = (FakeHost::new("active-users"), FakeHost::new("active-users"));
+    let broken = broken.fail_service("storage", ServiceError::Unavailable("the disk is full".to_owned()));
+    let mut teller = Teller::new(Told::default());
+    let counted = Counted::default();
+    block_on(teller.tell(&broken.host(), &counted, BTreeMap::new())).unwrap();
+    assert!(block_on(teller.save(&broken.host())).is_err());
+    // The same once more.
+    block_on(teller.tell(&sound.host(), &counted, BTreeMap::new())).unwrap();
+    block_on(teller.save(&sound.host())).unwrap();
+    assert_eq!((broken.emitted().len(), sound.emitted().len()), (1, 0));
+    assert_eq!(sound.stored("told").unwrap()["number"], 1);
+}
+
+#[test]
+fn many_and_long_names_fit_in_an_event() {
+    let user = |number: usize| format!(r"LAB\{number:05}{}", "x".repeat(200));
+    let node = |number: u64| (format!("n{number}{}", "\u{1}".repeat(490)), number);
+    let counted = Counted { users: (0..9_000).map(user).collect(), nodes: (0..1_000).map(node).collect() };
+    let facts = facts(&counted);
+    let users = facts["activeUsers"]["users"].as_array().unwrap();
+    assert_eq!((&facts["activeUsers"]["count"], &users[0]), (&json!(9_000), &json!(user(0))));
+    assert!(users.len() > 2_000 && facts["activeUsers"]["nodes"].as_object().unwrap().len() > 100);
+    let bytes = facts.to_string().len();
+    assert!(bytes <= 1 << 20, "{bytes}");
+}
+
+#[test]
+fn long_events_come_at_once_for_a_while_and_are_a_quarter_of_the_store_in_a_month() {
+    for bytes in [5_000, 60_000, 1_000_000] {
+        let (start, every, month) = (Instant::now(), Duration::from_secs(10), Duration::from_hours(30 * 24));
+        let (mut budget, mut passed, mut all) = (Budget::new(start), Duration::ZERO, 0);
+        while passed < month {
+            let wait = budget.spend(bytes, start + passed);
+            all += bytes;
+            assert!(all > 9_000_000 || wait.is_zero(), "{bytes}: {wait:?} after {all}");
+            passed += wait.max(every);
+        }
+        assert!(all > 1_000_000_000 && all <= 1 << 30, "{bytes}: {all}");
+        // The weekend.
+        assert!(budget.spend(bytes, start + passed + Duration::from_hours(48)).is_zero());
+    }
 }
 
 #[test]

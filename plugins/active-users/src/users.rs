@@ -107,7 +107,8 @@ impl Users {
                 }
                 count += 1;
             }
-            plan.changes.insert(place, Some((sighting.user.clone(), presence)));
+            let name = self.name(&place.user, &plan.changes).unwrap_or(&sighting.user).to_owned();
+            plan.changes.insert(place, Some((name, presence)));
         }
         // What is so late that it is over by now. Not before: later events may have followed.
         let is_over = |(_, presence): &(String, Presence)| presence.is_over(now_ms, rules.expire_ms);
@@ -220,18 +221,17 @@ impl Users {
         self.presences
     }
 
+    /// How a user is called, by the name in lower case: as their first event has it. All their records say the same.
+    fn name<'a>(&'a self, user: &str, changes: &'a Changes) -> Option<&'a str> {
+        if let Some(known) = self.by_name.get(user) {
+            return Some(&known.name);
+        }
+        let first = Place { user: user.to_owned(), node: String::new() };
+        let planned = changes.range(first..).take_while(|(place, _)| place.user == user);
+        planned.filter_map(|(_, change)| change.as_ref()).map(|(name, _)| name.as_str()).next()
+    }
+
     fn presence(&self, place: &Place) -> Option<&Presence> {
         self.by_name.get(&place.user)?.nodes.get(&place.node)
-    }
-}
-
-#[cfg(test)]
-impl Users {
-    /// All that is remembered.
-    pub(crate) fn everything(&self) -> impl Iterator<Item = (Place, &str, &Presence)> {
-        self.by_name.iter().flat_map(|(user, it)| {
-            let place = move |node: &String| Place { user: user.clone(), node: node.clone() };
-            it.nodes.iter().map(move |(node, presence)| (place(node), it.name.as_str(), presence))
-        })
     }
 }

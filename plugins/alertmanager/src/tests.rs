@@ -297,14 +297,16 @@ fn a_success_that_does_not_say_of_what_raises_nothing() {
         site.deliver(&succeeded).await.unwrap();
         assert!(fake.requests().is_empty());
         // A host that is unknown is the same both times.
-        for kind in ["service.stopped", "service.started"] {
+        for kind in ["service.unknown", "service.stopped", "service.started"] {
             let mut delivery = sample_delivery(kind);
             delivery.event.data.service.as_mut().unwrap().host = None;
             site.deliver(&delivery).await.unwrap();
         }
     });
-    let firing: Vec<bool> = posted(&fake).iter().map(|(_, alerts)| is_firing(&alerts[0])).collect();
-    assert_eq!(firing, [true, false]);
+    let posted = posted(&fake);
+    let firing: Vec<bool> = posted.iter().map(|(_, alerts)| is_firing(&alerts[0])).collect();
+    assert_eq!(firing, [true, true, false]);
+    assert_eq!(names(&posted[2].1), ["QlikServiceUnknown", "QlikServiceStopped"], "it runs: both are over");
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The messages about one event.
 
-use std::borrow::Cow;
-
 use butler_plugin_api::message::{Cut, Facts, Presentation};
 use butler_plugin_api::{Delivery, DeliveryError, Event, Host};
 use serde_json::{Value, json};
@@ -9,14 +7,12 @@ use serde_json::{Value, json};
 use crate::client::{Message, Properties};
 use crate::metadata::Metadata;
 use crate::payload::{self, Payload};
-use crate::settings::{Content, Part, Routes, TopicOf};
+use crate::settings::{ACTIVE_NODE, Content, Part, Routes, TopicOf};
 use crate::topic;
 
 /// How much of a topic names a message in the progress of a delivery, and all of the names: hosts keep 16 KB.
 const SHOWN: usize = 200;
 const LONGEST_PROGRESS: usize = 15_000;
-/// The variable with the node, in topics of messages of which there is one for each.
-const ACTIVE_NODE: &str = "activeNode";
 
 /// A message, and what names it in the progress of a delivery.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,6 +45,9 @@ struct Variables {
     plain: Value,
     /// With texts that each stand for one level of a topic.
     levels: Value,
+    /// The same for topics of which there is one for each node, with the node. Lists of users and nodes are not there: each
+    /// rendering takes a copy.
+    of_node: Value,
 }
 
 impl Planner<'_> {
@@ -57,7 +56,7 @@ impl Planner<'_> {
         let event = &delivery.event;
         let parts = self.routes.parts(&event.kind);
         let has_template = parts.iter().any(Part::has_template);
-        let variables = if has_template { Some(self.variables(delivery).await) } else { None };
+        let mut variables = if has_template { Some(self.variables(delivery).await) } else { None };
         let mut plan = Plan { messages: Vec::new(), trouble: None, misplaced: None };
         let mut each = Vec::new();
         for (number, part) in parts.iter().enumerate() {
@@ -66,6 +65,9 @@ impl Planner<'_> {
             }
         }
         for (number, part, node) in each {
+            if let (Some(node), Some(variables)) = (node, variables.as_mut()) {
+                variables.of_node[ACTIVE_NODE] = topic::level(node).into();
+            }
             let topic = match topic_of(part, event, node, variables.as_ref()) {
                 Err(why) => {
                     plan.trouble = Some(why);
@@ -104,7 +106,14 @@ impl Planner<'_> {
         let plain = Facts::gather(delivery, self.host, self.presentation).await.context(Cut::NONE);
         let mut levels = plain.clone();
         topic::clean(&mut levels);
-        Variables { plain, levels }
+        let mut of_node = Value::Null;
+        if delivery.event.data.active_users.is_some() {
+            of_node = levels.clone();
+            if let Some(users) = of_node["activeUsers"].as_object_mut() {
+                users.retain(|name, _| name == "count");
+            }
+        }
+        Variables { plain, levels, of_node }
     }
 
     async fn payload(
@@ -151,13 +160,8 @@ fn topic_of(part: &Part, event: &Event, node: Option<&str>, variables: Option<&V
     Ok(match &part.topic {
         TopicOf::Literal(topic) => topic.clone(),
         TopicOf::Template { template, .. } => {
-            let mut context = variables.map_or(Cow::Owned(Value::Null), |variables| Cow::Borrowed(&variables.levels));
-            if let Some(node) = node
-                && let Some(names) = context.to_mut().as_object_mut()
-            {
-                names.insert(ACTIVE_NODE.to_owned(), topic::level(node).into());
-            }
-            template.text(&context).map_err(|error| error.to_string())?
+            let context = variables.map_or(&Value::Null, |it| if node.is_some() { &it.of_node } else { &it.levels });
+            template.text(context).map_err(|error| error.to_string())?
         }
         TopicOf::Node(base) => format!("{base}/{}/count", topic::level(node.unwrap_or_default())),
         TopicOf::Service(base) => {

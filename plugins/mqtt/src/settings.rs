@@ -16,7 +16,7 @@ use crate::inbound::Subscriptions;
 use crate::tls::Tls;
 use crate::{client, topic};
 
-pub(crate) use publish::{Content, Part, Routes, TopicOf};
+pub(crate) use publish::{ACTIVE_NODE, Content, Part, Routes, TopicOf};
 
 use broker::{MqttVersion, TlsSettings, target};
 use publish::{Entry, QosLevel, checked_qos};

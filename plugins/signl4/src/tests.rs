@@ -112,11 +112,15 @@ fn a_success_resolves_what_is_open_and_nothing_else() {
         team.deliver(&sample_delivery("reload-task.succeeded")).await.unwrap();
         assert!(fake.stored(KEY).is_none());
 
-        team.deliver(&sample_delivery("service.stopped")).await.unwrap();
-        team.deliver(&sample_delivery("service.started")).await.unwrap();
+        // A host that comes back with a service that runs, and with one that is stopped.
+        for state in ["unknown", "started", "unknown", "stopped", "started", "started"] {
+            team.deliver(&sample_delivery(&format!("service.{state}"))).await.unwrap();
+        }
     });
     let service = "service/sense1/QlikSenseEngineService";
-    assert_eq!(posted(&fake), [new(TASK), new(TASK), resolved(TASK), new(service), resolved(service)]);
+    let (raised, over) = (new(service), resolved(service));
+    assert_eq!(posted(&fake)[..3], [new(TASK), new(TASK), resolved(TASK)]);
+    assert_eq!(posted(&fake)[3..], [raised.clone(), over.clone(), raised.clone(), raised, over]);
     insta::assert_snapshot!("resolved", bodies(&fake)[2]);
 }
 

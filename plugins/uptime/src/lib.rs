@@ -26,10 +26,39 @@ struct Uptime {
     state: Mutex<State>,
 }
 
+/// What went wrong at a look.
+#[derive(Debug)]
+enum Trouble {
+    /// It has told nothing.
+    Untold(ServiceError),
+    /// What it saw is not stored.
+    Unstored(ServiceError),
+}
+
+impl From<ServiceError> for Trouble {
+    fn from(error: ServiceError) -> Self {
+        Self::Untold(error)
+    }
+}
+
+impl Trouble {
+    /// At the look of a schedule; absent: the instance has been stopped.
+    fn text(self, name: &str) -> Option<String> {
+        match self {
+            Self::Untold(ServiceError::Stopped) | Self::Unstored(ServiceError::Stopped) => None,
+            Self::Untold(error) => Some(format!("`butler.{name}` is not told: {error}")),
+            Self::Unstored(error) => Some(format!(
+                "the last look of `butler.{name}` is not stored, so a restart of the instance would count from an earlier \
+                 one: {error}"
+            )),
+        }
+    }
+}
+
 /// By the names of the schedules.
 #[derive(Default)]
 struct State {
-    /// Why the last look told nothing.
+    /// What was wrong at the last look.
     trouble: BTreeMap<&'static str, String>,
     /// What the last look saw that told something: the storage may not have taken it.
     seen: BTreeMap<&'static str, Seen>,
@@ -81,14 +110,15 @@ impl Uptime {
                 INGEST => self.tell_ingest(&tick.planned).await,
                 _ => self.tell_uptime(&tick.planned).await,
             };
-            if let Err(ServiceError::Stopped) = told {
-                return;
+            match told.map_err(|trouble| trouble.text(name)) {
+                Ok(()) => self.note(name, None),
+                Err(Some(trouble)) => self.note(name, Some(trouble)),
+                Err(None) => return,
             }
-            self.note(name, told.err().map(|error| format!("`butler.{name}` is not told: {error}")));
         }
     }
 
-    async fn tell_uptime(&self, planned: &str) -> Result<(), ServiceError> {
+    async fn tell_uptime(&self, planned: &str) -> Result<(), Trouble> {
         let status = self.host.status().await?;
         let now = Seen::new(&status, planned);
         let Some(last) = self.last(UPTIME).await? else { return self.begin(UPTIME, &now).await };
@@ -99,11 +129,12 @@ impl Uptime {
         self.remember(UPTIME, &now).await
     }
 
-    async fn tell_ingest(&self, planned: &str) -> Result<(), ServiceError> {
+    async fn tell_ingest(&self, planned: &str) -> Result<(), Trouble> {
         let status = self.host.status().await?;
         let now = Seen::new(&status, planned);
         if now.ingest.is_none() {
-            return Err(ServiceError::Unavailable("the config has no `udp:`; add it, or remove `ingest`".to_owned()));
+            let why = "the config has no `udp:`; add it, or remove `ingest`".to_owned();
+            return Err(ServiceError::Unavailable(why).into());
         }
         let Some(last) = self.last(INGEST).await? else { return self.begin(INGEST, &now).await };
         if let Some(ingest) = figures::ingest(&last, &now) {
@@ -123,15 +154,15 @@ impl Uptime {
     }
 
     /// The first look ever.
-    async fn begin(&self, name: &'static str, seen: &Seen) -> Result<(), ServiceError> {
+    async fn begin(&self, name: &'static str, seen: &Seen) -> Result<(), Trouble> {
         self.remember(name, seen).await?;
         tracing::debug!("`butler.{name}` counts from now on: the first one comes at the next time");
         Ok(())
     }
 
-    async fn remember(&self, name: &'static str, seen: &Seen) -> Result<(), ServiceError> {
+    async fn remember(&self, name: &'static str, seen: &Seen) -> Result<(), Trouble> {
         self.state().seen.insert(name, seen.clone());
-        self.host.storage().set(name, &json!(seen), None).await
+        self.host.storage().set(name, &json!(seen), None).await.map_err(Trouble::Unstored)
     }
 
     fn log(&self, line: &str) {

@@ -1,6 +1,6 @@
 //! The way to ask that the settings choose.
 
-use crate::backend::{Backend, Failure, Found, Limits};
+use crate::backend::{Asked, Backend, Failure, Found, Limits};
 use crate::program;
 use crate::rpc::Rpc;
 use crate::sc::Sc;
@@ -46,11 +46,16 @@ impl Asks {
 }
 
 impl Backend for Asks {
-    async fn look(&self, host: &str, services: &[String]) -> Result<Vec<Result<Found, Failure>>, Failure> {
+    async fn look(
+        &self,
+        host: &str,
+        services: &[String],
+        asked: &Asked,
+    ) -> Result<Vec<Result<Found, Failure>>, Failure> {
         match self {
-            Self::Sc(sc) => sc.look(host, services).await,
-            Self::Rpc(rpc) => rpc.look(host, services).await,
-            Self::Systemd(systemd) => systemd.look(host, services).await,
+            Self::Sc(sc) => sc.look(host, services, asked).await,
+            Self::Rpc(rpc) => rpc.look(host, services, asked).await,
+            Self::Systemd(systemd) => systemd.look(host, services, asked).await,
         }
     }
 }

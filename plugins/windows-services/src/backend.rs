@@ -1,11 +1,12 @@
 //! What all ways to ask for services have in common.
 
 use std::ffi::OsStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 use crate::program::{self, ProgramError, Said};
 
@@ -124,19 +125,63 @@ impl Limits {
 
     /// Runs a program when it is its turn. Waiting for that is not counted.
     pub(crate) async fn run<A: AsRef<OsStr>>(&self, program: &str, arguments: &[A]) -> Result<Said, ProgramError> {
+        self.place().await.run(program, arguments).await
+    }
+
+    /// Waits until a program may run.
+    pub(crate) async fn place(&self) -> Place<'_> {
         // An error only if it were closed, which it never is.
-        let _turn = self.processes.acquire().await.ok();
+        Place { call: self.call, _permit: self.processes.acquire().await.ok() }
+    }
+}
+
+/// The right to run a program.
+pub(crate) struct Place<'a> {
+    call: Duration,
+    _permit: Option<SemaphorePermit<'a>>,
+}
+
+impl Place<'_> {
+    /// Runs a program at once.
+    pub(crate) async fn run<A: AsRef<OsStr>>(self, program: &str, arguments: &[A]) -> Result<Said, ProgramError> {
         program::run(program, arguments, self.call).await
+    }
+}
+
+/// Since when the host of a look has been asked: what it had no time to answer says nothing of it.
+#[derive(Debug)]
+pub(crate) struct Asked(Mutex<Option<Instant>>);
+
+impl Asked {
+    /// From now on, if the back end does not say otherwise.
+    pub(crate) fn now() -> Self {
+        Self(Mutex::new(Some(Instant::now())))
+    }
+
+    /// It is not yet: others come first.
+    pub(crate) fn waits(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// It is from now on, if it was not before.
+    pub(crate) fn begins(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+    }
+
+    /// Whether it had so much time to answer.
+    pub(crate) fn had(&self, time: Duration) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|since| since.elapsed() >= time)
     }
 }
 
 /// A way to ask for services. Each call is one round for one host.
 pub(crate) trait Backend {
     /// Asks a host for services, and answers for each of them in their order; [`Failure::Host`] for the host as a whole.
-    /// `host` is empty for this machine.
+    /// `host` is empty for this machine. `asked`: for those that do not ask at once.
     fn look(
         &self,
         host: &str,
         services: &[String],
+        asked: &Asked,
     ) -> impl Future<Output = Result<Vec<Result<Found, Failure>>, Failure>> + Send;
 }

@@ -92,6 +92,7 @@ pub(crate) enum Change {
 /// What is kept of a service over restarts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[allow(clippy::struct_excessive_bools, reason = "each of them may be so without the others")]
 pub(crate) struct Kept {
     /// The last settled state that counted.
     state: Option<State>,
@@ -99,6 +100,8 @@ pub(crate) struct Kept {
     down: bool,
     /// It was told that it cannot be checked, and nothing since.
     unknown: bool,
+    /// It was seen since then, neither running nor stopped: that it cannot be checked is news again.
+    seen: bool,
     /// It was told that it hangs on its way, and nothing since.
     hangs: bool,
 }
@@ -108,15 +111,23 @@ impl Kept {
     pub(crate) fn take(&mut self, seen: Seen) -> Option<Change> {
         let once = |told: &mut bool, change| (!std::mem::replace(told, true)).then_some(change);
         let state = match seen {
-            Seen::Unknown => return once(&mut self.unknown, Change::Unknown),
-            Seen::Passing(_) => return once(&mut self.hangs, Change::Hangs),
+            Seen::Unknown => {
+                self.unknown &= !std::mem::take(&mut self.seen);
+                return once(&mut self.unknown, Change::Unknown);
+            }
+            Seen::Passing(_) => {
+                self.seen = self.unknown;
+                return once(&mut self.hangs, Change::Hangs);
+            }
             Seen::Settled(state) => state,
         };
         let before = self.state.replace(state);
         if state == State::Paused {
             // Nothing is told of it: what is open stays so until it runs or is stopped.
+            self.seen = self.unknown;
             return None;
         }
+        self.seen = false;
         let (hung, unknown) = (std::mem::take(&mut self.hangs), std::mem::take(&mut self.unknown));
         if state == State::Stopped {
             return once(&mut self.down, Change::Stopped { before });
@@ -193,6 +204,15 @@ mod tests {
             (47, Some(StartPending), None),
             (56, Some(Stopped), None),
             (58, Some(StartPending), None),
+            (68, Some(StartPending), Some(Change::Hangs)),
+            (69, U, UNKNOWN),
+            // It still hangs, and days later it cannot be checked once more.
+            (70, Some(StartPending), None),
+            (75, U, None),
+            (76, Some(StartPending), None),
+            (86, Some(StartPending), None),
+            (4000, U, UNKNOWN),
+            (4001, Some(Running), started(Stopped)),
         ] {
             assert_eq!(look(minute, state), expected, "{minute}");
         }
@@ -224,7 +244,11 @@ mod tests {
             (vec![Some(Stopped), U, Some(Running)], vec![stopped(None), UNKNOWN, started(Stopped)]),
             (vec![Some(Stopped), U, Some(Stopped)], vec![stopped(None), UNKNOWN, None]),
             (vec![Some(Running), U, Some(Running)], vec![None, UNKNOWN, known(Running)]),
-            (vec![U, Some(Paused), U, Some(Running)], vec![UNKNOWN, None, None, known(Paused)]),
+            (
+                vec![U, Some(Paused), Some(Paused), U, U, Some(Paused), Some(Running)],
+                vec![UNKNOWN, None, None, UNKNOWN, None, None, known(Paused)],
+            ),
+            (vec![U, Some(Paused), Some(Stopped), U], vec![UNKNOWN, None, stopped(Paused), UNKNOWN]),
             (vec![U, Some(StartPending), U], vec![UNKNOWN, None, None]),
         ] {
             assert_eq!(told(1, &looks), expected, "{looks:?}");
@@ -248,6 +272,8 @@ mod tests {
             ),
             (vec![U, U, U, U], vec![None, None, UNKNOWN, None]),
             (vec![U, U, Some(StartPending), U, U], vec![None; 5]),
+            // One answer of a service that is paused does not count either.
+            (vec![U, U, U, Some(Paused), U, U, U], vec![None, None, UNKNOWN, None, None, None, None]),
             // Nobody knows that it could not be checked.
             (vec![U, Some(Running), Some(Running), Some(Running)], vec![None; 4]),
         ] {
@@ -261,8 +287,10 @@ mod tests {
         kept.take(Seen::Settled(Stopped));
         kept.take(Seen::Unknown);
         let text = serde_json::to_string(&kept).unwrap();
-        assert_eq!(text, r#"{"state":"STOPPED","down":true,"unknown":true,"hangs":false}"#);
+        assert_eq!(text, r#"{"state":"STOPPED","down":true,"unknown":true,"seen":false,"hangs":false}"#);
         assert_eq!(serde_json::from_str::<Kept>(&text).unwrap(), kept);
+        let older = r#"{"state":"STOPPED","down":true,"unknown":true,"hangs":false}"#;
+        assert_eq!(serde_json::from_str::<Kept>(older).unwrap(), kept);
         assert_eq!(serde_json::from_str::<Kept>(r#"{"newer":1}"#).unwrap(), Kept::default());
     }
 

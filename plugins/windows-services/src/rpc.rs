@@ -19,8 +19,8 @@ use futures_util::{StreamExt as _, stream};
 
 use self::credentials::Account;
 use self::refusals::Refusals;
-use self::trouble::{Asked, Trouble};
-use crate::backend::{Backend, Failure, Found, Limits};
+use self::trouble::{Call, Trouble};
+use crate::backend::{Asked, Backend, Failure, Found, Limits, Place};
 use crate::program::{self, ProgramError};
 use crate::settings::RpcSettings;
 
@@ -58,9 +58,12 @@ impl Rpc {
     }
 
     /// Asks when it may, and notes what the answer says of the account.
-    async fn ask(&self, host: &str, service: &str, account: Account) -> Result<Found, Trouble> {
+    async fn ask(&self, host: &str, service: &str, account: Account, asked: &Asked) -> Result<Found, Trouble> {
+        // Before the turn, which must not be over before the logon begins.
+        let place = self.limits.place().await;
         let turn = self.refusals.turn(host, account).await.map_err(Trouble::Host)?;
-        let mut call = pin!(self.call(host, service));
+        asked.begins();
+        let mut call = pin!(self.call(host, service, place));
         let answer = if let Ok(answer) = tokio::time::timeout(HOLD, &mut call).await {
             answer
         } else {
@@ -77,7 +80,7 @@ impl Rpc {
         answer
     }
 
-    async fn call(&self, host: &str, service: &str) -> Result<Found, Trouble> {
+    async fn call(&self, host: &str, service: &str, place: Place<'_>) -> Result<Found, Trouble> {
         let port = self.port.to_string();
         let arguments: [&OsStr; 13] = [
             // Whatever this machine's own Samba is set up for.
@@ -97,23 +100,29 @@ impl Rpc {
             "--".as_ref(),
             service.as_ref(),
         ];
-        let asked = Asked { host, port: self.port, credentials: &self.credentials };
-        let said = self.limits.run(&self.program, &arguments).await.map_err(|error| match error {
+        let call = Call { host, port: self.port, credentials: &self.credentials };
+        let said = place.run(&self.program, &arguments).await.map_err(|error| match error {
             ProgramError::Start { .. } => Trouble::Host(format!(
                 "{error}: install Samba's client programs (Debian: `samba-common-bin`), or set `program` to the path of `net`"
             )),
-            ProgramError::Timeout { limit, .. } => asked.silent(limit),
+            ProgramError::Timeout { limit, .. } => call.silent(limit),
         })?;
-        answer::read(&said).map_err(|fault| asked.explain(&fault))
+        answer::read(&said).map_err(|fault| call.explain(&fault))
     }
 }
 
 impl Backend for Rpc {
-    async fn look(&self, host: &str, services: &[String]) -> Result<Vec<Result<Found, Failure>>, Failure> {
+    async fn look(
+        &self,
+        host: &str,
+        services: &[String],
+        asked: &Asked,
+    ) -> Result<Vec<Result<Found, Failure>>, Failure> {
         let Some((first, others)) = services.split_first() else { return Ok(Vec::new()) };
         // It may have been changed since the start. A file that `net` cannot use would cost a refused logon.
         let account = credentials::check(&self.credentials).map_err(Failure::Host)?;
-        let first = match self.ask(host, first, account).await {
+        asked.waits();
+        let first = match self.ask(host, first, account, asked).await {
             Ok(found) => Ok(found),
             Err(Trouble::Service(failure)) => Err(failure),
             Err(Trouble::Host(text) | Trouble::Logon(text)) => return Err(Failure::Host(text)),
@@ -123,7 +132,7 @@ impl Backend for Rpc {
             if let Some(text) = stopped.get() {
                 return Err(Failure::Service(String::clone(text)));
             }
-            self.ask(host, service, account).await.map_err(|trouble| match trouble {
+            self.ask(host, service, account, asked).await.map_err(|trouble| match trouble {
                 Trouble::Service(failure) => failure,
                 // The first one was told.
                 Trouble::Host(text) | Trouble::Logon(text) => Failure::Service(stopped.get_or_init(|| text).clone()),

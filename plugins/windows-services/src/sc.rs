@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::{StreamExt as _, stream};
 
-use crate::backend::{Backend, Failure, Found, Limits, State};
+use crate::backend::{Asked, Backend, Failure, Found, Limits, State};
 use crate::program::{ProgramError, Said};
 use output::{Config, Entry, ScError};
 
@@ -147,7 +147,7 @@ impl Sc {
 }
 
 impl Backend for Sc {
-    async fn look(&self, host: &str, services: &[String]) -> Result<Vec<Result<Found, Failure>>, Failure> {
+    async fn look(&self, host: &str, services: &[String], _: &Asked) -> Result<Vec<Result<Found, Failure>>, Failure> {
         let listed = self.list(host).await?;
         let hangs = AtomicBool::new(false);
         let each = services.iter().enumerate().map(|(place, name)| self.service(host, &listed, place, name, &hangs));

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::backend::{Backend, Failure, Found, Limits, State};
+use crate::backend::{Asked, Backend, Failure, Found, Limits, State};
 use crate::program::ProgramError;
 
 const PROPERTIES: &str = "--property=Id,LoadState,LoadError,ActiveState,SubState,FreezerState,UnitFileState,Description,ExecStart,\
@@ -43,7 +43,7 @@ pub(crate) fn unit(service: &str) -> Result<String, String> {
 }
 
 impl Backend for Systemd {
-    async fn look(&self, _: &str, services: &[String]) -> Result<Vec<Result<Found, Failure>>, Failure> {
+    async fn look(&self, _: &str, services: &[String], _: &Asked) -> Result<Vec<Result<Found, Failure>>, Failure> {
         let units = services.iter().map(|service| unit(service)).collect::<Result<Vec<_>, _>>();
         let units = units.map_err(Failure::Host)?;
         let mut arguments = vec!["--no-pager", "show", PROPERTIES, "--"];

@@ -1,12 +1,15 @@
 //! The plugin against a fake host. `looks`, `hosts`: with answers from a script (`fixture`); `whole`: with programs in place of `sc` and `systemctl`.
 
-mod fixture;
+pub(crate) mod fixture;
 mod hosts;
 mod looks;
 #[cfg(unix)]
 mod whole;
 
 use std::path::Path;
+
+use crate::backend::{Asked, Backend, Failure};
+use crate::watch::Answer;
 
 /// What a program of the system printed: a file of `tests/printed`.
 pub(crate) fn printed(name: &str) -> Vec<u8> {
@@ -25,6 +28,15 @@ pub(crate) fn script(folder: &Path, name: &str, body: &str) -> String {
     }
     path.to_str().unwrap().to_owned()
 }
+
+/// A look by itself.
+pub(crate) trait Once: Backend {
+    async fn once(&self, host: &str, services: &[String]) -> Result<Vec<Answer>, Failure> {
+        self.look(host, services, &Asked::now()).await
+    }
+}
+
+impl<B: Backend> Once for B {}
 
 /// With timers and processes.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {

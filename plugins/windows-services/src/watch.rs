@@ -9,7 +9,7 @@ use butler_plugin_api::{Health, Host, ServiceError, kind};
 use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
-use crate::backend::{Backend, Failure, Found, State};
+use crate::backend::{Asked, Backend, Failure, Found, State};
 use crate::kept::{Row, Seen};
 use crate::record::Record;
 use crate::settings::{Plan, WatchedHost, WatchedService};
@@ -135,13 +135,13 @@ impl<B: Backend> Watch<'_, B> {
     }
 
     async fn look(&self, host: &mut HostWatch, end: Instant) {
-        let begun = Instant::now();
-        let answers = if begun < end {
-            tokio::time::timeout_at(end, self.backend.look(&host.watched.address, &host.names)).await.ok()
+        let asked = Asked::now();
+        let answers = if Instant::now() < end {
+            tokio::time::timeout_at(end, self.backend.look(&host.watched.address, &host.names, &asked)).await.ok()
         } else {
             None
         };
-        host.waits = answers.is_none() && begun.elapsed() < self.plan.call.min(self.plan.round / 2);
+        host.waits = answers.is_none() && !asked.had(self.plan.call.min(self.plan.round / 2));
         if host.waits {
             // Says nothing of the host. What is known of one that hangs stays.
             if host.failure.is_none() {
@@ -371,7 +371,8 @@ pub(crate) async fn survey<B: Backend>(plan: &Plan, backend: &B, limit: Duration
 
 async fn survey_host<B: Backend>(host: &WatchedHost, backend: &B, end: Instant) -> (bool, String) {
     let names: Vec<String> = host.services.iter().map(|service| service.name.clone()).collect();
-    let answers = match tokio::time::timeout_at(end, backend.look(&host.address, &names)).await {
+    let asked = Asked::now();
+    let answers = match tokio::time::timeout_at(end, backend.look(&host.address, &names, &asked)).await {
         Ok(Ok(answers)) => answers,
         Ok(Err(failure)) => return (false, format!("{}: {failure}", host.name)),
         Err(_) => return (false, format!("{}: no answer in time", host.name)),

@@ -83,6 +83,8 @@ async fn topics_points_metrics_and_answers_say_who_is_there() {
     wait_last(&subscriber, "qliksense/users/active/usernames", "[]").await;
 
     session(&butler, "Start session", "n1", "ann");
+    // Of two datagrams from two sockets either may be the first, and the name is that of the first.
+    wait_count(&butler, 1).await;
     session(&butler, "Open connection", "n1", "ann");
     old_session(&butler, "Start session", "n2", "Ann");
     old_session(&butler, "Open connection", "n/2", "bo");

@@ -99,6 +99,24 @@ async fn failed_and_aborted_are_two_alerts_and_one_success_resolves_both() {
 }
 
 #[tokio::test]
+async fn a_service_that_can_be_checked_again_and_runs_has_no_alert_left() {
+    let alertmanager = Alertmanager::start().await;
+    let probe = "  - use: probe\n    on: [{ events: [nothing.at-all] }]\n    settings: {}\n";
+    let butler = Butler::start(&(config(&[alertmanager.url()], "") + probe)).await;
+    let of = |name: &str| json!({ "node": "srv1", "service": { "host": "srv1", "name": name } });
+    for (kind, service) in [("service.unknown", "A"), ("service.unknown", "B"), ("service.stopped", "A")] {
+        emit(&butler, kind, &of(service)).await;
+    }
+    alertmanager.wait(3).await;
+    wait_delivered(&butler, 3).await;
+    emit(&butler, "service.started", &of("A")).await;
+    let left = alertmanager.wait(1).await;
+    assert_eq!(left[0]["labels"]["service"], "B", "{left:#?}");
+    emit(&butler, "service.started", &of("B")).await;
+    alertmanager.wait(0).await;
+}
+
+#[tokio::test]
 async fn each_member_of_a_cluster_gets_it_when_it_is_there() {
     let (first, mut second) = (Alertmanager::start().await, Alertmanager::start().await);
     second.kill();

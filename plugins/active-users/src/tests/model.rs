@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use crate::presence::{Deed, MOST_MARKS, Mark, Moment, Presence};
 use crate::settings::Rules;
 use crate::sighting::Sighting;
-use crate::users::{Counted, Users};
+use crate::users::{Counted, Place, Plan, Users};
 
 const HOUR: i64 = 3_600_000;
 
@@ -70,21 +70,43 @@ fn sighting(index: usize, (user, node, minute, deed): (usize, usize, i64, Deed))
     Sighting { user, node: format!("n{node}"), mark }
 }
 
-fn take(users: &mut Users, sightings: &[Sighting], now_ms: i64) {
-    let plan = users.plan(sightings, now_ms, &rules(100));
-    assert_eq!((plan.refused, plan.too_long), (0, 0));
-    users.apply(plan.changes);
+/// What is in memory, and in the storage.
+#[derive(Default)]
+struct Site {
+    users: Users,
+    stored: BTreeMap<Place, (String, String)>,
 }
 
-/// As after a restart.
-fn reread(users: &Users) -> Users {
-    let mut again = Users::default();
-    let everything = users.everything().map(|(place, name, presence)| {
-        let text = serde_json::to_string(presence).unwrap();
-        (place, Some((name.to_owned(), serde_json::from_str::<Presence>(&text).unwrap())))
-    });
-    again.apply(everything.collect());
-    again
+impl Site {
+    fn take(&mut self, sightings: &[Sighting], now_ms: i64, rules: &Rules) -> Plan {
+        let plan = self.users.plan(sightings, now_ms, rules);
+        for (place, change) in plan.changes.clone() {
+            match change {
+                Some((name, presence)) => {
+                    self.stored.insert(place, (name, serde_json::to_string(&presence).unwrap()));
+                }
+                None => assert!(self.stored.remove(&place).is_some()),
+            }
+        }
+        self.users.apply(plan.changes.clone());
+        plan
+    }
+
+    fn take_all(&mut self, sightings: &[Sighting], now_ms: i64) {
+        let plan = self.take(sightings, now_ms, &rules(100));
+        assert_eq!((plan.refused, plan.too_long), (0, 0));
+    }
+
+    /// As after a restart.
+    fn reread(&self, now_ms: i64) -> Users {
+        let stored = self.stored.iter().map(|(place, (name, presence))| {
+            (place.clone(), (name.clone(), serde_json::from_str::<Presence>(presence).unwrap()))
+        });
+        let left = stored.filter(|(_, (_, presence))| !presence.is_over(now_ms, HOUR));
+        let mut again = Users::default();
+        again.apply(left.map(|(place, record)| (place, Some(record))).collect());
+        again
+    }
 }
 
 fn same(counted: &Counted, model: &Model, now_ms: i64) -> Result<(), TestCaseError> {
@@ -107,16 +129,18 @@ proptest! {
         let all: Vec<Sighting> = within.enumerate().map(|(index, event)| sighting(index, event)).collect();
         let mut model = Model::default();
         model.add(&all);
-        let mut users = Users::default();
+        let mut site = Site::default();
         // Some of them several times in any order, then all in the reverse one.
         let mut given: Vec<Sighting> = order.iter().filter(|_| !all.is_empty()).map(|index| index.get(&all).clone()).collect();
         given.extend(all.iter().rev().cloned());
         for some in given.chunks(3) {
-            take(&mut users, some, 50 * 60_000);
-            users = reread(&users);
+            site.take_all(some, 50 * 60_000);
+            let mut again = site.reread(50 * 60_000);
+            prop_assert_eq!(again.count(0, &rules(100)), site.users.count(0, &rules(100)));
+            site.users = again;
         }
         let now_ms = now * 60_000;
-        same(&users.count(now_ms, &rules(100)), &model, now_ms)?;
+        same(&site.users.count(now_ms, &rules(100)), &model, now_ms)?;
     }
 
     #[test]
@@ -124,34 +148,51 @@ proptest! {
         mut all in events(200), again in prop::collection::vec(0..5_usize, 200), batch in 1..20_usize,
     ) {
         all.sort_by_key(|(_, _, minute, _)| *minute);
-        let (mut model, mut users) = (Model::default(), Users::default());
+        let (mut model, mut site) = (Model::default(), Site::default());
         let all: Vec<Sighting> = all.into_iter().enumerate().map(|(index, event)| sighting(index, event)).collect();
         for (number, some) in all.chunks(batch).enumerate() {
             let now_ms = some.iter().map(|sighting| sighting.mark.0.0).max().unwrap_or_default();
             model.add(some);
-            take(&mut users, some, now_ms);
+            site.take_all(some, now_ms);
             // The last of them again, as after a crash.
             let from = some.len().saturating_sub(again[number]);
-            take(&mut users, &some[from..], now_ms);
+            site.take_all(&some[from..], now_ms);
+            let counted = site.users.count(now_ms, &rules(100));
+            same(&counted, &model, now_ms)?;
+            let mut again = site.reread(now_ms);
+            prop_assert_eq!(again.count(now_ms, &rules(100)).users, counted.users);
             if number.is_multiple_of(3) {
-                users = reread(&users);
+                site.users = again;
             }
-            same(&users.count(now_ms, &rules(100)), &model, now_ms)?;
         }
     }
 
     #[test]
     fn no_events_make_it_larger_than_allowed(all in events(100), max_users in 1..5_usize) {
-        let mut users = Users::default();
+        let mut site = Site::default();
         for (index, event) in all.into_iter().enumerate() {
             let sighting = sighting(index, event);
             let now_ms = sighting.mark.0.0;
-            let plan = users.plan(&[sighting], now_ms, &rules(max_users));
-            users.apply(plan.changes);
-            prop_assert!(users.len() <= max_users);
-            prop_assert_eq!(users.everything().count(), users.len());
+            site.take(&[sighting], now_ms, &rules(max_users));
+            prop_assert!(site.users.len() <= max_users);
+            prop_assert_eq!(site.stored.len(), site.users.len());
         }
     }
+}
+
+#[test]
+fn a_user_is_called_as_their_first_event_has_it_on_all_nodes() {
+    let named = |index: usize, user: &str, node: &str| Sighting {
+        user: user.to_owned(),
+        node: node.to_owned(),
+        mark: Mark(Moment(0, format!("x-{index}")), Deed::Started),
+    };
+    let mut site = Site::default();
+    // In one batch, and the second node is the first by its name.
+    site.take_all(&[named(1, r"LAB\ann", "n2"), named(2, r"lab\ANN", "n1"), named(3, r"lab\Ann", "n2")], 0);
+    site.take_all(&[named(4, r"Lab\ann", "n3"), named(5, r"lab\ann", "n1")], 0);
+    assert!(site.stored.len() == 3 && site.stored.values().all(|(name, _)| name == r"LAB\ann"), "{:?}", site.stored);
+    assert_eq!(site.users.count(0, &rules(100)).users, [r"LAB\ann"]);
 }
 
 #[test]

@@ -68,6 +68,16 @@ pub(super) enum LastUsed {
     Unknown,
 }
 
+impl LastUsed {
+    /// ISO 8601, if it is known.
+    pub(super) fn text(self) -> Option<String> {
+        match self {
+            Self::At(time) => Some(format!("{time:.3}")),
+            Self::Never | Self::Unknown => None,
+        }
+    }
+}
+
 impl Access {
     /// Absent: it has no identifier that could be part of a path.
     pub(super) fn read(access_type: AccessType, json: &Value) -> Option<Self> {

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::access::{Access, AccessType, LastUsed};
+use super::access::{Access, AccessType};
 
 const RUN: &str = "release/run";
 const ITEMS: &str = "release/item/";
@@ -68,10 +68,7 @@ pub(super) enum Outcome {
 
 impl Item {
     pub(super) fn new(number: u32, access: &Access, days: Option<i64>, outcome: Outcome) -> Self {
-        let last_used = match access.last_used {
-            LastUsed::At(time) => Some(format!("{time:.3}")),
-            LastUsed::Never | LastUsed::Unknown => None,
-        };
+        let last_used = access.last_used.text();
         Self { number, access_type: access.access_type, user: access.name(), last_used, days, outcome }
     }
 }

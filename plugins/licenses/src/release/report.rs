@@ -21,6 +21,8 @@ const MOST_BYTES: usize = 950_000;
 pub(super) struct Tally {
     kept: Vec<KeptLicense>,
     by_reason: BTreeMap<String, u64>,
+    /// One of them lies idle.
+    any_unused: bool,
 }
 
 impl Tally {
@@ -29,6 +31,7 @@ impl Tally {
     }
 
     pub(super) fn add(&mut self, id: &str, access_type: AccessType, user: &str, kept: &Kept) {
+        self.any_unused |= kept.reason.is_unused();
         *self.by_reason.entry(kept.reason.word().to_owned()).or_default() += 1;
         if self.kept.len() < MOST_KEPT {
             self.kept.push(KeptLicense {
@@ -62,14 +65,15 @@ pub(super) fn data(run: &Run, items: &Items, mut tally: Tally) -> Option<Value> 
             days_since_last_use: item.days,
         })
         .collect();
-    let mut failed = Tally { kept: Vec::new(), by_reason: std::mem::take(&mut tally.by_reason) };
+    let mut failed =
+        Tally { kept: Vec::new(), by_reason: std::mem::take(&mut tally.by_reason), any_unused: tally.any_unused };
     for (id, item) in &all {
         if let Outcome::Failed(why) = &item.outcome {
             failed.add(id, item.access_type, &item.user, &Kept::new(Reason::Failed, why.as_str()));
         }
     }
     let failures = failed.by_reason.get(Reason::Failed.word()).copied().unwrap_or_default();
-    if released.is_empty() && failed.count() == 0 {
+    if released.is_empty() && !failed.any_unused {
         return None;
     }
     // What failed comes first: somebody has to do something about it.

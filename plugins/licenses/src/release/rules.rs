@@ -10,6 +10,8 @@ use super::settings::{Matters, NeverRelease, NeverUsed};
 pub(super) enum Reason {
     Quarantined,
     NeverUsed,
+    /// Nor used, nor given long enough ago to be unused.
+    JustGiven,
     User,
     UserDirectory,
     Tag,
@@ -30,7 +32,7 @@ impl Reason {
     pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Quarantined => "quarantined",
-            Self::NeverUsed => "never used",
+            Self::NeverUsed | Self::JustGiven => "never used",
             Self::User => "user",
             Self::UserDirectory => "user directory",
             Self::Tag => "tag",
@@ -45,6 +47,11 @@ impl Reason {
             Self::Failed => "failed",
             Self::NotReached => "not reached",
         }
+    }
+
+    /// Whether such a licence lies idle: a site always has some of the others, and nobody has to hear of them.
+    pub(super) const fn is_unused(self) -> bool {
+        !matches!(self, Self::Quarantined | Self::JustGiven)
     }
 }
 
@@ -96,14 +103,14 @@ pub(super) fn judge(access: &Access, unused_days: i64, never_used: NeverUsed, no
 }
 
 fn long_given(access: &Access, unused_days: i64, never_used: NeverUsed, now: Timestamp) -> Result<(), Kept> {
-    let keep = |detail: String| Err(Kept::new(Reason::NeverUsed, detail));
-    if never_used == NeverUsed::Keep {
-        return keep("`neverUsed` is `keep`".to_owned());
-    }
     match access.created {
-        Some(created) if created <= cut_off(unused_days, now) => Ok(()),
-        Some(created) => keep(format!("it was given {} days ago", full_days(created, now).max(0))),
-        None => keep("when it was given cannot be read".to_owned()),
+        Some(created) if created > cut_off(unused_days, now) => {
+            let days = full_days(created, now).max(0);
+            Err(Kept::new(Reason::JustGiven, format!("it was given {days} days ago")))
+        }
+        _ if never_used == NeverUsed::Keep => Err(Kept::new(Reason::NeverUsed, "`neverUsed` is `keep`")),
+        Some(_) => Ok(()),
+        None => Err(Kept::new(Reason::NeverUsed, "when it was given cannot be read")),
     }
 }
 

@@ -16,6 +16,7 @@ use super::rules::{self, Kept, Reason, Verdict};
 use super::settings::Settings;
 use super::windows::{Window, Windows};
 use crate::part::Trouble;
+use outcome::used_meanwhile;
 
 /// Users that are read at once.
 const USERS: usize = 50;
@@ -43,6 +44,8 @@ pub(super) struct Runner<'a> {
     spared: BTreeMap<String, Kept>,
     /// Licences that were due, but whose users cannot be read.
     unknown_users: u32,
+    /// Some users can be read.
+    reads_users: bool,
     /// Why a licence could not be looked at again, the last time.
     unseen: Option<String>,
 }
@@ -100,12 +103,13 @@ impl<'a> Runner<'a> {
             unanswered: BTreeMap::new(),
             spared: BTreeMap::new(),
             unknown_users: 0,
+            reads_users: false,
             unseen: None,
         })
     }
 
     pub(super) async fn go(mut self) -> Result<(), Trouble> {
-        self.begun_before = self.look_up().await?;
+        self.begun_before = self.look_up().await?.into_keys().collect();
         match self.release_all().await {
             Ok(()) => {}
             Err(Stop::Trouble(trouble)) => return Err(trouble),
@@ -196,7 +200,7 @@ impl<'a> Runner<'a> {
             let users = self.requests.users(&ids).await?;
             for one in due {
                 let user = one.0.user.as_ref().and_then(|id| users.get(id));
-                match self.protected(user) {
+                match self.protected(&one.0, user) {
                     Some(kept) => self.keep(&one.0, kept),
                     None => self.take(one, unused_days).await?,
                 }
@@ -205,11 +209,12 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    fn protected(&mut self, user: Option<&User>) -> Option<Kept> {
+    fn protected(&mut self, access: &Access, user: Option<&User>) -> Option<Kept> {
         if let Some(user) = user {
+            self.reads_users = true;
             return rules::protected_by_user(user, &self.settings.never_release);
         }
-        self.unknown_users += 1;
+        self.unknown_users += u32::from(access.user.is_some());
         Some(Kept::new(Reason::Unreadable, "Qlik Sense does not tell who the user is"))
     }
 
@@ -289,10 +294,8 @@ impl<'a> Runner<'a> {
             return Ok(Again::Released);
         }
         match rules::judge(&now, unused_days, self.settings.never_used, self.now) {
-            _ if now.last_used != access.last_used => {
-                return changed(Reason::UsedMeanwhile, "it was used since the list was read");
-            }
-            Verdict::InUse => return changed(Reason::UsedMeanwhile, "it was used since the list was read"),
+            _ if now.last_used != access.last_used => return Ok(Again::Changed(used_meanwhile())),
+            Verdict::InUse => return Ok(Again::Changed(used_meanwhile())),
             Verdict::Keep(kept) => return Ok(Again::Changed(kept)),
             Verdict::Due(_) => {}
         }
@@ -304,7 +307,7 @@ impl<'a> Runner<'a> {
             None => None,
         };
         let user = user.as_ref().and_then(User::read).filter(|(id, _)| Some(id) == now.user.as_ref());
-        let kept = self.protected(user.as_ref().map(|(_, user)| user));
+        let kept = self.protected(&now, user.as_ref().map(|(_, user)| user));
         Ok(kept.map_or(Again::Unchanged, Again::Changed))
     }
 
@@ -336,11 +339,16 @@ impl<'a> Runner<'a> {
             _ => None,
         });
         let unknown = (self.unknown_users > 0).then(|| {
-            format!(
-                "{} licences are kept, since the user of `qlik.user` cannot read their users: in the QMC give it a role or \
-                 security rule with Read on `User_*`",
-                self.unknown_users
-            )
+            let (licences, are) = if self.unknown_users == 1 { ("licence", "is") } else { ("licences", "are") };
+            let why = if self.reads_users {
+                // They may have been deleted since the list was read.
+                "Qlik Sense does not tell of their users, though it does of others: if they are still in the QMC, let the \
+                 user of `qlik.user` read them too"
+            } else {
+                "the user of `qlik.user` cannot read their users: in the QMC give it a role or security rule with Read on \
+                 `User_*`"
+            };
+            format!("{} {licences} {are} kept, since {why}", self.unknown_users)
         });
         let ended = self.run.ended.as_ref().map(|why| format!("the run ended early: {why}"));
         let trouble = ended.or(why).or(self.unseen).or(unknown);

@@ -24,14 +24,19 @@ pub(super) struct Told {
     threshold: Option<u16>,
     /// That it has ended was told.
     expired: bool,
+    /// It had a day, and by the last look it has none and has not ended: perhaps another licence.
+    undated: bool,
 }
 
 impl Told {
     /// The alert that a look leads to, and what is told with it. Of several thresholds that were passed since the last look
-    /// the lowest alone is told. A licence without a known day leaves things as they were.
+    /// the lowest alone is told. A licence without a known day leaves things as they were, but if it has not ended by two
+    /// looks in a row, it is another one than that with the day.
     pub(super) fn after(&self, license: &License, thresholds: &[u16]) -> (Option<Alert>, Self) {
-        let is_other = license.date.is_some() && license.date != self.date;
-        let mut told = if is_other { Self { date: license.date, ..Self::default() } } else { self.clone() };
+        let undated = license.date.is_none() && license.expired == Some(false) && self.date.is_some();
+        let is_other = (license.date.is_some() && license.date != self.date) || (undated && self.undated);
+        let mut told =
+            if is_other { Self { date: license.date, ..Self::default() } } else { Self { undated, ..self.clone() } };
         if license.has_ended() {
             let alert = (!told.expired).then_some(Alert::Expired);
             told.expired = true;

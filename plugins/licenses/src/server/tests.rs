@@ -166,6 +166,29 @@ fn the_end_is_told_once_though_no_day_is_known_for_a_look() {
 }
 
 #[test]
+fn the_end_of_a_licence_without_a_day_is_told_after_one_that_had_a_day() {
+    let fake = FakeHost::new("licenses");
+    let told = |expired: bool, day: u8| {
+        let body = json!({ "isExpired": expired, "keyDetails": "Valid To: for good" });
+        looked(&fake, body, &format!("2025-07-{day:02}T12:00:00Z")).1
+    };
+    let ended = vec![("expired".to_owned(), Some(-7))];
+    assert_eq!(alerts(&fake, true, "2025-06-24", "2025-07-01T12:00:00Z"), ended);
+    // Two odd looks, but not in a row.
+    assert_eq!(told(false, 2), []);
+    assert_eq!(alerts(&fake, true, "2025-06-24", "2025-07-03T12:00:00Z"), []);
+    assert_eq!(told(false, 4), []);
+    assert_eq!(looked(&fake, json!({ "keyDetails": "" }), "2025-07-05T12:00:00Z").1, []);
+    assert_eq!(told(false, 6), []);
+    assert_eq!(told(true, 7), [], "by one look it is still that which has ended");
+    // Two in a row: the successor has no day.
+    assert_eq!(told(false, 8), []);
+    assert_eq!(told(false, 9), []);
+    assert_eq!(told(true, 10), [("expired".to_owned(), None)]);
+    assert_eq!(told(true, 11), []);
+}
+
+#[test]
 fn a_clock_that_was_wrong_costs_no_later_alert() {
     let fake = FakeHost::new("licenses");
     let told = |now: &str| alerts(&fake, false, "2025-06-30", now);

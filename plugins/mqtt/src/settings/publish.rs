@@ -8,6 +8,8 @@ use serde::Deserialize;
 use crate::client::Qos;
 use crate::topic;
 
+/// The variable with the node, in topics of messages of which there is one for each.
+pub(crate) const ACTIVE_NODE: &str = "activeNode";
 /// Most messages of one event.
 const MOST_PARTS: usize = 16;
 
@@ -146,6 +148,15 @@ impl Routes {
             for (number, part) in publish.into_iter().enumerate() {
                 parts.push(part.check(&format!("topics[{at}].publish[{number}]"), qos, retain)?);
             }
+            if let Some(number) = parts.iter().position(Part::is_of_users)
+                && let Some(other) = other_than_users(&events, &checked)
+            {
+                return Err(format!(
+                    "`topics[{at}].publish[{number}].payload`: only `{}` has users to tell of, but the entry is for `{other}` too; \
+                     give it an entry of its own, before this one",
+                    kind::ACTIVE_USERS_COUNTED
+                ));
+            }
             checked.push((events, parts));
         }
         checked.extend(built_in(root, qos, retain));
@@ -169,7 +180,22 @@ impl Routes {
     }
 }
 
+/// A kind without active users for which an entry decides, or a pattern of such kinds. `before`: the entries before it.
+fn other_than_users<'a>(events: &'a [String], before: &[(Vec<String>, Vec<Part>)]) -> Option<&'a str> {
+    let has = |events: &[String], kind: &str| events.iter().any(|pattern| kind::matches(pattern, kind));
+    let is_other = |kind: &&str| {
+        *kind != kind::ACTIVE_USERS_COUNTED && has(events, kind) && !before.iter().any(|(events, _)| has(events, kind))
+    };
+    let pattern = events.iter().map(String::as_str).find(|pattern| !kind::matches(pattern, kind::ACTIVE_USERS_COUNTED));
+    pattern.or_else(|| kind::ALL.iter().copied().find(is_other))
+}
+
 impl Part {
+    /// Whether it tells of active users, and of nothing else.
+    fn is_of_users(&self) -> bool {
+        matches!(self.content, Content::UserCount | Content::UserIds | Content::UserCountByNode)
+    }
+
     pub(crate) fn has_template(&self) -> bool {
         matches!(self.topic, TopicOf::Template { .. }) || matches!(self.content, Content::Template(_))
     }
@@ -177,6 +203,15 @@ impl Part {
 
 impl PartSettings {
     fn check(self, setting: &str, qos: Qos, retain: bool) -> Result<Part, String> {
+        let has_node = self.topic.split("{{").skip(1).any(|rest| {
+            let variable = rest.split("}}").next().unwrap_or_default();
+            variable.contains(ACTIVE_NODE)
+        });
+        if matches!(self.payload, Some(PayloadForm::UserCountByNode)) && !has_node {
+            return Err(format!(
+                "`{setting}.topic`: `userCountByNode` is a message for each node, so its topic needs the node: `{{{{{ACTIVE_NODE}}}}}`"
+            ));
+        }
         let topic = match compile(&format!("{setting}.topic"), &self.topic)? {
             Some(template) => TopicOf::Template { template, starts_with_dollar: self.topic.starts_with('$') },
             None => match topic::fault(&self.topic) {

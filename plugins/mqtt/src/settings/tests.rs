@@ -1,5 +1,6 @@
 //! What is refused, and what becomes of what is not.
 
+use butler_plugin_api::kind;
 use serde_json::{Value, json};
 
 use super::*;
@@ -38,6 +39,10 @@ fn addresses_have_four_forms() {
 #[test]
 fn what_cannot_work_is_refused_with_the_name_of_the_setting() {
     let publish = |part: Value| json!({ "topics": [{ "events": ["*"], "publish": [part] }] });
+    let topics = |entries: Value, payload: &str| {
+        let entry = |events: &Value| json!({ "events": events, "publish": [{ "topic": "a", "payload": payload }] });
+        json!({ "topics": entries.as_array().unwrap().iter().map(entry).collect::<Vec<_>>() })
+    };
     for (settings, part) in [
         (json!({ "url": "broker.test:1883" }), "`url`"),
         (json!({ "url": "http://broker.test" }), "`url`: there is no way to `http:`"),
@@ -66,12 +71,31 @@ fn what_cannot_work_is_refused_with_the_name_of_the_setting() {
         (publish(json!({ "topic": "a/{{b" })), "topics[0].publish[0].topic"),
         (publish(json!({ "topic": "a", "text": "{{#if}}" })), "topics[0].publish[0].text"),
         (publish(json!({ "topic": "a", "text": "x", "payload": "name" })), "both `payload` and `text`"),
+        (
+            publish(json!({ "topic": "a", "payload": "userCount" })),
+            "`topics[0].publish[0].payload`: only `active-users.",
+        ),
+        (topics(json!([["active-users.counted", "moon.rose"]]), "userIds"), "`moon.rose` too"),
+        (
+            topics(json!([["active-users.counted"], ["active-*", "*.counted", "*"]]), "userCount"),
+            "give it an entry of its",
+        ),
+        (publish(json!({ "topic": "a/activeNode/{{event.kind}}", "payload": "userCountByNode" })), "`{{activeNode}}`"),
+        (publish(json!({ "topic": "a", "payload": "userCountByNode" })), "`topics[0].publish[0].topic`"),
         (publish(json!({ "topic": "a", "qos": 7 })), "`topics[0].publish[0].qos` is 7"),
     ] {
         let error = check(settings).unwrap_err();
         assert!(error.contains(part), "{part}: {error}");
         assert!(!error.contains("geheim"), "{error}");
     }
+}
+
+#[test]
+fn counts_of_users_have_entries_of_their_own_or_stand_behind_those_of_all_others() {
+    let entry = |events: Value| json!({ "events": events, "publish": [{ "topic": "a", "payload": "userIds" }] });
+    assert!(check(json!({ "topics": [entry(json!(["active-users.*"])), { "events": ["*"], "publish": [] }] })).is_ok());
+    let others: Vec<&str> = kind::ALL.iter().copied().filter(|kind| *kind != kind::ACTIVE_USERS_COUNTED).collect();
+    assert!(check(json!({ "topics": [{ "events": others, "publish": [] }, entry(json!(["*"]))] })).is_ok());
 }
 
 #[test]

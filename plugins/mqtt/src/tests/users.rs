@@ -65,6 +65,17 @@ fn topics_of_ones_own_may_have_the_node() {
 }
 
 #[test]
+fn topics_of_nodes_have_no_lists_which_each_would_take_a_copy_of() {
+    let topic = "{{activeNode}}/{{activeUsers.count}}/{{activeUsers.users.[0]}}{{activeUsers.nodes.n1}}";
+    let publish = json!([{ "topic": topic, "payload": "userCountByNode" }, { "topic": "all/{{activeUsers.users.[0]}}{{activeNode}}" }]);
+    let settings = json!({ "topics": [{ "events": ["active-users.*"], "publish": publish }] });
+    let messages =
+        rendered(&FakeHost::new("mqtt"), settings, &counted(&["ann", "bo"], &[("n1", 2), ("n2", 1)])).unwrap();
+    assert_eq!(messages[..2], [text("n1/2/", "2"), text("n2/2/", "1")]);
+    assert_eq!(messages[2].0, "all/ann");
+}
+
+#[test]
 fn a_count_that_comes_after_a_newer_one_is_left_out() {
     let broker = Broker::start();
     let running = Running::start(FakeHost::new("mqtt"), settings(&broker, json!({})));

@@ -11,7 +11,7 @@ const NETWORK: &str = "check that the host runs and shares files (SMB), and that
 
 /// Who was asked, and as whom.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct Call<'a> {
     pub(crate) host: &'a str,
     pub(crate) port: u16,
     pub(crate) credentials: &'a Path,
@@ -28,7 +28,7 @@ pub(crate) enum Trouble {
     Service(Failure),
 }
 
-impl Asked<'_> {
+impl Call<'_> {
     /// The time was over.
     pub(crate) fn silent(&self, limit: Duration) -> Trouble {
         Trouble::Host(format!("{} within {limit:?}: {}", self.no_answer(), NETWORK))

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::tests::{block_on, printed, script};
+use crate::tests::{Once as _, block_on, printed, script};
 
 /// A folder with an `sc` that answers by files: `query.HOST`, `one.NAME`, `qc.NAME`, and `.code` beside them. What has no file is
 /// missing. It writes its arguments to `calls`.
@@ -74,7 +74,7 @@ fn a_host_is_asked_once_and_configurations_are_kept() {
     let sc = fake.sc(PATIENCE);
     // Names of Windows are the same in either case.
     let wanted = names(&["bits", "MSSQL$INSTANCE", "Nowhere", "Driver"]);
-    let look = || block_on(sc.look("srv1", &wanted)).unwrap();
+    let look = || block_on(sc.once("srv1", &wanted)).unwrap();
     let found = look();
     let bits = found[0].as_ref().unwrap();
     assert_eq!((bits.state, bits.exit_code, bits.service_exit_code), (State::Stopped, Some(1077), Some(0)));
@@ -126,7 +126,7 @@ fn a_host_is_asked_once_and_configurations_are_kept() {
 fn this_machine_is_asked_without_a_name() {
     let fake = Fake::new();
     fake.put("query.local", &printed("query_all_sv"));
-    let found = block_on(fake.sc(PATIENCE).look("", &names(&["Spooler"]))).unwrap();
+    let found = block_on(fake.sc(PATIENCE).once("", &names(&["Spooler"]))).unwrap();
     assert_eq!(found[0].as_ref().unwrap().display_name.as_deref(), Some("Utskriftshanteraren"));
     assert_eq!(fake.calls(), ["qc Spooler 8192", "query type= service state= all bufsize= 262144"]);
 }
@@ -146,20 +146,20 @@ fn why_a_host_cannot_be_asked_is_told_with_what_to_do() {
     ] {
         fake.put("query.srv1", &printed(printed_as));
         fake.put("query.srv1.code", code.as_bytes());
-        let error = block_on(sc.look("srv1", &names(&["Spooler"]))).unwrap_err();
+        let error = block_on(sc.once("srv1", &names(&["Spooler"]))).unwrap_err();
         let Failure::Host(text) = &error else { panic!("{error:?}") };
         assert!(parts.iter().all(|part| text.contains(part)), "{text}");
         assert_eq!(fake.calls().len(), 1, "nothing more is asked of it");
     }
     fake.put("query.srv1.code", b"234");
-    let found = block_on(sc.look("srv1", &names(&["Spooler"]))).unwrap();
+    let found = block_on(sc.once("srv1", &names(&["Spooler"]))).unwrap();
     assert_eq!(found[0].as_ref().unwrap().state, State::Running, "a list that is cut");
     fake.put("query.srv1.code", b"0");
     fake.put("query.srv1", b"usage: sc ...\r\n");
-    let error = block_on(sc.look("srv1", &names(&["Spooler"]))).unwrap_err().to_string();
+    let error = block_on(sc.once("srv1", &names(&["Spooler"]))).unwrap_err().to_string();
     assert!(error.contains("lists no services"), "{error}");
     let sc = Sc::new("/nowhere/sc.exe".to_owned(), Limits::new(PATIENCE, 1));
-    let error = block_on(sc.look("srv1", &names(&["Spooler"]))).unwrap_err().to_string();
+    let error = block_on(sc.once("srv1", &names(&["Spooler"]))).unwrap_err().to_string();
     assert!(error.contains("cannot be started") && error.contains("choose another `backend`"), "{error}");
 }
 
@@ -168,7 +168,7 @@ fn what_hangs_is_not_waited_for_again_and_again() {
     let fake = Fake::new();
     fake.put("query.srv1.hang", b"");
     let sc = fake.sc(Duration::from_millis(700));
-    let error = block_on(sc.look("srv1", &names(&["Spooler", "BITS"]))).unwrap_err().to_string();
+    let error = block_on(sc.once("srv1", &names(&["Spooler", "BITS"]))).unwrap_err().to_string();
     assert!(error.contains("no answer within 700ms: the host hangs"), "{error}");
 
     fake.calls();
@@ -184,7 +184,7 @@ fn what_hangs_is_not_waited_for_again_and_again() {
     }
     let sc = fake.sc(Duration::from_secs(5));
     let begun = Instant::now();
-    let found = block_on(sc.look("srv1", &wanted)).unwrap();
+    let found = block_on(sc.once("srv1", &wanted)).unwrap();
     assert!(found.iter().all(|found| found.as_ref().is_ok_and(|found| found.state == State::Stopped)));
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert!(fake.calls().len() <= 1 + ONE_BY_ONE);
@@ -199,6 +199,6 @@ fn programs_wait_for_their_turn() {
     let sc = Sc::new(fake.program.clone(), limits);
     // The second waits longer than one may run, and is not counted as late for it.
     let wanted = names(&["BITS"]);
-    let (first, second) = block_on(async { futures_util::join!(sc.look("srv1", &wanted), sc.look("srv1", &wanted)) });
+    let (first, second) = block_on(async { futures_util::join!(sc.once("srv1", &wanted), sc.once("srv1", &wanted)) });
     assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
 }

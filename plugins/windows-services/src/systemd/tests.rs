@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::tests::{block_on, printed, script};
+use crate::tests::{Once as _, block_on, printed, script};
 
 fn read(name: &str) -> Vec<Block> {
     blocks(&String::from_utf8(printed(name)).unwrap())
@@ -92,24 +92,24 @@ fn all_units_are_asked_for_in_one_call() {
     let program = script(folder.path(), "systemctl", &body);
     let systemd = Systemd::new(program, Limits::new(Duration::from_secs(20), 1));
     let names = ["ssh", "acme-index", "nowhere", "cups.service", "acme-loop", "broken"].map(str::to_owned);
-    let found = block_on(systemd.look("", &names)).unwrap();
+    let found = block_on(systemd.once("", &names)).unwrap();
     assert_eq!(found.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false, true, true, false]);
     let calls = std::fs::read_to_string(calls).unwrap();
     let end = "-- ssh.service acme-index.service nowhere.service cups.service acme-loop.service broken.service\n";
     assert!(calls.starts_with("--no-pager show --property=Id,") && calls.ends_with(end), "{calls}");
 
-    let error = block_on(systemd.look("", &names[..2])).unwrap_err();
+    let error = block_on(systemd.once("", &names[..2])).unwrap_err();
     assert!(error.to_string().contains("tells of 6 units, but was asked for 2"), "{error}");
     let failing = "echo \"System has not been booted with systemd as init system (PID 1). Can't operate.\" >&2; exit 1";
     let systemd = Systemd::new(script(folder.path(), "failing", failing), Limits::new(Duration::from_secs(20), 1));
-    let error = block_on(systemd.look("", &names)).unwrap_err().to_string();
+    let error = block_on(systemd.once("", &names)).unwrap_err().to_string();
     assert!(error.contains("not been booted with systemd") && error.contains("only where systemd runs"), "{error}");
     let systemd = Systemd::new("/nowhere/systemctl".to_owned(), Limits::new(Duration::from_secs(20), 1));
-    let error = block_on(systemd.look("", &names)).unwrap_err().to_string();
+    let error = block_on(systemd.once("", &names)).unwrap_err().to_string();
     assert!(error.contains("cannot be started") && error.contains("backend.systemd.program"), "{error}");
     let hanging = script(folder.path(), "hanging", "exec sleep 600");
     let systemd = Systemd::new(hanging, Limits::new(Duration::from_millis(200), 1));
-    let error = block_on(systemd.look("", &names)).unwrap_err().to_string();
+    let error = block_on(systemd.once("", &names)).unwrap_err().to_string();
     assert!(error.contains("no answer within 200ms: systemd hangs"), "{error}");
 }
 

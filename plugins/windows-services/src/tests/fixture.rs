@@ -9,7 +9,7 @@ use butler_plugin_api::testing::FakeHost;
 use serde_json::{Value, json};
 
 use super::block_on;
-use crate::backend::{Backend, Failure, Found, State};
+use crate::backend::{Asked, Backend, Failure, Found, State};
 use crate::settings::{Plan, Settings};
 use crate::watch::{Answer, HostWatch, Troubles, Watch};
 
@@ -45,7 +45,7 @@ impl Scripted {
 }
 
 impl Backend for Scripted {
-    async fn look(&self, host: &str, services: &[String]) -> Result<Vec<Answer>, Failure> {
+    async fn look(&self, host: &str, services: &[String], _: &Asked) -> Result<Vec<Answer>, Failure> {
         self.asked.lock().unwrap().push(host.to_owned());
         let late = self.late.lock().unwrap().get(host).copied();
         if let Some(late) = late {

@@ -1,16 +1,17 @@
 //! Asking for releases, and what has become of them. That a licence is still there says nothing as long as there was no answer:
 //! the release may take effect late. The run goes on meanwhile, and its end decides.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use butler_plugin_api::{QlikReply, ServiceError};
 use serde_json::Value;
 
-use super::super::access::{Access, AccessType, path_of};
+use super::super::access::{Access, AccessType, LastUsed, path_of};
 use super::super::journal::Outcome;
 use super::super::not_allowed;
 use super::super::requests::Stop;
+use super::super::rules::{Kept, Reason};
 use super::Runner;
 use crate::part::Trouble;
 use crate::qrs;
@@ -21,12 +22,12 @@ const LOOKS: usize = 6;
 const PAUSE: Duration = Duration::from_secs(5);
 
 impl Runner<'_> {
-    /// Looks up what became of licences whose release was begun and has no outcome. Those that are still there are returned:
-    /// it may take effect later.
-    pub(super) async fn look_up(&mut self) -> Result<BTreeSet<String>, Trouble> {
+    /// Looks up what became of licences whose release was begun and has no outcome. Those that are still there are returned,
+    /// each with when it was used last: the release may take effect later.
+    pub(super) async fn look_up(&mut self) -> Result<BTreeMap<String, LastUsed>, Trouble> {
         let open = self.items.iter().filter(|(_, item)| item.outcome == Outcome::Open);
         let open: Vec<_> = open.map(|(id, item)| (id.clone(), item.access_type)).collect();
-        let mut still_there = BTreeSet::new();
+        let mut still_there = BTreeMap::new();
         for (id, access_type) in open {
             let found = self.requests.find(&path_of(access_type, &id), &[]).await;
             let found = found.map_err(|stop| match stop {
@@ -36,7 +37,8 @@ impl Runner<'_> {
             if is_released(access_type, found.as_ref()) {
                 self.settle(&id, Outcome::Released);
             } else {
-                still_there.insert(id);
+                let access = found.and_then(|json| Access::read(access_type, &json));
+                still_there.insert(id, access.map_or(LastUsed::Unknown, |access| access.last_used));
             }
         }
         self.journal.flush().await?;
@@ -56,8 +58,9 @@ impl Runner<'_> {
             self.requests.wait(PAUSE).await;
             open = self.look_up().await?;
         }
-        for id in open {
-            if let Some(kept) = self.spared.remove(&id) {
+        for (id, last_used) in open {
+            let used = || self.was_used_since(&id, last_used).then(used_meanwhile);
+            if let Some(kept) = self.spared.get(&id).cloned().or_else(used) {
                 // The journal has it until the run is told.
                 if let Some(item) = self.items.remove(&id) {
                     self.tally.add(&id, item.access_type, &item.user, &kept);
@@ -68,6 +71,12 @@ impl Runner<'_> {
             self.settle(&id, Outcome::Failed(format!("{why}; the licence is still there")));
         }
         Ok(())
+    }
+
+    /// Somebody has used a licence since its release was noted, and this run has not asked for the release.
+    fn was_used_since(&self, id: &str, last_used: LastUsed) -> bool {
+        let noted = self.items.get(id).and_then(|item| item.last_used.as_ref());
+        matches!(last_used, LastUsed::At(_)) && last_used.text().as_ref() != noted && !self.unanswered.contains_key(id)
     }
 
     pub(super) fn settle(&mut self, id: &str, outcome: Outcome) {
@@ -106,6 +115,11 @@ impl Runner<'_> {
         self.unanswered.insert(access.id.clone(), why);
         Ok(Outcome::Open)
     }
+}
+
+/// Why a licence is kept that somebody has used by now.
+pub(super) fn used_meanwhile() -> Kept {
+    Kept::new(Reason::UsedMeanwhile, "it was used since the list was read")
 }
 
 /// QRS has no licence any more that was released, or keeps it in quarantine if it was used lately.

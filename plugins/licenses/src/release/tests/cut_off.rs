@@ -156,6 +156,37 @@ fn what_was_begun_counts_for_the_cap_and_is_kept_by_a_rule_that_fits_by_now() {
 }
 
 #[test]
+fn what_was_begun_and_is_used_by_now_is_kept_as_used() {
+    // Its release was noted, and never asked for. As Qlik Sense lists it, and as if it were listed still.
+    let used = with(access(0, 40), "/lastUsed", json!("2026-03-31T09:00:00.000Z"));
+    for list in [vec![access(1, 40)], vec![used.clone(), access(1, 40)]] {
+        let fake = begun(many(2), &[(0, json!("open"))]).qlik("license/professionalaccesstype/full", json!(list));
+        let fake = fake.qlik(&path(0), used.clone()).qlik(&path(1), access(1, 40));
+        assert_eq!(go(&fake, &settings(json!({ "release": true }))), Ok(()));
+        let event = event(&fake);
+        assert_eq!((released(&event), deleted(&fake)), (vec![1], vec![1]));
+        assert_eq!(event["licenseRelease"]["keptByReason"], json!({ "used meanwhile": 1 }));
+        assert!(is_tidy(&fake));
+    }
+    // Not used, as far as it can be read: nobody knows why it is still there.
+    for idle in [access(0, 40), with(access(0, 40), "/lastUsed", json!("soon"))] {
+        let fake = begun(many(1), &[(0, json!("open"))]).qlik("license/professionalaccesstype/full", json!([]));
+        let fake = fake.qlik(&path(0), idle);
+        assert!(matches!(go(&fake, &settings(json!({ "release": true }))), Err(Trouble::Noted(_))));
+        assert_eq!(kept(&event(&fake), 0).0, "failed");
+    }
+    // This run has asked for it, and was told why not.
+    let fake = many(1).qlik_status(&delete(0), 502);
+    let late = |fake: &FakeHost| {
+        if deleted(fake) == [0] {
+            drop(fake.clone().qlik(&path(0), used.clone()));
+        }
+    };
+    assert!(matches!(go_while(&fake, json!({ "release": true }), late), Err(Trouble::Noted(_))));
+    assert!(kept(&event(&fake), 0).1.contains("502"));
+}
+
+#[test]
 fn a_refusal_of_the_second_request_says_nothing_about_the_first() {
     let fake = begun(many(1), &[(0, json!("open"))]).qlik_status(&delete(0), 403);
     let late = |fake: &FakeHost| {

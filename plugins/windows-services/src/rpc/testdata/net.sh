@@ -4,7 +4,7 @@
 echo "$LC_ALL $*" >>"$(dirname "$8")/calls"
 data=$(dirname "$0")
 case $4 in
-silent) exec sleep 60 ;;
+silent*) exec sleep 60 ;;
 stranger*) cat "$data/logon.txt" >&2 && exit 255 ;;
 closed) cat "$data/refused.txt" >&2 && exit 255 ;;
 esac

@@ -1,7 +1,7 @@
 use super::*;
 
-fn asked() -> Asked<'static> {
-    Asked { host: "sense1", port: 445, credentials: Path::new("/etc/butler/windows.cred") }
+fn asked() -> Call<'static> {
+    Call { host: "sense1", port: 445, credentials: Path::new("/etc/butler/windows.cred") }
 }
 
 fn host(code: &str) -> Fault {
