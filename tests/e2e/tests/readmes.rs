@@ -1,0 +1,67 @@
+//! The README of every plugin: an example that works, and its settings as the schema has them.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use e2e::run;
+
+const BEGIN: &str = "<!-- settings: from the schema, by `butler plugins settings` -->\n";
+const END: &str = "<!-- end of settings -->\n";
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
+
+/// Name and README of every plugin.
+fn readmes() -> Vec<(String, PathBuf)> {
+    let folders = std::fs::read_dir(workspace().join("plugins")).unwrap();
+    let folders = folders.map(|entry| entry.unwrap().path()).filter(|path| path.join("Cargo.toml").exists());
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let mut readmes: Vec<_> = folders.map(|path| (name(&path), path.join("README.md"))).collect();
+    readmes.sort();
+    assert!(readmes.len() >= 21, "{readmes:?}");
+    readmes
+}
+
+/// With the variable `BUTLER_UPDATE_READMES` the tables are written anew.
+#[test]
+fn settings_are_those_of_the_schema() {
+    let update = std::env::var_os("BUTLER_UPDATE_READMES").is_some();
+    let mut stale = Vec::new();
+    for (name, path) in readmes() {
+        let output = run(&["plugins", "settings", &name]);
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let place = text.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?)));
+        let Some((before, (table, after))) = place else { panic!("{} has no\n{BEGIN}{END}", path.display()) };
+        let fresh = format!("\n{}\n", output.stdout);
+        if table != fresh {
+            stale.push(name);
+            if update {
+                std::fs::write(&path, format!("{before}{BEGIN}{fresh}{END}{after}")).unwrap();
+            }
+        }
+    }
+    assert!(stale.is_empty() || update, "run this test with BUTLER_UPDATE_READMES=1, and commit: {stale:?}");
+}
+
+#[test]
+fn examples_fit_the_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut examples = Vec::new();
+    for (name, path) in readmes() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let blocks = text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+        let uses = format!("use: {name}\n");
+        let example = blocks.into_iter().find(|block| block.starts_with("plugins:\n") && block.contains(&uses));
+        let example = example.unwrap_or_else(|| panic!("{} has no example that begins with `plugins:`", path.display()));
+        let file = folder.path().join(format!("{name}.yaml"));
+        std::fs::write(&file, format!("version: 1\n{example}")).unwrap();
+        examples.push(file);
+    }
+    let schema = workspace().join("schemas/butler.schema.json");
+    let output = Command::new("check-jsonschema").arg("--schemafile").arg(schema).args(&examples).output();
+    let output = output.expect("check-jsonschema is installed (tests/requirements.txt)");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
