@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use anyhow::Context as _;
 use clap::Args;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::OptionalConfigFile;
 use crate::config::Document;
@@ -41,7 +41,8 @@ impl Settings {
 /// A table in Markdown.
 fn table(schema: &Value) -> String {
     let mut table = Table { schema, expanded: BTreeMap::new(), rows: Vec::new() };
-    table.properties(schema, "", 0);
+    let whole = Part { node: schema, definition: None, suffix: String::new(), is_alternative: false };
+    table.properties(&whole, "", 0);
     if table.rows.is_empty() {
         return "It has no settings.\n".to_owned();
     }
@@ -56,81 +57,119 @@ struct Table<'a> {
     rows: Vec<String>,
 }
 
-/// What a setting consists of.
-struct Inside<'a> {
+/// What a setting consists of: an object with settings of its own.
+struct Part<'a> {
     node: &'a Value,
     /// Name of the definition, if it has one.
     definition: Option<&'a str>,
     /// `[]` for items of a list, `.NAME` for values of a map.
     suffix: String,
+    /// One of several: what it needs is needed only if it is chosen.
+    is_alternative: bool,
+}
+
+/// What there is to say of a setting beyond its own node.
+#[derive(Default)]
+struct Inside<'a> {
+    parts: Vec<Part<'a>>,
+    description: Option<String>,
+    /// Values of enumerations, with what each means.
+    choices: Vec<(&'a str, String)>,
 }
 
 impl<'a> Table<'a> {
     /// Rows for the properties of an object: those that are needed come first.
-    fn properties(&mut self, node: &'a Value, prefix: &str, depth: usize) {
+    fn properties(&mut self, part: &Part<'a>, prefix: &str, depth: usize) {
+        let node = part.node;
         let Some(properties) = node.get("properties").and_then(Value::as_object) else { return };
         let needed = node.get("required").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let (first, others): (Vec<_>, Vec<_>) =
-            properties.iter().partition(|(name, _)| needed.iter().any(|it| it == name.as_str()));
-        let first = first.into_iter().map(|it| (it, true));
-        for ((name, property), is_needed) in first.chain(others.into_iter().map(|it| (it, false))) {
-            self.property(&format!("{prefix}{name}"), property, is_needed, depth);
+        let is_needed = |name: &str| !part.is_alternative && needed.iter().any(|it| it == name);
+        // What a variant of an enumeration means stands beside its only property.
+        let variant = if part.is_alternative && properties.len() == 1 { description(node) } else { None };
+        let (first, others): (Vec<_>, Vec<_>) = properties.iter().partition(|(name, _)| is_needed(name));
+        for (name, property) in first.into_iter().chain(others) {
+            self.property(&format!("{prefix}{name}"), property, is_needed(name), variant.clone(), depth);
         }
     }
 
-    fn property(&mut self, setting: &str, property: &'a Value, is_needed: bool, depth: usize) {
-        let inside = self.inside(property);
+    fn property(
+        &mut self,
+        setting: &str,
+        property: &'a Value,
+        is_needed: bool,
+        variant: Option<String>,
+        depth: usize,
+    ) {
+        let mut inside = Inside::default();
+        self.look(property, None, "", false, &mut inside, 0);
         let default = match property.get("default") {
             _ if is_needed => "needed".to_owned(),
             None | Some(Value::Null) => String::new(),
             Some(default) => format!("`{}`", brief(default)),
         };
-        let mut meaning = description(property).or_else(|| description(inside.node)).unwrap_or_default();
-        for (choice, what) in choices(inside.node) {
+        let mut meaning = variant.or_else(|| description(property)).or(inside.description).unwrap_or_default();
+        for (choice, what) in inside.choices {
             let choice = format!("`{choice}`");
             if !meaning.contains(&choice) {
+                // Writing to a text cannot fail.
                 let _ = if what.is_empty() { write!(meaning, " {choice}.") } else { write!(meaning, " {choice}: {what}") };
             }
         }
-        let has_parts = inside.node.get("properties").is_some() && depth < MOST_DEPTH;
-        let known = inside.definition.filter(|_| has_parts).and_then(|name| self.expanded.get(name));
-        if let Some(known) = known {
-            let _ = write!(meaning, " With settings as `{known}`.");
-        }
-        let is_known = known.is_some();
-        self.rows.push(format!("| `{setting}` | {default} | {} |", meaning.trim().replace('|', "\\|")));
-        if has_parts && !is_known {
-            let path = format!("{setting}{}", inside.suffix);
-            if let Some(name) = inside.definition {
+        let row = self.rows.len();
+        self.rows.push(String::new());
+        for part in inside.parts.iter().filter(|_| depth < MOST_DEPTH) {
+            if let Some(known) = part.definition.and_then(|name| self.expanded.get(name)) {
+                let _ = write!(meaning, " With settings as `{known}`.");
+                continue;
+            }
+            let path = format!("{setting}{}", part.suffix);
+            if let Some(name) = part.definition {
                 self.expanded.insert(name, path.clone());
             }
-            self.properties(inside.node, &format!("{path}."), depth + 1);
+            self.properties(part, &format!("{path}."), depth + 1);
         }
+        self.rows[row] = format!("| `{setting}` | {default} | {} |", meaning.trim().replace('|', "\\|"));
     }
 
-    /// Follows references, `null` as an alternative, items of lists and values of maps.
-    fn inside(&self, property: &'a Value) -> Inside<'a> {
-        let mut inside = Inside { node: property, definition: None, suffix: String::new() };
-        for _ in 0..MOST_DEPTH {
-            let node = inside.node;
-            if let Some(name) = node.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix("#/$defs/")) {
-                let Some(definition) = self.schema.get("$defs").and_then(|all| all.get(name)) else { break };
-                (inside.node, inside.definition) = (definition, Some(name));
-            } else if let Some([one, null]) = node.get("anyOf").and_then(Value::as_array).map(Vec::as_slice)
-                && null.get("type").is_some_and(|it| it == "null")
-            {
-                inside.node = one;
-            } else if let Some(items) = node.get("items") {
-                inside.node = items;
-                inside.suffix += "[]";
-            } else if let Some(values) = node.get("additionalProperties").filter(|it| it.is_object()) {
-                inside.node = values;
-                inside.suffix += ".NAME";
-            } else {
-                break;
-            }
+    /// Follows references, alternatives, items of lists and values of maps.
+    fn look(
+        &self,
+        node: &'a Value,
+        definition: Option<&'a str>,
+        suffix: &str,
+        is_alternative: bool,
+        inside: &mut Inside<'a>,
+        depth: usize,
+    ) {
+        if depth > MOST_DEPTH {
+            return;
         }
-        inside
+        if depth > 0 && inside.description.is_none() {
+            inside.description = description(node);
+        }
+        if let Some(name) = node.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix("#/$defs/"))
+            && let Some(defined) = self.schema.get("$defs").and_then(|all| all.get(name))
+        {
+            self.look(defined, Some(name), suffix, is_alternative, inside, depth + 1);
+        }
+        if node.get("properties").is_some() {
+            inside.parts.push(Part { node, definition, suffix: suffix.to_owned(), is_alternative });
+        }
+        inside.choices.extend(choices(node));
+        let alternatives = ["anyOf", "oneOf"].into_iter().filter_map(|keyword| node.get(keyword)?.as_array()).flatten();
+        let alternatives: Vec<_> = alternatives.filter(|one| one.get("type").is_none_or(|it| it != "null")).collect();
+        // Each of several has a name of its own, if any: they are not the definition that lists them.
+        let (definition, one_of_several) =
+            if alternatives.len() > 1 { (None, true) } else { (definition, is_alternative) };
+        for one in alternatives.into_iter().filter(|one| one.get("const").is_none()) {
+            self.look(one, definition, suffix, one_of_several, inside, depth + 1);
+        }
+        if let Some(items) = node.get("items") {
+            self.look(items, None, &format!("{suffix}[]"), false, inside, depth + 1);
+        }
+        if let Some(values) = node.get("additionalProperties").filter(|it| it.is_object()) {
+            self.look(values, None, &format!("{suffix}.NAME"), false, inside, depth + 1);
+        }
     }
 }
 
@@ -154,7 +193,7 @@ fn brief(default: &Value) -> String {
         Value::Array(items) => format!("[{}]", items.iter().map(brief).collect::<Vec<_>>().join(", ")),
         Value::Object(fields) if fields.is_empty() => "{}".to_owned(),
         Value::Object(fields) => {
-            let field = |(name, value): (&String, &Value)| format!("{name}: {}", brief(value));
+            let field = |(name, value)| format!("{name}: {}", brief(value));
             format!("{{ {} }}", fields.iter().map(field).collect::<Vec<_>>().join(", "))
         }
         other => other.to_string(),
