@@ -103,7 +103,7 @@ impl Document {
     }
 
     /// The content, placeholders not resolved.
-    pub(super) fn raw(&self) -> &Value {
+    pub fn raw(&self) -> &Value {
         &self.raw
     }
 
