@@ -1,4 +1,4 @@
-//! The README of every plugin: an example that works, and its settings as the schema has them.
+//! The READMEs: an example that works and the settings as the schema has them, for every plugin; links that lead somewhere.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::{Path, PathBuf};
@@ -64,4 +64,70 @@ fn examples_fit_the_schema() {
     let output = Command::new("check-jsonschema").arg("--schemafile").arg(schema).args(&examples).output();
     let output = output.expect("check-jsonschema is installed (tests/requirements.txt)");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Markdown without what stands in blocks of code.
+fn prose(text: &str) -> String {
+    let mut inside = false;
+    let lines = text.lines().filter(|line| {
+        let is_fence = line.trim_start().starts_with("```");
+        inside ^= is_fence;
+        !inside && !is_fence && !line.starts_with("    ")
+    });
+    lines.map(|line| line.to_owned() + "\n").collect()
+}
+
+/// All documents but those of others: copies of the API, and what is built.
+fn documents(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && !name.starts_with('.') && !matches!(name, "target" | "frozen-api") {
+            found.extend(documents(&path));
+        } else if path.extension().is_some_and(|end| end == "md") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// What a heading is called in links to it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase();
+    let kept = kept.chars().filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-' | '_'));
+    kept.map(|it| if it == ' ' { '-' } else { it }).collect()
+}
+
+/// Targets of the links in a line: `[text](target)`.
+fn links(line: &str) -> impl Iterator<Item = &str> {
+    line.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0))
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut checked = 0;
+    let mut dead = Vec::new();
+    for file in documents(&workspace()) {
+        let text = prose(&std::fs::read_to_string(&file).unwrap());
+        for link in text.lines().flat_map(links).filter(|link| !link.contains("://") && !link.starts_with("mailto:")) {
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { file.clone() } else { file.parent().unwrap().join(path) };
+            let leads = || {
+                if heading.is_empty() {
+                    return target.exists();
+                }
+                let Ok(text) = std::fs::read_to_string(&target) else { return false };
+                let text = prose(&text);
+                let headings = text.lines().filter(|line| line.starts_with('#'));
+                headings.map(|line| anchor(line.trim_start_matches('#'))).any(|it| it == heading)
+            };
+            checked += 1;
+            if !leads() {
+                dead.push(format!("{}: {link}", file.strip_prefix(workspace()).unwrap().display()));
+            }
+        }
+    }
+    assert!(dead.is_empty(), "links that lead nowhere: {dead:#?}");
+    assert!(checked >= 50, "only {checked} links were found");
 }
