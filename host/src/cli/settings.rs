@@ -214,11 +214,20 @@ mod tests {
                 "also": { "$ref": "#/$defs/When", "description": "Too." },
                 "rules": { "type": "array", "items": { "$ref": "#/$defs/Rule" }, "default": [1, "a"] },
                 "by": { "type": "object", "additionalProperties": { "$ref": "#/$defs/Rule" }, "description": "By name." },
+                "place": { "description": "Where.", "default": { "here": {} }, "$ref": "#/$defs/Place" },
                 "url": { "type": "string", "description": "Address | place." },
+                "users": { "type": "array", "items": { "$ref": "#/$defs/Who" }, "description": "Who." },
                 "way": { "anyOf": [{ "$ref": "#/$defs/Way" }, { "type": "null" }], "default": null, "description": "How: `up`." },
             },
             "required": ["url"],
             "$defs": {
+                "Place": { "oneOf": [
+                    { "description": "Here.", "properties": { "here": { "$ref": "#/$defs/Here" } }, "required": ["here"] },
+                    { "description": "By road.", "properties": { "there": { "$ref": "#/$defs/There" } }, "required": ["there"] },
+                ] },
+                "Here": { "description": "Not shown.", "properties": { "floor": { "description": "Which." } } },
+                "There": { "properties": { "road": { "description": "Its name." } }, "required": ["road"] },
+                "Who": { "anyOf": [{ "type": "string" }, { "properties": { "id": { "description": "Id." } }, "required": ["id"] }] },
                 "When": { "properties": { "every": { "description": "So often." } } },
                 "Rule": { "description": "Rules.", "properties": { "events": { "description": "Kinds." } } },
                 "Way": { "oneOf": [{ "const": "up", "description": "Upwards." }, { "const": "down", "description": "Downwards." }] },
@@ -233,7 +242,14 @@ mod tests {
         | `also` |  | Too. With settings as `after`. |
         | `by` |  | By name. |
         | `by.NAME.events` |  | Kinds. |
+        | `place` | `{ here: {} }` | Where. |
+        | `place.here` |  | Here. |
+        | `place.here.floor` |  | Which. |
+        | `place.there` |  | By road. |
+        | `place.there.road` | needed | Its name. |
         | `rules` | `[1, a]` | Rules. With settings as `by.NAME`. |
+        | `users` |  | Who. |
+        | `users[].id` |  | Id. |
         | `way` |  | How: `up`. `down`: Downwards. |
         ");
         assert_eq!(table(&json!({ "type": "object" })), "It has no settings.\n");

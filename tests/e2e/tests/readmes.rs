@@ -50,15 +50,18 @@ fn settings_are_those_of_the_schema() {
 fn examples_fit_the_schema() {
     let folder = tempfile::tempdir().unwrap();
     let mut examples = Vec::new();
-    for (name, path) in readmes() {
+    let operating = ("config".to_owned(), workspace().join("config/README.md"));
+    for (name, path) in readmes().into_iter().chain([operating]) {
         let text = std::fs::read_to_string(&path).unwrap();
         let blocks = text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-        let uses = format!("use: {name}\n");
-        let example = blocks.into_iter().find(|block| block.starts_with("plugins:\n") && block.contains(&uses));
-        let example = example.unwrap_or_else(|| panic!("{} has no example that begins with `plugins:`", path.display()));
-        let file = folder.path().join(format!("{name}.yaml"));
-        std::fs::write(&file, format!("version: 1\n{example}")).unwrap();
-        examples.push(file);
+        let whole: Vec<&str> = blocks.filter(|block| block.starts_with("plugins:\n")).collect();
+        let is_of = |block: &&str| name == "config" || block.contains(&format!("use: {name}\n"));
+        assert!(whole.iter().any(is_of), "{} has no example that begins with `plugins:`", path.display());
+        for (number, example) in whole.iter().enumerate() {
+            let file = folder.path().join(format!("{name}-{number}.yaml"));
+            std::fs::write(&file, format!("version: 1\n{example}")).unwrap();
+            examples.push(file);
+        }
     }
     let schema = workspace().join("schemas/butler.schema.json");
     let output = Command::new("check-jsonschema").arg("--schemafile").arg(schema).args(&examples).output();
