@@ -47,7 +47,8 @@ fn table(schema: &Value) -> String {
         return "It has no settings.\n".to_owned();
     }
     let rows = table.rows.iter().map(|row| row.replace('\n', " "));
-    "| setting | default | meaning |\n| --- | --- | --- |\n".to_owned() + &rows.map(|row| row + "\n").collect::<String>()
+    "| setting | default | meaning |\n| --- | --- | --- |\n".to_owned()
+        + &rows.map(|row| row + "\n").collect::<String>()
 }
 
 struct Table<'a> {
@@ -92,14 +93,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn property(
-        &mut self,
-        setting: &str,
-        property: &'a Value,
-        is_needed: bool,
-        variant: Option<String>,
-        depth: usize,
-    ) {
+    fn property(&mut self, setting: &str, property: &'a Value, is_needed: bool, variant: Option<String>, depth: usize) {
         let mut inside = Inside::default();
         self.look(property, None, "", false, &mut inside, 0);
         let default = match property.get("default") {
@@ -112,7 +106,8 @@ impl<'a> Table<'a> {
             let choice = format!("`{choice}`");
             if !meaning.contains(&choice) {
                 // Writing to a text cannot fail.
-                let _ = if what.is_empty() { write!(meaning, " {choice}.") } else { write!(meaning, " {choice}: {what}") };
+                let _ =
+                    if what.is_empty() { write!(meaning, " {choice}.") } else { write!(meaning, " {choice}: {what}") };
             }
         }
         let row = self.rows.len();
@@ -182,7 +177,8 @@ fn choices(node: &Value) -> Vec<(&str, String)> {
     let listed = node.get("enum").and_then(Value::as_array).into_iter().flatten();
     let listed = listed.filter_map(Value::as_str).map(|choice| (choice, String::new()));
     let described = node.get("oneOf").and_then(Value::as_array).into_iter().flatten();
-    let described = described.filter_map(|one| Some((one.get("const")?.as_str()?, description(one).unwrap_or_default())));
+    let described =
+        described.filter_map(|one| Some((one.get("const")?.as_str()?, description(one).unwrap_or_default())));
     listed.chain(described).collect()
 }
 
@@ -260,6 +256,8 @@ mod tests {
         let schema = json!({ "properties": { "a": { "$ref": "#/$defs/A" } },
             "$defs": { "A": { "properties": { "a": { "$ref": "#/$defs/A" } } }, "B": { "$ref": "#/$defs/B" } } });
         assert_eq!(table(&schema).lines().count(), 4);
-        assert!(table(&json!({ "properties": { "b": { "$ref": "#/$defs/B" } }, "$defs": schema["$defs"] })).contains("`b`"));
+        assert!(
+            table(&json!({ "properties": { "b": { "$ref": "#/$defs/B" } }, "$defs": schema["$defs"] })).contains("`b`")
+        );
     }
 }

@@ -113,7 +113,8 @@ fn the_reference_has_every_key() {
     let schema = schema();
     let mut keys = BTreeSet::new();
     all(&schema, &schema, "", 0, &mut keys);
-    for known in ["version", "plugins[].on[].throttle.per", "tls.*.verify", "mqtt.topics[].publish[].qos", "when.cron"] {
+    for known in ["version", "plugins[].on[].throttle.per", "tls.*.verify", "mqtt.topics[].publish[].qos", "when.cron"]
+    {
         assert!(keys.contains(known), "{known} is not among {keys:#?}");
     }
     let text = switched_on();
@@ -121,7 +122,11 @@ fn the_reference_has_every_key() {
     let mut shown = BTreeSet::new();
     used(&schema, &schema, document.raw(), "", &mut shown);
     let missing: Vec<_> = keys.difference(&shown).map(String::as_str).collect();
-    assert_eq!(missing, BESIDE.map(|(key, _)| key), "config/butler.yaml lacks keys, or has what is thought to exclude others");
+    assert_eq!(
+        missing,
+        BESIDE.map(|(key, _)| key),
+        "config/butler.yaml lacks keys, or has what is thought to exclude others"
+    );
     for (key, comment) in BESIDE {
         assert!(reference().contains(comment), "no comment tells of `{key}`");
     }
