@@ -17,6 +17,7 @@ mod render;
 mod roads;
 mod schedules;
 mod schema;
+mod settings;
 mod test_alert;
 mod token;
 mod udp_send;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::OptionalConfigFile;
 use super::new::New;
+use super::settings::Settings;
 use crate::config::Document;
 use crate::plugins::{SearchPath, open_file};
 
@@ -20,6 +21,8 @@ pub(super) enum Plugins {
         #[arg(long)]
         json: bool,
     },
+    /// Print the settings of a plugin as a table, from its schema.
+    Settings(Settings),
     /// Write the SHA-256 of the plugins' files into the config: then no other files are opened. Again after an update.
     Pin(super::pin::Pin),
     /// Write the crate of a new plugin, with tests, into the present folder.
@@ -46,6 +49,7 @@ impl Plugins {
     pub(super) fn run(self) -> anyhow::Result<()> {
         match self {
             Self::List { file, json } => list(&file, json),
+            Self::Settings(settings) => settings.run(),
             Self::Pin(pin) => pin.run(),
             Self::New(new) => new.run(),
         }

@@ -108,7 +108,7 @@ impl Document {
     }
 
     /// The content, placeholders not resolved.
-    pub(super) fn raw(&self) -> &Value {
+    pub fn raw(&self) -> &Value {
         &self.raw
     }
 

@@ -96,7 +96,14 @@ impl Explainer<'_> {
                 say(self.with_value(&pointer, value, words))
             }
             Kind::Minimum { limit } => say(self.with_value(&pointer, value, &format!("must be at least {limit}"))),
-            Kind::Maximum { limit } => say(self.with_value(&pointer, value, &format!("must be at most {limit}"))),
+            Kind::Maximum { limit } => {
+                let problem = say(self.with_value(&pointer, value, &format!("must be at most {limit}")));
+                if pointer == "/version" {
+                    problem.suggest("this Butler knows no later form: run the newer one that the file was written for")
+                } else {
+                    problem
+                }
+            }
             Kind::ExclusiveMinimum { limit } => {
                 say(self.with_value(&pointer, value, &format!("must be more than {limit}")))
             }

@@ -108,7 +108,7 @@ impl JsonSchema for When {
 impl When {
     /// At intervals, in milliseconds; the first time at once, if it is the first time ever.
     pub fn every(interval: Duration) -> Self {
-        Self(Written { every: Some(format!("{}ms", interval.as_millis())), ..Written::default() })
+        Self(Written { every: Some(written(interval)), ..Written::default() })
     }
 
     /// At the times of a cron expression in a zone of the IANA database.
@@ -120,7 +120,7 @@ impl When {
     /// Up to so much later, by chance: so that not all ask the same server in the same second.
     #[must_use]
     pub fn jitter(mut self, most: Duration) -> Self {
-        self.0.jitter = Some(format!("{}ms", most.as_millis()));
+        self.0.jitter = Some(written(most));
         self
     }
 
@@ -130,6 +130,15 @@ impl When {
         self.0.missed = Some(Missed::Skip);
         self
     }
+}
+
+/// A span as one would write it: `6h`, not `21600000ms`.
+fn written(span: Duration) -> String {
+    let millis = span.as_millis();
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+    let (unit, size) =
+        units.into_iter().find(|(_, size)| millis > 0 && millis.is_multiple_of(*size)).unwrap_or(("ms", 1));
+    format!("{}{unit}", millis / size)
 }
 
 /// A time that has come.
@@ -197,11 +206,11 @@ mod tests {
         }
         assert_eq!(
             json!(When::every(Duration::from_mins(1)).skip_missed()),
-            json!({ "every": "60000ms", "missed": "skip" })
+            json!({ "every": "1m", "missed": "skip" })
         );
         assert_eq!(
             json!(When::cron("0 6 * * *", "UTC").jitter(Duration::from_secs(1))),
-            json!({ "cron": "0 6 * * *", "timeZone": "UTC", "jitter": "1000ms" })
+            json!({ "cron": "0 6 * * *", "timeZone": "UTC", "jitter": "1s" })
         );
     }
 

@@ -16,10 +16,12 @@ pub(crate) struct Settings {
     /// After this time without any event of a user on a node, the user is no longer there: many never log out. `1m` to `30d`.
     #[schemars(extend("pattern" = "^[0-9]{1,10} ?(ms|s|m|h|d)$"))]
     expire_after: String,
-    /// Changes are told at most so often. `1s` to `1h`.
+    /// Changes are told at most so often, `1s` to `1h`; with hundreds of users sometimes more seldom, so that their
+    /// lists do not fill the store.
     #[schemars(extend("pattern" = "^[0-9]{1,10} ?(ms|s|m|h|d)$"))]
     publish_every: String,
-    /// Most users that are remembered; one who uses two nodes counts twice.
+    /// Most users that are remembered, also those who left less than `expireAfter` ago; up to 50,000. One who uses two
+    /// nodes counts twice.
     #[schemars(range(min = 1, max = 50_000))]
     max_users: u32,
 }

@@ -69,14 +69,16 @@ pub(crate) struct Settings {
     #[serde(default = "default_expire_after")]
     #[schemars(regex(pattern = r"^\s*[0-9]+\s*(ms|s|m|h|d)\s*$"))]
     expire_after: String,
-    /// How many of the last lines of the script log are in the annotation `description`, of those that the event carries.
+    /// How many of the last lines of the script log are in the annotation `description`, of those that the event
+    /// carries. At most 100.
     #[serde(default = "default_lines")]
     #[schemars(range(max = 100))]
     script_log_lines: usize,
-    /// Further headers, such as `Authorization`. Secrets belong here as `${env:NAME}` or `${file:path}`.
+    /// Further headers, such as `Authorization: "Basic ${env:AM_BASIC}"`. Secrets belong here as `${env:NAME}` or
+    /// `${file:path}`.
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// How long one Alertmanager may take: a whole number and `ms`, `s` or `m`; for all together at most 50 s.
+    /// How long one Alertmanager may take: a whole number and `ms`, `s` or `m`; for all `urls` together at most 50 s.
     #[serde(default = "default_timeout")]
     #[schemars(regex(pattern = r"^\s*[0-9]+\s*(ms|s|m)\s*$"))]
     timeout: String,
@@ -115,7 +117,7 @@ fn default_timeout() -> String {
 struct SeverityRule {
     /// Kinds; `*` stands for any text.
     events: Vec<String>,
-    /// Value of the label.
+    /// Value of the label, such as `page`.
     severity: String,
 }
 

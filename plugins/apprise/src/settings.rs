@@ -7,7 +7,7 @@ use std::time::Duration;
 use butler_plugin_api::message::{BuiltIn, Format, Presentation, Templates};
 use butler_plugin_api::settings;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 /// The host gives a delivery 60 s in all.
@@ -49,40 +49,44 @@ pub(crate) struct Settings {
     #[serde(default)]
     #[schemars(extend("writeOnly" = true))]
     services: Vec<String>,
-    /// With `key`: only services with these tags; `a, b`: with one of them, `a b`: with both, `all`: every service. Absent:
-    /// those without a tag.
+    /// With `key`: only services with these tags; `a, b`: with one of them, `a b`: with both, `all`: every service.
+    /// Absent: those without a tag. Letters, digits, `_` and `-`.
     #[serde(default)]
     #[schemars(regex(pattern = r"^[A-Za-z0-9_,|:+& -]*$"))]
     tag: Option<String>,
     /// What the body is: `text`, `markdown` or `html`. Apprise turns it into what a service takes.
     #[serde(default)]
     format: BodyFormat,
-    /// Handlebars template of the body, for all kinds of events; relative to the config file, and read for each message.
+    /// Handlebars template of the body, for all kinds of events, in a file; relative to the config file, and read for
+    /// each message.
     #[serde(default)]
     template_file: Option<PathBuf>,
-    /// The same, written out here. Absent, like `templateFile`: a built-in one.
+    /// Handlebars template of the body, for all kinds of events, written out here. Absent, like `templateFile`: a
+    /// built-in one.
     #[serde(default)]
     template: Option<String>,
     /// Handlebars text of the title.
     #[serde(default = "default_title")]
     title_template: String,
-    /// How many of the first lines of the script log are shown.
+    /// How many of the first lines of the script log are shown; at most 1000.
     #[serde(default)]
     #[schemars(range(max = 1000))]
     head_script_log_lines: usize,
-    /// How many of the last lines of the script log are shown.
+    /// How many of the last lines of the script log are shown; at most 1000.
     #[serde(default = "default_lines")]
     #[schemars(range(max = 1000))]
     tail_script_log_lines: usize,
     /// Time zone of the times in messages, by its IANA name (`Europe/Stockholm`). Absent: that of the system.
     #[serde(default)]
     time_zone: Option<String>,
-    /// Longest body, in characters; lines of the script log and details are left out until it fits.
+    /// Longest body, in characters, 200 to 100000; lines of the script log and details are left out until it fits.
+    /// Services split or cut what is longer than they take.
     #[serde(default = "default_length")]
     #[schemars(range(min = 200, max = 100_000))]
     max_length_characters: usize,
-    /// How often an alert is sent again when Apprise has not reached all services. It does not say which it has reached, so
-    /// those get it again each time; with waits of 1, 5, 15 and then 60 minutes between. 0: never.
+    /// How often an alert is sent again when Apprise has not reached all services. It does not say which it has
+    /// reached, so those get it again each time; with waits of 1, 5, 15 and then 60 minutes between. 0: never. At most
+    /// 20.
     #[serde(default = "default_retries")]
     #[schemars(range(max = 20))]
     partial_retries: u32,
@@ -119,7 +123,7 @@ fn default_timeout() -> String {
 }
 
 /// What a body is.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum BodyFormat {
     #[default]

@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 use butler_plugin_api::{Delivery, DeliveryError, Host, Manifest, Plugin, StartError};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Settings of the console.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -16,7 +16,7 @@ struct Settings {
     format: Format,
 }
 
-#[derive(Debug, Default, Clone, Copy, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 enum Format {
     #[default]

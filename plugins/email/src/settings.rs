@@ -11,7 +11,7 @@ use butler_plugin_api::message::{BuiltIn, Format, Presentation, Templates};
 use lettre::Address;
 use lettre::message::Mailbox;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use smtp::SmtpSettings;
 
 use crate::address;
@@ -75,7 +75,7 @@ pub(crate) struct Settings {
     /// `oneForAllVisible`: one mail that names all of them, so that they can answer all.
     #[serde(default)]
     mode: Mode,
-    /// How mail programs show the mails.
+    /// How mail programs show the mails: `high`, `normal` or `low`.
     #[serde(default)]
     priority: Priority,
     /// Handlebars text for the subject. Absent: what happened to what.
@@ -85,18 +85,18 @@ pub(crate) struct Settings {
     /// for each mail. Absent: built-in ones.
     #[serde(default)]
     template_file: Option<PathBuf>,
-    /// How many of the first lines of the script log are shown.
+    /// How many of the first lines of the script log are shown; at most 1000.
     #[serde(default = "default_lines")]
     #[schemars(range(max = 1000))]
     head_script_log_lines: usize,
-    /// How many of the last lines of the script log are shown.
+    /// How many of the last lines of the script log are shown; at most 1000.
     #[serde(default = "default_lines")]
     #[schemars(range(max = 1000))]
     tail_script_log_lines: usize,
     /// Time zone of the times in mails, by its IANA name (`Europe/Stockholm`). Absent: that of the system.
     #[serde(default)]
     time_zone: Option<String>,
-    /// Limits how often somebody gets mails of one kind about one task (service, app of Qlik Cloud).
+    /// Limits how often a recipient gets mails of one kind about one task (service, app of Qlik Cloud).
     #[serde(default)]
     throttle: Option<ThrottleSettings>,
     /// For tries: every mail goes to this address alone, and says who would have got it.
@@ -116,7 +116,7 @@ pub(crate) struct RecipientsIf {
     #[serde(default)]
     #[schemars(extend("x-qlik" = "customProperty"))]
     pub(crate) property: Option<String>,
-    /// See `property`.
+    /// The value of `property`.
     #[serde(default)]
     #[schemars(extend("x-qlik" = "customPropertyValue"))]
     pub(crate) value: Option<String>,
@@ -129,10 +129,10 @@ pub(crate) struct RecipientsIf {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct OwnerSettings {
-    /// `all`, or a list of users.
+    /// `all`, or a list of users: addresses, `{ email }`, or `{ directory, userId }`.
     #[serde(default)]
     include: Include,
-    /// Users that get no mails as owners; goes before `include`.
+    /// Users that get no mails as owners, such a list; goes before `include`.
     #[serde(default)]
     exclude: Vec<Owner>,
 }
@@ -196,7 +196,7 @@ struct ThrottleSettings {
 }
 
 /// How many mails, and whom they name.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub(crate) enum Mode {
     #[default]
     #[serde(rename = "onePerRecipient")]
@@ -208,7 +208,7 @@ pub(crate) enum Mode {
 }
 
 /// How mail programs show a mail.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Priority {
     High,

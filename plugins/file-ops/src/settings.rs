@@ -13,7 +13,7 @@ pub(crate) struct Settings {
     /// Files and directories may be copied from at or below `from` to at or below `to` of the same pair.
     #[serde(default)]
     copy: Vec<PairSetting>,
-    /// The same for moving.
+    /// Files and directories may be moved from at or below `from` to at or below `to` of the same pair.
     #[serde(default, rename = "move")]
     moving: Vec<PairSetting>,
     /// What is below these may be deleted.
@@ -22,7 +22,7 @@ pub(crate) struct Settings {
     /// Directories may be created at or below these.
     #[serde(default)]
     create_dir: Vec<String>,
-    /// Where directories for QVD files are created.
+    /// Where `POST /v4/createdirqvd` creates directories.
     #[serde(default)]
     #[schemars(length(min = 1))]
     qvd_dir: Option<String>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use butler_plugin_api::settings;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 const INTERVALS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
@@ -17,7 +17,8 @@ const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::
 pub(crate) struct Settings {
     /// Address that is called. If it holds a secret, write that as `${env:NAME}` or `${file:path}`.
     url: Url,
-    /// How often: a whole number and `s`, `m` or `h`.
+    /// The time between two beats: a whole number and `s`, `m` or `h`, from `1s` to one day. The first comes when
+    /// Butler starts.
     #[serde(default = "default_every")]
     #[schemars(regex(pattern = r"^\s*[0-9]+\s*(ms|s|m|h|d)\s*$"))]
     every: String,
@@ -25,10 +26,11 @@ pub(crate) struct Settings {
     /// `/fail` while a part is not well.
     #[serde(default)]
     style: Style,
-    /// How the addresses are called. Absent: `GET`, and with the style `healthchecks` `POST`, so that the reason goes along.
+    /// How the addresses are called. Absent: `GET`, and with the style `healthchecks` `POST`: only then the reason goes
+    /// along.
     #[serde(default)]
     method: Option<Method>,
-    /// Called in place of `url` while a part is not well. Absent: nothing is called then, unless the style says so.
+    /// Called in place of `url` while a part is not well, with the style `plain`. Absent: nothing is called then.
     #[serde(default)]
     fail_url: Option<Url>,
     /// Which parts must be well: `store`, `udp`, `qlik`. Absent: all that the config has. `[]`: none, it is enough that Butler
@@ -53,7 +55,7 @@ fn default_timeout() -> String {
 }
 
 /// What the far end understands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Style {
     #[default]

@@ -28,7 +28,8 @@ pub(crate) struct Settings {
     /// Major version of InfluxDB: 1, 2 or 3.
     #[schemars(range(min = 1, max = 3))]
     version: u8,
-    /// Versions 1 and 3: name of the database. Version 1 without it: `butler`.
+    /// Versions 1 and 3: name of the database. Version 1 without it: `butler`. Version 3 takes letters without accents,
+    /// digits, `_` and `-`, and begins with a letter or digit.
     #[serde(default)]
     database: Option<String>,
     /// Version 1: user, if InfluxDB asks for one.
@@ -48,12 +49,14 @@ pub(crate) struct Settings {
     #[serde(default)]
     #[schemars(extend("writeOnly" = true))]
     token: Option<String>,
-    /// Whether the database or bucket is created when it is missing. Absent: with version 1 yes, as in Butler 16; with versions 2
-    /// and 3 no, since it needs a token that may do more than write.
+    /// Whether the database or bucket is created when it is missing, at the first write and when it was dropped.
+    /// Absent: with version 1 yes, as in Butler 16; with versions 2 and 3 no, since it needs a token that may do more
+    /// than write. Version 3 creates a missing database with any write, but then keeps its points for ever.
     #[serde(default)]
     create: Option<bool>,
     /// For how long points are kept, if Butler creates the database or bucket: a whole number and `h`, `d` or `w`, or
-    /// `inf`, for ever. Absent: with version 1 `10d`, as in Butler 16; else for ever.
+    /// `inf`, for ever. Absent: with version 1 `10d`, as in Butler 16; else for ever. What is there already is left as
+    /// it is.
     #[serde(default)]
     #[schemars(regex(pattern = r"^([0-9]+(h|d|w)|inf)$"))]
     retention: Option<String>,
@@ -66,11 +69,11 @@ pub(crate) struct Settings {
     /// What the points of single measurements are marked with, by the name of the measurement: `reload_task_failed`.
     #[serde(default)]
     measurements: BTreeMap<String, Measurement>,
-    /// How many of the first lines of the script log are written with a successful reload.
+    /// How many of the first lines of the script log are written with a successful reload. At most 1000.
     #[serde(default = "default_head")]
     #[schemars(range(max = 1000))]
     head_script_log_lines: usize,
-    /// How many of the last lines of the script log are written with a reload.
+    /// How many of the last lines of the script log are written with a reload. At most 1000.
     #[serde(default = "default_tail")]
     #[schemars(range(max = 1000))]
     tail_script_log_lines: usize,

@@ -5,7 +5,8 @@ use serde::Deserialize;
 
 /// Longest name of a namespace or key, in bytes.
 pub(crate) const MAX_NAME: usize = 4 << 10;
-/// Longest value that can be set as a limit, in bytes: a request has no more.
+/// Longest value, as UTF-8: a whole number and `kB` or `MB`, at most `1MB`. Longer ones are refused. A request has at
+/// most 1 MB together with all else in its body.
 const MAX_VALUE: usize = 1 << 20;
 
 /// Settings of the key-value store.
@@ -13,13 +14,14 @@ const MAX_VALUE: usize = 1 << 20;
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[allow(clippy::struct_field_names, reason = "the names of the config, where each stands alone")]
 pub(crate) struct Settings {
-    /// Most keys of a namespace. Further ones are refused until others are deleted or expire.
+    /// Most keys of a namespace, 1 to 99,000. Further ones are refused until others are deleted or expire.
     #[schemars(range(min = 1, max = 99_000))]
     max_keys_per_namespace: u32,
-    /// Most namespaces. Further ones are refused until others are deleted.
+    /// Most namespaces, 1 to 10,000. Further ones are refused until others are deleted.
     #[schemars(range(min = 1, max = 10_000))]
     max_namespaces: u32,
-    /// Longest value, as UTF-8: a whole number and `kB` or `MB`, at most `1MB`. Longer ones are refused.
+    /// Longest value, as UTF-8: a whole number and `kB` or `MB`, at most `1MB`. Longer ones are refused. A request has
+    /// at most 1 MB together with all else in its body.
     #[schemars(regex(pattern = r"^\s*[0-9]+\s*(kB|MB)\s*$"))]
     max_value_size: String,
 }

@@ -30,7 +30,8 @@ pub(crate) struct Settings {
 pub(crate) struct ServerLicense {
     /// When it is looked at.
     pub(crate) when: When,
-    /// Days left at which `server-license.expiring` is emitted, each once.
+    /// Days left at which `server-license.expiring` is emitted, each once: 1 to 3650, at most 20 of them. `[]`: only
+    /// the end is told.
     #[schemars(length(max = 20), inner(range(min = 1, max = 3650)))]
     pub(crate) threshold_days: Vec<u16>,
 }
@@ -41,7 +42,8 @@ pub(crate) struct ServerLicense {
 pub(crate) struct AccessLicenses {
     /// When they are looked at.
     pub(crate) when: When,
-    /// What few is: at so many left `access-license.low` is emitted, once until there are more again.
+    /// What few is: at so many left `access-license.low` is emitted, once until there are more again. What is absent
+    /// raises nothing; 0 is "none is left".
     pub(crate) low: Low,
 }
 

@@ -30,7 +30,9 @@ pub(crate) struct Settings {
     /// 1883, 8883, 80, 443.
     #[schemars(length(min = 1))]
     url: String,
-    /// Version of MQTT: `3.1.1` or `5`.
+    /// Version of MQTT: `3.1.1` or `5`, which is better where the broker has it. With 3.1.1 a broker cannot say no to a
+    /// message: what its rights or limits do not allow it acknowledges and drops, and the alert is `delivered` all the
+    /// same.
     #[serde(default)]
     version: MqttVersion,
     /// User name.
@@ -40,7 +42,8 @@ pub(crate) struct Settings {
     #[serde(default)]
     #[schemars(extend("writeOnly" = true))]
     password: Option<String>,
-    /// Client id. Two clients with one id end each other's connections. Absent: one of Butler's own, which stays the same.
+    /// Client id. Two clients with one id end each other's connections, so two Butlers need two. Absent: one of
+    /// Butler's own, made once and kept in its store (a copy of the store has the same).
     #[serde(default)]
     #[schemars(length(min = 1, max = 1000))]
     client_id: Option<String>,
@@ -55,7 +58,8 @@ pub(crate) struct Settings {
     #[serde(default = "default_connect_timeout")]
     #[schemars(regex(pattern = r"^\s*[0-9]+\s*(ms|s|m)\s*$"))]
     connect_timeout: String,
-    /// How long the broker may acknowledge nothing while messages wait for it; at most 40 s.
+    /// How long the broker may acknowledge nothing while messages wait for it; at most 40 s. As long as it
+    /// acknowledges, a delivery has 50 s.
     #[serde(default = "default_ack_timeout")]
     #[schemars(regex(pattern = r"^\s*[0-9]+\s*(ms|s|m)\s*$"))]
     ack_timeout: String,
@@ -67,7 +71,9 @@ pub(crate) struct Settings {
     #[serde(default)]
     status: StatusSettings,
     /// Quality of service where an entry under `topics` does not say it, and of the built-in topics: 0, 1 or 2. With 0
-    /// nobody knows whether a message arrived: `delivered` then means that it was written to the connection.
+    /// nobody knows whether a message arrived: `delivered` then means that it was written to the connection. With 2 and
+    /// MQTT 3.1.1 at most 20 messages are under way: a broker with a smaller window (Mosquitto's
+    /// `max_inflight_messages`) acknowledges and drops what is beyond.
     #[serde(default)]
     qos: QosLevel,
     /// Whether the broker keeps the last message of each topic for later subscribers, where an entry under `topics` does not
@@ -78,7 +84,8 @@ pub(crate) struct Settings {
     /// without an entry go to the built-in topics.
     #[serde(default)]
     topics: Vec<Entry>,
-    /// Whether the messages of Butler 16 about tasks carry the whole task and app as the repository has them.
+    /// Whether the messages of Butler 16 about tasks carry the whole task and app as the repository has them; `null`
+    /// where it could not be asked.
     #[serde(default = "yes")]
     metadata: bool,
     /// Starts tasks for messages whose payload is the id of a task, as far as `qlik.startTaskFilter` allows it.
@@ -96,7 +103,8 @@ pub(crate) struct Settings {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct StatusSettings {
-    /// Topic. Absent: `butler/mqtt/status` below `rootTopic`; empty: no status and no last will.
+    /// Topic. Absent: `butler/mqtt/status` below `rootTopic`; empty: no status and no last will. A second instance, or
+    /// Butler, on one broker needs a topic of its own.
     topic: Option<String>,
     /// Payload while Butler is not connected: the last will, and what is published before a regular end.
     offline: String,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Number;
 use url::Url;
 
@@ -50,7 +50,7 @@ pub(crate) struct Settings {
 }
 
 /// Where New Relic keeps the data of an account.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Region {
     /// United States.
@@ -116,7 +116,7 @@ pub(crate) struct RuleSettings {
     /// Which accounts get it. Absent: all.
     #[serde(default)]
     pub(crate) send_to: Option<SendToSettings>,
-    /// Static attributes, beside those for all.
+    /// Static attributes, which go before those for all.
     #[serde(default)]
     pub(crate) attributes: BTreeMap<String, Scalar>,
     /// Attributes (of metrics: names of metrics) that are left out; `*` stands for any text: `qs_taskTag_*`.
@@ -134,13 +134,13 @@ pub(crate) struct LogRuleSettings {
     /// Which accounts get it. Absent: all.
     #[serde(default)]
     pub(crate) send_to: Option<SendToSettings>,
-    /// Static attributes, beside those for all.
+    /// Static attributes, which go before those for all.
     #[serde(default)]
     pub(crate) attributes: BTreeMap<String, Scalar>,
     /// Attributes that are left out; `*` stands for any text: `qs_taskTag_*`.
     #[serde(default)]
     pub(crate) leave_out: Vec<String>,
-    /// How many of the last lines of the script log are sent.
+    /// How many of the last lines of the script log are sent; at most 100,000.
     #[serde(default = "default_lines")]
     #[schemars(range(max = 100_000))]
     pub(crate) tail_script_log_lines: usize,

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::hours::Hours;
@@ -33,8 +33,8 @@ pub(crate) struct Settings {
     remind_every: Option<String>,
     /// The time that counts.
     working_time: WorkingTime,
-    /// Whether the log appenders tell of tasks that succeed as well. Where their files leave these out, only failed and aborted
-    /// ones show that a node should have been heard of.
+    /// Whether the log appenders tell of tasks that succeed as well; `false` where the files on the nodes leave these
+    /// out. Then only failed and aborted ones show that a node should have been heard of.
     pub(crate) successes: bool,
     /// Host names of nodes that are not watched; the first part of a name is enough.
     pub(crate) ignore_nodes: Vec<String>,
@@ -47,13 +47,13 @@ struct WorkingTime {
     /// Working days.
     #[schemars(length(min = 1))]
     days: BTreeSet<Day>,
-    /// When they begin, `HH:MM`; absent: at midnight.
+    /// When working days begin, `HH:MM`; absent: at midnight.
     #[schemars(extend("pattern" = "^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
     from: Option<String>,
-    /// When they end, `HH:MM`; absent: at midnight.
+    /// When working days end, `HH:MM`; absent: at midnight.
     #[schemars(extend("pattern" = "^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
     to: Option<String>,
-    /// Name of the time zone of all this, such as `Europe/Oslo`.
+    /// Name of the time zone of all this in the IANA database, such as `Europe/Oslo`.
     time_zone: String,
     /// Days that are no working days, `YYYY-MM-DD`.
     #[schemars(inner(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")))]
@@ -61,7 +61,7 @@ struct WorkingTime {
 }
 
 /// A day of the week.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 enum Day {

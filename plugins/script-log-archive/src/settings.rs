@@ -22,12 +22,12 @@ pub(crate) struct Settings {
     #[serde(default)]
     #[schemars(length(min = 1))]
     path: Option<String>,
-    /// Files that were stored longer ago are removed: a whole number and `h` or `d`. Absent: they stay.
+    /// Files that were stored longer ago are removed: a whole number and `h` or `d`, such as `90d`. Absent: they stay.
     #[serde(default)]
     #[schemars(regex(pattern = r"^\s*[0-9]+\s*(h|d)\s*$"))]
     max_age: Option<String>,
-    /// The oldest files are removed while all files of the archive are larger than this together: a whole number and `MB` or
-    /// `GB`. The newest file stays. Absent: they may grow.
+    /// The oldest files are removed while all files of the archive are larger than this together: a whole number and
+    /// `MB` or `GB`, such as `5GB`. The newest file stays. Absent: they may grow.
     #[serde(default)]
     #[schemars(regex(pattern = r"^\s*[0-9]+\s*(MB|GB)\s*$"))]
     max_size: Option<String>,

@@ -31,7 +31,7 @@ const AGAIN: Duration = Duration::from_mins(5);
 struct Settings {
     /// When Qlik Sense is asked, beside each start of Butler. `missed` has no effect: a start makes up for what was missed.
     when: When,
-    /// Tells only changes: not what is as it was at the last look, over restarts too.
+    /// Tells only changes: not what is as it was at the last look, over restarts too. The first look ever is no change.
     only_changes: bool,
 }
 

@@ -33,11 +33,12 @@ pub(crate) struct Settings {
     /// must name these events as well (`reload-task.succeeded`, `service.started`).
     #[serde(default = "default_resolve")]
     resolve: bool,
-    /// Adds app, stream, node, user, error, time and link to alerts of failed and aborted reloads as well. Absent: those
-    /// have the fields of Butler 16 and no others.
+    /// Adds app, stream, node, user, error, time and link to alerts of failed and aborted reloads as well. Otherwise
+    /// those have the fields of Butler 16 and no others; alerts of all other kinds have them always.
     #[serde(default)]
     details: bool,
-    /// How many of the last lines of the script log are sent along, of those that the event carries.
+    /// How many of the last lines of the script log are sent along, at most 100, of those that the event carries: there
+    /// are some only if another instance wants the log, such as `email`.
     #[serde(default)]
     #[schemars(range(max = 100))]
     script_log_lines: usize,

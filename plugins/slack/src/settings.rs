@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use butler_plugin_api::message::{Format, Presentation};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 /// Settings of a channel of Slack: either `webhookUrl`, or `token` and `channel`.
@@ -21,7 +21,8 @@ pub(crate) struct Settings {
     #[serde(default)]
     #[schemars(extend("writeOnly" = true))]
     token: Option<String>,
-    /// Channel, by its name or better its id (`C…`). Needed with `token`; webhooks of today's Slack apps ignore it.
+    /// Channel, by its name or better its id (`C…`). Needed with `token`; webhooks of today's Slack apps ignore it,
+    /// legacy ones do not.
     #[serde(default)]
     channel: Option<String>,
     /// Who the messages seem to come from. Absent: the Slack app.
@@ -30,7 +31,8 @@ pub(crate) struct Settings {
     /// Emoji beside the messages, such as `:ghost:`. Absent: the icon of the Slack app.
     #[serde(default)]
     icon_emoji: Option<String>,
-    /// `formatted`: a message with facts, links and script log, or what the template makes. `basic`: a heading and links.
+    /// `formatted`: a message with facts, links and script log, or what the template makes. `basic`: a heading and the
+    /// links to QMC and hub.
     #[serde(default)]
     message_type: MessageType,
     /// Handlebars template for `formatted` messages of all kinds of events, which makes JSON with `blocks`; relative to the
@@ -40,11 +42,11 @@ pub(crate) struct Settings {
     /// Handlebars text for `basic` messages. Absent: what happened to what, and why.
     #[serde(default)]
     basic_template: Option<String>,
-    /// How many of the first lines of the script log are shown.
+    /// How many of the first lines of the script log are shown; at most 1000.
     #[serde(default = "default_lines")]
     #[schemars(range(max = 1000))]
     head_script_log_lines: usize,
-    /// How many of the last lines of the script log are shown.
+    /// How many of the last lines of the script log are shown; at most 1000.
     #[serde(default = "default_lines")]
     #[schemars(range(max = 1000))]
     tail_script_log_lines: usize,
@@ -74,7 +76,7 @@ fn default_api() -> Url {
 }
 
 /// How a message is made.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum MessageType {
     #[default]
@@ -83,7 +85,7 @@ pub(crate) enum MessageType {
 }
 
 /// What is done with threads.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Threads {
     #[default]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use butler_plugin_api::message::{Format, Presentation, Templates};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::compose::{BASIC, CARDS};
@@ -29,11 +29,11 @@ pub(crate) struct Settings {
     /// Handlebars text for `basic` messages. Absent: what happened to what, and why.
     #[serde(default)]
     basic_template: Option<String>,
-    /// How many of the first lines of the script log are shown.
+    /// How many of the first lines of the script log are shown; at most 1000.
     #[serde(default = "default_lines")]
     #[schemars(range(max = 1000))]
     head_script_log_lines: usize,
-    /// How many of the last lines of the script log are shown.
+    /// How many of the last lines of the script log are shown; at most 1000.
     #[serde(default = "default_lines")]
     #[schemars(range(max = 1000))]
     tail_script_log_lines: usize,
@@ -63,7 +63,7 @@ fn default_size() -> String {
 }
 
 /// How a message is made.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum MessageType {
     #[default]
@@ -82,7 +82,7 @@ impl MessageType {
 }
 
 /// What is around a card.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Envelope {
     #[default]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use butler_plugin_api::When;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Settings of the reports on Butler itself.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -28,7 +28,7 @@ pub(crate) struct Counting {
 }
 
 /// Level of a line in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Level {
     Off,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use butler_plugin_api::message::{Format as Escapes, Presentation, Templates};
 use butler_plugin_api::settings;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::signature::{SignatureSettings, Signer};
@@ -32,7 +32,7 @@ const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::
 pub(crate) struct Settings {
     /// Address to call; `http` or `https`. Its own query is kept.
     url: Url,
-    /// HTTP method. With `GET` the fields go into the query, else into the body.
+    /// HTTP method: `POST`, `PUT` or `GET`. With `GET`, which has no body, the fields go into the query.
     #[serde(default)]
     method: Method,
     /// Further headers: name to value. A value may be a Handlebars text: `{{taskName}}`. Secrets belong here as `${env:NAME}` or
@@ -53,7 +53,7 @@ pub(crate) struct Settings {
     /// XML and HTML, forms; in other types nothing is escaped. If it fails, the request goes out in the `format`.
     #[serde(default)]
     template: Option<String>,
-    /// The same in a file; relative to the config file, and read for each request.
+    /// Handlebars template for the body, in a file; relative to the config file, and read for each request.
     #[serde(default)]
     template_file: Option<PathBuf>,
     /// Signs the requests, so that the other side can tell that they are Butler's. Needs a body.
@@ -76,7 +76,7 @@ fn default_timeout() -> String {
 }
 
 /// HTTP methods.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum Method {
     #[default]
@@ -96,7 +96,7 @@ impl Method {
 }
 
 /// What the content of a request looks like.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Format {
     #[default]
@@ -107,7 +107,7 @@ pub(crate) enum Format {
 }
 
 /// Modes of CloudEvents.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Mode {
     #[default]

@@ -34,10 +34,11 @@ pub(crate) struct Settings {
     /// The hosts with their services.
     #[schemars(length(min = 1))]
     hosts: Vec<HostSettings>,
-    /// The way to ask.
+    /// How to ask: one of the three below. Absent: `{ sc: {} }`.
     #[serde(default)]
     pub(crate) backend: BackendSettings,
-    /// After how many looks in a row a state counts: stopped, running, and that a service cannot be checked.
+    /// After how many looks in a row a state counts: stopped, running, and that a service cannot be checked. 2 leaves
+    /// out quick restarts. Looks that fail do not begin the count of a state anew.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1000))]
     fail_after: u32,
@@ -50,8 +51,9 @@ pub(crate) struct Settings {
     /// Whether the state of each service is told, changed or not (`service.state`).
     #[serde(default = "yes")]
     states: bool,
-    /// How often it is told of a service that stays as it is, at most: a whole number and a unit (s, m, h); `0s`: at every look.
-    /// Another state or start type is told at once.
+    /// How often the state of a service that stays as it is is told, at most: a whole number and a unit (s, m, h);
+    /// `0s`: at every look, as Butler 16 did. Another state or start type, and what could not be checked before, is
+    /// told at once.
     #[serde(default = "five_minutes")]
     #[schemars(regex(pattern = r"^\s*[0-9]+\s*(s|m|h)\s*$"))]
     states_every: String,
@@ -77,10 +79,10 @@ fn five_minutes() -> String {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct HostSettings {
-    /// Name or IPv4 address. Absent: this machine.
+    /// Name or IPv4 address. Absent, the name of this machine, or `localhost`: this machine.
     #[serde(default)]
     host: Option<String>,
-    /// Its services.
+    /// Its services: key names, or `{ name, friendlyName }`; at most 500.
     #[schemars(length(min = 1, max = 500))]
     services: Vec<ServiceSettings>,
 }

@@ -84,6 +84,25 @@ qlick: {{}}
     place.untouched();
 }
 
+/// What is promised about updates: nothing is left out that an older Butler does not know, and nothing is made.
+#[test]
+fn a_config_of_a_newer_butler_is_refused_before_anything_is_done() {
+    let place = Place::new();
+    for (config, line, fault, remedy) in [
+        ("store: { path: butler.db }\n", 1, "`version` is missing", "add `version:`"),
+        ("version: 2\nstore: { path: butler.db }\n", 1, "version: must be at most 1, not `2`", "run the newer one"),
+        ("version: one\nstore: { path: butler.db }\n", 1, "version: must be a whole number, not a text", ""),
+        ("version: 1\nstore: { path: butler.db, mirror: x }\n", 2, "store.mirror: unknown key", "known here: keep"),
+    ] {
+        let output = place.start(config);
+        assert_eq!((output.code, output.stdout.as_str()), (2, ""), "{output:?}");
+        let file = place.path("butler.yaml").display().to_string();
+        assert!(output.stderr.starts_with(&format!("1 error in {file}\n{file}:{line}:")), "{output:?}");
+        assert!(output.stderr.contains(fault) && output.stderr.contains(remedy), "{output:?}");
+        place.untouched();
+    }
+}
+
 #[test]
 fn a_missing_config_is_told_with_its_name() {
     let output = run_with(&["run", "-c", "/no/such/butler.yaml"], &[]);

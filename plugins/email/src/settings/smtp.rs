@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::span;
@@ -44,8 +44,9 @@ pub(super) struct SmtpSettings {
     /// How to log in. Absent: mails are sent without a login.
     #[serde(default)]
     auth: Option<AuthSettings>,
-    /// How long the server may take for one step (connecting, one command): a whole number and `ms`, `s` or `m`, at most
-    /// `2m`. For taking a whole mail it gets four times as long.
+    /// How long the server may take for one step (connecting with its greeting, TLS, one command): a whole number and
+    /// `ms`, `s` or `m`, at most `2m`. Each of several addresses of `host` gets half of it, the login twice as long,
+    /// and a whole mail four times.
     #[serde(default = "default_timeout")]
     #[schemars(regex(pattern = r"^\s*[0-9]+\s*(ms|s|m)\s*$"))]
     timeout: String,
@@ -60,7 +61,7 @@ fn default_timeout() -> String {
 }
 
 /// How a connection is encrypted.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum TlsMode {
     None,
@@ -82,7 +83,7 @@ struct AuthSettings {
     #[serde(default)]
     #[schemars(extend("writeOnly" = true))]
     password: Option<String>,
-    /// `auto`: what the server offers, in the order PLAIN, LOGIN; with `oauth` it is XOAUTH2.
+    /// `auto`: what the server offers, in the order `plain`, `login`; with `oauth` it is `xoauth2`.
     #[serde(default)]
     method: Method,
     /// A token instead of a password, from the token endpoint of the mail provider (client credentials).
@@ -94,7 +95,7 @@ struct AuthSettings {
 }
 
 /// How to log in.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Method {
     #[default]

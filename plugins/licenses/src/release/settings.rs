@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use butler_plugin_api::When;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::access::AccessType;
 
@@ -28,12 +28,13 @@ pub(crate) struct Settings {
     pub(super) professional: OfType,
     /// Analyzer access licences.
     pub(super) analyzer: OfType,
-    /// What becomes of licences that were never used: `keep`, or `release` when they were given long enough ago.
+    /// What becomes of licences that were never used: `keep`, or `release` when they were given `unusedDays` ago or
+    /// before.
     pub(super) never_used: NeverUsed,
-    /// Most licences that one run releases.
+    /// Most licences that one run releases, 1 to 1000, of both types together; the rest waits for the next run.
     #[schemars(range(min = 1, max = 1000))]
     pub(super) max_per_run: u16,
-    /// Most requests to Qlik Sense in a second.
+    /// Most requests to Qlik Sense in a second, 1 to 100.
     #[schemars(range(min = 1, max = 100))]
     pub(super) requests_per_second: u16,
     /// Whose licences are never released.
@@ -44,15 +45,15 @@ pub(crate) struct Settings {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct OfType {
-    /// Whether licences of this type are released at all.
+    /// Whether licences of this type are looked at; other types never are.
     pub(super) enabled: bool,
-    /// Released is what was not used for so many times 24 hours.
+    /// Released is what was not used for so many times 24 hours, 1 to 3650.
     #[schemars(range(min = 1, max = 3650))]
     pub(super) unused_days: u16,
 }
 
 /// What becomes of licences that were never used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum NeverUsed {
     /// They stay.
@@ -74,11 +75,11 @@ pub(super) struct NeverRelease {
     pub(super) custom_properties: Vec<Property>,
     /// Users of these user directories.
     pub(super) user_directories: Vec<String>,
-    /// `yes`: inactive users; `no`: users that are not; `ignore`: it does not matter.
+    /// `yes`: inactive users keep their licences; `no`: those who are not inactive do; `ignore`: it does not matter.
     pub(super) inactive: Matters,
-    /// The same for users that are blocked in the QMC.
+    /// As `inactive`, for users that are blocked in the QMC.
     pub(super) blocked: Matters,
-    /// The same for users that are gone from their user directory.
+    /// As `inactive`, for users that are gone from their user directory.
     pub(super) removed_externally: Matters,
 }
 
@@ -105,8 +106,8 @@ pub(super) struct Property {
 }
 
 /// Whether a state of a user protects the licence, or its absence does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "String", rename_all = "lowercase")]
 #[schemars(with = "String", extend("pattern" = "^([Yy][Ee][Ss]|[Nn][Oo]|[Ii][Gg][Nn][Oo][Rr][Ee])$"))]
 pub(super) enum Matters {
     /// Who is so keeps the licence.

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 use crate::client::{Target, Version};
 use crate::tls::{Tls, Verify};
 
 /// Version of MQTT.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub(super) enum MqttVersion {
     #[default]
     #[serde(rename = "3.1.1")]
@@ -32,7 +32,8 @@ impl From<MqttVersion> for Version {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct TlsSettings {
-    /// File with the certificate authority of the broker (PEM). Absent: those of the system.
+    /// File with the certificate authority of the broker (PEM), relative to the config file. Absent: those of the
+    /// system.
     ca: Option<PathBuf>,
     /// File with the client certificate, and those of authorities between (PEM). Needs `key`.
     certificate: Option<PathBuf>,
@@ -43,7 +44,7 @@ pub(super) struct TlsSettings {
 }
 
 /// What is checked of the broker's certificate.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 enum VerifyMode {
     #[default]

@@ -3,7 +3,7 @@
 use butler_plugin_api::kind;
 use butler_plugin_api::message::{Format, Template};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::client::Qos;
 use crate::topic;
@@ -64,7 +64,7 @@ enum PayloadForm {
 }
 
 /// Quality of service: 0, 1 or 2.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 pub(super) struct QosLevel(#[schemars(range(max = 2))] u8);
 
 impl Default for QosLevel {

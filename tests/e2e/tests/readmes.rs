@@ -1,0 +1,136 @@
+//! The READMEs: an example that works and the settings as the schema has them, for every plugin; links that lead somewhere.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use e2e::run;
+
+const BEGIN: &str = "<!-- settings: from the schema, by `butler plugins settings` -->\n";
+const END: &str = "<!-- end of settings -->\n";
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
+
+/// Name and README of every plugin.
+fn readmes() -> Vec<(String, PathBuf)> {
+    let folders = std::fs::read_dir(workspace().join("plugins")).unwrap();
+    let folders = folders.map(|entry| entry.unwrap().path()).filter(|path| path.join("Cargo.toml").exists());
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let mut readmes: Vec<_> = folders.map(|path| (name(&path), path.join("README.md"))).collect();
+    readmes.sort();
+    assert!(readmes.len() >= 21, "{readmes:?}");
+    readmes
+}
+
+/// With the variable `BUTLER_UPDATE_READMES` the tables are written anew.
+#[test]
+fn settings_are_those_of_the_schema() {
+    let update = std::env::var_os("BUTLER_UPDATE_READMES").is_some();
+    let mut stale = Vec::new();
+    for (name, path) in readmes() {
+        let output = run(&["plugins", "settings", &name]);
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let place = text.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?)));
+        let Some((before, (table, after))) = place else { panic!("{} has no\n{BEGIN}{END}", path.display()) };
+        let fresh = format!("\n{}\n", output.stdout);
+        if table != fresh {
+            stale.push(name);
+            if update {
+                std::fs::write(&path, format!("{before}{BEGIN}{fresh}{END}{after}")).unwrap();
+            }
+        }
+    }
+    assert!(stale.is_empty() || update, "run this test with BUTLER_UPDATE_READMES=1, and commit: {stale:?}");
+}
+
+#[test]
+fn examples_fit_the_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut examples = Vec::new();
+    let operating = ("config".to_owned(), workspace().join("config/README.md"));
+    for (name, path) in readmes().into_iter().chain([operating]) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let blocks = text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+        let whole: Vec<&str> = blocks.filter(|block| block.starts_with("plugins:\n")).collect();
+        let is_of = |block: &&str| name == "config" || block.contains(&format!("use: {name}\n"));
+        assert!(whole.iter().any(is_of), "{} has no example that begins with `plugins:`", path.display());
+        for (number, example) in whole.iter().enumerate() {
+            let file = folder.path().join(format!("{name}-{number}.yaml"));
+            std::fs::write(&file, format!("version: 1\n{example}")).unwrap();
+            examples.push(file);
+        }
+    }
+    let schema = workspace().join("schemas/butler.schema.json");
+    let output = Command::new("check-jsonschema").arg("--schemafile").arg(schema).args(&examples).output();
+    let output = output.expect("check-jsonschema is installed (tests/requirements.txt)");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Markdown without what stands in blocks of code.
+fn prose(text: &str) -> String {
+    let mut inside = false;
+    let lines = text.lines().filter(|line| {
+        let is_fence = line.trim_start().starts_with("```");
+        inside ^= is_fence;
+        !inside && !is_fence && !line.starts_with("    ")
+    });
+    lines.map(|line| line.to_owned() + "\n").collect()
+}
+
+/// All documents but those of others: copies of the API, and what is built.
+fn documents(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && !name.starts_with('.') && !matches!(name, "target" | "frozen-api") {
+            found.extend(documents(&path));
+        } else if path.extension().is_some_and(|end| end == "md") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// What a heading is called in links to it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase();
+    let kept = kept.chars().filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-' | '_'));
+    kept.map(|it| if it == ' ' { '-' } else { it }).collect()
+}
+
+/// Targets of the links in a line: `[text](target)`.
+fn links(line: &str) -> impl Iterator<Item = &str> {
+    line.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0))
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut checked = 0;
+    let mut dead = Vec::new();
+    for file in documents(&workspace()) {
+        let text = prose(&std::fs::read_to_string(&file).unwrap());
+        for link in text.lines().flat_map(links).filter(|link| !link.contains("://") && !link.starts_with("mailto:")) {
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { file.clone() } else { file.parent().unwrap().join(path) };
+            let leads = || {
+                if heading.is_empty() {
+                    return target.exists();
+                }
+                let Ok(text) = std::fs::read_to_string(&target) else { return false };
+                let text = prose(&text);
+                let headings = text.lines().filter(|line| line.starts_with('#'));
+                headings.map(|line| anchor(line.trim_start_matches('#'))).any(|it| it == heading)
+            };
+            checked += 1;
+            if !leads() {
+                dead.push(format!("{}: {link}", file.strip_prefix(workspace()).unwrap().display()));
+            }
+        }
+    }
+    assert!(dead.is_empty(), "links that lead nowhere: {dead:#?}");
+    assert!(checked >= 50, "only {checked} links were found");
+}
