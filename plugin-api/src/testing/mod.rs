@@ -3,6 +3,7 @@
 //! * [`conformance`] holds a whole plugin against the rules of the house: the first test to write.
 //! * [`FakeHost`] stands for the host in tests of your own: it answers from a script and remembers what it was asked.
 //! * [`sample_event`] has a plausible event of every kind.
+//! * [`uncovered`] says which keys of an old config `Plugin::import` forgot.
 //!
 //! ```
 //! # use butler_plugin_api::{Delivery, DeliveryError, Host, Manifest, Plugin, StartError};
@@ -39,6 +40,7 @@
 mod clock;
 mod conformance;
 mod fake;
+mod import;
 mod schema;
 mod services;
 mod stage;
@@ -54,6 +56,7 @@ use std::thread::Thread;
 pub use crate::{sample_delivery, sample_event, sample_events};
 pub use conformance::{Report, conformance, examine};
 pub use fake::FakeHost;
+pub use import::uncovered;
 
 use crate::abi::plugin::settings_schema;
 use crate::{Manifest, Plugin};
