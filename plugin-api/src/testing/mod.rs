@@ -3,7 +3,7 @@
 //! * [`conformance`] holds a whole plugin against the rules of the house: the first test to write.
 //! * [`FakeHost`] stands for the host in tests of your own: it answers from a script and remembers what it was asked.
 //! * [`sample_event`] has a plausible event of every kind.
-//! * [`uncovered`] says which keys of an old config `Plugin::import` forgot.
+//! * [`import_of`] holds `Plugin::import` against what the host asks of it; [`damage`] makes broken configs for it.
 //!
 //! ```
 //! # use butler_plugin_api::{Delivery, DeliveryError, Host, Manifest, Plugin, StartError};
@@ -40,7 +40,7 @@
 mod clock;
 mod conformance;
 mod fake;
-mod import;
+mod old_config;
 mod schema;
 mod services;
 mod stage;
@@ -56,7 +56,7 @@ use std::thread::Thread;
 pub use crate::{sample_delivery, sample_event, sample_events};
 pub use conformance::{Report, conformance, examine};
 pub use fake::FakeHost;
-pub use import::uncovered;
+pub use old_config::{damage, filled_settings, import_of, uncovered};
 
 use crate::abi::plugin::settings_schema;
 use crate::{Manifest, Plugin};
