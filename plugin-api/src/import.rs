@@ -6,7 +6,10 @@
 //!
 //! The host has put the config into the form of Butler 16 before: names of older versions do not occur.
 
+mod blocks;
+mod chat;
 mod frequency;
+mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,6 +19,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::plugin::OperationError;
+
+pub use blocks::Block;
 
 /// What the host asks with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,6 +48,8 @@ pub struct Imported {
     /// Secrets that were written out in the old file, by the file that is to hold each, relative to the new config; the
     /// instances name them as `${file:…}`.
     pub secrets: BTreeMap<String, String>,
+    /// Profiles for `tls:` of the new config, by the names that the instances have for them.
+    pub tls: BTreeMap<String, Value>,
 }
 
 /// Something to tell about a key of the old config.
@@ -188,19 +195,11 @@ impl Import {
             }
             return Some(text);
         }
-        let found = self.folders.iter().map(|folder| folder.join(&text)).find(|path| path.exists());
-        match found.or_else(|| self.folders.first().map(|folder| folder.join(&text))) {
-            Some(place) => {
-                if !place.exists() {
-                    self.todo(
-                        path,
-                        &format!("`{text}` is not found: Butler 16 looked from the folder it was started in"),
-                    );
-                }
-                Some(place.display().to_string())
-            }
-            None => Some(text),
+        let found = self.found(&text);
+        if found.is_none() && !self.folders.is_empty() {
+            self.todo(path, &format!("`{text}` is not found: Butler 16 looked from the folder it was started in"));
         }
+        Some(found.unwrap_or_else(|| self.place(&text)))
     }
 
     /// When something is to be done, from a text such as `every 15 minutes`: the value of a setting `when`
@@ -285,10 +284,29 @@ impl Import {
         self.dropped(path, "it is switched off");
     }
 
+    /// The absolute path of a file or folder of the old config, if it is there.
+    fn found(&self, text: &str) -> Option<String> {
+        let here = Some(PathBuf::from(text)).filter(|_| is_absolute(text));
+        let mut places = here.into_iter().chain(self.folders.iter().map(|folder| folder.join(text)));
+        places.find(|place| place.exists()).map(|place| place.display().to_string())
+    }
+
+    /// Where it should be.
+    fn place(&self, text: &str) -> String {
+        match self.folders.first().filter(|_| !is_absolute(text)) {
+            Some(folder) => folder.join(text).display().to_string(),
+            None => text.to_owned(),
+        }
+    }
+
     fn remark(&mut self, path: &str, fate: Fate, text: &str) {
         if self.at(path).is_some() {
             self.used(path);
-            self.imported.remarks.push(Remark { key: path.to_owned(), fate, text: text.to_owned() });
+            let remark = Remark { key: path.to_owned(), fate, text: text.to_owned() };
+            // A key may be read more than once.
+            if !self.imported.remarks.contains(&remark) {
+                self.imported.remarks.push(remark);
+            }
         } else {
             self.passed(path);
         }

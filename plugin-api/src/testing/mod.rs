@@ -3,7 +3,8 @@
 //! * [`conformance`] holds a whole plugin against the rules of the house: the first test to write.
 //! * [`FakeHost`] stands for the host in tests of your own: it answers from a script and remembers what it was asked.
 //! * [`sample_event`] has a plausible event of every kind.
-//! * [`import_of`] holds `Plugin::import` against what the host asks of it; [`damage`] makes broken configs for it.
+//! * With the feature `import`: `imported` holds what a plugin makes of a config of Butler 16 against its own schema, `unread`
+//!   finds what it has not looked at, `import_of` does both; `spoil` and `damage` make faulty configs.
 //!
 //! ```
 //! # use butler_plugin_api::{Delivery, DeliveryError, Host, Manifest, Plugin, StartError};
@@ -40,6 +41,9 @@
 mod clock;
 mod conformance;
 mod fake;
+#[cfg(feature = "import")]
+mod import;
+#[cfg(feature = "import")]
 mod old_config;
 mod schema;
 mod services;
@@ -56,7 +60,10 @@ use std::thread::Thread;
 pub use crate::{sample_delivery, sample_event, sample_events};
 pub use conformance::{Report, conformance, examine};
 pub use fake::FakeHost;
-pub use old_config::{damage, filled_settings, import_of, uncovered};
+#[cfg(feature = "import")]
+pub use import::{imported, spoil, unread};
+#[cfg(feature = "import")]
+pub use old_config::{damage, filled_settings, import_of};
 
 use crate::abi::plugin::settings_schema;
 use crate::{Manifest, Plugin};

@@ -38,6 +38,7 @@ pub(crate) fn import(old: Value) -> Result<Value, OperationError> {
             import.dropped(path, "`influxDb.enable` is off");
         }
     }
+    import.tidy();
     Ok(import.finish())
 }
 

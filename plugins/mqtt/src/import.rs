@@ -30,6 +30,7 @@ pub(crate) fn import(old: Value) -> Result<Value, OperationError> {
             import.used(switch);
         }
     }
+    import.tidy();
     Ok(import.finish())
 }
 

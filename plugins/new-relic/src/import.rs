@@ -9,7 +9,7 @@ mod uptime;
 use std::collections::BTreeMap;
 
 use butler_plugin_api::OperationError;
-use butler_plugin_api::import::Import;
+use butler_plugin_api::import::{Block, Import};
 use serde_json::{Map, Value, json};
 
 use crate::relic::{LONGEST_NAME, Relic};
@@ -69,6 +69,7 @@ pub(crate) fn import(old: Value) -> Result<Value, OperationError> {
         instance(&mut import, Some("new-relic-rest"), &accounts, &apart, rest);
         instance(&mut import, None, &accounts, &draft, Map::new());
     }
+    import.tidy();
     Ok(import.finish())
 }
 
@@ -168,6 +169,11 @@ impl Draft {
             }
         }
     }
+}
+
+/// The `throttle` of a section, by its `sharedSettings`.
+fn throttle(import: &mut Import, shared: &str, kind: &'static str, per: &'static str) -> Option<Value> {
+    import.throttle(&Block::new(shared, &[kind], per))
 }
 
 /// A rule of `events`, `logs` or `metrics`; what is empty is left out.

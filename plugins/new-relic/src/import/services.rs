@@ -4,7 +4,7 @@ use butler_plugin_api::import::Import;
 use butler_plugin_api::kind;
 use serde_json::json;
 
-use super::{Account, Draft, INCIDENTS, attributes, names, rule, switched_off};
+use super::{Account, Draft, INCIDENTS, attributes, names, rule, switched_off, throttle};
 
 const DESTINATION: &str = "serviceMonitor.alertDestination.newRelic";
 const FACTS: [(&str, &[&str]); 4] = [
@@ -52,10 +52,10 @@ pub(super) fn read(import: &mut Import, accounts: &[Account], draft: &mut Draft)
         return import.dropped(&shared, "nothing of the section is sent");
     }
     draft.headers(import, &format!("{shared}.header"));
-    import.dropped(
-        &format!("{shared}.rateLimit"),
-        "each change is told, since a limit kept back the start after a stop; `failAfter` of the plugin \
-         `windows-services` leaves out short ones",
-    );
-    draft.on.push(json!({ "events": kinds }));
+    // A stop and a start count for themselves.
+    let mut rule = json!({ "events": kinds });
+    if let Some(throttle) = throttle(import, &shared, kind::SERVICE_STOPPED, "service") {
+        rule["throttle"] = throttle;
+    }
+    draft.on.push(rule);
 }

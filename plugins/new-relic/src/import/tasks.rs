@@ -4,7 +4,7 @@ use butler_plugin_api::import::{Import, task_property};
 use butler_plugin_api::kind;
 use serde_json::{Value, json};
 
-use super::{Account, Draft, INCIDENTS, attributes, names, rule, switched_off};
+use super::{Account, Draft, INCIDENTS, attributes, names, rule, switched_off, throttle};
 use crate::settings::MOST_LINES;
 
 const TAGS: [(&str, &[&str]); 2] = [("useTaskTags", &["qs_taskTag_*"]), ("useAppTags", &["qs_appTag_*"])];
@@ -61,7 +61,7 @@ pub(super) fn read(import: &mut Import, accounts: &[Account], draft: &mut Draft)
             continue;
         }
         draft.headers(import, &format!("{shared}.header"));
-        let throttle = throttle(import, &format!("{shared}.rateLimit"));
+        let throttle = throttle(import, &shared, kind, "task");
         for condition in conditions(import, &block, &all) {
             let mut rule = json!({ "events": [kind] });
             for (name, value) in [("where", condition), ("throttle", throttle.clone())] {
@@ -126,15 +126,6 @@ fn conditions(import: &mut Import, block: &str, all: &[Receivers]) -> Vec<Option
         }
     }
     conditions
-}
-
-fn throttle(import: &mut Import, path: &str) -> Option<Value> {
-    let seconds = import.number(path)?;
-    if seconds == 0 {
-        import.differs(path, "there is no limit now; Butler 16 sent one of each task as long as it ran");
-        return None;
-    }
-    Some(json!({ "per": "task", "every": format!("{seconds}s") }))
 }
 
 /// How many lines of the script log. Butler 16 took those of failures for aborted reloads, too.
