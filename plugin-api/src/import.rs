@@ -6,15 +6,21 @@
 //!
 //! The host has put the config into the form of Butler 16 before: names of older versions do not occur.
 
+mod blocks;
+mod chat;
 mod frequency;
+mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::plugin::OperationError;
+
+pub use blocks::Block;
 
 /// What the host asks with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,6 +48,8 @@ pub struct Imported {
     /// Secrets that were written out in the old file, by the file that is to hold each, relative to the new config; the
     /// instances name them as `${file:…}`.
     pub secrets: BTreeMap<String, String>,
+    /// Profiles for `tls:` of the new config, by the names that the instances have for them.
+    pub tls: BTreeMap<String, Value>,
 }
 
 /// Something to tell about a key of the old config.
@@ -142,7 +150,9 @@ impl Import {
     pub fn pairs(&mut self, path: &str) -> Vec<(String, String)> {
         let pair = |this: &mut Self, item| {
             let (name, value) = (format!("{path}[{item}].name"), format!("{path}[{item}].value"));
-            Some((this.text(&name)?, this.text(&value).unwrap_or_default()))
+            // Both are read, whatever the first is.
+            let (name, value) = (this.text(&name), this.text(&value));
+            Some((name?, value.unwrap_or_default()))
         };
         (0..self.len(path)).filter_map(|item| pair(self, item)).collect()
     }
@@ -185,19 +195,11 @@ impl Import {
             }
             return Some(text);
         }
-        let found = self.folders.iter().map(|folder| folder.join(&text)).find(|path| path.exists());
-        match found.or_else(|| self.folders.first().map(|folder| folder.join(&text))) {
-            Some(place) => {
-                if !place.exists() {
-                    self.todo(
-                        path,
-                        &format!("`{text}` is not found: Butler 16 looked from the folder it was started in"),
-                    );
-                }
-                Some(place.display().to_string())
-            }
-            None => Some(text),
+        let found = self.found(&text);
+        if found.is_none() && !self.folders.is_empty() {
+            self.todo(path, &format!("`{text}` is not found: Butler 16 looked from the folder it was started in"));
         }
+        Some(found.unwrap_or_else(|| self.place(&text)))
     }
 
     /// When something is to be done, from a text such as `every 15 minutes`: the value of a setting `when`
@@ -219,14 +221,42 @@ impl Import {
         }
     }
 
-    /// Counts a path, with all that is below it, as read.
+    /// Counts a path, with all that is below it, as read. So does a block on the way to it that is empty, and what stands there
+    /// and is no block, which is remarked.
     pub fn used(&mut self, path: &str) {
         self.imported.used_keys.insert(path.to_owned());
+        self.passed(path);
+    }
+
+    fn passed(&mut self, path: &str) {
+        let Some((block, is_empty)) = self.last_block(path) else { return };
+        if self.imported.used_keys.insert(block.clone()) && !is_empty {
+            self.todo(&block, "it should have keys of its own, and is left out");
+        }
     }
 
     /// An entry for `plugins:`, without `use`: `{ "name": …, "on": …, "settings": … }`.
     pub fn instance(&mut self, entry: Value) {
         self.imported.instances.push(entry);
+    }
+
+    /// The same, if the plugin can read the settings. What its own rules, `check`, say against them is told as something to do
+    /// about `path`; so is an entry that cannot be read, which is left out.
+    pub fn checked<S: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        entry: Value,
+        check: impl FnOnce(S) -> Result<(), String>,
+    ) {
+        match serde_json::from_value(entry["settings"].clone()) {
+            Err(error) => return self.todo(path, &format!("it cannot be translated, and is left out: {error}")),
+            Ok(settings) => {
+                if let Err(why) = check(settings) {
+                    self.todo(path, &format!("Butler will not start with it as it is: {why}"));
+                }
+            }
+        }
+        self.instance(entry);
     }
 
     /// Taken over, and a little different now.
@@ -254,10 +284,31 @@ impl Import {
         self.dropped(path, "it is switched off");
     }
 
+    /// The absolute path of a file or folder of the old config, if it is there.
+    fn found(&self, text: &str) -> Option<String> {
+        let here = Some(PathBuf::from(text)).filter(|_| is_absolute(text));
+        let mut places = here.into_iter().chain(self.folders.iter().map(|folder| folder.join(text)));
+        places.find(|place| place.exists()).map(|place| place.display().to_string())
+    }
+
+    /// Where it should be.
+    fn place(&self, text: &str) -> String {
+        match self.folders.first().filter(|_| !is_absolute(text)) {
+            Some(folder) => folder.join(text).display().to_string(),
+            None => text.to_owned(),
+        }
+    }
+
     fn remark(&mut self, path: &str, fate: Fate, text: &str) {
         if self.at(path).is_some() {
             self.used(path);
-            self.imported.remarks.push(Remark { key: path.to_owned(), fate, text: text.to_owned() });
+            let remark = Remark { key: path.to_owned(), fate, text: text.to_owned() };
+            // A key may be read more than once.
+            if !self.imported.remarks.contains(&remark) {
+                self.imported.remarks.push(remark);
+            }
+        } else {
+            self.passed(path);
         }
     }
 
@@ -272,17 +323,67 @@ impl Import {
     }
 
     fn at(&self, path: &str) -> Option<&Value> {
-        let mut value = &self.old;
-        for part in path.split('.') {
-            let (name, mut items) = part.split_once('[').map_or((part, ""), |(name, items)| (name, items));
-            value = value.get(name)?;
-            while let Some((item, rest)) = items.split_once(']') {
-                value = value.get(item.parse::<usize>().ok()?)?;
-                items = rest.trim_start_matches('[');
-            }
-        }
-        Some(value)
+        steps(path).try_fold(&self.old, |value, step| step.of(value))
     }
+
+    /// What is on the way to a path and has nothing below, or nothing that the path could mean; and whether it is empty.
+    fn last_block(&self, path: &str) -> Option<(String, bool)> {
+        let (mut value, mut gone) = (&self.old, String::new());
+        for step in steps(path) {
+            let Some(inner) = step.of(value) else {
+                let (fits, is_empty) = match value {
+                    Value::Object(fields) => (matches!(step, Step::Name(_)), fields.is_empty()),
+                    Value::Array(items) => (matches!(step, Step::Item(_)), items.is_empty()),
+                    other => (false, other.is_null()),
+                };
+                return (!gone.is_empty() && (!fits || is_empty)).then_some((gone, is_empty));
+            };
+            value = inner;
+            step.add_to(&mut gone);
+        }
+        None
+    }
+}
+
+/// A part of a path.
+enum Step<'a> {
+    Name(&'a str),
+    Item(usize),
+}
+
+impl Step<'_> {
+    fn of<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+        match self {
+            Self::Name(name) => value.get(name),
+            Self::Item(item) => value.get(item),
+        }
+    }
+
+    fn add_to(&self, path: &mut String) {
+        match self {
+            Self::Name(name) if path.is_empty() => path.push_str(name),
+            Self::Name(name) => path.extend([".", name]),
+            Self::Item(item) => path.extend(["[", &item.to_string(), "]"]),
+        }
+    }
+}
+
+fn steps(path: &str) -> impl Iterator<Item = Step<'_>> {
+    path.split('.').flat_map(|part| {
+        let mut pieces = part.split('[');
+        let name = pieces.next().unwrap_or_default();
+        // What is no number leads nowhere, as no list has so many items.
+        let item = |item: &str| item.trim_end_matches(']').parse().unwrap_or(usize::MAX);
+        std::iter::once(Step::Name(name)).chain(pieces.map(move |piece| Step::Item(item(piece))))
+    })
+}
+
+/// The path of a custom property of tasks, for a `where` of `on:`; `None` for a name that no path can have.
+pub fn task_property(name: &str) -> Option<String> {
+    if !name.contains(['.', '[', '\'']) {
+        return Some(format!("task.customProperties.{name}"));
+    }
+    (!name.contains("']")).then(|| format!("task.customProperties['{name}']"))
 }
 
 /// On either system: an old config may be read on another machine than its own.

@@ -283,7 +283,7 @@ pub struct Rule {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Throttle {
-    /// What "the same" is: the path of a field (`task`, `app`, `node`, `task.tags`).
+    /// What "the same" is: the path of a field (`task`, `app`, `service`, `node`, `task.tags`).
     #[schemars(length(min = 1))]
     pub per: String,
     /// The time.

@@ -177,7 +177,11 @@ impl FieldPath {
         let texts: Vec<String> = values
             .iter()
             .filter_map(|value| match &**value {
-                Value::Object(object) => object.get("id").and_then(Value::as_str).map(str::to_owned),
+                Value::Object(object) => {
+                    let text = |name: &str| object.get(name).and_then(Value::as_str);
+                    // A service has no id: its host and its name are what tells it from others.
+                    text("id").map(str::to_owned).or_else(|| Some(format!("{}|{}", text("host")?, text("name")?)))
+                }
                 Value::String(text) => Some(text.clone()),
                 Value::Null => None,
                 other => Some(other.to_string()),
@@ -504,6 +508,17 @@ mod tests {
         assert_eq!(key("task.tags").as_deref(), Some("night,eu"));
         assert_eq!(key("node").as_deref(), Some("sense1"));
         assert_eq!(key("service"), None);
+    }
+
+    #[test]
+    fn the_same_service_of_two_hosts_has_two_throttle_keys() {
+        let key = |host: &str| {
+            let mut event = event();
+            event.data = serde_json::from_value(json!({ "service": { "host": host, "name": "Engine" } })).unwrap();
+            FieldPath::parse("service").unwrap().key(&event, &serde_json::to_value(&event).unwrap())
+        };
+        assert_eq!(key("sense1").as_deref(), Some("sense1|Engine"));
+        assert_eq!(key("sense2").as_deref(), Some("sense2|Engine"));
     }
 
     proptest! {

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{Fate, Import, Imported, Remark};
+use super::{Fate, Import, Imported, Remark, task_property};
 
 fn import(butler: Value, folders: &[&str]) -> Import {
     Import::new(json!({ "butler": butler, "folders": folders })).unwrap()
@@ -53,6 +53,56 @@ fn what_has_another_type_is_told() {
     import.dropped("absent", "it is not there");
     let keys: Vec<String> = answer(import).remarks.into_iter().map(|remark| remark.key).collect();
     assert_eq!(keys, ["flag", "number", "text", "list", "texts[1]"]);
+}
+
+#[test]
+fn what_is_no_block_or_list_is_told_once_and_counts_as_read() {
+    let old = json!({ "a": { "block": 5, "empty": null, "items": [{ "name": "n" }, 7], "list": [1], "text": "t", "none": {}, "number": 1 } });
+    let mut import = import(old, &[]);
+    assert_eq!((import.text("a.block.x"), import.number("a.block.y.z"), import.text("a.empty.x")), (None, None, None));
+    assert_eq!((import.len("a.list.x"), import.text("a.text[0].y")), (0, None));
+    assert_eq!(import.pairs("a.items"), [("n".to_owned(), String::new())]);
+    // The whole config is no block of its own.
+    assert_eq!((import.text("a.none.x.y"), import.text("b.x")), (None, None));
+    import.off("a.number.x");
+    let answer = answer(import);
+    assert!(answer.used_keys.contains("a.items[1].value"), "though it has no name");
+    for block in ["a.block", "a.empty", "a.items[1]", "a.list", "a.none", "a.number", "a.text"] {
+        assert!(answer.used_keys.contains(block), "{block}");
+    }
+    let keys: Vec<String> = answer.remarks.into_iter().map(|remark| remark.key).collect();
+    assert_eq!(keys, ["a.block", "a.list", "a.text", "a.items[1]", "a.number"]);
+}
+
+#[test]
+fn settings_that_the_plugin_refuses_are_told() {
+    #[derive(serde::Deserialize)]
+    struct Settings {
+        number: u8,
+    }
+    let check = |settings: Settings| if settings.number < 5 { Ok(()) } else { Err("`number` is too large".to_owned()) };
+    let mut import = import(json!({ "a": {}, "b": {}, "c": {} }), &[]);
+    for (path, number) in [("a", json!(4)), ("b", json!(5)), ("c", json!("x"))] {
+        import.checked(path, json!({ "settings": { "number": number } }), check);
+    }
+    let answer = answer(import);
+    assert_eq!(answer.instances, [json!({ "settings": { "number": 4 } }), json!({ "settings": { "number": 5 } })]);
+    let told = "Butler will not start with it as it is: `number` is too large";
+    assert_eq!(answer.remarks[0], remark("b", Fate::ToDo, told));
+    assert!(answer.remarks[1].key == "c" && answer.remarks[1].text.contains("is left out"), "{:?}", answer.remarks);
+}
+
+#[test]
+fn custom_properties_have_paths() {
+    for (name, path) in [
+        ("Butler_Alert", Some("task.customProperties.Butler_Alert")),
+        ("Send alert", Some("task.customProperties.Send alert")),
+        ("a.b", Some("task.customProperties['a.b']")),
+        ("it's", Some("task.customProperties['it's']")),
+        ("a']", None),
+    ] {
+        assert_eq!(task_property(name).as_deref(), path, "{name}");
+    }
 }
 
 #[test]

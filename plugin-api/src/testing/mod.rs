@@ -3,6 +3,8 @@
 //! * [`conformance`] holds a whole plugin against the rules of the house: the first test to write.
 //! * [`FakeHost`] stands for the host in tests of your own: it answers from a script and remembers what it was asked.
 //! * [`sample_event`] has a plausible event of every kind.
+//! * With the feature `import`: `imported` holds what a plugin makes of a config of Butler 16 against its own schema, `unread`
+//!   finds what it has not looked at, `import_of` does both; `spoil` and `damage` make faulty configs.
 //!
 //! ```
 //! # use butler_plugin_api::{Delivery, DeliveryError, Host, Manifest, Plugin, StartError};
@@ -39,6 +41,10 @@
 mod clock;
 mod conformance;
 mod fake;
+#[cfg(feature = "import")]
+mod import;
+#[cfg(feature = "import")]
+mod old_config;
 mod schema;
 mod services;
 mod stage;
@@ -54,6 +60,10 @@ use std::thread::Thread;
 pub use crate::{sample_delivery, sample_event, sample_events};
 pub use conformance::{Report, conformance, examine};
 pub use fake::FakeHost;
+#[cfg(feature = "import")]
+pub use import::{imported, spoil, unread};
+#[cfg(feature = "import")]
+pub use old_config::{damage, filled_settings, import_of};
 
 use crate::abi::plugin::settings_schema;
 use crate::{Manifest, Plugin};

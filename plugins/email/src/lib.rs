@@ -7,6 +7,7 @@
 mod address;
 mod compose;
 mod deliver;
+mod import;
 mod mail;
 mod progress;
 mod recipients;
@@ -55,9 +56,14 @@ impl Plugin for Email {
             .script_log()
             .concurrency(CONNECTIONS)
             .operation("check")
-            .operation("render");
+            .operation("render")
+            .operation("import");
         manifest.deadline_seconds = u32::try_from(deliver::DEADLINE.as_secs()).unwrap_or(u32::MAX);
         manifest
+    }
+
+    fn import(old: Value) -> Result<Value, OperationError> {
+        import::import(old)
     }
 
     async fn start(settings: Settings, host: Host) -> Result<Self, StartError> {

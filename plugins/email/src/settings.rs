@@ -46,7 +46,7 @@ const TEXT: &[BuiltIn] = &[
 /// The built-in subject.
 const SUBJECT: &str = "{{heading}}";
 /// Longest time in which a recipient gets one mail about a task.
-const LONGEST_THROTTLE: Duration = Duration::from_hours(168);
+pub(crate) const LONGEST_THROTTLE: Duration = Duration::from_hours(168);
 
 /// Settings of alerts by email.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -7,6 +7,7 @@
 mod copy;
 mod crew;
 mod endpoints;
+mod import;
 mod inventory;
 mod operations;
 mod path;
@@ -68,7 +69,7 @@ impl Plugin for FileOps {
             "file-ops",
             "Copies, moves and deletes files and creates directories, within approved directories",
         );
-        endpoints::all().into_iter().fold(manifest.operation("check"), Manifest::endpoint)
+        endpoints::all().into_iter().fold(manifest.operation("check").operation("import"), Manifest::endpoint)
     }
 
     /// Directories may be missing: network shares come and go.
@@ -118,6 +119,10 @@ impl Plugin for FileOps {
             .map_err(|idle| OperationError::Failed(idle_text(idle).to_owned()))?
             .map(Value::from)
             .map_err(OperationError::Failed)
+    }
+
+    fn import(old: Value) -> Result<Value, OperationError> {
+        import::import(old)
     }
 
     async fn health(&self) -> Health {

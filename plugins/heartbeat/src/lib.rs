@@ -4,6 +4,7 @@
 //! one before has ended, so two never overlap. The intervals are the plugin's own and not those of the schedule of the
 //! host, whose times wait while the store cannot be written: just then there is something to tell.
 
+mod import;
 mod parts;
 mod settings;
 mod signal;
@@ -37,7 +38,9 @@ impl Plugin for Heartbeat {
     type Settings = Settings;
 
     fn manifest() -> Manifest {
-        Manifest::new("heartbeat", "Calls an address again and again while all is well").operation("check")
+        Manifest::new("heartbeat", "Calls an address again and again while all is well")
+            .operation("check")
+            .operation("import")
     }
 
     async fn start(settings: Settings, host: Host) -> Result<Self, StartError> {
@@ -60,6 +63,10 @@ impl Plugin for Heartbeat {
             "check" => self.check().await,
             other => Err(OperationError::Unsupported(other.to_owned())),
         }
+    }
+
+    fn import(old: Value) -> Result<Value, OperationError> {
+        import::import(old)
     }
 
     async fn health(&self) -> Health {

@@ -7,6 +7,7 @@
 mod answer;
 mod batch;
 mod general;
+mod import;
 mod line;
 mod points;
 mod script;
@@ -46,7 +47,8 @@ impl Plugin for Influxdb {
             .concurrency(CALLS)
             .script_log()
             .operation("check")
-            .operation("render");
+            .operation("render")
+            .operation("import");
         // To find out which of many points are refused takes many requests.
         manifest.deadline_seconds = 120;
         manifest
@@ -96,6 +98,10 @@ impl Plugin for Influxdb {
             }
             other => Err(OperationError::Unsupported(other.to_owned())),
         }
+    }
+
+    fn import(old: Value) -> Result<Value, OperationError> {
+        import::import(old)
     }
 
     async fn health(&self) -> Health {

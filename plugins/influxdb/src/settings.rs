@@ -13,8 +13,10 @@ use crate::script::Wanted;
 use crate::server::{Access, Server};
 
 /// The longest time limit of a request: the host gives a delivery two minutes in all.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(50);
+pub(crate) const LONGEST_TIMEOUT: Duration = Duration::from_secs(50);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
+/// Most lines of a script log, first or last ones.
+pub(crate) const MOST_LINES: usize = 1000;
 /// Most tags of the settings for one point: InfluxDB limits what a point is marked with.
 const MOST_TAGS: usize = 30;
 
@@ -71,11 +73,11 @@ pub(crate) struct Settings {
     measurements: BTreeMap<String, Measurement>,
     /// How many of the first lines of the script log are written with a successful reload. At most 1000.
     #[serde(default = "default_head")]
-    #[schemars(range(max = 1000))]
+    #[schemars(range(max = MOST_LINES))]
     head_script_log_lines: usize,
     /// How many of the last lines of the script log are written with a reload. At most 1000.
     #[serde(default = "default_tail")]
-    #[schemars(range(max = 1000))]
+    #[schemars(range(max = MOST_LINES))]
     tail_script_log_lines: usize,
     /// Measurement of the counters of UDP ingestion (`butler.ingest`).
     #[serde(default = "default_queue")]
@@ -343,7 +345,7 @@ fn duration(setting: &str, text: &str, most: Duration) -> Result<Duration, Strin
     }
 }
 
-fn hours(setting: &str, text: &str) -> Result<u64, String> {
+pub(crate) fn hours(setting: &str, text: &str) -> Result<u64, String> {
     let unit = match text.chars().last() {
         Some('h') => 1,
         Some('d') => 24,

@@ -56,7 +56,7 @@ fn start_refuses_what_cannot_work_and_the_manifest_says_what_it_can() {
     let error = testing::block_on(refused).err().unwrap();
     assert!(matches!(&error, StartError::Config(text) if text.contains("`token`")), "{error}");
     let manifest = manifest_of::<Influxdb>();
-    assert_eq!(manifest.operations, ["check", "render"]);
+    assert_eq!(manifest.operations, ["check", "render", "import"]);
     assert!(manifest.script_log && manifest.batch.max == 1000);
     let defaults = |kind: &str| manifest.default_events.iter().any(|pattern| kind::matches(pattern, kind));
     assert!(kind::PERIODIC.iter().all(|kind| !defaults(kind)));

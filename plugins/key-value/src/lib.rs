@@ -6,6 +6,7 @@
 
 mod data;
 mod endpoints;
+mod import;
 mod item;
 mod plan;
 mod records;
@@ -37,6 +38,7 @@ impl Plugin for KeyValue {
         let manifest =
             Manifest::new("key-value", "A key-value store for load scripts and other callers of the REST API")
                 .operation("check")
+                .operation("import")
                 .scoped_start_task_item(item::TYPE, Scope::Kv, item::schema())
                 .name_start_task_item(item::TYPE, endpoints::NAME);
         endpoints::declare(manifest)
@@ -84,6 +86,10 @@ impl Plugin for KeyValue {
             "startTaskItem" => item::store(&self.store, &input).await,
             other => Err(OperationError::Unsupported(other.to_owned())),
         }
+    }
+
+    fn import(old: Value) -> Result<Value, OperationError> {
+        import::import(old)
     }
 
     async fn health(&self) -> Health {

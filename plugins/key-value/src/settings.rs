@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+/// Most keys of a namespace that can be set.
+pub(crate) const MOST_KEYS: u32 = 99_000;
 /// Longest name of a namespace or key, in bytes.
 pub(crate) const MAX_NAME: usize = 4 << 10;
 /// Longest value, as UTF-8: a whole number and `kB` or `MB`, at most `1MB`. Longer ones are refused. A request has at
@@ -46,7 +48,7 @@ impl Settings {
     /// An error says for people which setting is wrong, and what would be right.
     pub(crate) fn check(&self) -> Result<Limits, String> {
         Ok(Limits {
-            keys: within("maxKeysPerNamespace", self.max_keys_per_namespace, 99_000)?,
+            keys: within("maxKeysPerNamespace", self.max_keys_per_namespace, MOST_KEYS)?,
             namespaces: within("maxNamespaces", self.max_namespaces, 10_000)?,
             value: size(&self.max_value_size)?,
         })

@@ -5,6 +5,7 @@
 //! in the instance's storage, so that a restart repeats nothing and forgets nothing.
 
 mod access;
+mod import;
 mod part;
 mod qrs;
 mod release;
@@ -40,6 +41,7 @@ impl Plugin for Licenses {
     fn manifest() -> Manifest {
         Manifest::new("licenses", "Watches the licences of Qlik Sense and releases unused ones")
             .operation("check")
+            .operation("import")
             .qlik_writes(&release::WRITES)
             .emits(&[
                 kind::SERVER_LICENSE_STATUS,
@@ -100,6 +102,10 @@ impl Plugin for Licenses {
             "check" => self.check().await,
             other => Err(OperationError::Unsupported(other.to_owned())),
         }
+    }
+
+    fn import(old: Value) -> Result<Value, OperationError> {
+        import::import(old)
     }
 
     async fn health(&self) -> Health {

@@ -10,7 +10,7 @@ use crate::release;
 
 /// Most thresholds, and the highest.
 const MOST_THRESHOLDS: usize = 20;
-const HIGHEST_THRESHOLD: u16 = 3_650;
+pub(crate) const HIGHEST_THRESHOLD: u16 = 3_650;
 
 /// What is watched and done. There must be one section at least.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -7,6 +7,7 @@
 
 mod client;
 mod endpoint;
+mod import;
 mod inbound;
 mod link;
 mod metadata;
@@ -66,6 +67,7 @@ impl Plugin for Mqtt {
             .endpoint(endpoint::endpoint())
             .operation("check")
             .operation("render")
+            .operation("import")
     }
 
     async fn start(settings: Settings, host: Host) -> Result<Self, StartError> {
@@ -164,6 +166,10 @@ impl Plugin for Mqtt {
             "render" => self.render(input).await,
             other => Err(OperationError::Unsupported(other.to_owned())),
         }
+    }
+
+    fn import(old: Value) -> Result<Value, OperationError> {
+        import::import(old)
     }
 
     async fn health(&self) -> Health {

@@ -12,6 +12,7 @@ mod deliver;
 mod endpoint;
 mod event;
 mod facts;
+mod import;
 mod log;
 mod metric;
 mod operations;
@@ -48,7 +49,8 @@ impl Plugin for NewRelic {
             .concurrency(8)
             .script_log()
             .operation("check")
-            .operation("render");
+            .operation("render")
+            .operation("import");
         endpoint::endpoints().into_iter().fold(manifest, Manifest::endpoint)
     }
 
@@ -67,6 +69,10 @@ impl Plugin for NewRelic {
             endpoint::METRIC => self.post_metric(&request).await,
             _ => Response::error(404, "the plugin new-relic does not serve this path"),
         }
+    }
+
+    fn import(old: Value) -> Result<Value, OperationError> {
+        import::import(old)
     }
 
     async fn invoke(&self, operation: &str, input: Value) -> Result<Value, OperationError> {

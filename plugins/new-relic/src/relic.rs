@@ -17,7 +17,7 @@ use crate::{attributes, metric};
 
 /// Most accounts, and longest name of one in bytes: what is done already must fit into 16 KB.
 const MOST_ACCOUNTS: usize = 50;
-const LONGEST_NAME: usize = 60;
+pub(crate) const LONGEST_NAME: usize = 60;
 /// Most static attributes in one place, so that they never crowd out the facts.
 const MOST_STATIC: usize = 50;
 /// Names that static attributes cannot have.
@@ -182,27 +182,27 @@ fn check_accounts(given: Vec<AccountSettings>) -> Result<Vec<Account>, String> {
 }
 
 fn check_addresses(region: Region, urls: &Urls) -> Result<Addresses, String> {
-    let (event, log, metric) = match region {
-        Region::Us => (
-            "https://insights-collector.newrelic.com",
-            "https://log-api.newrelic.com/log/v1",
-            "https://metric-api.newrelic.com/metric/v1",
-        ),
-        Region::Eu => (
-            "https://insights-collector.eu01.nr-data.net",
-            "https://log-api.eu.newrelic.com/log/v1",
-            "https://metric-api.eu.newrelic.com/metric/v1",
-        ),
-    };
-    let address = |name: &str, given: &Option<Url>, usual: &str| match given {
-        None => Ok(usual.to_owned()),
+    let address = |name: &str, given: &Option<Url>| match given {
+        None => Ok(usual(region, name).to_owned()),
         Some(url) => http_address(&format!("urls.{name}"), url).map(|()| url.as_str().to_owned()),
     };
     Ok(Addresses {
-        event: address("event", &urls.event, event)?.trim_end_matches('/').to_owned(),
-        log: address("log", &urls.log, log)?,
-        metric: address("metric", &urls.metric, metric)?,
+        event: address("event", &urls.event)?.trim_end_matches('/').to_owned(),
+        log: address("log", &urls.log)?,
+        metric: address("metric", &urls.metric)?,
     })
+}
+
+/// New Relic's own address of an API, by the name that it has under `urls`.
+pub(crate) fn usual(region: Region, api: &str) -> &'static str {
+    match (region, api) {
+        (Region::Us, "event") => "https://insights-collector.newrelic.com",
+        (Region::Us, "log") => "https://log-api.newrelic.com/log/v1",
+        (Region::Us, _) => "https://metric-api.newrelic.com/metric/v1",
+        (Region::Eu, "event") => "https://insights-collector.eu01.nr-data.net",
+        (Region::Eu, "log") => "https://log-api.eu.newrelic.com/log/v1",
+        (Region::Eu, _) => "https://metric-api.eu.newrelic.com/metric/v1",
+    }
 }
 
 fn check_rule(section: &str, rule: LogRuleSettings, shared: &Named, accounts: &[Account]) -> Result<Rule, String> {

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Number;
 use url::Url;
 
+/// Most lines of a script log.
+pub(crate) const MOST_LINES: usize = 100_000;
+
 /// Settings of New Relic: accounts, and what they get.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -142,7 +145,7 @@ pub(crate) struct LogRuleSettings {
     pub(crate) leave_out: Vec<String>,
     /// How many of the last lines of the script log are sent; at most 100,000.
     #[serde(default = "default_lines")]
-    #[schemars(range(max = 100_000))]
+    #[schemars(range(max = MOST_LINES))]
     pub(crate) tail_script_log_lines: usize,
 }
 

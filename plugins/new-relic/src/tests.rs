@@ -91,7 +91,7 @@ fn start_and_manifest() {
     assert!(matches!(error, StartError::Config(text) if text.contains("`accounts`")));
     let manifest = manifest_of::<NewRelic>();
     assert!(manifest.script_log && !manifest.ordered && manifest.endpoints.iter().all(|endpoint| endpoint.shared));
-    assert_eq!(manifest.operations, ["check", "render"]);
+    assert_eq!(manifest.operations, ["check", "render", "import"]);
     assert_eq!(manifest.settings_schema["required"], json!(["accounts"]));
 }
 

@@ -5,6 +5,7 @@
 //! [`worker`]. A delivery has succeeded when its file is on disk.
 
 mod folder;
+mod import;
 mod index;
 mod names;
 mod place;
@@ -61,6 +62,7 @@ impl Plugin for ScriptLogArchive {
             .script_log()
             .operation("check")
             .operation("render")
+            .operation("import")
     }
 
     async fn start(settings: Settings, host: Host) -> Result<Self, StartError> {
@@ -154,6 +156,10 @@ impl Plugin for ScriptLogArchive {
             "render" => self.render(input).await,
             other => Err(OperationError::Unsupported(other.to_owned())),
         }
+    }
+
+    fn import(old: Value) -> Result<Value, OperationError> {
+        import::import(old)
     }
 
     async fn health(&self) -> Health {

@@ -3,6 +3,7 @@
 //! What the last look saw is kept in the storage: a change is told once, also when Butler was down while it happened or was
 //! killed in the middle.
 
+mod import;
 mod version;
 
 use std::pin::pin;
@@ -63,6 +64,7 @@ impl Plugin for ServerVersion {
         Manifest::new("server-version", "Tells the version of Qlik Sense")
             .emits(&[kind::QLIK_VERSION_CHECKED])
             .operation("check")
+            .operation("import")
     }
 
     async fn start(settings: Settings, host: Host) -> Result<Self, StartError> {
@@ -115,6 +117,10 @@ impl Plugin for ServerVersion {
             }
             other => Err(OperationError::Unsupported(other.to_owned())),
         }
+    }
+
+    fn import(old: Value) -> Result<Value, OperationError> {
+        import::import(old)
     }
 
     async fn health(&self) -> Health {

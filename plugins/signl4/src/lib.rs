@@ -4,6 +4,7 @@
 //! it is raised, and forgotten after it is resolved: see [`butler_plugin_api::incidents`].
 
 mod body;
+mod import;
 mod settings;
 
 use std::time::Duration;
@@ -45,6 +46,11 @@ impl Plugin for Signl4 {
             .ordered()
             .operation("check")
             .operation("render")
+            .operation("import")
+    }
+
+    fn import(old: Value) -> Result<Value, OperationError> {
+        import::import(old)
     }
 
     async fn start(settings: Settings, host: Host) -> Result<Self, StartError> {

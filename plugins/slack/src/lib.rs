@@ -10,6 +10,7 @@ mod blocks;
 mod compose;
 mod endpoint;
 mod errors;
+mod import;
 mod limits;
 mod payload;
 mod settings;
@@ -52,6 +53,11 @@ impl Plugin for Chat {
             .endpoint(endpoint::endpoint())
             .operation("check")
             .operation("render")
+            .operation("import")
+    }
+
+    fn import(old: Value) -> Result<Value, OperationError> {
+        import::import(old)
     }
 
     async fn start(settings: Settings, host: Host) -> Result<Self, StartError> {

@@ -92,7 +92,7 @@ fn start_and_manifest() {
     assert!(matches!(error, StartError::Config(text) if text.contains("`webhookUrl`")));
     let manifest = manifest_of::<Chat>();
     assert!(manifest.script_log && manifest.ordered && manifest.endpoints[0].shared);
-    assert_eq!(manifest.operations, ["check", "render"]);
+    assert_eq!(manifest.operations, ["check", "render", "import"]);
     assert_eq!(manifest.settings_schema["required"], Value::Null, "one of two is, which `start` says");
 }
 

@@ -6,6 +6,7 @@
 
 mod card;
 mod compose;
+mod import;
 mod settings;
 
 use std::path::Path;
@@ -34,6 +35,11 @@ impl Plugin for Teams {
             .script_log()
             .operation("check")
             .operation("render")
+            .operation("import")
+    }
+
+    fn import(old: Value) -> Result<Value, OperationError> {
+        import::import(old)
     }
 
     async fn start(settings: Settings, host: Host) -> Result<Self, StartError> {

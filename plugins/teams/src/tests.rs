@@ -435,7 +435,7 @@ fn start_and_manifest() {
     assert!(matches!(error, StartError::Config(text) if text.contains("`webhookUrl`")));
     let manifest = manifest_of::<Teams>();
     assert!(manifest.script_log);
-    assert_eq!(manifest.operations, ["check", "render"]);
+    assert_eq!(manifest.operations, ["check", "render", "import"]);
     assert_eq!(manifest.settings_schema["required"], json!(["webhookUrl"]));
 }
 

@@ -4,14 +4,15 @@
 //! texts. The first look ever begins the count and tells nothing.
 
 mod figures;
+mod import;
 mod settings;
 mod words;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use butler_plugin_api::{Health, Host, Manifest, Plugin, ServiceError, StartError, When, kind};
-use serde_json::json;
+use butler_plugin_api::{Health, Host, Manifest, OperationError, Plugin, ServiceError, StartError, When, kind};
+use serde_json::{Value, json};
 
 use figures::Seen;
 use settings::{Level, Settings};
@@ -68,7 +69,9 @@ impl Plugin for Uptime {
     type Settings = Settings;
 
     fn manifest() -> Manifest {
-        Manifest::new("uptime", "Tells how Butler itself is doing").emits(&[kind::BUTLER_UPTIME, kind::BUTLER_INGEST])
+        Manifest::new("uptime", "Tells how Butler itself is doing")
+            .emits(&[kind::BUTLER_UPTIME, kind::BUTLER_INGEST])
+            .operation("import")
     }
 
     async fn start(settings: Settings, host: Host) -> Result<Self, StartError> {
@@ -89,6 +92,10 @@ impl Plugin for Uptime {
             }
         };
         futures_util::join!(self.look_at(UPTIME, &self.settings.when), ingest);
+    }
+
+    fn import(old: Value) -> Result<Value, OperationError> {
+        import::import(old)
     }
 
     async fn health(&self) -> Health {

@@ -7,6 +7,7 @@
 mod call;
 mod cloud_event;
 mod fields;
+mod import;
 mod settings;
 mod signature;
 
@@ -38,6 +39,11 @@ impl Plugin for Webhook {
             .concurrency(8)
             .operation("check")
             .operation("render")
+            .operation("import")
+    }
+
+    fn import(old: Value) -> Result<Value, OperationError> {
+        import::import(old)
     }
 
     async fn start(settings: Settings, host: Host) -> Result<Self, StartError> {

@@ -290,7 +290,7 @@ fn start_refuses_other_schemes_and_the_manifest_says_what_it_can() {
     let error = block_on(FakeHost::new("hook").start::<Webhook>(json!({ "url": "ldap://a.test/" }))).err().unwrap();
     assert!(matches!(&error, StartError::Config(text) if text.contains("`ldap:`")), "{error}");
     let manifest = manifest_of::<Webhook>();
-    assert_eq!(manifest.operations, ["check", "render"]);
+    assert_eq!(manifest.operations, ["check", "render", "import"]);
     let properties = manifest.settings_schema["properties"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let expected = [
         "format",

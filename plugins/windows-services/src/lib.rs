@@ -5,6 +5,7 @@
 
 mod asks;
 mod backend;
+mod import;
 mod kept;
 mod program;
 mod record;
@@ -48,6 +49,7 @@ impl Plugin for WindowsServices {
         Manifest::new("windows-services", "Watches services of Windows, and those of systemd")
             .emits(told::KINDS)
             .operation("check")
+            .operation("import")
     }
 
     async fn start(settings: Settings, host: Host) -> Result<Self, StartError> {
@@ -93,6 +95,10 @@ impl Plugin for WindowsServices {
             (true, text) => Ok(json!(text)),
             (false, text) => Err(OperationError::Failed(text)),
         }
+    }
+
+    fn import(old: Value) -> Result<Value, OperationError> {
+        import::import(old)
     }
 
     async fn health(&self) -> Health {

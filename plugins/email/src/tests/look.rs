@@ -157,7 +157,7 @@ fn start_and_manifest() {
     assert!(matches!(error, StartError::Config(text) if text.contains("`smtp.ca`: /no/such/file.pem")));
     let manifest = manifest_of::<Email>();
     assert!(manifest.script_log);
-    assert_eq!(manifest.operations, ["check", "render"]);
+    assert_eq!(manifest.operations, ["check", "render", "import"]);
     assert_eq!(manifest.settings_schema["required"], json!(["smtp", "from"]));
 }
 

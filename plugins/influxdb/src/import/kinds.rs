@@ -1,0 +1,214 @@
+//! What is written, when, and with which tags.
+
+use std::collections::BTreeMap;
+
+use butler_plugin_api::import::{Import, task_property};
+use butler_plugin_api::kind;
+use serde_json::{Map, Value, json};
+
+use super::tags;
+use crate::settings::MOST_LINES;
+
+/// Sections of tasks whose ends are written without conditions: kind of event and measurement.
+const TASKS: [(&str, &str, &str); 8] = [
+    ("userSyncTaskSuccess", kind::USER_SYNC_TASK_SUCCEEDED, "user_sync_task_success"),
+    ("userSyncTaskFailure", kind::USER_SYNC_TASK_FAILED, "user_sync_task_failed"),
+    ("externalProgramTaskSuccess", kind::EXTERNAL_PROGRAM_TASK_SUCCEEDED, "external_program_task_success"),
+    ("externalProgramTaskFailure", kind::EXTERNAL_PROGRAM_TASK_FAILED, "external_program_task_failed"),
+    ("distributeTaskSuccess", kind::DISTRIBUTE_TASK_SUCCEEDED, "distribute_task_success"),
+    ("distributeTaskFailure", kind::DISTRIBUTE_TASK_FAILED, "distribute_task_failed"),
+    ("preloadTaskSuccess", kind::PRELOAD_TASK_SUCCEEDED, "preload_task_success"),
+    ("preloadTaskFailure", kind::PRELOAD_TASK_FAILED, "preload_task_failed"),
+];
+const FAILURE: &str = "influxDb.reloadTaskFailure";
+const SUCCESS: &str = "influxDb.reloadTaskSuccess";
+const RELEASE: &str = "qlikSenseLicense.licenseRelease";
+
+/// Monitors: switch, where their points are switched on, kind of event and measurement.
+const MONITORS: [(&str, &str, &str, &str); 3] = [
+    (
+        "qlikSenseVersion.versionMonitor.enable",
+        "qlikSenseVersion.versionMonitor.destination.influxDb",
+        kind::QLIK_VERSION_CHECKED,
+        "qlik_sense_version",
+    ),
+    (
+        "qlikSenseLicense.serverLicenseMonitor.enable",
+        "qlikSenseLicense.serverLicenseMonitor.destination.influxDb",
+        kind::SERVER_LICENSE_STATUS,
+        "qlik_sense_server_license",
+    ),
+    (
+        "qlikSenseLicense.licenseMonitor.enable",
+        "qlikSenseLicense.licenseMonitor.destination.influxDb",
+        kind::ACCESS_LICENSE_USAGE,
+        "qlik_sense_license",
+    ),
+];
+
+/// What is written.
+#[derive(Debug, Default)]
+pub(super) struct Kinds {
+    /// For `on:`.
+    pub(super) rules: Vec<Value>,
+    pub(super) measurements: BTreeMap<String, Value>,
+    /// Lines of script logs.
+    pub(super) head: Option<u64>,
+    pub(super) tail: Option<u64>,
+}
+
+pub(super) fn read(import: &mut Import) -> Kinds {
+    let mut kinds = Kinds::default();
+    let mut events: Vec<&str> = Vec::new();
+    if import.flag(&format!("{FAILURE}.enable")) {
+        events.push(kind::RELOAD_TASK_FAILED);
+        kinds.tail = lines(import, &format!("{FAILURE}.tailScriptLogLines"));
+        kinds.mark("reload_task_failed", of_task(import, FAILURE, true));
+    } else {
+        import.off(FAILURE);
+    }
+    let successes = successes(import);
+    if successes.is_some() {
+        kinds.head = lines(import, &format!("{SUCCESS}.headScriptLogLines"));
+        let tail = lines(import, &format!("{SUCCESS}.tailScriptLogLines"));
+        one_tail(import, &mut kinds, tail);
+        kinds.mark("reload_task_success", of_task(import, SUCCESS, true));
+    }
+    for (section, kind, measurement) in TASKS {
+        let section = format!("influxDb.{section}");
+        if import.flag(&format!("{section}.enable")) {
+            events.push(kind);
+            kinds.mark(measurement, of_task(import, &section, false));
+        } else {
+            import.off(&section);
+        }
+    }
+    both(import, &mut events, "uptimeMonitor.enable", "uptimeMonitor.storeInInfluxdb", kind::BUTLER_UPTIME);
+    both(import, &mut events, "serviceMonitor.enable", "serviceMonitor.alertDestination.influxDb", "service.*");
+    for (switch, destination, kind, measurement) in MONITORS {
+        if both(import, &mut events, switch, destination, kind) {
+            let tags = tags(import, &format!("{destination}.tag.static"));
+            kinds.mark(measurement, plain(&tags));
+        }
+    }
+    if import.flag(&format!("{RELEASE}.enable")) {
+        let destination = format!("{RELEASE}.destination.influxDb");
+        events.push(kind::ACCESS_LICENSE_RELEASED);
+        import.no_effect(&format!("{destination}.enable"), "what was released was written in any case, and is now");
+        let tags = tags(import, &format!("{destination}.tag.static"));
+        kinds.mark("qlik_sense_license_release", plain(&tags));
+    } else {
+        import.dropped(&format!("{RELEASE}.destination.influxDb"), "no licence is released");
+    }
+    if !events.is_empty() {
+        kinds.rules.push(json!({ "events": events }));
+    }
+    kinds.rules.extend(successes);
+    kinds
+}
+
+impl Kinds {
+    fn mark(&mut self, measurement: &str, marks: Map<String, Value>) {
+        if !marks.is_empty() {
+            self.measurements.insert(measurement.to_owned(), marks.into());
+        }
+    }
+}
+
+/// Adds a kind if both the monitor and its points are switched on.
+fn both(import: &mut Import, events: &mut Vec<&str>, monitor: &str, destination: &str, kind: &'static str) -> bool {
+    let (is_on, is_wanted) = (import.flag(monitor), import.flag(&format!("{destination}.enable")));
+    if is_on && is_wanted {
+        events.push(kind);
+    } else {
+        import.dropped(destination, &format!("it or `{monitor}` is off"));
+    }
+    is_on && is_wanted
+}
+
+/// The rule for successful reloads, if they are written.
+fn successes(import: &mut Import) -> Option<Value> {
+    let by_property = format!("{SUCCESS}.byCustomProperty");
+    if !import.flag(&format!("{SUCCESS}.enable")) {
+        import.off(SUCCESS);
+        return None;
+    }
+    let events = [kind::RELOAD_TASK_SUCCEEDED];
+    if import.flag(&format!("{SUCCESS}.allReloadTasks.enable")) {
+        import.no_effect(&by_property, "`allReloadTasks.enable` goes before it");
+        return Some(json!({ "events": events }));
+    }
+    if !import.flag(&format!("{by_property}.enable")) {
+        import.dropped(SUCCESS, "neither `allReloadTasks` nor `byCustomProperty` is on, so nothing was written");
+        return None;
+    }
+    let name = import.text(&format!("{by_property}.customPropertyName"));
+    let value = import.text(&format!("{by_property}.enabledValue"));
+    let Some((name, value)) = name.zip(value) else {
+        import.todo(SUCCESS, "successes are left out: `customPropertyName` and `enabledValue` are needed");
+        return None;
+    };
+    let Some(path) = task_property(&name).filter(|_| !value.starts_with(['<', '>'])) else {
+        import.todo(SUCCESS, "successes are left out: these names cannot be conditions, write `where` by hand");
+        return None;
+    };
+    if value.contains('*') {
+        import.differs(&format!("{by_property}.enabledValue"), "`*` stands for any text now");
+    }
+    Some(json!({ "events": events, "where": { path: value } }))
+}
+
+fn lines(import: &mut Import, path: &str) -> Option<u64> {
+    let lines = import.number(path)?;
+    let most = u64::try_from(MOST_LINES).unwrap_or(u64::MAX);
+    if lines > most {
+        import.differs(path, &format!("it is {most} now, the most that is possible"));
+    }
+    Some(lines.min(most))
+}
+
+/// An instance has one number of last lines: the larger.
+fn one_tail(import: &mut Import, kinds: &mut Kinds, of_success: Option<u64>) {
+    let Some((failure, success)) = kinds.tail.zip(of_success) else {
+        kinds.tail = kinds.tail.or(of_success);
+        return;
+    };
+    if failure != success {
+        let smaller = if failure < success { FAILURE } else { SUCCESS };
+        let most = failure.max(success);
+        import.differs(
+            &format!("{smaller}.tailScriptLogLines"),
+            &format!("it is {most}, one number for failures and successes; for two of them make two instances"),
+        );
+        kinds.tail = Some(most);
+    }
+}
+
+fn plain(tags: &BTreeMap<String, String>) -> Map<String, Value> {
+    let mut marks = Map::new();
+    if !tags.is_empty() {
+        marks.insert("tags".to_owned(), json!(tags));
+    }
+    marks
+}
+
+/// What the points of a task are marked with. `app`: those of its app, too.
+fn of_task(import: &mut Import, section: &str, app: bool) -> Map<String, Value> {
+    let tags = tags(import, &format!("{section}.tag.static"));
+    let mut marks = plain(&tags);
+    let mut are_new = false;
+    let switches = [("useTaskTags", "taskTags"), ("useAppTags", "appTags")];
+    for (switch, setting) in switches.into_iter().take(if app { 2 } else { 1 }) {
+        let path = format!("{section}.tag.dynamic.{switch}");
+        let is_there = import.has(&path);
+        if import.flag(&path) {
+            are_new |= app;
+        } else if is_there {
+            marks.insert(setting.to_owned(), false.into());
+        }
+    }
+    if are_new {
+        import.differs(&format!("{section}.tag.dynamic"), "the tags are written now; Butler 16 lost them on the way");
+    }
+    marks
+}

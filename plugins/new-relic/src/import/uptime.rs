@@ -1,0 +1,34 @@
+//! Figures of Butler itself, as metrics.
+
+use butler_plugin_api::import::Import;
+use butler_plugin_api::kind;
+use serde_json::json;
+
+use super::{Account, Draft, address, attributes, names, rule, switched_off};
+
+const SECTION: &str = "uptimeMonitor.storeNewRelic";
+const GROUPS: [(&str, &[&str]); 2] = [
+    ("butlerMemoryUsage.enable", &["qs_butlerHeap*", "qs_butlerExternalMem", "qs_butlerProcessMem"]),
+    ("butlerUptime.enable", &["qs_butlerUptimeMillisec"]),
+];
+
+pub(super) fn read(import: &mut Import, accounts: &[Account], draft: &mut Draft) {
+    let (is_on, is_wanted) = (import.flag("uptimeMonitor.enable"), import.flag(&format!("{SECTION}.enable")));
+    if !(is_on && is_wanted) {
+        return import.dropped(SECTION, "it or `uptimeMonitor.enable` is off");
+    }
+    let names = names(import, accounts, &format!("{SECTION}.destinationAccount"));
+    if names.is_empty() {
+        return import.dropped(SECTION, "it names no account, so nothing was sent");
+    }
+    draft.addresses.metric = address::read(import, &format!("{SECTION}.url"));
+    draft.headers(import, &format!("{SECTION}.header"));
+    let attributes = attributes(import, &[format!("{SECTION}.attribute.static")]);
+    let leave_out = switched_off(import, &format!("{SECTION}.metric.dynamic"), &GROUPS);
+    let version = format!("{SECTION}.attribute.dynamic.butlerVersion");
+    if !import.flag(&format!("{version}.enable")) {
+        import.differs(&version, "metrics always have the attribute `version` now");
+    }
+    draft.metrics.push(rule(&[kind::BUTLER_UPTIME], &json!({ "always": names }), &attributes, &leave_out));
+    draft.on.push(json!({ "events": [kind::BUTLER_UPTIME] }));
+}
