@@ -9,8 +9,8 @@ use butler_plugin_api::OperationError;
 use serde_json::Value;
 
 use super::findings::{Findings, Form};
-use super::{cloud, doctor, roads};
 use super::progress::waiting;
+use super::{cloud, doctor, roads};
 use crate::config::{self, Level};
 use crate::current::Current;
 use crate::daemon::{self, Failure, Setup, instance_document};
