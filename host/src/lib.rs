@@ -6,7 +6,7 @@
 //! cloud -----^  (by rest and plugins)
 //! rest, cli: drive the same services from outside                      daemon: the only place that wires
 //! start_tasks: what they and plugins have Qlik Sense do; schedule: at planned times
-//! log4net: what makes Qlik Sense send
+//! log4net: what makes Qlik Sense send; migrate: configs of Butler 16
 //! ```
 
 pub mod cli;
@@ -18,6 +18,7 @@ pub mod delivery;
 pub mod http;
 pub mod ingest;
 pub mod log4net;
+pub mod migrate;
 pub mod observe;
 pub mod pipeline;
 pub mod plugins;

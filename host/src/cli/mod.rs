@@ -8,6 +8,7 @@ mod doctor;
 mod findings;
 mod init;
 mod log_appender;
+mod migrate;
 mod new;
 mod pin;
 mod plugins;
@@ -69,6 +70,8 @@ enum Command {
     Reload(ConfigFile),
     /// Write the JSON Schema of the config, with all plugins found.
     Schema(schema::Schema),
+    /// Turn a config of Butler 16, or of a version before it, into one of this Butler, and report what became of each key.
+    Migrate(migrate::Migrate),
     /// Plugins.
     #[command(subcommand)]
     Plugins(plugins::Plugins),
@@ -130,6 +133,7 @@ pub fn run() -> Result<(), Failure> {
         Command::TestAlert(alert) => block_on(alert.run(cli.log_level)),
         Command::Reload(file) => block_on(reload::run(&file)),
         Command::Schema(schema) => Ok(schema.run()?),
+        Command::Migrate(migrate) => migrate.run(),
         Command::Plugins(plugins) => Ok(plugins.run()?),
         Command::Deliveries(deliveries) => block_on(deliveries.run()),
         Command::Schedules(schedules) => block_on(schedules.run()),

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::report::{ConfigError, Problem, Report, join, readable};
 use super::secrets::Source;
 use super::types::Store;
-use super::yaml::{self, Place};
+use super::yaml::{self, Parsed, Place};
 
 /// Longest config file in bytes.
 const LONGEST: u64 = 4 << 20;
@@ -43,54 +43,69 @@ pub struct Use {
     pub sha256: Option<String>,
 }
 
+/// The content of a file; of larger ones than are taken, a little more than that.
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, Report> {
+    let fail = |message: String| Report::whole(path, message, None);
+    let unreadable = |error: std::io::Error| fail(format!("the file cannot be read: {error}"));
+    let file = File::open(path).map_err(unreadable)?;
+    if file.metadata().map_err(unreadable)?.is_dir() {
+        return Err(fail("this is a folder: name the config file in it".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
+}
+
+/// The mapping in a file of YAML. `example` is for those whose file has none.
+pub(crate) fn parse_mapping(
+    path: &Path,
+    bytes: &[u8],
+    parse: fn(&str) -> Result<Option<Parsed>, Vec<ConfigError>>,
+    example: &str,
+) -> Result<Parsed, Report> {
+    if bytes.len() as u64 > LONGEST {
+        return Err(Report::whole(path, "the file is larger than 4 MB".to_owned(), None));
+    }
+    let at = |line, column, message: &str, suggestion: &str| {
+        let suggestion = Some(suggestion.to_owned());
+        let error = ConfigError { line, column, path: String::new(), message: message.to_owned(), suggestion };
+        Report::new(path, vec![error])
+    };
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(at(1, 1, "the file is encoded as UTF-16", "save it as UTF-8"));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        let line = before.split(|&byte| byte == b'\n').count();
+        let start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |index| index + 1);
+        let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
+        at(line, column, "a byte here is not UTF-8", "save the file as UTF-8")
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if let Some(index) = text.find('\0') {
+        let line = text[..index].matches('\n').count() + 1;
+        return Err(at(line, 1, "a NUL character: the file is encoded as UTF-16, or is no text", "save it as UTF-8"));
+    }
+    let parsed = parse(text).map_err(|errors| Report::new(path, errors))?;
+    let Some(parsed) = parsed else {
+        return Err(Report::whole(path, "the file is empty".to_owned(), Some(example.to_owned())));
+    };
+    if !parsed.value.is_object() {
+        let (line, column) = parsed.place.value;
+        return Err(at(line, column, "the file must hold a mapping (`key: value` lines)", example));
+    }
+    Ok(parsed)
+}
+
 impl Document {
     /// Reads a file of at most 4 MB.
     pub fn read(path: &Path) -> Result<Self, Report> {
-        let fail = |message: String| Report::whole(path, message, None);
-        let unreadable = |error: std::io::Error| fail(format!("the file cannot be read: {error}"));
-        let file = File::open(path).map_err(unreadable)?;
-        if file.metadata().map_err(unreadable)?.is_dir() {
-            return Err(fail("this is a folder: name the config file in it".to_owned()));
-        }
-        let mut bytes = Vec::new();
-        file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        Self::parse(path, &bytes)
+        Self::parse(path, &read_bytes(path)?)
     }
 
     /// Takes the content of a file. `path` names it in reports, and relative paths in it start at its folder.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Report> {
-        if bytes.len() as u64 > LONGEST {
-            return Err(Report::whole(path, "the file is larger than 4 MB".to_owned(), None));
-        }
-        let at = |line, column, message: &str, suggestion: &str| {
-            let suggestion = Some(suggestion.to_owned());
-            let error = ConfigError { line, column, path: String::new(), message: message.to_owned(), suggestion };
-            Report::new(path, vec![error])
-        };
-        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-            return Err(at(1, 1, "the file is encoded as UTF-16", "save it as UTF-8"));
-        }
-        let text = std::str::from_utf8(bytes).map_err(|error| {
-            let before = &bytes[..error.valid_up_to()];
-            let line = before.split(|&byte| byte == b'\n').count();
-            let start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |index| index + 1);
-            let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
-            at(line, column, "a byte here is not UTF-8", "save the file as UTF-8")
-        })?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        if let Some(index) = text.find('\0') {
-            let line = text[..index].matches('\n').count() + 1;
-            let message = "a NUL character: the file is encoded as UTF-16, or is no text";
-            return Err(at(line, 1, message, "save it as UTF-8"));
-        }
-        let parsed = yaml::parse(text).map_err(|errors| Report::new(path, errors))?;
-        let Some(parsed) = parsed else {
-            return Err(Report::whole(path, "the file is empty".to_owned(), Some(MINIMAL.to_owned())));
-        };
-        if !parsed.value.is_object() {
-            let (line, column) = parsed.place.value;
-            return Err(at(line, column, "the file must hold a mapping (`key: value` lines)", MINIMAL));
-        }
+        let parsed = parse_mapping(path, bytes, yaml::parse, MINIMAL)?;
         // Fails only without a current folder, where relative paths mean nothing anyway.
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let base_dir = absolute.parent().unwrap_or(&absolute).to_owned();

@@ -32,6 +32,7 @@ mod types;
 mod units;
 mod validate;
 pub(crate) mod yaml;
+pub(crate) mod yaml_text;
 
 #[cfg(test)]
 mod tests;
@@ -40,16 +41,18 @@ pub use acting::{CustomPropertyValue, StartTaskFilter};
 pub use certificates::{Certificates, ClientFiles, Passphrase};
 pub use cloud::{CloudLinks, CloudTenant, QlikCloud};
 pub use document::{Document, Use};
+pub(crate) use document::{parse_mapping, read_bytes};
 pub use heard::{AppReload, Sessions, Udp};
 pub use log::{Level, Log, LogFile, LogFormat};
 pub use patterns::Patterns;
 pub use pin::PinError;
 pub use redact::Secrets;
-pub(crate) use report::similar;
 pub use report::{ConfigError, Report};
+pub(crate) use report::{escape, similar};
 pub use rest::{Grant, Rest, ServerTls, Token, network};
 pub use scheduler::SchedulerConfig;
 pub use schema::{compose, published};
+pub(crate) use semantics::is_sender;
 pub use setting::setting_faults;
 pub use types::*;
 pub use units::{Size, Span, UnitError};

@@ -52,7 +52,7 @@ impl Report {
     }
 
     /// A report of one error about the file as a whole.
-    pub(super) fn whole(file: &Path, message: String, suggestion: Option<String>) -> Self {
+    pub(crate) fn whole(file: &Path, message: String, suggestion: Option<String>) -> Self {
         let error = ConfigError { line: 0, column: 0, path: String::new(), message, suggestion };
         Self { file: file.to_owned(), errors: vec![error], omitted: 0 }
     }
@@ -127,7 +127,7 @@ pub(super) fn join(pointer: &str, segment: impl fmt::Display) -> String {
 }
 
 /// A name as a segment of a JSON pointer.
-pub(super) fn escape(name: &str) -> String {
+pub(crate) fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 

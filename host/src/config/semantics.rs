@@ -195,7 +195,7 @@ impl<'a> Semantics<'a> {
         self.users("/udp/sessions/excludeUsers", &udp.sessions.exclude_users);
         for (index, sender) in udp.allow_from.iter().flatten().enumerate() {
             let pointer = join("/udp/allowFrom", index);
-            if !(is_network(sender) || is_host_name(sender)) {
+            if !is_sender(sender) {
                 let words = "must be an address, a network such as `10.1.0.0/16`, or the name of a host";
                 let message = self.with_value(&pointer, words, sender);
                 self.problem(pointer, message);
@@ -446,6 +446,11 @@ impl<'a> Semantics<'a> {
             }
         }
     }
+}
+
+/// An address, a network, or what may be the name of a host.
+pub(crate) fn is_sender(text: &str) -> bool {
+    is_network(text) || is_host_name(text)
 }
 
 /// An address or a network.

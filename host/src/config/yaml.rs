@@ -21,6 +21,9 @@ const LONGEST_KEY: usize = 256;
 /// After so many errors the rest of the text is not looked at.
 const MOST_ERRORS: usize = 200;
 
+/// The merge key.
+const MERGE: &str = "<<";
+
 /// Line and column, from 1.
 pub(crate) type Spot = (usize, usize);
 
@@ -69,8 +72,17 @@ pub(crate) struct Parsed {
 
 /// Parses a text with at most one document. `None`: there is none, or it is empty.
 pub(crate) fn parse(text: &str) -> Result<Option<Parsed>, Vec<ConfigError>> {
+    build(text, Builder::default())
+}
+
+/// The same with merge keys (`<<`), as YAML 1.1 and Butler 16 have them: the entries of a mapping, or of several, are put in
+/// where the mapping around it has none of its own. They have the place of the merge key.
+pub(crate) fn parse_merging(text: &str) -> Result<Option<Parsed>, Vec<ConfigError>> {
+    build(text, Builder { merges: true, ..Builder::default() })
+}
+
+fn build(text: &str, mut builder: Builder) -> Result<Option<Parsed>, Vec<ConfigError>> {
     let mut parser = Parser::new_from_str(text);
-    let mut builder = Builder::default();
     while let Some(event) = parser.next_event().filter(|_| builder.errors.len() < MOST_ERRORS) {
         let done = match event {
             Ok((event, span)) => builder.event(event, span),
@@ -163,6 +175,8 @@ struct Builder {
     documents: usize,
     values: usize,
     errors: Vec<ConfigError>,
+    /// Whether `<<` merges.
+    merges: bool,
 }
 
 impl Builder {
@@ -210,7 +224,10 @@ impl Builder {
                 self.open(content, anchor, tag.is_none_or(|tag| tag.is_yaml_core_schema()), start)?;
             }
             Event::SequenceEnd | Event::MappingEnd => {
-                if let Some(frame) = self.frames.pop() {
+                if let Some(mut frame) = self.frames.pop() {
+                    if self.merges {
+                        self.merge(&mut frame)?;
+                    }
                     let value = match frame.content {
                         Content::List(items) => Value::Array(items),
                         Content::Map { entries, .. } => Value::Object(entries),
@@ -269,7 +286,7 @@ impl Builder {
         if name.len() > LONGEST_KEY {
             return Err(self.error(start, &format!("a key of more than {LONGEST_KEY} bytes")));
         }
-        if style == ScalarStyle::Plain && name == "<<" {
+        if style == ScalarStyle::Plain && name == MERGE && !self.merges {
             let error = self.error(start, "merging of mappings (`<<`) is not supported");
             let suggestion = Some("write the entries out, or use an alias for a whole value".to_owned());
             self.errors.push(ConfigError { suggestion, ..error });
@@ -303,6 +320,28 @@ impl Builder {
         }
         let place = Place { value: start, ..Place::default() };
         self.frames.push(Frame { content, anchor, place, size: 1, height: 1 });
+        Ok(())
+    }
+
+    /// Puts in what a merge key names.
+    fn merge(&self, frame: &mut Frame) -> Result<(), ConfigError> {
+        let Content::Map { entries, .. } = &mut frame.content else { return Ok(()) };
+        let Some(named) = entries.remove(MERGE) else { return Ok(()) };
+        let at = frame.place.entries.remove(MERGE).and_then(|place| place.key).unwrap_or(frame.place.value);
+        // Of several the first counts.
+        let mappings = if let Value::Array(several) = named { several } else { vec![named] };
+        for mapping in mappings {
+            let Value::Object(mapping) = mapping else {
+                return Err(self.error(at, "a merge key (`<<`) takes a mapping, or a list of mappings"));
+            };
+            for (name, value) in mapping {
+                if !entries.contains_key(&name) {
+                    let place = Place { key: Some(at), value: at, ..Place::default() };
+                    frame.place.entries.insert(name.clone(), place);
+                    entries.insert(name, value);
+                }
+            }
+        }
         Ok(())
     }
 

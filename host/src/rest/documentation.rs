@@ -13,7 +13,6 @@ use axum::http::header::{
 };
 use axum::http::{HeaderValue, Response};
 use butler_plugin_api::{Endpoint, Scope};
-use saphyr::{Mapping, Scalar, Yaml, YamlEmitter};
 use serde_json::{Value, json};
 use utoipa_swagger_ui::{Config, serve};
 
@@ -22,6 +21,7 @@ use super::openapi;
 use super::own::{Declared, Own, text};
 use super::request::Call;
 use super::routes::Table;
+use crate::config::yaml_text;
 
 /// Nothing from elsewhere, and no script or style within the page. `data:` are the page's small pictures.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -75,7 +75,7 @@ pub(super) fn json(table: &Table) -> Answer {
 
 /// `GET /documentation/yaml`
 pub(super) fn yaml(table: &Table) -> Answer {
-    let text = table.documents.yaml.get_or_init(|| written(&described(table)).into()).clone();
+    let text = table.documents.yaml.get_or_init(|| yaml_text::of(&described(table)).into()).clone();
     with_type(text.into(), HeaderValue::from_static("application/yaml"))
 }
 
@@ -147,82 +147,15 @@ fn shown(mut answer: Answer) -> Answer {
     answer
 }
 
-/// YAML of a JSON value.
-fn written(value: &Value) -> String {
-    let mut text = String::new();
-    // A text takes whatever is written to it.
-    let _ = YamlEmitter::new(&mut text).dump(&node(value));
-    text.push('\n');
-    text
-}
-
-fn node(value: &Value) -> Yaml<'_> {
-    match value {
-        Value::Null => Yaml::Value(Scalar::Null),
-        Value::Bool(is) => Yaml::Value(Scalar::Boolean(*is)),
-        Value::Number(number) => Yaml::Value(match number.as_i64() {
-            Some(whole) => Scalar::Integer(whole),
-            None => Scalar::FloatingPoint(number.as_f64().unwrap_or_default().into()),
-        }),
-        Value::String(text) => Yaml::Value(Scalar::String(text.into())),
-        Value::Array(items) => Yaml::Sequence(items.iter().map(node).collect()),
-        Value::Object(entries) => {
-            let key = |name: &'_ String| Yaml::Value(Scalar::String(name.clone().into()));
-            Yaml::Mapping(entries.iter().map(|(name, entry)| (key(name), node(entry))).collect::<Mapping<'_>>())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use saphyr::LoadableYamlNode;
-
     use super::*;
+    use crate::config::yaml;
 
     #[test]
-    fn yaml_means_the_same() {
-        let texts = [
-            "",
-            " ",
-            "yes",
-            "null",
-            "~",
-            "5",
-            "4XX",
-            "0x1",
-            "1e3",
-            "a: b",
-            "- a",
-            "#",
-            "a #b",
-            "\"",
-            "'",
-            "a\nb\n",
-            "\t",
-            "{",
-            "*a",
-            "&a",
-            "!a",
-            "%",
-            "@",
-            "`",
-            "ä",
-            "\u{1f600}",
-            "\u{7f}",
-            "?",
-            "-",
-            ":",
-            "...",
-            "---",
-        ];
-        let keyed: serde_json::Map<String, Value> =
-            texts.iter().map(|text| ((*text).to_owned(), json!(text))).collect();
-        let value = json!({ "texts": texts, "keyed": keyed, "none": null, "lists": [[], {}, [[1, -2.5], { "a": true }]],
-            "numbers": [0, i64::MIN, u64::MAX, 1.0, 1e300] });
-        let text = written(&value);
-        let back = Yaml::load_from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        assert_eq!(back, [node(&value)], "{text}");
+    fn both_forms_say_the_same() {
         let document = described(&Table::own());
-        assert_eq!(Yaml::load_from_str(&written(&document)).unwrap(), [node(&document)]);
+        let text = yaml_text::of(&document);
+        assert_eq!(yaml::parse(&text).unwrap().unwrap().value, document);
     }
 }

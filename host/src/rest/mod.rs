@@ -47,3 +47,4 @@ pub use routes::RouteError;
 pub use run_file::{RunFile, RunFileError, RunInfo};
 pub use server::{BindError, Remount, Server, Serving, Tls};
 pub use switches::Known;
+pub(crate) use switches::OF_BUTLER_16 as SWITCHES_OF_BUTLER_16;

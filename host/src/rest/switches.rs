@@ -4,7 +4,9 @@
 //! An entry is the name of endpoints (`fileDelete`) or a method with a path as it is declared (`POST /v5/reload`,
 //! `GET /v5/events/{id}`); names of parameters do not matter.
 
-use butler_plugin_api::{Endpoint, Manifest};
+use std::collections::BTreeSet;
+
+use butler_plugin_api::{Endpoint, Manifest, Scope};
 
 use super::own;
 use super::routes::{Route, Segment, same_place, segments};
@@ -12,7 +14,7 @@ use crate::config::similar;
 
 /// The switches of Butler 16. An entry may have one of them also while no plugin of the config serves it, so that an
 /// administrator can switch off before.
-const OF_BUTLER_16: [&str; 25] = [
+pub(crate) const OF_BUTLER_16: [&str; 25] = [
     "apiListEnabledEndpoints",
     "base16ToBase62",
     "base62ToBase16",
@@ -98,6 +100,13 @@ impl Known {
         let own = own::endpoints().into_iter().map(|declared| declared.endpoint);
         let plugins = manifests.into_iter().flat_map(|manifest| manifest.endpoints.iter().cloned());
         Self(own.chain(plugins).collect())
+    }
+
+    /// The scopes that callers of the endpoints of these names need, in the order of the documentation.
+    pub fn scopes<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<Scope> {
+        let names: BTreeSet<&str> = names.into_iter().collect();
+        let needed = |scope: &&Scope| self.0.iter().any(|it| it.scope == **scope && names.contains(it.name.as_str()));
+        Scope::ALL.iter().filter(needed).copied().collect()
     }
 
     /// Whether an entry means one of them; the error is what may be meant.

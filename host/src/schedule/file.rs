@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use saphyr::{LoadableYamlNode as _, Yaml, YamlEmitter};
+use saphyr::{LoadableYamlNode as _, Yaml};
 use serde_json::json;
 
 use super::Unread;
 use super::record::{Fault, Form, Schedule};
 use crate::config::yaml::{self, Place};
+use crate::config::yaml_text;
 
 /// What was read.
 #[derive(Debug)]
@@ -95,13 +96,9 @@ pub fn write(schedules: &[impl AsRef<Schedule>], unread: &[Unread], form: Form) 
     // As text and not as values: so properties keep their order. What JSON says, YAML says as well.
     let entries: Vec<String> = entries.filter_map(Result::ok).collect();
     let text = format!("{{{}: [{}]}}", json!(form.key()), entries.join(", "));
-    let mut written = String::new();
     let documents = Yaml::load_from_str(&text).unwrap_or_default();
-    if let Some(document) = documents.first()
-        && YamlEmitter::new(&mut written).dump(document).is_ok()
-    {
-        let body = written.strip_prefix("---\n").unwrap_or(&written);
-        return format!("{body}\n");
+    if let Some(document) = documents.first() {
+        return yaml_text::of_yaml(document);
     }
     // Cannot be; and it is YAML, too.
     text

@@ -6,6 +6,7 @@ mod host_calls;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use butler_plugin_api::import::Import;
 use butler_plugin_api::{Delivery, DeliveryError, Health, Host, Manifest, OperationError, Plugin, StartError};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -143,6 +144,7 @@ impl Plugin for Rogue {
         let mut manifest = Manifest::new("rogue", "Misbehaves")
             .default_events(&["reload-task.*"])
             .operation("check")
+            .operation("import")
             .emits(&["rogue.*"]);
         manifest.deadline_seconds = 2;
         manifest
@@ -215,8 +217,38 @@ impl Plugin for Rogue {
     }
 
     fn import(old: Value) -> Result<Value, OperationError> {
-        assert!(old["rogue"] != "panic", "the rogue was told to panic at Import");
-        Ok(json!({ "instances": [], "usedKeys": [] }))
+        let mut import = Import::new(old)?;
+        match import.text("rogue.does").as_deref() {
+            Some("panic") => panic!("the rogue was told to panic at Import"),
+            Some("block") => loop {
+                std::thread::park();
+            },
+            Some("nonsense") => return Ok(json!({ "instances": 7 })),
+            Some("outside") => return Ok(json!({ "secrets": { "../outside": "secret" } })),
+            Some("other") => return Ok(json!({ "instances": [{ "use": "console" }] })),
+            _ => {}
+        }
+        for item in 0..import.len("rogue.instances") {
+            let at = |name: &str| format!("rogue.instances[{item}].{name}");
+            let (url, secret) = (import.text(&at("url")), import.secret(&at("secret")).unwrap_or_default());
+            let mut entry = json!({ "settings": { "url": url, "secret": secret } });
+            if let Some(fault) = import.text(&at("fault")) {
+                entry["settings"]["fault"] = json!(fault);
+            }
+            if let Some(name) = import.text(&at("name")) {
+                entry["name"] = json!(name);
+            }
+            if item == 1 {
+                import.differs(&at("url"), "it is odd");
+            }
+            import.instance(entry);
+        }
+        let profile = import.text("rogue.ca");
+        let mut answer = import.finish();
+        if let Some(ca) = profile {
+            answer["tls"] = json!({ "rogue": { "ca": ca } });
+        }
+        Ok(answer)
     }
 
     async fn run(&self) {

@@ -1,0 +1,100 @@
+//! Schedules, links, the log, and what this Butler has no counterpart of.
+
+use serde_json::{Map, Value, json};
+
+use super::{Sections, is_web_address};
+
+impl Sections<'_> {
+    /// The file of schedules, if there is one and no other was named.
+    pub(super) fn scheduler(&mut self, has_schedules: bool) -> Option<String> {
+        let file = "scheduler.configfile";
+        let on = self.old.flag("scheduler.enable");
+        if !self.old.has("scheduler") {
+            return None;
+        }
+        if !on {
+            self.old.differs("scheduler.enable", "off (`scheduler.enabled: false`): schedules are kept, and none runs");
+            self.config.insert("scheduler".to_owned(), json!({ "enabled": false }));
+        }
+        if has_schedules {
+            self.old.dropped(file, "`--schedule` names the file");
+            return None;
+        }
+        let named = self.old.text(file)?;
+        // One that is not there is no loss while the scheduler is off.
+        if !on && !self.folders.iter().any(|folder| folder.join(&named).is_file()) {
+            self.old.off(file);
+            return None;
+        }
+        let path = self.old.path(file)?;
+        std::path::Path::new(&path).is_file().then_some(path)
+    }
+
+    pub(super) fn links(&mut self) {
+        let mut links = Map::new();
+        for name in ["qmc", "hub", "appBaseUrl"] {
+            self.link(&format!("qlikSenseUrls.{name}"), name, &mut links);
+        }
+        let mut custom = Vec::new();
+        for item in 0..self.old.len("genericUrls") {
+            let at = |name: &str| format!("genericUrls[{item}].{name}");
+            let (id, text) = (self.old.text(&at("id")), self.old.text(&at("linkText")));
+            let (comment, url) = (self.old.text(&at("comment")), self.old.text(&at("url")));
+            let Some(url) = url.filter(|url| is_web_address(url)) else {
+                self.todo(&at("url"), "is no address such as `https://wiki.example.com`: the link is left out");
+                continue;
+            };
+            let text = text.or_else(|| id.clone()).unwrap_or_else(|| url.clone());
+            let mut link = Map::from_iter([("linkText".to_owned(), json!(text)), ("url".to_owned(), json!(url))]);
+            link.extend(id.map(|id| ("id".to_owned(), json!(id))));
+            link.extend(comment.map(|comment| ("comment".to_owned(), json!(comment))));
+            custom.push(Value::Object(link));
+        }
+        if !custom.is_empty() {
+            links.insert("custom".to_owned(), Value::Array(custom));
+        }
+        self.put("links", links);
+    }
+
+    pub(super) fn log(&mut self) {
+        let Some(level) = self.old.text("logLevel") else { return };
+        let (level, differs) = match level.to_lowercase().as_str() {
+            "error" => ("error", None),
+            "warn" => ("warn", None),
+            "info" => ("info", None),
+            "debug" => ("debug", None),
+            "verbose" => ("debug", Some("there is no `verbose` between `info` and `debug`: it is `debug`")),
+            "silly" => ("trace", Some("the most detailed level is called `trace`")),
+            _ => {
+                self.old.todo("logLevel", "is no level: error, warn, info, debug or trace");
+                return;
+            }
+        };
+        if let Some(differs) = differs {
+            self.old.differs("logLevel", differs);
+        }
+        if level != "info" {
+            self.config.insert("log".to_owned(), json!({ "level": level }));
+        }
+    }
+
+    /// What has no counterpart.
+    pub(super) fn without_successor(&mut self) {
+        self.old.dropped("anonTelemetry", "Butler sends nothing that the config does not name");
+        self.old.dropped("systemInfo", "Butler collects nothing about its machine");
+        if self.old.flag("fileLogging") {
+            let text = "the log goes to standard error: let what runs Butler as a service keep it in files (NSSM: *I/O*; systemd: the journal)";
+            self.old.todo("fileLogging", text);
+            self.old.dropped("logDirectory", "no log files are written");
+        } else {
+            self.old.off("fileLogging");
+            self.old.dropped("logDirectory", "`fileLogging` is off");
+        }
+        self.old.dropped("configVisualisation", "there is no page that shows the config");
+        if self.is_on("dockerHealthCheck") {
+            let text = "`GET /health` is answered by the REST server: let the container's health check ask the port of `rest.listen`";
+            self.old.todo("dockerHealthCheck", text);
+        }
+        self.old.dropped("restServerApiDocGenerate", "the API's description is always there, at `/documentation`");
+    }
+}
