@@ -3,7 +3,6 @@
 //! None of them is started. Each answers on a thread of its own, since one that never answers must not keep the others
 //! from being asked.
 
-use std::collections::BTreeMap;
 use std::path::{Component, Path};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -13,7 +12,6 @@ use butler_plugin_api::abi::host::{BoxFuture, HostServices, Library};
 use butler_plugin_api::abi::{WireLogRecord, WireRequest, WireResponse};
 use butler_plugin_api::import::Imported;
 use butler_plugin_api::{HttpError, Instance, Manifest, OperationError, ServiceError};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::plugins::{SearchPath, open_file};
@@ -22,22 +20,6 @@ use crate::plugins::{SearchPath, open_file};
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Most bytes of an answer, as JSON.
 const LONGEST: usize = 4 << 20;
-
-/// What a plugin has made of a config.
-#[derive(Debug)]
-pub(super) struct Answer {
-    /// Entries, what was read, what is to be told, secrets.
-    pub imported: Imported,
-    /// Profiles for `tls` of the new config, by name.
-    pub tls: BTreeMap<String, Value>,
-}
-
-/// The part of an answer that is not in [`Imported`].
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Profiles {
-    tls: BTreeMap<String, Value>,
-}
 
 /// The plugins at hand.
 pub(super) struct Found {
@@ -71,14 +53,14 @@ impl Found {
     }
 
     /// Asks those that have the operation; by name of the plugin what each has made of the config, or why nothing.
-    pub fn ask(&self, input: &Value) -> Vec<(String, Result<Answer, String>)> {
+    pub fn ask(&self, input: &Value) -> Vec<(String, Result<Imported, String>)> {
         let able =
             self.libraries.iter().filter(|library| library.manifest().operations.iter().any(|it| it == "import"));
         able.map(|library| (library.manifest().name.clone(), ask(library, input, DEADLINE))).collect()
     }
 }
 
-fn ask(library: &Arc<Library>, input: &Value, deadline: Duration) -> Result<Answer, String> {
+fn ask(library: &Arc<Library>, input: &Value, deadline: Duration) -> Result<Imported, String> {
     let (answer, answered) = mpsc::sync_channel(1);
     let (of_thread, input) = (library.clone(), input.clone());
     let name = library.manifest().name.clone();
@@ -96,10 +78,9 @@ fn ask(library: &Arc<Library>, input: &Value, deadline: Duration) -> Result<Answ
         return Err(format!("its answer has more than {} MB", LONGEST >> 20));
     }
     let unreadable = |error: serde_json::Error| format!("its answer cannot be read: {error}");
-    let Profiles { tls } = serde_json::from_value(output.clone()).map_err(unreadable)?;
     let imported: Imported = serde_json::from_value(output).map_err(unreadable)?;
     check(&imported)?;
-    Ok(Answer { imported, tls })
+    Ok(imported)
 }
 
 fn invoke(library: &Library, input: &Value) -> Result<Value, String> {

@@ -21,7 +21,7 @@ use anyhow::{Context as _, anyhow};
 use serde_json::{Map, json};
 
 use self::account::{Account, Note, Outcome, Reader};
-use self::ask::{Answer, Found};
+use self::ask::Found;
 use self::names::Named;
 use self::old::Old;
 use self::report::Report;
@@ -82,10 +82,10 @@ pub fn migrate(order: &Order) -> Result<Migrated, Failure> {
     for (name, answer) in found.ask(&input) {
         asked = true;
         match answer {
-            Ok(Answer { imported, tls }) => {
+            Ok(imported) => {
                 readers.push(Reader::new(&name, &imported));
                 secrets.extend(imported.secrets);
-                for (profile, content) in tls {
+                for (profile, content) in imported.tls {
                     if profiles.insert(profile.clone(), content.clone()).is_some_and(|other| other != content) {
                         found.problems.push(format!(
                             "two plugins have a profile `tls.{profile}`, and another one each: give that of `{name}` another name"

@@ -57,8 +57,15 @@ impl Sections<'_> {
     }
 
     pub(super) fn log(&mut self) {
-        let Some(level) = self.old.text("logLevel") else { return };
-        let (level, differs) = match level.to_lowercase().as_str() {
+        let mut log = Map::new();
+        log.extend(self.level().map(|level| ("level".to_owned(), json!(level))));
+        log.extend(self.log_file().map(|path| ("file".to_owned(), json!({ "path": path }))));
+        self.put("log", log);
+    }
+
+    /// The level, if it is not the usual one.
+    fn level(&mut self) -> Option<&'static str> {
+        let (level, differs) = match self.old.text("logLevel")?.to_lowercase().as_str() {
             "error" => ("error", None),
             "warn" => ("warn", None),
             "info" => ("info", None),
@@ -67,29 +74,32 @@ impl Sections<'_> {
             "silly" => ("trace", Some("the most detailed level is called `trace`")),
             _ => {
                 self.old.todo("logLevel", "is no level: error, warn, info, debug or trace");
-                return;
+                return None;
             }
         };
         if let Some(differs) = differs {
             self.old.differs("logLevel", differs);
         }
-        if level != "info" {
-            self.config.insert("log".to_owned(), json!({ "level": level }));
+        (level != "info").then_some(level)
+    }
+
+    fn log_file(&mut self) -> Option<String> {
+        if !self.old.flag("fileLogging") {
+            self.old.off("fileLogging");
+            self.old.dropped("logDirectory", "`fileLogging` is off");
+            return None;
         }
+        let folder = self.old.text("logDirectory").unwrap_or_else(|| "log".to_owned());
+        let text = "a relative folder starts at the new config file now, not at Butler's own; the files are called \
+                    `butler.<day>.log`, and 14 are kept";
+        self.old.differs("logDirectory", text);
+        Some(format!("{}/butler.log", folder.trim_end_matches(['/', '\\'])))
     }
 
     /// What has no counterpart.
     pub(super) fn without_successor(&mut self) {
         self.old.dropped("anonTelemetry", "Butler sends nothing that the config does not name");
         self.old.dropped("systemInfo", "Butler collects nothing about its machine");
-        if self.old.flag("fileLogging") {
-            let text = "the log goes to standard error: let what runs Butler as a service keep it in files (NSSM: *I/O*; systemd: the journal)";
-            self.old.todo("fileLogging", text);
-            self.old.dropped("logDirectory", "no log files are written");
-        } else {
-            self.old.off("fileLogging");
-            self.old.dropped("logDirectory", "`fileLogging` is off");
-        }
         self.old.dropped("configVisualisation", "there is no page that shows the config");
         if self.is_on("dockerHealthCheck") {
             let text = "`GET /health` is answered by the REST server: let the container's health check ask the port of `rest.listen`";

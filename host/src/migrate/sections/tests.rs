@@ -311,7 +311,7 @@ fn links_log_schedules_and_what_has_no_successor() {
         "scheduler": { "enable": true, "configfile": "schedule.yaml" },
     });
     let done = translated(old.clone(), &[base]);
-    assert_eq!(done.config["log"], json!({ "level": "debug" }));
+    assert_eq!(done.config["log"], json!({ "level": "debug", "file": { "path": "log/butler.log" } }));
     assert_eq!(
         done.config["links"],
         json!({ "qmc": "https://q/qmc", "custom": [
@@ -325,10 +325,9 @@ fn links_log_schedules_and_what_has_no_successor() {
             "ToDo qlikSenseUrls.appBaseUrl",
             "ToDo genericUrls[2].url",
             "Differs logLevel",
+            "Differs logDirectory",
             "Dropped anonTelemetry",
             "Dropped systemInfo",
-            "ToDo fileLogging",
-            "Dropped logDirectory",
             "Dropped configVisualisation",
             "ToDo dockerHealthCheck",
             "Dropped restServerApiDocGenerate",
@@ -342,6 +341,7 @@ fn links_log_schedules_and_what_has_no_successor() {
     let mut off = old;
     off["scheduler"]["enable"] = json!(false);
     off["logLevel"] = json!("loud");
+    off["fileLogging"] = json!(false);
     let done = translated(off.clone(), &[base]);
     assert_eq!(done.config["scheduler"], json!({ "enabled": false }));
     assert!(done.schedules.is_some() && !done.config.contains_key("log"));

@@ -40,7 +40,7 @@ fn every_key_is_accounted_for_and_the_result_is_valid() {
     );
     let sections: Vec<&str> =
         text.lines().filter_map(|line| line.strip_suffix(':').filter(|line| !line.starts_with([' ', '#']))).collect();
-    assert_eq!(sections, ["qlik", "qlikCloud", "udp", "rest", "links", "tls", "plugins"]);
+    assert_eq!(sections, ["qlik", "qlikCloud", "udp", "rest", "links", "tls", "log", "plugins"]);
 
     let config = site.config();
     let used: BTreeSet<&str> =
@@ -135,8 +135,8 @@ fn the_hosts_sections_are_as_they_should_be() {
     let rows = site.rows();
     for (key, outcome) in [
         ("logLevel", "taken over"),
-        ("fileLogging", "to do"),
-        ("logDirectory", "left out"),
+        ("fileLogging", "taken over"),
+        ("logDirectory", "differs"),
         ("anonTelemetry", "left out"),
         ("systemInfo.enable", "left out"),
         ("configVisualisation.port", "left out"),
