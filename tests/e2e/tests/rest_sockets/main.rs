@@ -138,10 +138,10 @@ async fn files_that_cannot_be_used_are_told_before_anything_is_bound() {
     refused("has no private key in it").await;
     std::fs::write(folder.path().join("tls/cert.pem"), "x").unwrap();
     refused("has no certificate in it").await;
-    // Over, but that is for its clients to judge.
+    // Over: Butler serves it all the same, and clients refuse it.
     renew(folder.path(), Duration::ZERO);
     let checked = command(&["check", "-c", config]).await;
-    assert_eq!(checked.code, 0, "{checked:?}");
+    assert_eq!(checked.code, 1, "{checked:?}");
     assert!(checked.stdout.contains("rest.tls: the certificate of Butler's REST server"), "{checked:?}");
     assert!(checked.stdout.contains("has expired"), "{checked:?}");
 }
