@@ -19,6 +19,7 @@ pub mod http;
 pub mod ingest;
 pub mod log4net;
 pub mod migrate;
+mod new_files;
 pub mod observe;
 pub mod pipeline;
 pub mod plugins;

@@ -19,8 +19,8 @@ pub(super) struct Migrate {
     /// Folder for the new files. None that is there is replaced.
     #[arg(long, value_name = "DIR", default_value = "butler-migrated")]
     out: PathBuf,
-    /// Folder that the old Butler was started in: relative paths in its config start there. Absent: they are looked for
-    /// beside the old file, and in the current folder.
+    /// Folder that the old Butler was started in: relative paths in its config start there, and nowhere else. Absent: they
+    /// are looked for above the old file's folder if that is called `config`, beside the old file, and in the current folder.
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
 }

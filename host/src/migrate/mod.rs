@@ -2,7 +2,7 @@
 //!
 //! The old file is read (`old`) and brought into the form of Butler 16 (`names`). The host translates its own sections
 //! (`sections`), the plugins that are found theirs (`ask`); nobody else knows what they are. What became of each value of the
-//! old file is put together (`account`), the new config is written (`compose`, `schedules`, `write`) and validated as
+//! old file is put together (`account`), the new config is written (`compose`, `schedules`) and validated as
 //! `butler check` does, and a report (`report`) says what a person should know.
 
 mod account;
@@ -13,21 +13,21 @@ mod old;
 mod report;
 mod schedules;
 mod sections;
-mod write;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use self::account::{Account, Note, Outcome, Reader};
 use self::ask::Found;
 use self::names::Named;
 use self::old::Old;
 use self::report::Report;
-use self::write::{Files, Readers};
 use crate::config::compose as schema;
 use crate::daemon::{Failure, load};
+use crate::new_files::{File, Made, refuse_existing};
 use crate::plugins::SearchPath;
 use crate::rest::Known;
 
@@ -35,6 +35,7 @@ const CONFIG: &str = "butler.yaml";
 const SCHEMA: &str = "butler.schema.json";
 const SCHEDULES: &str = "schedules.yaml";
 const REPORT: &str = "migration.md";
+const SECRETS: &str = "secrets";
 
 /// What is to be migrated.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub struct Order {
     pub schedules: Option<PathBuf>,
     /// Where the new files go.
     pub out: PathBuf,
-    /// Where relative paths of the old file start: the folder that Butler 16 was started in.
+    /// Where relative paths of the old file start: the folder that Butler 16 was started in. Absent: it is looked for.
     pub base: Option<PathBuf>,
 }
 
@@ -72,7 +73,7 @@ pub fn migrate(order: &Order) -> Result<Migrated, Failure> {
     let own = sections::translate(input.clone(), &endpoints, order.schedules.is_some());
     let mut own = own.map_err(|error| anyhow!("the host's sections: {error}"))?;
     let schedule_file = order.schedules.clone().or(own.schedules.take().map(PathBuf::from));
-    let mut files = Files::default();
+    let mut files = Vec::new();
     let schedules = schedule_file.map(|path| convert(order, &path, &mut files, &mut own.reader)).transpose()?.flatten();
 
     let mut readers = vec![own.reader];
@@ -85,13 +86,7 @@ pub fn migrate(order: &Order) -> Result<Migrated, Failure> {
             Ok(imported) => {
                 readers.push(Reader::new(&name, &imported));
                 secrets.extend(imported.secrets);
-                for (profile, content) in imported.tls {
-                    if profiles.insert(profile.clone(), content.clone()).is_some_and(|other| other != content) {
-                        found.problems.push(format!(
-                            "two plugins have a profile `tls.{profile}`, and another one each: give that of `{name}` another name"
-                        ));
-                    }
-                }
+                found.problems.extend(add_profiles(&mut profiles, &name, imported.tls));
                 plugins.push((name, imported.instances));
             }
             Err(problem) => {
@@ -108,13 +103,19 @@ pub fn migrate(order: &Order) -> Result<Migrated, Failure> {
     }
     let account = Account::new(&old, &named, &readers, found.problems.is_empty());
     let config = compose::config(own.config, plugins);
-    files.add(CONFIG, compose::text(&config, &head(&old.path)), Readers::Usual);
+    files.push(open_to_all(CONFIG, compose::text(&config, &head(&old.path))));
     let schema = serde_json::to_string_pretty(&schema(&manifests)).map_err(anyhow::Error::from)?;
-    files.add(SCHEMA, schema + "\n", Readers::Usual);
-    for (file, secret) in secrets {
-        files.add(&file, secret + "\n", Readers::Owner);
-    }
-    files.write(&order.out, REPORT)?;
+    files.push(open_to_all(SCHEMA, schema + "\n"));
+    let has_secrets = !secrets.is_empty();
+    files.extend(secrets.into_iter().map(|(file, secret)| File {
+        path: file.into(),
+        text: secret + "\n",
+        private: true,
+    }));
+    let reserved = files.iter().map(|file| file.path.as_path()).chain([Path::new(REPORT)]);
+    refuse_existing(&order.out, reserved)?;
+    let mut made = Made::default();
+    made.write(&order.out, &files)?;
 
     let new = order.out.join(CONFIG);
     let checked = load(&new, None);
@@ -130,15 +131,37 @@ pub fn migrate(order: &Order) -> Result<Migrated, Failure> {
         schedules: schedules.map(|count| (count, order.out.join(SCHEDULES))),
         refused: refused.as_deref(),
         warnings: &warnings,
+        // Elsewhere they are their owner's from the beginning.
+        secrets: (cfg!(windows) && has_secrets).then(|| order.out.join(SECRETS)),
     };
     let path = order.out.join(REPORT);
-    write::write(&path, &report.markdown(), Readers::Usual)?;
+    made.write(&order.out, &[open_to_all(REPORT, report.markdown())])?;
+    made.keep();
     let failure = match (&refused, found.problems.is_empty()) {
         (Some(refused), _) => Some(refused.clone()),
         (None, false) => Some("not every plugin could be asked: see above".to_owned()),
         (None, true) => None,
     };
     Ok(Migrated { summary: report.short(&path), failure })
+}
+
+fn open_to_all(name: &str, text: String) -> File {
+    File { path: name.into(), text, private: false }
+}
+
+/// Adds the TLS profiles of a plugin; what to tell of those that another plugin has otherwise, which keeps its own.
+fn add_profiles(profiles: &mut Map<String, Value>, plugin: &str, new: BTreeMap<String, Value>) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (profile, content) in new {
+        if profiles.get(&profile).is_some_and(|other| *other != content) {
+            problems.push(format!(
+                "two plugins have a profile `tls.{profile}`, and another one each: that of `{plugin}` is left out, give it another name"
+            ));
+        } else {
+            profiles.insert(profile, content);
+        }
+    }
+    problems
 }
 
 /// The first lines of the new config.
@@ -152,8 +175,11 @@ fn head(old: &Path) -> Vec<String> {
     ]
 }
 
-/// Where relative paths of the old file may start, the likeliest first.
+/// Where relative paths of the old file may start, the likeliest first; one that is named counts alone.
 fn folders(order: &Order) -> std::io::Result<Vec<PathBuf>> {
+    if let Some(base) = &order.base {
+        return Ok(vec![std::path::absolute(base)?]);
+    }
     let file = std::path::absolute(&order.old)?;
     let folder = file.parent().map(Path::to_owned);
     // `config/…` within it are paths from the folder above.
@@ -161,9 +187,8 @@ fn folders(order: &Order) -> std::io::Result<Vec<PathBuf>> {
         .as_deref()
         .filter(|folder| folder.file_name().is_some_and(|name| name == "config"))
         .and_then(Path::parent);
-    let base = order.base.as_ref().map(std::path::absolute).transpose()?;
     let mut folders = Vec::new();
-    for folder in [base, above.map(Path::to_owned), folder, std::env::current_dir().ok()].into_iter().flatten() {
+    for folder in [above.map(Path::to_owned), folder, std::env::current_dir().ok()].into_iter().flatten() {
         if !folders.contains(&folder) {
             folders.push(folder);
         }
@@ -172,12 +197,12 @@ fn folders(order: &Order) -> std::io::Result<Vec<PathBuf>> {
 }
 
 /// Converts a file of schedules; how many there are.
-fn convert(order: &Order, path: &Path, files: &mut Files, reader: &mut Reader) -> Result<Option<usize>, Failure> {
+fn convert(order: &Order, path: &Path, files: &mut Vec<File>, reader: &mut Reader) -> Result<Option<usize>, Failure> {
     const KEY: &str = "scheduler.configfile";
     match schedules::convert(path) {
         Ok(converted) => {
             reader.notes.extend(converted.warnings.iter().map(|warning| note(KEY, Outcome::Differs, path, warning)));
-            files.add(SCHEDULES, converted.text, Readers::Usual);
+            files.push(open_to_all(SCHEDULES, converted.text));
             Ok(Some(converted.count))
         }
         Err(faults) if order.schedules.is_some() => {
@@ -194,4 +219,33 @@ fn convert(order: &Order, path: &Path, files: &mut Files, reader: &mut Reader) -
 
 fn note(key: &str, outcome: Outcome, path: &Path, text: &str) -> Note {
     Note { key: key.to_owned(), outcome, text: format!("{}: {text}", path.display()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_profiles_with_one_name_the_first_stays() {
+        let answer = |content: Value| BTreeMap::from([("webhook".to_owned(), content)]);
+        let mut profiles = Map::new();
+        assert!(add_profiles(&mut profiles, "webhook", answer(json!({ "ca": "ca.pem" }))).is_empty());
+        assert!(add_profiles(&mut profiles, "third", answer(json!({ "ca": "ca.pem" }))).is_empty(), "the same");
+        let problems = add_profiles(&mut profiles, "other", answer(json!({ "verify": "none" })));
+        assert!(problems.len() == 1 && problems[0].contains("that of `other` is left out"), "{problems:?}");
+        assert_eq!(Value::from(profiles), json!({ "webhook": { "ca": "ca.pem" } }));
+    }
+
+    #[test]
+    fn relative_paths_start_where_it_is_said_or_at_the_likeliest_places() {
+        let order = |base: Option<&str>| Order {
+            old: "/site/config/old.yaml".into(),
+            schedules: None,
+            out: "new".into(),
+            base: base.map(PathBuf::from),
+        };
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(folders(&order(None)).unwrap(), [Path::new("/site"), Path::new("/site/config"), &here]);
+        assert_eq!(folders(&order(Some("/opt/butler"))).unwrap(), [Path::new("/opt/butler")]);
+    }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use butler_plugin_api::kind;
+
 use super::account::{Account, Entry, Outcome, Told};
 
 /// What a migration came to.
@@ -22,6 +24,8 @@ pub(super) struct Report<'a> {
     pub refused: Option<&'a str>,
     /// What its check says of one that is taken.
     pub warnings: &'a [String],
+    /// The folder of secrets, where others may read it.
+    pub secrets: Option<PathBuf>,
 }
 
 /// Headings, and what they mean.
@@ -88,30 +92,21 @@ impl Report<'_> {
             let of_section = self.account.entries.iter().filter(|entry| section_of(&entry.path) == section);
             of_section.map(|entry| entry.line).min().unwrap_or_default()
         };
-        for entry in self
-            .account
-            .entries
-            .iter()
-            .filter(|entry| matches!(entry.outcome, Outcome::Taken | Outcome::Differs | Outcome::ToDo))
-        {
+        for entry in self.account.entries.iter().filter(|entry| entry.outcome == Outcome::Taken) {
             let section = section_of(&entry.path);
             let (count, by) = sections.entry((first(section), section)).or_default();
-            *count += usize::from(entry.outcome == Outcome::Taken);
+            *count += 1;
             by.extend(entry.by.iter().map(String::as_str));
         }
         text.push_str("\n## What is taken over\n\n");
-        let mut any = false;
+        if sections.is_empty() {
+            text.push_str("Nothing.\n");
+        }
         for ((line, section), (count, mut by)) in sections {
             by.sort_unstable();
             by.dedup();
-            if count > 0 {
-                any = true;
-                let noun = if count == 1 { "key" } else { "keys" };
-                let _ = writeln!(text, "* line {line}, {}: {count} {noun}, by {}", code(section), by.join(", "));
-            }
-        }
-        if !any {
-            text.push_str("Nothing.\n");
+            let noun = if count == 1 { "key" } else { "keys" };
+            let _ = writeln!(text, "* line {line}, {}: {count} {noun}, by {}", code(section), by.join(", "));
         }
     }
 
@@ -171,6 +166,21 @@ impl Report<'_> {
                 "when Butler runs, `butler schedules import {} -c {config}` adds the {count} {noun}: their times are by their time \
                  zones now, where Butler 16 went by the clock of its machine",
                 file.display()
+            ));
+        }
+        let troubles = [kind::DELIVERY_DEAD, kind::CERTIFICATE_EXPIRING, kind::NODE_SILENT, kind::APP_RELOAD_FAILED];
+        let troubles = troubles.map(|kind| format!("`{kind}`")).join(", ");
+        steps.push(format!(
+            "no destination is told of {troubles} yet, which the old config could not name: add them to the `on:` of one, to hear of \
+             alerts that do not arrive, among others"
+        ));
+        if let Some(folder) = &self.secrets {
+            // Well-known ids, since the names are in the system's language: the system, the administrators.
+            steps.push(format!(
+                "`icacls \"{}\" /inheritance:r /grant:r \"*S-1-5-18:(OI)(CI)F\" \"*S-1-5-32-544:(OI)(CI)F\" \"ACCOUNT:(OI)(CI)R\"`, \
+                 with the account that Butler runs as, keeps the secrets from the other users of this machine: until then they may \
+                 read what the folder around lets them read",
+                folder.display()
             ));
         }
         steps
@@ -243,6 +253,7 @@ mod tests {
                 entry(3, "chat.`a|b", Outcome::Taken, &["chat"]),
                 entry(4, "udp.port", Outcome::ToDo, &["butler"]),
                 entry(5, "udp.odd", Outcome::Unknown, &[]),
+                entry(6, "chat.x", Outcome::Differs, &["desk", "mail"]),
             ],
             told: vec![
                 told(4, "udp.port", Outcome::ToDo, &["butler"]),
@@ -260,15 +271,18 @@ mod tests {
             schedules: Some((2, PathBuf::from("out/schedules.yaml"))),
             refused: None,
             warnings: &["line 1, x: y".to_owned()],
+            secrets: Some(PathBuf::from("out/secrets")),
         };
         let text = report.markdown();
         for part in [
-            "# From Butler 16: old.yaml\n\n4 keys of old.yaml were looked at; the new config is valid.\n",
+            "# From Butler 16: old.yaml\n\n5 keys of old.yaml were looked at; the new config is valid.\n",
             "## Plugins that were not asked\n\nTheir keys are among those that are not known, or not taken over.\n\n* the plugin `x` is left out\n",
             "* [ ] line 4, `udp.port`: why so\n* [ ] `qlik`: why so\n",
             "## What differs\n\nTaken over, and a little different from what it was.\n\n* line 6, `chat.x`: why so (chat)\n",
             "* line 5, `udp.odd`: why so\n",
             "## What is taken over\n\n* line 2, `chat`: 2 keys, by chat, desk\n",
+            "* no destination is told of `delivery.dead`, `certificate.expiring`, `node.silent`, `app-reload.failed` yet",
+            "* `icacls \"out/secrets\" /inheritance:r /grant:r \"*S-1-5-18:(OI)(CI)F\"",
             "| 3 | `chat.'a\\|b` | taken over | chat |\n| 4 | `udp.port` | to do | butler |\n| 5 | `udp.odd` | not known |  |\n",
             "`butler schedules import out/schedules.yaml -c out/butler.yaml` adds the 2 schedules",
             "* line 1, x: y\n",
@@ -280,10 +294,13 @@ mod tests {
         for part in [
             "     2  taken over\n",
             "What you must do:\n  line 4, udp.port: why so\n  qlik: why so\n",
+            "\nThen: icacls \"out/secrets\" ",
             "out/migration.md\nThen: butler check -c out/butler.yaml tries",
         ] {
             assert!(short.contains(part), "{part}\n\n{short}");
         }
+        report.secrets = None;
+        assert!(!report.markdown().contains("icacls"));
         report.refused = Some("bad");
         assert!(report.markdown().contains("NOT valid yet.\n") && report.markdown().contains("```text\nbad\n```"));
         assert!(report.short(Path::new("m")).contains("NOT valid"));

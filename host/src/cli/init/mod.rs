@@ -4,7 +4,6 @@
 //! daemon would read it, the destination's settings by a start of its plugin.
 
 mod document;
-mod files;
 mod next;
 mod settings;
 mod site;
@@ -23,11 +22,11 @@ use super::doctor::files::everybody_reads;
 use crate::config::{self, ClientFiles, Document, Level, LogFormat, compose, similar};
 use crate::daemon::{self, Alone, Failure};
 use crate::log4net::{self, Target};
+use crate::new_files::{self, File};
 use crate::observe;
 use crate::plugins::{SearchPath, open_file};
 use crate::qlik::Node;
 use document::{Connection, Contents, REPOSITORY, SCHEMA, with_files};
-use files::File;
 use next::{SERVICE, Situation};
 use settings::{Filled, Given, Lacking, config_text, is_placeholder};
 use site::{Exported, Unusable};
@@ -98,7 +97,7 @@ impl Init {
                 return Err(Failure::Other(anyhow!("interrupted: nothing was written")));
             }
         };
-        files::write(&out, &plan.files)?;
+        new_files::write(&out, &plan.files)?;
         print!("{}", plan.told);
         Ok(())
     }
@@ -115,7 +114,7 @@ impl Interview {
     fn plan(&self) -> Result<Plan, Failure> {
         let appenders = PathBuf::from(format!("log-appender/{}/LocalLogConfig.xml", SERVICE.folder().to_lowercase()));
         let flags = &self.flags;
-        files::refuse_existing(&flags.out, [Path::new(CONFIG), Path::new(SCHEMA), &appenders])?;
+        new_files::refuse_existing(&flags.out, [Path::new(CONFIG), Path::new(SCHEMA), &appenders])?;
         let manifests = self.manifests();
         let destinations: Vec<&Manifest> = manifests.iter().filter(|manifest| takes_alerts(manifest)).collect();
         if self.terminal.is_none() {
@@ -155,7 +154,7 @@ impl Interview {
         ];
         let (with_files, settings) = secrets(&connection, &manifest.name, &filled, &mut files);
         let contents = Contents { connection: &with_files, settings: &settings, ..contents };
-        let text = contents.text(&files::shown(&flags.out, Path::new(CONFIG)));
+        let text = contents.text(&new_files::shown(&flags.out, Path::new(CONFIG)));
         files.insert(0, File { path: CONFIG.into(), text, private: false });
         let situation = Situation {
             out: &flags.out,
@@ -235,7 +234,7 @@ impl Interview {
         let about = "Folder with the certificates that the QMC exports: client.pem, client_key.pem and root.pem, or client.pfx \
                      and root.cer. They stay there, the config names them.";
         let question = Question { about, name: "certificates", default: usual.as_deref(), hidden: false };
-        let path = files::shown(&flags.out, Path::new(CONFIG));
+        let path = new_files::shown(&flags.out, Path::new(CONFIG));
         let passphrase = flags.passphrase.as_deref().map(config_text);
         let (mut connection, locked) = self.answer(flags.certificates.as_deref(), question, |folder| {
             let connection = Connection {
@@ -374,7 +373,7 @@ impl Interview {
     /// Takes the config as the daemon would, and starts the destination without sending anything. What the destination has
     /// against its settings is answered; that it cannot be reached now is only told.
     fn try_out(&self, contents: &Contents<'_>, instance: &str) -> Result<Option<String>, Failure> {
-        let path = files::shown(&self.flags.out, Path::new(CONFIG));
+        let path = new_files::shown(&self.flags.out, Path::new(CONFIG));
         let document = Document::parse(&path, contents.text(&path).as_bytes())?;
         let setup = match daemon::take(&document, None) {
             Ok(setup) => setup,

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::files::shown;
 use crate::log4net::{Service, Target};
+use crate::new_files::shown;
 use crate::qlik::Node;
 
 /// What the text is about.

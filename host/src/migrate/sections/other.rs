@@ -4,6 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::{Sections, is_web_address};
 
+/// So many days' log files Butler 16 kept.
+const DAYS: u32 = 30;
+
 impl Sections<'_> {
     /// The file of schedules, if there is one and no other was named.
     pub(super) fn scheduler(&mut self, has_schedules: bool) -> Option<String> {
@@ -59,7 +62,7 @@ impl Sections<'_> {
     pub(super) fn log(&mut self) {
         let mut log = Map::new();
         log.extend(self.level().map(|level| ("level".to_owned(), json!(level))));
-        log.extend(self.log_file().map(|path| ("file".to_owned(), json!({ "path": path }))));
+        log.extend(self.log_file().map(|path| ("file".to_owned(), json!({ "path": path, "keep": DAYS }))));
         self.put("log", log);
     }
 
@@ -90,10 +93,11 @@ impl Sections<'_> {
             return None;
         }
         let folder = self.old.text("logDirectory").unwrap_or_else(|| "log".to_owned());
-        let text = "a relative folder starts at the new config file now, not at Butler's own; the files are called \
-                    `butler.<day>.log`, and 14 are kept";
+        let text = "a relative folder starts at the new config file now, not at Butler's own, and an absolute one is taken as it is, \
+                    where Butler 16 looked for it below its own; the files are called `butler/butler.<day>.log` in it, so that none of \
+                    Butler 16's is removed or written into";
         self.old.differs("logDirectory", text);
-        Some(format!("{}/butler.log", folder.trim_end_matches(['/', '\\'])))
+        Some(format!("{}/butler/butler.log", folder.trim_end_matches(['/', '\\'])))
     }
 
     /// What has no counterpart.

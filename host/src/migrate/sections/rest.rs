@@ -18,6 +18,9 @@ const SWITCHES: &str = "restServerEndpointsEnable";
 /// Butler 16 had the switch, but nothing to switch.
 const WITHOUT_EFFECT: &str = "updateSchedule";
 const USUAL_PORT: u16 = 8080;
+/// Butler 16 looked at no `Host`.
+const OTHER_NAMES: &str = "Callers that use another name than this machine's short one (`butler.example.com`) are refused, unless it \
+                           stands in `rest.hosts`";
 
 impl Sections<'_> {
     pub(super) fn rest(&mut self) {
@@ -59,7 +62,7 @@ impl Sections<'_> {
                 "Butler 16 let everybody in; here callers beyond this machine need a token, or an address that is trusted, and the \
                  old config names none. So the REST server listens for this machine alone (127.0.0.1:{port}). For load scripts on \
                  other servers write `listen: {at}` and, under `rest.grants`, the addresses of the Sense servers; or make a token \
-                 with `butler token new`"
+                 with `butler token new`. {OTHER_NAMES}"
             );
             self.todo(host, &text);
             rest.insert("listen".to_owned(), format!("127.0.0.1:{port}").into());
@@ -68,7 +71,7 @@ impl Sections<'_> {
         let named = networks.join(", ");
         let text = format!(
             "Butler 16 let everybody in; now only these callers need no token: {named}. Add further Sense servers to `rest.grants`; for \
-             others make tokens with `butler token new`"
+             others make tokens with `butler token new`. {OTHER_NAMES}"
         );
         if listen.name.is_none() && !listen.is_here() {
             let more = format!(
@@ -113,20 +116,12 @@ impl Sections<'_> {
     /// `disabledEndpoints`; the names of those that were on.
     fn switches(&mut self, rest: &mut Map<String, Value>) -> BTreeSet<String> {
         let mut on = BTreeSet::new();
-        let mut paths = Vec::new();
-        for (name, value) in self.butler.get(SWITCHES).and_then(Value::as_object).into_iter().flatten() {
-            match value {
-                Value::Object(group) => {
-                    paths.extend(group.keys().map(|inner| (format!("{SWITCHES}.{name}.{inner}"), inner.clone())));
-                }
-                _ => paths.push((format!("{SWITCHES}.{name}"), name.clone())),
-            }
-        }
-        for (path, name) in paths.into_iter().filter(|(_, name)| SWITCHES_OF_BUTLER_16.contains(&name.as_str())) {
+        for name in SWITCHES_OF_BUTLER_16 {
+            let path = path_of(name);
             if name == WITHOUT_EFFECT {
                 self.old.no_effect(&path, "there was no such endpoint");
             } else if self.old.flag(&path) {
-                on.insert(name);
+                on.insert(name.to_owned());
             }
         }
         let off = SWITCHES_OF_BUTLER_16.into_iter().filter(|name| *name != WITHOUT_EFFECT && !on.contains(*name));
@@ -153,4 +148,20 @@ impl Sections<'_> {
             self.old.todo(&ca, "put the certificates of the authorities behind the server's own, into the file of `rest.tls.certificate`");
         }
     }
+}
+
+/// Where a switch stands in the old config.
+fn path_of(switch: &str) -> String {
+    let group = match switch {
+        "postNewRelicEvent" | "postNewRelicMetric" => "newRelic.",
+        "createNewSchedule"
+        | "deleteSchedule"
+        | "getSchedule"
+        | "getScheduleStatusAll"
+        | "startSchedule"
+        | "stopSchedule"
+        | WITHOUT_EFFECT => "scheduler.",
+        _ => "",
+    };
+    format!("{SWITCHES}.{group}{switch}")
 }

@@ -169,9 +169,16 @@ fn udp() {
         ]
     );
     old["udpServerConfig"]["enable"] = json!(false);
-    let done = translated(old, &[]);
+    let done = translated(old.clone(), &[]);
     assert!(!done.config.contains_key("udp"));
     assert_eq!(told(&done), ["Dropped udpServerConfig"]);
+    // What it heard of by no road before, it hears of by no other now.
+    old.as_object_mut().unwrap().extend(qlik_sections().as_object().unwrap().clone());
+    let done = translated(old.clone(), &[]);
+    assert_eq!(done.config["qlik"]["reconcile"], json!({ "enabled": false }));
+    assert!(text_of(&done, "udpServerConfig.enable").contains("`qlik.reconcile.enabled: false`"));
+    old["udpServerConfig"]["enable"] = json!(true);
+    assert!(translated(old, &[]).config["qlik"].get("reconcile").is_none());
 }
 
 fn rest_sections(host: &str) -> Value {
@@ -180,6 +187,7 @@ fn rest_sections(host: &str) -> Value {
         "restServerEndpointsEnable": {
             "senseStartTask": true, "fileCopy": true, "butlerping": false, "odd": true,
             "scheduler": { "getSchedule": false, "updateSchedule": false }, "newRelic": { "postNewRelicEvent": "yes" },
+            "strange": { "fileDelete": true }, "stopSchedule": true,
         },
     })
 }
@@ -198,6 +206,11 @@ fn rest_on_this_machine_needs_nothing() {
             && !off.contains(&json!("senseStartTask"))
             && !off.contains(&json!("updateSchedule"))
     );
+    // A switch counts where Butler 16 looked for it.
+    assert!(off.contains(&json!("fileDelete")) && off.contains(&json!("stopSchedule")));
+    for odd in ["strange.fileDelete", "stopSchedule"] {
+        assert!(!done.reader.used.contains(&format!("restServerEndpointsEnable.{odd}")), "{odd}");
+    }
     assert_eq!(
         told(&done),
         [
@@ -219,6 +232,7 @@ fn rest_beyond_this_machine_trusts_only_addresses_that_the_old_config_names() {
     assert_eq!((&done.config["rest"]["listen"], done.config["rest"].get("grants")), (&json!("127.0.0.1:8080"), None));
     let text = text_of(&done, "restServerConfig.serverHost");
     assert!(text.contains("listen: 0.0.0.0:8080") && text.contains("butler token new"), "{text}");
+    assert!(text.contains("`rest.hosts`"), "{text}");
 
     let mut old = rest_sections("butler.example.com");
     old["configQRS"] = json!({ "host": "10.1.2.3" });
@@ -229,7 +243,8 @@ fn rest_beyond_this_machine_trusts_only_addresses_that_the_old_config_names() {
     let grant = |network: &str| json!({ "network": network, "scopes": ["tasks", "files"] });
     assert_eq!(rest["grants"], json!([grant("10.1.2.3"), grant("10.1.2.4")]));
     assert_eq!((&rest["listen"], &rest["hosts"]), (&json!("0.0.0.0:8080"), &json!(["butler.example.com"])));
-    assert!(text_of(&done, "restServerConfig.serverHost").contains("10.1.2.3, 10.1.2.4"));
+    let text = text_of(&done, "restServerConfig.serverHost");
+    assert!(text.contains("10.1.2.3, 10.1.2.4") && text.contains("`rest.hosts`"), "{text}");
     assert!(rest.get("insecure").is_none());
 
     // The list is in force only with its switch.
@@ -311,7 +326,15 @@ fn links_log_schedules_and_what_has_no_successor() {
         "scheduler": { "enable": true, "configfile": "schedule.yaml" },
     });
     let done = translated(old.clone(), &[base]);
-    assert_eq!(done.config["log"], json!({ "level": "debug", "file": { "path": "log/butler.log" } }));
+    assert_eq!(
+        done.config["log"],
+        json!({ "level": "debug", "file": { "path": "log/butler/butler.log", "keep": 30 } })
+    );
+    let text = text_of(&done, "logDirectory");
+    assert!(
+        text.contains("an absolute one is taken as it is") && text.contains("none of Butler 16's is removed"),
+        "{text}"
+    );
     assert_eq!(
         done.config["links"],
         json!({ "qmc": "https://q/qmc", "custom": [

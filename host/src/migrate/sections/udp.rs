@@ -1,6 +1,6 @@
 //! `udpServerConfig`: the section `udp`.
 
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::{Listen, Sections};
 use crate::config::is_sender;
@@ -11,6 +11,7 @@ const USUAL_PORT: u16 = 9998;
 impl Sections<'_> {
     pub(super) fn udp(&mut self) {
         if !self.is_on("udpServerConfig") {
+            self.hear_of_nothing();
             return;
         }
         let mut udp = Map::new();
@@ -57,6 +58,20 @@ impl Sections<'_> {
             self.old.dropped(duplicates, "what comes twice is told once, always, and not only for some minutes");
         }
         self.put("udp", udp);
+    }
+
+    /// Without UDP Butler 16 heard of no task that ended; this one would ask Qlik Sense.
+    fn hear_of_nothing(&mut self) {
+        let switch = "udpServerConfig.enable";
+        if !self.old.has("udpServerConfig") {
+            return;
+        }
+        if let Some(qlik) = self.config.get_mut("qlik").and_then(Value::as_object_mut) {
+            qlik.insert("reconcile".to_owned(), json!({ "enabled": false }));
+            let text = "off, so Butler 16 told nobody of tasks that ended; so that it stays so, Qlik Sense is not asked for them either \
+                        (`qlik.reconcile.enabled: false`)";
+            self.old.differs(switch, text);
+        }
     }
 
     /// Who may send, where that is limited.

@@ -112,12 +112,20 @@ fn nothing_is_replaced() {
         site.write(&format!("new/{name}"), "mine");
         let output = site.migrate(&[]);
         assert!(
-            output.code == 1 && output.stderr.contains(&format!("{name} is there already: name another folder")),
+            output.code == 1 && output.stderr.contains(&format!("{name} is there already and is kept")),
             "{output:?}"
         );
         assert_eq!(site.files().into_iter().collect::<Vec<_>>(), [(name.to_owned(), b"mine".to_vec())]);
         std::fs::remove_dir_all(site.path("new")).unwrap();
     }
+    // One that cannot be written leaves none of the others.
+    site.write("new/secrets", "mine");
+    site.write_old(&complete());
+    let output = site.migrate(&[]);
+    assert!(output.code == 1 && output.stderr.contains("cannot be written, so nothing was"), "{output:?}");
+    assert_eq!(site.files().into_iter().collect::<Vec<_>>(), [("secrets".to_owned(), b"mine".to_vec())]);
+    std::fs::remove_dir_all(site.path("new")).unwrap();
+    site.write_old(&json!({ "logLevel": "info" }));
     // What else lies there does not matter.
     site.write("new/notes.txt", "mine");
     assert_eq!(site.migrate(&[]).code, 0);
@@ -188,8 +196,11 @@ fn relative_paths_start_where_the_old_butler_was_started() {
     site.write("config/old.yaml", &site.read("old.yaml"));
     site.write("elsewhere/old.yaml", &site.read("old.yaml"));
     let folder = site.folder.path().to_str().unwrap();
+    let elsewhere = site.path("elsewhere");
     for (old, base, found) in [
         ("config/old.yaml", None, true),
+        // A folder that is named counts alone.
+        ("config/old.yaml", elsewhere.to_str(), false),
         ("elsewhere/old.yaml", Some(folder), true),
         ("elsewhere/old.yaml", None, false),
     ] {

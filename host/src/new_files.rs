@@ -1,4 +1,4 @@
-//! The files that are written: all or none, and none in place of another.
+//! Files that a command writes: all or none, and none in place of another.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -8,21 +8,21 @@ use anyhow::{Context as _, bail};
 
 /// A file that is to be written.
 #[derive(Debug)]
-pub(super) struct File {
+pub(crate) struct File {
     /// Below the folder that everything goes into.
-    pub(super) path: PathBuf,
-    pub(super) text: String,
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
     /// Whether nobody else may read it.
-    pub(super) private: bool,
+    pub(crate) private: bool,
 }
 
 /// A path below `out` as the user would write it.
-pub(super) fn shown(out: &Path, path: &Path) -> PathBuf {
+pub(crate) fn shown(out: &Path, path: &Path) -> PathBuf {
     if out == Path::new(".") { path.to_owned() } else { out.join(path) }
 }
 
 /// Refuses to go on if one of the files is there already.
-pub(super) fn refuse_existing<'a>(out: &Path, paths: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
+pub(crate) fn refuse_existing<'a>(out: &Path, paths: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
     // A link that leads nowhere counts, too.
     let taken = paths.into_iter().map(|path| shown(out, path)).filter(|path| path.symlink_metadata().is_ok());
     let taken: Vec<String> = taken.map(|path| path.display().to_string()).collect();
@@ -36,24 +36,35 @@ pub(super) fn refuse_existing<'a>(out: &Path, paths: impl IntoIterator<Item = &'
 }
 
 /// Writes the files below `out`. If one cannot be written, those that were are removed again.
-pub(super) fn write(out: &Path, files: &[File]) -> anyhow::Result<()> {
-    refuse_existing(out, files.iter().map(|file| file.path.as_path()))?;
+pub(crate) fn write(out: &Path, files: &[File]) -> anyhow::Result<()> {
     let mut made = Made::default();
-    for file in files {
-        let path = out.join(&file.path);
-        made.folders(path.parent().unwrap_or(out), file.private)
-            .and_then(|()| made.file(&path, file))
-            .with_context(|| format!("{} cannot be written, so nothing was", path.display()))?;
-    }
-    made.0.clear();
+    made.write(out, files)?;
+    made.keep();
     Ok(())
 }
 
 /// What was made so far. It is removed when this is dropped.
-#[derive(Default)]
-struct Made(Vec<(PathBuf, bool)>);
+#[derive(Debug, Default)]
+pub(crate) struct Made(Vec<(PathBuf, bool)>);
 
 impl Made {
+    /// Writes files below `out`.
+    pub(crate) fn write(&mut self, out: &Path, files: &[File]) -> anyhow::Result<()> {
+        refuse_existing(out, files.iter().map(|file| file.path.as_path()))?;
+        for file in files {
+            let path = out.join(&file.path);
+            self.folders(path.parent().unwrap_or(out), file.private)
+                .and_then(|()| self.file(&path, file))
+                .with_context(|| format!("{} cannot be written, so nothing was", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// All is there: nothing is removed any more.
+    pub(crate) fn keep(mut self) {
+        self.0.clear();
+    }
+
     fn folders(&mut self, folder: &Path, private: bool) -> io::Result<()> {
         if folder.as_os_str().is_empty() || folder.is_dir() {
             return Ok(());
@@ -113,6 +124,12 @@ mod tests {
         let error = format!("{:#}", write(&out, &files).unwrap_err());
         assert!(error.contains("three cannot be written, so nothing was"), "{error}");
         assert!(!folder.path().join("new").exists(), "what was made is gone");
+        // What came before it is gone as well.
+        let mut made = Made::default();
+        made.write(&out, &files[..2]).unwrap();
+        made.write(&out, &files[2..]).unwrap_err();
+        drop(made);
+        assert!(!folder.path().join("new").exists(), "what was made before is gone");
         write(&out, &files[..2]).unwrap();
         assert_eq!(fs::read_to_string(out.join("a/one")).unwrap(), "text of a/one");
     }
