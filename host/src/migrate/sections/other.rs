@@ -59,7 +59,7 @@ impl Sections<'_> {
     pub(super) fn log(&mut self) {
         let mut log = Map::new();
         log.extend(self.level().map(|level| ("level".to_owned(), json!(level))));
-        log.extend(self.log_file().map(|path| ("file".to_owned(), json!({ "path": path }))));
+        log.extend(self.log_file().map(|path| ("file".to_owned(), json!({ "path": path, "keep": 30 }))));
         self.put("log", log);
     }
 
@@ -90,10 +90,11 @@ impl Sections<'_> {
             return None;
         }
         let folder = self.old.text("logDirectory").unwrap_or_else(|| "log".to_owned());
-        let text = "a relative folder starts at the new config file now, not at Butler's own; the files are called \
-                    `butler.<day>.log`, and 14 are kept";
+        let text = "the folder starts at the new config file, unless it is absolute (Butler 16 took both kinds within its own folder); \
+                    the files are called `butler-5.<day>.log`, beside those of Butler 16, and 30 are kept";
         self.old.differs("logDirectory", text);
-        Some(format!("{}/butler.log", folder.trim_end_matches(['/', '\\'])))
+        // Butler 16 calls its own `butler.<day>.log`: under this name they would be written into and removed.
+        Some(format!("{}/butler-5.log", folder.trim_end_matches(['/', '\\'])))
     }
 
     /// What has no counterpart.

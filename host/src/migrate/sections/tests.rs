@@ -311,7 +311,7 @@ fn links_log_schedules_and_what_has_no_successor() {
         "scheduler": { "enable": true, "configfile": "schedule.yaml" },
     });
     let done = translated(old.clone(), &[base]);
-    assert_eq!(done.config["log"], json!({ "level": "debug", "file": { "path": "log/butler.log" } }));
+    assert_eq!(done.config["log"], json!({ "level": "debug", "file": { "path": "log/butler-5.log", "keep": 30 } }));
     assert_eq!(
         done.config["links"],
         json!({ "qmc": "https://q/qmc", "custom": [
