@@ -222,7 +222,7 @@ fn connection_remedy(error: &reqwest::Error, is_plain: bool) -> Option<&'static 
     } else {
         "did the server or a proxy break off?"
     };
-    let Some(system) = qlik::find::<io::Error>(error) else {
+    let Some(system) = system(error) else {
         // Not by the system, but by what was read.
         let http = qlik::find::<hyper::Error>(error)?;
         return if http.is_incomplete_message() {
@@ -243,6 +243,15 @@ fn connection_remedy(error: &reqwest::Error, is_plain: bool) -> Option<&'static 
         }
         _ => None,
     }
+}
+
+/// The error of the system in a chain: libraries wrap it in others of its type.
+fn system(error: &reqwest::Error) -> Option<&io::Error> {
+    let mut found = qlik::find::<io::Error>(error)?;
+    while let Some(inner) = found.get_ref().and_then(|inner| qlik::find(inner)) {
+        found = inner;
+    }
+    Some(found)
 }
 
 /// The variable of the environment that names a proxy for an address, if one does.
@@ -329,10 +338,10 @@ mod tests {
             ("http://127.0.0.1:1/", "(does the server run there, and is the port right?)"),
             ("http://no-such-host.invalid/", "(is the name in the address right"),
             (&format!("https://127.0.0.1:{mail}/"), "(it does not speak TLS on this port"),
-            (&format!("http://127.0.0.1:{tls}/"), "(it does not speak HTTP: if it is TLS, `https` is right)"),
-            (&format!("https://127.0.0.1:{tls}/"), "(no common TLS version or cipher"),
             (&format!("http://127.0.0.1:{nothing}/"), "(did the server or a proxy break off; or does it speak TLS"),
             (&format!("https://127.0.0.1:{nothing}/"), "(did the server or a proxy break off?)"),
+            (&format!("http://127.0.0.1:{tls}/"), "(it does not speak HTTP: if it is TLS, `https` is right)"),
+            (&format!("https://127.0.0.1:{tls}/"), "(no common TLS version or cipher"),
         ] {
             let error = clients.send(request(url, "")).await.unwrap_err();
             assert!(matches!(&error, HttpError::Connection(text) if text.contains(part)), "{url}: {error:?}");
@@ -341,7 +350,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_proxy_may_be_what_is_away() {
-        let error = reqwest::Client::new().get("http://127.0.0.1:1/").send().await.unwrap_err();
+        let client = HttpClients::new(BTreeMap::new()).client("").unwrap();
+        let error = client.get("http://127.0.0.1:1/").send().await.unwrap_err();
         let said = remedy(&error, "http://127.0.0.1:1", Some("HTTP_PROXY")).unwrap();
         assert!(said.ends_with("is the port right? Or is it the proxy of `HTTP_PROXY`?"), "{said}");
     }

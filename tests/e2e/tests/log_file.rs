@@ -222,14 +222,17 @@ async fn a_disk_that_hangs_holds_nobody_up() {
     );
     let butler = Butler::start(&config).await;
     let mut n = 0;
-    while butler.log().len() < 200 << 10 {
-        butler.send(&[failure(&fields())]);
-        n += 1;
+    while butler.log().len() < 128 << 10 {
+        for _ in 0..20 {
+            butler.send(&[failure(&fields())]);
+        }
+        n += 20;
         sink.wait(n).await;
     }
     let told = "is not written in time (`log.file`): its disk hangs";
     wait_for(told, || async {
         assert_eq!(butler.get("/health").await.0, 200);
+        butler.send(&[failure(&fields())]);
         butler.log().contains(told).then_some(())
     })
     .await;
