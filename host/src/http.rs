@@ -142,56 +142,123 @@ fn failure(origin: &str, timeout: Duration, error: &reqwest::Error) -> HttpError
     if error.is_builder() {
         HttpError::Invalid(chain(error))
     } else if error.is_timeout() && !error.is_connect() {
-        HttpError::Timeout(format!("{origin} did not answer within {} s", timeout.as_secs_f32()))
+        HttpError::Timeout(format!(
+            "{origin} did not answer within {} s (is it overloaded, or does something on the way keep the answer? See its log)",
+            timeout.as_secs_f32()
+        ))
     } else {
-        let remedy = remedy(error).map(|remedy| format!(" ({remedy})")).unwrap_or_default();
+        let remedy = remedy(error, origin, proxy(origin)).map(|remedy| format!(" ({remedy})")).unwrap_or_default();
         HttpError::Connection(format!("{origin} cannot be reached: {}{remedy}", chain(error)))
     }
 }
 
-/// What is likely behind a connection that cannot be made or has broken, and what helps.
-fn remedy(error: &reqwest::Error) -> Option<&'static str> {
-    use io::ErrorKind as Kind;
-    use rustls::{CertificateError as Certificate, Error as Tls};
-    if let Some(tls) = qlik::find::<Tls>(error) {
-        return Some(match tls {
-            Tls::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
-                "this machine does not know the authority of its certificate: name that as `ca` of a profile under `tls:` of \
-                 the config, and the profile as `tls` of the instance"
-            }
-            Tls::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
-                "its certificate has expired: have it renewed there"
-            }
-            Tls::InvalidCertificate(Certificate::NotValidYet | Certificate::NotValidYetContext { .. }) => {
-                "its certificate is not valid yet: compare the clocks"
-            }
-            Tls::InvalidCertificate(Certificate::NotValidForName | Certificate::NotValidForNameContext { .. }) => {
-                "its certificate is for another name: use that in the address"
-            }
-            Tls::AlertReceived(_) => {
-                "it refuses the handshake: it may want a client certificate, `client` and `key` of a profile under `tls:` of \
-                 the config"
-            }
-            Tls::InvalidMessage(_) => "it does not speak TLS on this port: `http` or another port may be right",
-            _ => return None,
-        });
+/// What is likely behind a connection that cannot be made or has broken, and what helps. `proxy`: the variable that names one.
+fn remedy(error: &reqwest::Error, origin: &str, proxy: Option<&str>) -> Option<String> {
+    if let Some(error) = qlik::find::<rustls::Error>(error) {
+        return tls_remedy(error).map(str::to_owned);
     }
+    let remedy = connection_remedy(error, origin.starts_with("http:"))?;
+    Some(match proxy {
+        Some(name) => format!("{remedy} Or is it the proxy of `{name}`?"),
+        None => remedy.to_owned(),
+    })
+}
+
+fn tls_remedy(error: &rustls::Error) -> Option<&'static str> {
+    use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error as Tls};
+    Some(match error {
+        Tls::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
+            "this machine does not know the authority of its certificate: name that as `ca` of a profile under `tls:` of the \
+             config, and the profile where this address stands, as its `tls`"
+        }
+        Tls::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
+            "its certificate has expired: have it renewed there"
+        }
+        Tls::InvalidCertificate(Certificate::NotValidYet | Certificate::NotValidYetContext { .. }) => {
+            "its certificate is not valid yet: compare the clocks"
+        }
+        Tls::InvalidCertificate(Certificate::NotValidForName | Certificate::NotValidForNameContext { .. }) => {
+            "its certificate is for another name: use that in the address"
+        }
+        Tls::AlertReceived(
+            Alert::CertificateRequired
+            | Alert::NoCertificate
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied,
+        ) => {
+            "it refuses the handshake: it may want a client certificate, or another one: `client` and `key` of a profile under \
+             `tls:` of the config"
+        }
+        Tls::AlertReceived(Alert::HandshakeFailure) => {
+            "it refuses the handshake: it may want a client certificate, `client` and `key` of a profile under `tls:` of the \
+             config, or knows no cipher of TLS 1.2 or 1.3"
+        }
+        Tls::AlertReceived(Alert::ProtocolVersion | Alert::InsufficientSecurity) | Tls::PeerIncompatible(_) => {
+            "no common TLS version or cipher: it must speak TLS 1.2 or 1.3"
+        }
+        Tls::AlertReceived(Alert::UnrecognisedName) => {
+            "it does not know the name in the address: use the one that its certificate is for"
+        }
+        Tls::InvalidMessage(_) => "it does not speak TLS on this port: `http` or another port may be right",
+        _ => return None,
+    })
+}
+
+fn connection_remedy(error: &reqwest::Error, is_plain: bool) -> Option<&'static str> {
+    use io::ErrorKind as Kind;
     if error.is_dns() {
         return Some("is the name in the address right, and does the DNS of this machine know it?");
     }
     if error.is_timeout() {
         return Some("does a firewall drop packets, or is a proxy needed (environment variable `HTTPS_PROXY`)?");
     }
-    match qlik::find::<io::Error>(error)?.kind() {
+    let broke_off = if is_plain {
+        "did the server or a proxy break off; or does it speak TLS on this port, so that `https` is right?"
+    } else {
+        "did the server or a proxy break off?"
+    };
+    let Some(system) = system(error) else {
+        // Not by the system, but by what was read.
+        let http = qlik::find::<hyper::Error>(error)?;
+        return if http.is_incomplete_message() {
+            Some(broke_off)
+        } else if !http.is_parse() {
+            None
+        } else if is_plain {
+            Some("it does not speak HTTP: if it is TLS, `https` is right")
+        } else {
+            Some("it does not speak HTTP: is the port right?")
+        };
+    };
+    match system.kind() {
         Kind::ConnectionRefused => Some("does the server run there, and is the port right?"),
-        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::UnexpectedEof => {
-            Some("did the server or a proxy break off; or does it speak TLS on this port, so that `https` is right?")
-        }
+        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::UnexpectedEof => Some(broke_off),
         Kind::NetworkUnreachable | Kind::HostUnreachable => {
             Some("is the network there, or is a proxy needed (environment variable `HTTPS_PROXY`)?")
         }
         _ => None,
     }
+}
+
+/// The error of the system in a chain: libraries wrap it in others of its type.
+fn system(error: &reqwest::Error) -> Option<&io::Error> {
+    let mut found = qlik::find::<io::Error>(error)?;
+    while let Some(inner) = found.get_ref().and_then(|inner| qlik::find(inner)) {
+        found = inner;
+    }
+    Some(found)
+}
+
+/// The variable of the environment that names a proxy for an address, if one does.
+fn proxy(origin: &str) -> Option<&'static str> {
+    let names = if origin.starts_with("http:") { ["HTTP_PROXY", "http_proxy"] } else { ["HTTPS_PROXY", "https_proxy"] };
+    let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    names.into_iter().chain(["ALL_PROXY", "all_proxy"]).find(set)
 }
 
 /// A `Retry-After` in its form of seconds: plugins need to know one form only.
@@ -247,24 +314,72 @@ mod tests {
         assert!(error.contains("http://127.0.0.1:1") && !error.contains("geheim"), "{error}");
     }
 
-    #[tokio::test]
-    async fn errors_say_what_is_likely_behind_them() {
-        let clients = HttpClients::new(BTreeMap::new());
+    /// Answers whoever connects with these bytes, and hangs up.
+    async fn says(bytes: &'static [u8]) -> u16 {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"220 mail.example.com ESMTP\r\n").await;
+                let mut request = [0; 4096];
+                let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut request).await;
+                let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, bytes).await;
             }
         });
-        let plain = format!("https://127.0.0.1:{port}/");
+        port
+    }
+
+    #[tokio::test]
+    async fn errors_say_what_is_likely_behind_them() {
+        let clients = HttpClients::new(BTreeMap::new());
+        let (mail, nothing) = (says(b"220 mail.example.com ESMTP\r\n").await, says(b"").await);
+        // As servers refuse what is not TLS: an alert.
+        let tls = says(b"\x15\x03\x03\x00\x02\x02\x46").await;
         for (url, part) in [
             ("http://127.0.0.1:1/", "(does the server run there, and is the port right?)"),
             ("http://no-such-host.invalid/", "(is the name in the address right"),
-            (plain.as_str(), "(it does not speak TLS on this port"),
+            (&format!("https://127.0.0.1:{mail}/"), "(it does not speak TLS on this port"),
+            (&format!("http://127.0.0.1:{nothing}/"), "(did the server or a proxy break off; or does it speak TLS"),
+            (&format!("https://127.0.0.1:{nothing}/"), "(did the server or a proxy break off?)"),
+            (&format!("http://127.0.0.1:{tls}/"), "(it does not speak HTTP: if it is TLS, `https` is right)"),
+            (&format!("https://127.0.0.1:{tls}/"), "(no common TLS version or cipher"),
         ] {
             let error = clients.send(request(url, "")).await.unwrap_err();
-            assert!(matches!(&error, HttpError::Connection(text) if text.contains(part)), "{error:?}");
+            assert!(matches!(&error, HttpError::Connection(text) if text.contains(part)), "{url}: {error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_proxy_may_be_what_is_away() {
+        let client = HttpClients::new(BTreeMap::new()).client("").unwrap();
+        let error = client.get("http://127.0.0.1:1/").send().await.unwrap_err();
+        let said = remedy(&error, "http://127.0.0.1:1", Some("HTTP_PROXY")).unwrap();
+        assert!(said.ends_with("is the port right? Or is it the proxy of `HTTP_PROXY`?"), "{said}");
+    }
+
+    #[test]
+    fn each_trouble_of_tls_has_its_own_remedy() {
+        use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error as Tls, PeerIncompatible};
+        let cases = [
+            (Tls::InvalidCertificate(Certificate::UnknownIssuer), "does not know the authority"),
+            (Tls::InvalidCertificate(Certificate::BadSignature), "does not know the authority"),
+            (Tls::InvalidCertificate(Certificate::Expired), "has expired"),
+            (Tls::InvalidCertificate(Certificate::NotValidYet), "compare the clocks"),
+            (Tls::InvalidCertificate(Certificate::NotValidForName), "is for another name"),
+            (Tls::AlertReceived(Alert::CertificateRequired), "may want a client certificate, or another one"),
+            (Tls::AlertReceived(Alert::BadCertificate), "may want a client certificate, or another one"),
+            (Tls::AlertReceived(Alert::UnknownCA), "may want a client certificate, or another one"),
+            (Tls::AlertReceived(Alert::HandshakeFailure), "or knows no cipher of TLS 1.2"),
+            (Tls::AlertReceived(Alert::ProtocolVersion), "must speak TLS 1.2 or 1.3"),
+            (Tls::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13), "must speak TLS 1.2 or 1.3"),
+            (Tls::AlertReceived(Alert::UnrecognisedName), "does not know the name"),
+        ];
+        for (error, part) in cases {
+            let remedy = tls_remedy(&error);
+            assert!(remedy.is_some_and(|remedy| remedy.contains(part)), "{error}: {remedy:?}");
+        }
+        // Nothing that anybody could set would help.
+        for error in [Tls::AlertReceived(Alert::InternalError), Tls::DecryptError] {
+            assert_eq!(tls_remedy(&error), None);
         }
     }
 

@@ -162,6 +162,7 @@ fn run_daemon(config: &Path, log_level: Option<Level>) -> Result<(), Failure> {
     if let Err(failure) = &result {
         observe::log_end(failure);
     }
+    observe::flush_log();
     result
 }
 

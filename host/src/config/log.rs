@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::units::Size;
+
 /// Butler's own log, on standard error.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -28,16 +30,24 @@ impl Default for Log {
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LogFile {
-    /// Where they are: `logs/butler.log` stands for `logs/butler.2026-11-28.log`, and so on. The folder is made.
+    /// Where they are: `logs/butler.log` stands for `logs/butler.2026-11-28.log`, and so on. The folder is made. Another Butler needs
+    /// another name: the lines of two would mix.
     pub path: PathBuf,
     /// How many files are kept, one for each day; the oldest are removed.
     #[serde(default = "default_keep")]
     #[schemars(range(min = 1, max = 3650))]
     pub keep: u32,
+    /// Largest file of a day. Lines beyond are not in it, which is said once.
+    #[serde(default = "default_max_size")]
+    pub max_size: Size,
 }
 
 fn default_keep() -> u32 {
     14
+}
+
+fn default_max_size() -> Size {
+    Size::megabytes(100)
 }
 
 /// Level of a log record.

@@ -53,7 +53,7 @@ pub trait Checks {
     /// or why it cannot be used.
     fn server_tls(&self, tls: &ServerTls) -> Result<Option<String>, String>;
 
-    /// Whether the log's files can be written; path as it stands in the config. The error is why not.
+    /// Whether the log's files may have this path, as it stands in the config. The error is why not.
     fn log_file(&self, file: &LogFile) -> Result<(), String>;
 }
 

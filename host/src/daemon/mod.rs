@@ -114,6 +114,7 @@ pub async fn run(setup: Setup) -> Result<(), Failure> {
             observe::log_end(failure);
             eprintln!("{failure}");
         }
+        observe::flush_log();
         exit_without_destructors(result.err().map_or(0, |failure| failure.exit_code()));
     }
     result

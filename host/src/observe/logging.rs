@@ -15,6 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::log_file::DailyFile;
+use super::log_writer::LogWriter;
 use crate::config::{Level, Log, LogFormat};
 use crate::store::{now_ms, rfc3339};
 
@@ -57,15 +58,33 @@ const FILE_ONLY: &str = "butler::end";
 type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
 type Lines = Box<dyn Layer<Filtered> + Send + Sync>;
 
+/// What writes the log's file, if there is one.
+static FILE: OnceLock<LogWriter> = OnceLock::new();
+
 /// Installs the log of the process on standard error; standard output belongs to results and to the console plugin.
 pub fn init(level: Level, format: LogFormat) {
     install(level, vec![stderr(format)]);
 }
 
-/// The same for the daemon, which may have a log in files as well.
+/// The same for the daemon, which may have a log in files as well, and whose panics are in it.
 pub fn init_daemon(log: &Log) {
-    let file = log.file.as_ref().map(|file| lines(log.format, false, DailyFile::new(file)));
-    install(log.level, std::iter::once(stderr(log.format)).chain(file).collect());
+    let mut layers = vec![stderr(log.format)];
+    let mut fault = None;
+    match log.file.as_ref().map(|file| LogWriter::start(DailyFile::new(file))) {
+        Some(Ok(writer)) => {
+            layers.push(lines(log.format, false, writer.clone()));
+            // Set once, with the log.
+            let _ = FILE.set(writer);
+        }
+        Some(Err(error)) => fault = Some(error),
+        None => {}
+    }
+    if install(log.level, layers) {
+        log_panics();
+    }
+    if let Some(error) = fault {
+        tracing::warn!("there is no log file: the system gives Butler no thread for it: {error}");
+    }
 }
 
 /// Writes why the process ends into the log's file. On standard error whoever ends it says so, without a time.
@@ -73,12 +92,39 @@ pub fn log_end(failure: &impl fmt::Display) {
     tracing::error!(target: FILE_ONLY, "Butler ends: {failure}");
 }
 
-fn install(level: Level, lines: Vec<Lines>) {
+/// Has the last lines written into the log's file before the process ends; waits for a second or two at most.
+pub fn flush_log() {
+    if let Some(file) = FILE.get() {
+        file.flush();
+    }
+}
+
+/// Has panics of the host in the log: as a service it has no standard error.
+fn log_panics() {
+    let former = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("without a name");
+        let text = info.payload_as_str().unwrap_or("a value that is no text");
+        let place = info.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
+        tracing::error!("the thread `{name}` panicked{place}: {text}; please report this");
+        if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
+            former(info);
+        }
+        // The end of this one is the end of the process.
+        if name == "main" {
+            flush_log();
+        }
+    }));
+}
+
+/// Whether there was none before.
+fn install(level: Level, lines: Vec<Lines>) -> bool {
     let (filter, handle) = reload::Layer::new(filter(level));
     // Set once, with the log.
     let _ = FILTER.set(handle);
     // Fails when a log is installed already, as in tests: that one stays.
-    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok()
 }
 
 fn stderr(format: LogFormat) -> Lines {
@@ -94,5 +140,24 @@ where
     match format {
         LogFormat::Human => layer.with_target(false).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{LogFile, Size};
+
+    #[test]
+    fn panics_are_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = LogFile { path: folder.path().join("butler.log"), keep: 3, max_size: Size::megabytes(1) };
+        init_daemon(&Log { file: Some(file), ..Log::default() });
+        let thread = std::thread::Builder::new().name("unlucky".to_owned());
+        assert!(thread.spawn(|| panic!("no {}", "luck")).unwrap().join().is_err());
+        flush_log();
+        let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let text = std::fs::read_to_string(names.first().expect("a file of the log")).unwrap();
+        assert!(text.contains("ERROR the thread `unlucky` panicked at ") && text.contains(": no luck"), "{text}");
     }
 }

@@ -43,12 +43,12 @@ pub(super) fn read(text: &str) -> Result<Frequency, String> {
     })
 }
 
-fn cron(expression: String) -> Frequency {
+fn cron(expression: &str) -> Frequency {
     Frequency { when: json!({ "cron": expression, "timeZone": "UTC" }), differs: None }
 }
 
 fn at_midnight(days: &str) -> Frequency {
-    cron(format!("0 0 * * {days}"))
+    cron(&format!("0 0 * * {days}"))
 }
 
 fn interval(number: u64, unit: &str) -> Option<Frequency> {
@@ -61,15 +61,15 @@ fn interval(number: u64, unit: &str) -> Option<Frequency> {
         return Some(Frequency { when, differs });
     }
     match unit {
-        "day" | "days" if number == 1 => Some(cron("0 0 * * *".to_owned())),
-        "day" | "days" if number <= 31 => Some(cron(format!("0 0 */{number} * *"))),
+        "day" | "days" if number == 1 => Some(cron("0 0 * * *")),
+        "day" | "days" if number <= 31 => Some(cron(&format!("0 0 */{number} * *"))),
         "week" | "weeks" if number <= 52 => Some(Frequency {
             when: json!({ "every": format!("{}d", number * 7) }),
             differs: Some("from now on; Butler 16 counted the weeks of the year".to_owned()),
         }),
-        "month" | "months" if number == 1 => Some(cron("0 0 1 * *".to_owned())),
-        "month" | "months" if number <= 12 => Some(cron(format!("0 0 1 */{number} *"))),
-        "year" | "years" if number == 1 => Some(cron("0 0 1 1 *".to_owned())),
+        "month" | "months" if number == 1 => Some(cron("0 0 1 * *")),
+        "month" | "months" if number <= 12 => Some(cron(&format!("0 0 1 */{number} *"))),
+        "year" | "years" if number == 1 => Some(cron("0 0 1 1 *")),
         _ => None,
     }
 }
@@ -94,7 +94,7 @@ fn times(words: &[&str]) -> Option<Frequency> {
     hours.sort_unstable();
     hours.dedup();
     let hours: Vec<String> = hours.iter().map(u64::to_string).collect();
-    times.iter().all(|(_, it)| *it == minute).then(|| cron(format!("{minute} {} * * {days}", hours.join(","))))
+    times.iter().all(|(_, it)| *it == minute).then(|| cron(&format!("{minute} {} * * {days}", hours.join(","))))
 }
 
 fn day(word: &str) -> Option<usize> {

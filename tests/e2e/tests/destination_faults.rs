@@ -114,7 +114,7 @@ async fn a_destination_that_hangs_is_left_after_its_time_and_tried_again() {
         deliveries.into_iter().find(|delivery| delivery["error"].is_string())
     })
     .await;
-    assert!(text(&waiting["error"]).contains("did not answer within 1 s"), "{waiting}");
+    assert!(text(&waiting["error"]).contains("did not answer within 1 s (is it overloaded"), "{waiting}");
     sink.always(None);
     let success = wait_for("a success", || async { sink.successes().into_iter().next() }).await;
     let requests = sink.received();

@@ -153,34 +153,93 @@ async fn each_day_has_its_file_and_the_oldest_go() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_a_fault_of_the_config() {
+fn a_folder_in_place_of_the_file_is_a_fault_of_the_config() {
     let place = Place::new();
-    let disk = Disk::in_memory(1);
-    std::fs::write(place.path("a-file"), "").unwrap();
     std::fs::create_dir(place.path("a-folder")).unwrap();
+    let config = format!("{PRIVATE}log: {{ file: {{ path: a-folder }} }}\n");
+    let output = place.start(&config);
+    assert_eq!(output.code, 2, "{output:?}");
+    let report = &output.stderr;
+    assert!(
+        report.contains(":5:") && report.contains(" log.file.path: is a folder: name the file as well"),
+        "{report}"
+    );
+    place.untouched();
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_written_keeps_nobody_from_working() {
+    let (disk, sink) = (Disk::in_memory(1), Sink::start().await);
     disk.read_only();
-    let read_only = disk.path().join("logs/butler.log").display().to_string();
-    for (path, says) in [
-        (read_only.as_str(), "cannot be written: Read-only file system"),
-        ("a-file/butler.log", "cannot be written: Not a directory"),
-        ("a-folder", "is a folder: name the file as well"),
-    ] {
-        let config = format!("{PRIVATE}log: {{ file: {{ path: {path} }} }}\n");
-        let output = place.start(&config);
-        assert_eq!(output.code, 2, "{output:?}");
-        let report = &output.stderr;
-        assert!(report.contains(":5:") && report.contains(" log.file.path: ") && report.contains(says), "{report}");
-        assert_eq!(report.matches("os error").count(), 1 - usize::from(path == "a-folder"), "{report}");
-        let check = run(&["check", "-c", place.path("butler.yaml").to_str().unwrap()]);
-        assert_eq!((check.code, &check.stderr), (2, report), "{check:?}");
-        place.untouched();
+    let logs = disk.path().join("logs/butler.log").display().to_string();
+    let home = Arc::new(TempDir::new().unwrap());
+    std::fs::write(home.path().join("a-file"), "").unwrap();
+    for (path, cause) in [(logs.as_str(), "Read-only file system"), ("a-file/butler.log", "exists")] {
+        let config = format!(
+            "log: {{ file: {{ path: {path} }} }}\nplugins:\n  - use: webhook\n    settings: {{ url: {} }}\n",
+            sink.url("/")
+        );
+        let butler = Butler::start_in(home.clone(), &config, &[]).await;
+        let before = sink.received().len();
+        butler.send(&[failure(&fields())]);
+        sink.wait(before + 1).await;
+        assert_eq!(butler.post("/v5/reload", &json!(null)).await.0, 200);
+        let log = butler.log();
+        let said: Vec<&str> = log.lines().filter(|line| line.contains("the log file in")).collect();
+        assert!(said.len() == 1 && said[0].contains("WARN") && said[0].contains(cause), "{log}");
+        // Whoever checks may be another than who runs it; the doctor asks for the latter.
+        let config = butler.config().display().to_string();
+        let run = |command: &'static str| {
+            let config = config.clone();
+            tokio::task::spawn_blocking(move || run(&[command, "-c", &config]))
+        };
+        let check = run("check").await.unwrap();
+        assert_eq!((check.code, check.stderr.as_str()), (0, ""), "{check:?}");
+        let doctor = run("doctor").await.unwrap();
+        let failed = doctor.stdout.lines().find(|line| line.starts_with("failed") && line.contains("log file"));
+        assert!(failed.is_some_and(|line| line.contains("cannot be written by this account")), "{doctor:?}");
+        butler.stop().await;
     }
-    // A check leaves nothing behind.
-    let config = format!("{PRIVATE}log: {{ file: {{ path: new/logs/butler.log }} }}\n");
-    std::fs::write(place.path("butler.yaml"), config).unwrap();
-    let check = run(&["check", "-c", place.path("butler.yaml").to_str().unwrap()]);
-    assert_eq!(check.code, 0, "{check:?}");
-    assert!(!place.path("new").exists());
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_holds_nobody_up() {
+    let (sink, logs) = (Sink::start().await, TempDir::new().unwrap());
+    // A pipe that is open and never read: whoever writes waits for ever, once it is full.
+    let today = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let pipes: Vec<_> = [today, today.checked_add(1.days()).unwrap()]
+        .into_iter()
+        .map(|day| {
+            let path = logs.path().join(format!("butler.{day}.log"));
+            assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+            std::fs::File::options().read(true).write(true).open(&path).unwrap()
+        })
+        .collect();
+    let config = format!(
+        "log: {{ level: trace, file: {{ path: {}/butler.log }} }}\nplugins:\n  - use: webhook\n    settings: {{ url: {} }}\n",
+        logs.path().display(),
+        sink.url("/")
+    );
+    let butler = Butler::start(&config).await;
+    let mut n = 0;
+    while butler.log().len() < 128 << 10 {
+        for _ in 0..20 {
+            butler.send(&[failure(&fields())]);
+        }
+        n += 20;
+        sink.wait(n).await;
+    }
+    let told = "is not written in time (`log.file`): its disk hangs";
+    wait_for(told, || async {
+        assert_eq!(butler.get("/health").await.0, 200);
+        butler.send(&[failure(&fields())]);
+        butler.log().contains(told).then_some(())
+    })
+    .await;
+    // Nor is the end.
+    let (_, log) = butler.stop().await;
+    assert!(log.contains("stopped") && log.matches(told).count() == 1, "{log}");
+    drop(pipes);
 }
 
 #[test]

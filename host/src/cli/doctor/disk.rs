@@ -1,13 +1,15 @@
-//! Where the store is kept: whether it can be written, and whether there is room for it.
+//! Where the store and the log are kept: whether they can be written, and whether there is room for the store.
 
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::findings::Findings;
-use crate::config::{Size, Store};
+use crate::config::{LogFile, Size, Store};
+use crate::observe;
 
 const LINK: &str = "store";
+const LOG: &str = "log file";
 const ROOM: &str = "disk space";
 /// With less than this an event more or less fills the disk: the log of the store alone may take as much.
 const LEAST: u64 = 100 << 20;
@@ -28,6 +30,17 @@ pub(super) fn check(store: &Store, findings: &mut Findings) {
         Err(error) => {
             let detail = format!("the room on the disk of {} cannot be told: {error}", folder.display());
             findings.note(ROOM, &detail, "");
+        }
+    }
+}
+
+/// Looks whether the log's file can be written. Makes nothing that stays.
+pub(super) fn check_log(log: &LogFile, findings: &mut Findings) {
+    match observe::log_file_writable(&log.path) {
+        Ok(file) => findings.ok(LOG, &format!("{} can be written by this account", file.display())),
+        Err((detail, remedy)) => {
+            let remedy = format!("{remedy}; run this as the account that Butler runs under, which works on without it");
+            findings.failed(LOG, &detail, &remedy);
         }
     }
 }

@@ -65,6 +65,9 @@ impl Doctor {
         check::look(path, &setup, &mut findings).await?;
         files::check(&setup, &mut findings);
         disk::check(&setup.loaded.config.store, &mut findings);
+        if let Some(log) = &setup.loaded.config.log.file {
+            disk::check_log(log, &mut findings);
+        }
         let running = running(Daemon::find_by(path), self.end_to_end, &mut findings).await;
         let udp = setup.loaded.config.udp.as_ref();
         if let Some(udp) = udp {

@@ -97,7 +97,7 @@ impl Checks for NoBad {
     }
 
     fn log_file(&self, file: &LogFile) -> Result<(), String> {
-        if file.path.starts_with("bad") { Err("cannot be written".to_owned()) } else { Ok(()) }
+        if file.path.starts_with("bad") { Err("is a folder".to_owned()) } else { Ok(()) }
     }
 }
 

@@ -169,7 +169,7 @@ async fn tls_that_fails_is_told_with_a_remedy() {
     let authority = ["does not know the authority of its certificate", "`ca` of a profile under `tls:`"];
     says(line(&output, "instance unknown-authority"), &authority);
     says(line(&output, "instance no-tls"), &["it does not speak TLS on this port"]);
-    says(line(&output, "instance only-tls"), &["cannot be reached"]);
+    says(line(&output, "instance only-tls"), &["cannot be reached", "`https` is right"]);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@
 //! | mail server away, unknown name | `destinations` here; TLS, login, refusals: `email` |
 //! | InfluxDB, New Relic, Slack, Teams, Signl4, webhooks, heartbeat, Alertmanager, Apprise: away | `destinations::who_is_away_is_named_with_a_remedy` |
 //! | the same: refusing | `destinations::a_status_is_told_with_its_likely_cause`, and each plugin's own tests |
-//! | TLS of a destination | `destinations::tls_that_fails_is_told_with_a_remedy` |
+//! | TLS of a destination | `destinations::tls_that_fails_is_told_with_a_remedy`; expired, other names, client certificates, versions: `host/src/http.rs` |
 //! | a destination that hangs | `destination_faults::a_destination_that_hangs_is_left_after_its_time_and_tried_again` |
 //! | TCP port in use | `start::a_rest_port_that_is_taken_ends_the_start_with_its_address` |
 //! | UDP port in use; address not of this machine | `start::a_udp_port_that_is_taken_…`; `starts` here |
