@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use butler_plugin_api::OperationError;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::findings::{Findings, Form};
 use super::progress::waiting;
@@ -24,23 +25,26 @@ pub(super) async fn run(path: &Path, log_level: Option<Level>) -> Result<(), Fai
     let setup = daemon::load(path, log_level)?;
     observe::init_logging(log_level.unwrap_or(Level::Warn), setup.loaded.config.log.format);
     let mut findings = Findings::new(Form::Lines, setup.loaded.secrets.clone());
-    look(path, &setup, &mut findings).await?;
+    look(path, &setup, &mut findings).await;
     findings.finish()
 }
 
 /// Looks at all these links.
-pub(super) async fn look(path: &Path, setup: &Setup, findings: &mut Findings) -> Result<(), Failure> {
+pub(super) async fn look(path: &Path, setup: &Setup, findings: &mut Findings) {
     let count = setup.loaded.config.plugins.len();
     let noun = if count == 1 { "instance" } else { "instances" };
     findings.ok("config", &format!("{}, {count} {noun}", path.display()));
-    for warning in &setup.loaded.warnings {
+    // The link of the certificate says it as well, and as a failure.
+    let expired = doctor::exposure::expired(&setup.loaded.config.rest);
+    let is_new = |warning: &&String| !expired.as_ref().is_some_and(|message| warning.ends_with(message));
+    for warning in setup.loaded.warnings.iter().filter(is_new) {
         findings.note("config", warning, "");
     }
     doctor::exposure::check(&setup.loaded.config.rest, findings);
     let lookups = qlik(setup, findings).await;
     roads::check(path, &setup.loaded.config, lookups.as_deref(), findings).await;
     cloud::check(&setup.loaded.config, findings).await;
-    instances(setup, lookups, findings).await
+    instances(setup, lookups, findings).await;
 }
 
 async fn qlik(setup: &Setup, findings: &mut Findings) -> Option<Arc<Lookups>> {
@@ -135,11 +139,21 @@ async fn engine(config: &config::Qlik, setup: &Setup, lookups: &Lookups, finding
     }
 }
 
-async fn instances(setup: &Setup, qlik: Option<Arc<Lookups>>, findings: &mut Findings) -> Result<(), Failure> {
+async fn instances(setup: &Setup, qlik: Option<Arc<Lookups>>, findings: &mut Findings) {
     let config = &setup.loaded.config;
-    // Plugins may store something when they start: not into the store of the running daemon.
-    let folder = std::env::temp_dir().join(format!("butler-check-{}", std::process::id()));
-    let store = Store::open(&folder.join("check.db")).await.map_err(anyhow::Error::from)?;
+    if config.plugins.is_empty() {
+        return;
+    }
+    let (_folder, store) = match own_store().await {
+        Ok(own) => own,
+        Err(error) => {
+            let detail =
+                format!("cannot be tried out without a store in {}: {error:#}", std::env::temp_dir().display());
+            let remedy =
+                "make room there, or name a folder that can be written (environment variable TMPDIR, on Windows TEMP)";
+            return findings.failed("instances", &detail, remedy);
+        }
+    };
     let shared = Arc::new(daemon::shared(&setup.loaded, store.clone(), qlik));
     for entry in &config.plugins {
         let Some(opened) = setup.libraries.get(&entry.plugin) else { continue };
@@ -157,8 +171,13 @@ async fn instances(setup: &Setup, qlik: Option<Arc<Lookups>>, findings: &mut Fin
         instance.stop(Duration::from_secs(5)).await;
     }
     store.close().await;
-    let _ = std::fs::remove_dir_all(&folder);
-    Ok(())
+}
+
+/// Plugins may store something when they start: not into the store of the running daemon. It goes with its folder.
+async fn own_store() -> anyhow::Result<(TempDir, Store)> {
+    let folder = tempfile::Builder::new().prefix("butler-check-").tempdir()?;
+    let store = Store::open(&folder.path().join("check.db")).await?;
+    Ok((folder, store))
 }
 
 async fn probe(instance: &Instance, what: &str, findings: &mut Findings) {

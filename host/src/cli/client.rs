@@ -1,6 +1,7 @@
 //! The running daemon as the other commands see it: its address and token are in its run file.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
@@ -10,10 +11,35 @@ use super::progress::waiting;
 use crate::config::{Document, TlsProfile};
 use crate::{qlik, rest};
 
+/// The daemon is on this machine: what does not answer within this time hangs. Changes may take longer.
+const ANSWER: Duration = Duration::from_secs(10);
+const CONNECT: Duration = Duration::from_secs(5);
+
 /// A running daemon.
 pub(super) struct Daemon {
     client: reqwest::Client,
     run: rest::RunInfo,
+}
+
+/// Whether a daemon is there, as far as can be seen.
+pub(super) enum Presence {
+    /// It answers.
+    Runs(Daemon),
+    /// None runs with this config.
+    Stopped,
+    /// Its run file cannot be read, or it does not answer although something is at its address.
+    Unclear,
+}
+
+impl Presence {
+    /// What an error of looking for a daemon, or of asking it, says.
+    pub(super) fn without(error: &anyhow::Error) -> Self {
+        let missing = matches!(error.downcast_ref(), Some(rest::RunFileError::NotRunning { .. }));
+        let refused = |error: &reqwest::Error| error.is_connect() && !error.is_timeout();
+        // Its run file is left behind.
+        let killed = error.chain().filter_map(|cause| cause.downcast_ref::<reqwest::Error>()).any(refused);
+        if missing || killed { Self::Stopped } else { Self::Unclear }
+    }
 }
 
 impl Daemon {
@@ -31,7 +57,8 @@ impl Daemon {
             Some(certificate) => qlik::pinned(certificate)?,
             None => qlik::profile(&TlsProfile::default())?,
         };
-        let client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?;
+        let client =
+            reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().connect_timeout(CONNECT).build()?;
         Ok(Self { client, run })
     }
 
@@ -42,15 +69,14 @@ impl Daemon {
 
     /// GET of JSON whatever the status, as of what is not ready.
     pub(super) async fn get_whatever(&self, path: &str) -> anyhow::Result<Value> {
-        let answer = self.client.get(self.url(path)?).bearer_auth(&self.run.token).send().await;
-        let answer = answer.with_context(|| format!("the daemon does not answer at {}", self.run.rest))?;
-        Ok(serde_json::from_slice(&answer.bytes().await?).unwrap_or_default())
+        let (_, bytes) = self.send(self.client.get(self.url(path)?).timeout(ANSWER)).await?;
+        Ok(serde_json::from_slice(&bytes).unwrap_or_default())
     }
 
     pub(super) async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
         let mut url = self.url(path)?;
         url.query_pairs_mut().extend_pairs(query);
-        self.ask(self.client.get(url)).await
+        self.ask(self.client.get(url).timeout(ANSWER)).await
     }
 
     pub(super) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
@@ -62,7 +88,7 @@ impl Daemon {
     pub(super) async fn get_text(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<String> {
         let mut url = self.url(path)?;
         url.query_pairs_mut().extend_pairs(query);
-        let bytes = self.bytes(self.client.get(url)).await?;
+        let bytes = self.bytes(self.client.get(url).timeout(ANSWER)).await?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -80,17 +106,21 @@ impl Daemon {
         Ok(serde_json::from_slice(&self.bytes(request).await?).unwrap_or_default())
     }
 
-    async fn bytes(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Vec<u8>> {
+    async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<(reqwest::StatusCode, Vec<u8>)> {
         let asking = async {
             let answer = request.bearer_auth(&self.run.token).send().await?;
-            Ok::<_, reqwest::Error>((answer.status(), answer.bytes().await?))
+            Ok::<_, reqwest::Error>((answer.status(), answer.bytes().await?.to_vec()))
         };
         let answer = waiting("the running daemon", asking).await;
-        let (status, bytes) = answer.with_context(|| format!("the daemon does not answer at {}", self.run.rest))?;
+        answer.with_context(|| format!("the daemon does not answer at {}", self.run.rest))
+    }
+
+    async fn bytes(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Vec<u8>> {
+        let (status, bytes) = self.send(request).await?;
         if !status.is_success() {
             let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
             bail!("{}", body["message"].as_str().unwrap_or("the daemon refused without a reason"));
         }
-        Ok(bytes.to_vec())
+        Ok(bytes)
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::client::Daemon;
+use super::client::{Daemon, Presence};
 use super::findings::Findings;
 use super::progress::waiting;
 use crate::config::Config;
@@ -16,12 +16,13 @@ const SAMPLE_MS: i64 = 60_000;
 /// Looks at all roads. What the running daemon has heard is asked for, if there is one.
 pub(super) async fn check(path: &Path, config: &Config, qlik: Option<&Lookups>, findings: &mut Findings) {
     let nodes = match Daemon::find_by(path) {
-        Ok(daemon) => daemon.get("/v5/nodes", &[]).await.ok(),
-        Err(_) => None,
+        Ok(daemon) => daemon.get("/v5/nodes", &[]).await,
+        Err(error) => Err(error),
     };
     let last = |road: &str| match &nodes {
-        None => Heard::Unknown,
-        Some(nodes) => last_heard(nodes, road).map_or(Heard::Nothing, Heard::Last),
+        Ok(nodes) => last_heard(nodes, road).map_or(Heard::Nothing, Heard::Last),
+        Err(error) if matches!(Presence::without(error), Presence::Stopped) => Heard::Unknown("Butler does not run"),
+        Err(_) => Heard::Unknown("the running Butler cannot be asked"),
     };
     match &config.udp {
         Some(udp) => note_road(findings, "road UDP", &format!("log appenders send to {}", udp.listen), last("udp")),
@@ -63,8 +64,8 @@ pub(super) async fn check(path: &Path, config: &Config, qlik: Option<&Lookups>, 
 
 /// What has come by a road.
 enum Heard {
-    /// There is no running daemon.
-    Unknown,
+    /// No daemon tells: why.
+    Unknown(&'static str),
     Nothing,
     /// From which node, and when.
     Last(String),
@@ -74,8 +75,8 @@ fn note_road(findings: &mut Findings, what: &str, how: &str, heard: Heard) {
     match heard {
         Heard::Last(heard) => findings.ok(what, &format!("{how}; last heard: {heard}")),
         Heard::Nothing => findings.note(what, &format!("{how}; nothing was heard yet"), ""),
-        Heard::Unknown => {
-            let detail = format!("{how}; Butler does not run, so whether anything comes cannot be seen");
+        Heard::Unknown(why) => {
+            let detail = format!("{how}; {why}, so whether anything comes cannot be seen");
             findings.note(what, &detail, "");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use butler_plugin_api::{Data, kind};
+use butler_plugin_api::{Data, Event, kind};
 use serde_json::json;
 
 use super::*;
@@ -286,6 +286,19 @@ async fn a_death_is_told_once_in_fifteen_minutes_and_a_dead_notice_raises_nothin
     fixture.store.route(vec![dead_letter]).await.unwrap();
     let claimed = fixture.store.claim("y", 1, false, 60_000).await.unwrap().remove(0);
     assert!(!fixture.settle(&claimed, dead("refused")).await.noticed);
+}
+
+#[tokio::test]
+async fn the_death_of_a_test_is_not_told_and_takes_no_real_ones_place() {
+    let fixture = Fixture::new().await;
+    let test = NewEvent { source: Event::TEST.to_owned(), ..event(&[]) };
+    let seq = fixture.store.accept(vec![test]).await.unwrap()[0].seq();
+    fixture.store.route(vec![route(seq, &[], vec![to("x")])]).await.unwrap();
+    let claimed = fixture.store.claim("x", 1, false, 60_000).await.unwrap().remove(0);
+    assert!(!fixture.settle(&claimed, dead("refused")).await.noticed);
+    fixture.routed(vec![to("x")]).await;
+    let claimed = fixture.store.claim("x", 1, false, 60_000).await.unwrap().remove(0);
+    assert!(fixture.settle(&claimed, dead("refused")).await.noticed, "a real one is told at once");
 }
 
 #[tokio::test]

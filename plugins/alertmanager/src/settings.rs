@@ -77,6 +77,7 @@ pub(crate) struct Settings {
     /// Further headers, such as `Authorization: "Basic ${env:AM_BASIC}"`. Secrets belong here as `${env:NAME}` or
     /// `${file:path}`.
     #[serde(default)]
+    #[schemars(extend("writeOnly" = true))]
     headers: BTreeMap<String, String>,
     /// How long one Alertmanager may take: a whole number and `ms`, `s` or `m`; for all `urls` together at most 50 s.
     #[serde(default = "default_timeout")]

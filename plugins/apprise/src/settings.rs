@@ -92,6 +92,7 @@ pub(crate) struct Settings {
     partial_retries: u32,
     /// Further headers, such as `Authorization`. Secrets belong here as `${env:NAME}` or `${file:path}`.
     #[serde(default)]
+    #[schemars(extend("writeOnly" = true))]
     headers: BTreeMap<String, String>,
     /// How long the server may take, which waits for all services: a whole number and `ms`, `s` or `m`; at most 50 s.
     #[serde(default = "default_timeout")]

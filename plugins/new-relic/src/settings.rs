@@ -25,6 +25,7 @@ pub(crate) struct Settings {
     pub(crate) accounts: Vec<AccountSettings>,
     /// Further HTTP headers of all requests: name to value.
     #[serde(default)]
+    #[schemars(extend("writeOnly" = true))]
     pub(crate) headers: BTreeMap<String, String>,
     /// Static attributes of all that is sent: name to text or number.
     #[serde(default)]
@@ -188,6 +189,7 @@ pub(crate) struct PostSettings {
     pub(crate) accounts: Option<Vec<String>>,
     /// Further HTTP headers, beside those of all requests.
     #[serde(default)]
+    #[schemars(extend("writeOnly" = true))]
     pub(crate) headers: BTreeMap<String, String>,
     /// Static attributes, beside those for all; those of the load script go before them.
     #[serde(default)]

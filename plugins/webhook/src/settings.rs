@@ -38,6 +38,7 @@ pub(crate) struct Settings {
     /// Further headers: name to value. A value may be a Handlebars text: `{{taskName}}`. Secrets belong here as `${env:NAME}` or
     /// `${file:path}`.
     #[serde(default)]
+    #[schemars(extend("writeOnly" = true))]
     headers: BTreeMap<String, String>,
     /// Further query parameters, added to those of `url`. A value may be a Handlebars text.
     #[serde(default)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::super::client::Daemon;
+use super::super::client::{Daemon, Presence};
 use super::super::findings::Findings;
 use crate::config::{Span, Udp};
 use crate::ingest::{self, Datagram, Snapshot, UdpServer};
@@ -20,11 +20,17 @@ const LOOK: Duration = Duration::from_millis(250);
 const REMEDY: &str = "put the LocalLogConfig.xml that `butler log-appender` writes on the nodes (config/log4net/README.md says where), \
                       open the UDP port from there to Butler, and name the nodes in `udp.allowFrom`";
 
+const CANNOT_ASK: &str = "what Butler hears cannot be seen, as it cannot be asked: see the link `daemon`";
+
 /// What the running daemon has heard of each node.
-pub(super) async fn check(running: Option<&Daemon>, findings: &mut Findings) {
-    let Some(daemon) = running else {
-        let remedy = "start Butler, or use `--wait-for-appender 10m` while it does not run";
-        return findings.note(LINK, "Butler does not run, so what it hears cannot be seen", remedy);
+pub(super) async fn check(presence: &Presence, findings: &mut Findings) {
+    let daemon = match presence {
+        Presence::Runs(daemon) => daemon,
+        Presence::Stopped => {
+            let remedy = "start Butler, or use `--wait-for-appender 10m` while it does not run";
+            return findings.note(LINK, "Butler does not run, so what it hears cannot be seen", remedy);
+        }
+        Presence::Unclear => return findings.note(LINK, CANNOT_ASK, ""),
     };
     let nodes = match daemon.get("/v5/nodes", &[]).await {
         Ok(nodes) => nodes,
@@ -54,14 +60,17 @@ fn by_udp(nodes: &Value) -> BTreeMap<String, String> {
 }
 
 /// Waits until something new is heard: by the running daemon, or else by this process in its place.
-pub(super) async fn wait(running: Option<&Daemon>, udp: &Udp, span: Span, findings: &mut Findings) {
+pub(super) async fn wait(presence: &Presence, udp: &Udp, span: Span, findings: &mut Findings) {
+    if matches!(presence, Presence::Unclear) {
+        return findings.failed(LINK, CANNOT_ASK, "");
+    }
     if std::io::stderr().is_terminal() {
         eprintln!("waits up to {span} for a message of a log appender: let a task of Qlik Sense fail or succeed");
     }
     let until = Instant::now() + span.duration();
-    match running {
-        Some(daemon) => by_daemon(daemon, span, until, findings).await,
-        None => by_itself(udp, span, until, findings).await,
+    match presence {
+        Presence::Runs(daemon) => by_daemon(daemon, span, until, findings).await,
+        Presence::Stopped | Presence::Unclear => by_itself(udp, span, until, findings).await,
     }
 }
 

@@ -46,14 +46,15 @@ pub(super) fn check_log(log: &LogFile, findings: &mut Findings) {
 }
 
 fn room(free: u64, used: u64, most: u64, findings: &mut Findings) {
-    let wanted = most.saturating_sub(used);
+    let (wanted, least) = (most.saturating_sub(used), LEAST.min(most / 2));
     let (left, most) = (megabytes(free), Size::bytes(most));
     let detail = format!("{left} free; the store has {} and may grow to {most} (`store.maxSize`)", megabytes(used));
-    if free >= wanted {
-        findings.ok(ROOM, &detail);
-    } else if free < LEAST {
+    // A store that does not grow any more writes its log all the same.
+    if free < least || (free < wanted && free < LEAST) {
         let remedy = "make room: when the disk is full, Butler keeps no new events";
         findings.failed(ROOM, &detail, remedy);
+    } else if free >= wanted {
+        findings.ok(ROOM, &detail);
     } else {
         let remedy = "make room, or set `store.maxSize` to what the disk has: Butler then removes old events in time";
         findings.note(ROOM, &detail, remedy);
@@ -124,9 +125,12 @@ mod tests {
         };
         assert_eq!(verdict(4096, 0, 4096), Verdict::Ok);
         assert_eq!(verdict(4095, 0, 4096), Verdict::Note);
-        assert_eq!(verdict(10, 4090, 4096), Verdict::Ok, "there is as much as it may still take");
+        assert_eq!(verdict(110, 4000, 4096), Verdict::Ok, "there is as much as it may still take");
+        assert_eq!(verdict(10, 4090, 4096), Verdict::Failed, "it writes more than it keeps");
+        assert_eq!(verdict(0, 4096, 4096), Verdict::Failed);
+        assert_eq!((verdict(4, 8, 8), verdict(3, 8, 8)), (Verdict::Ok, Verdict::Failed), "a small store needs less");
         assert_eq!(verdict(99, 0, 4096), Verdict::Failed);
-        assert_eq!(verdict(10, 5000, 4096), Verdict::Ok, "it does not grow any more");
+        assert_eq!(verdict(100, 5000, 4096), Verdict::Ok, "it does not grow any more");
     }
 
     #[test]

@@ -18,6 +18,8 @@ use crate::config::{Config, PluginEntry, network};
 use crate::daemon::Setup;
 use crate::ingest::{Guard, Seal};
 use crate::pipeline::Router;
+use crate::qlik::QlikError;
+use crate::store::now_ms;
 
 const SENT: &str = "sample sent";
 const HEARD: &str = "sample heard";
@@ -29,6 +31,8 @@ const ROUTED: &str = "sample routed";
 const HEAR: Duration = Duration::from_secs(10);
 /// Beyond `enrich.giveUpAfter`: results and logs are looked for some seconds, too.
 const ROUTE: Duration = Duration::from_secs(25);
+/// For the same questions again.
+const PATIENCE: Duration = Duration::from_secs(10);
 const DELIVER: Duration = Duration::from_secs(30);
 /// So often the daemon is asked.
 const LOOK: Duration = Duration::from_millis(100);
@@ -37,8 +41,9 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) async fn run(daemon: &Daemon, setup: &Setup, findings: &mut Findings) {
     let config = &setup.loaded.config;
     let before = Drops::of(daemon).await;
-    let began = Instant::now();
     let Some(task) = send(daemon, config, findings).await else { return };
+    // Not before: names in `udp.allowFrom` may take long to resolve.
+    let began = Instant::now();
     let Some(id) = heard(daemon, &task, &before, began, findings).await else { return };
     let Some(event) = routed(daemon, config, &id, findings).await else { return };
     instances(daemon, setup, &id, &event, findings).await;
@@ -145,13 +150,16 @@ fn senders(listen: IpAddr, config: &Config) -> impl FnOnce() -> Vec<IpAddr> + Se
 /// Waits until it is in the store; the id of the event.
 async fn heard(daemon: &Daemon, task: &str, before: &Drops, began: Instant, findings: &mut Findings) -> Option<String> {
     let query = [("task", task.to_owned()), ("limit", "1".to_owned())];
-    while began.elapsed() < HEAR {
+    loop {
         if let Ok(answer) = daemon.get("/v5/events", &query).await
             && let Some(id) = answer["events"][0]["id"].as_str()
         {
             findings.ok(HEARD, &format!("by the daemon's socket, within {} ms", began.elapsed().as_millis()));
             findings.ok(STORED, &format!("as the event {id}: it survives a crash from here on"));
             return Some(id.to_owned());
+        }
+        if began.elapsed() >= HEAR {
+            break;
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -207,17 +215,29 @@ async fn routed(daemon: &Daemon, config: &Config, id: &str, findings: &mut Findi
         let detail = format!("the daemon took it for real (`{}`)", event.source);
         findings.failed(STORED, &detail, "tell those who are alerted now; use the daemon's own executable");
     }
-    facts(&event, config, away, findings);
+    let refused = if away.is_none() && !event.data.missing.is_empty() { refused(config, &event).await } else { None };
+    facts(&event, config, away, refused, findings);
     Some(event)
 }
 
-fn facts(event: &Event, config: &Config, away: Option<&str>, findings: &mut Findings) {
+/// Why Qlik Sense does not answer what the daemon has asked it, if it does not: what it does not know and what it refuses to
+/// tell are both missing in the event. It is asked the same from here.
+async fn refused(config: &Config, event: &Event) -> Option<QlikError> {
+    let lookups = crate::daemon::lookups(config).ok()??;
+    lookups.enrich(&event.data, &event.kind, now_ms(), false, PATIENCE).await.transient
+}
+
+fn facts(event: &Event, config: &Config, away: Option<&str>, refused: Option<QlikError>, findings: &mut Findings) {
     let missing = event.data.missing.join(", ");
     if config.qlik.is_none() {
         findings.note(FACTS, "none but those of the message, since the config has no `qlik:`", "");
     } else if let Some(away) = away {
         let detail = format!("goes on without {missing}: Qlik Sense {away}");
         findings.failed(FACTS, &detail, "the links of Qlik Sense above say what to do");
+    } else if let Some(error) = refused {
+        let detail = format!("goes on without {missing}, and not because Qlik Sense does not know them: {error}");
+        let remedy = "let the user of `qlik.user` read tasks, apps and execution results; see the logs of Qlik Sense's repository service";
+        findings.failed(FACTS, &detail, remedy);
     } else if missing.is_empty() {
         findings.ok(FACTS, "Qlik Sense was asked, and knows all of them");
     } else {

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 
 use super::super::findings::Findings;
 use crate::config::{Grant, Rest, network};
-use crate::qlik::ServerFiles;
+use crate::qlik::{CertificateFacts, ServerFiles};
 use crate::store::now_ms;
 
 const LINK: &str = "rest";
@@ -76,11 +76,20 @@ fn name(scope: Scope) -> String {
     serde_json::to_value(scope).ok().and_then(|scope| scope.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
+/// That the certificate has expired, in the words of the config's warning, if it has.
+pub(in super::super) fn expired(rest: &Rest) -> Option<String> {
+    let now = now_ms();
+    facts(rest).filter(|facts| facts.has_expired(now)).map(|facts| facts.message("", now))
+}
+
+fn facts(rest: &Rest) -> Option<CertificateFacts> {
+    let tls = rest.tls.as_ref()?;
+    ServerFiles::read(&tls.certificate, &tls.key).and_then(ServerFiles::open).ok()?.facts
+}
+
 /// That it can be used, validation has seen; when it ends is said as of all others.
 fn certificate(rest: &Rest, findings: &mut Findings) {
-    let Some(tls) = &rest.tls else { return };
-    let facts = ServerFiles::read(&tls.certificate, &tls.key).and_then(ServerFiles::open).ok();
-    let Some(facts) = facts.and_then(|identity| identity.facts) else { return };
+    let Some(facts) = facts(rest) else { return };
     let (link, now) = ("certificate rest", now_ms());
     match facts.due(now) {
         Some(_) if facts.has_expired(now) => findings.failed(link, &facts.message("", now), ""),

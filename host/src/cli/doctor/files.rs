@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::super::findings::Findings;
+use super::settings;
 use crate::config::{ClientFiles, Config};
 use crate::daemon::Setup;
 
 const LINK: &str = "file permissions";
 
-/// Parts of names under which settings have secrets, and ends of names that only sound like it.
+/// Parts of names under which settings have secrets, and ends of names that only sound like it: for what no schema calls one.
 const SECRET: [&str; 6] = ["password", "passphrase", "secret", "token", "apikey", "authorization"];
 const NO_SECRET: [&str; 6] = ["url", "uri", "file", "path", "name", "id"];
 
@@ -60,6 +61,11 @@ fn private(setup: &Setup) -> Vec<Private> {
         .collect();
     let mut secrets = Secrets::default();
     secrets.look(&loaded.raw, "", false);
+    for (index, entry) in loaded.raw["plugins"].as_array().into_iter().flatten().enumerate() {
+        if let Some(opened) = entry["use"].as_str().and_then(|name| setup.libraries.get(name)) {
+            secrets.declared(&opened.library.manifest().settings_schema, &entry["settings"], index);
+        }
+    }
     found.extend(secrets.files.iter().map(|file| {
         let path = loaded.base_dir.join(file);
         Private { remedy: chmod(&path), what: "the secret in".to_owned(), path }
@@ -97,11 +103,17 @@ struct Secrets {
 }
 
 impl Secrets {
+    /// Those that the schema of a plugin names, in the settings of the entry with this index.
+    fn declared(&mut self, schema: &Value, settings: &Value, index: usize) {
+        let declared = settings::secrets(schema, settings).into_iter().filter(|(_, text)| is_written_out(text));
+        self.written_out.extend(declared.map(|(place, _)| format!("plugins[{index}].settings.{place}")));
+    }
+
     fn look(&mut self, value: &Value, place: &str, secret: bool) {
         match value {
             Value::String(text) => {
                 self.files.extend(files(text).map(str::to_owned));
-                if secret && !text.is_empty() && !text.contains("${") {
+                if secret && is_written_out(text) {
                     self.written_out.push(place.to_owned());
                 }
             }
@@ -122,6 +134,10 @@ impl Secrets {
             _ => {}
         }
     }
+}
+
+fn is_written_out(text: &str) -> bool {
+    !text.is_empty() && !text.contains("${")
 }
 
 fn is_secret(name: &str) -> bool {

@@ -16,7 +16,7 @@ mod settings;
 
 use serde_json::Value;
 
-use super::client::Daemon;
+use super::client::{Daemon, Presence};
 use super::findings::{Findings, Form};
 use super::{ConfigFile, check};
 use crate::config::{Level, Secrets, Span};
@@ -62,18 +62,18 @@ impl Doctor {
         };
         observe::init_logging(log_level.unwrap_or(Level::Warn), setup.loaded.config.log.format);
         let mut findings = Findings::new(form, setup.loaded.secrets.clone());
-        check::look(path, &setup, &mut findings).await?;
+        check::look(path, &setup, &mut findings).await;
         files::check(&setup, &mut findings);
         disk::check(&setup.loaded.config.store, &mut findings);
         if let Some(log) = &setup.loaded.config.log.file {
             disk::check_log(log, &mut findings);
         }
-        let running = running(Daemon::find_by(path), self.end_to_end, &mut findings).await;
+        let presence = presence(Daemon::find_by(path), self.end_to_end, &mut findings).await;
         let udp = setup.loaded.config.udp.as_ref();
         if let Some(udp) = udp {
-            appenders::check(running.as_ref(), &mut findings).await;
+            appenders::check(&presence, &mut findings).await;
             if let Some(span) = self.wait_for_appender {
-                appenders::wait(running.as_ref(), udp, span, &mut findings).await;
+                appenders::wait(&presence, udp, span, &mut findings).await;
             }
         } else if self.wait_for_appender.is_some() {
             findings.failed(
@@ -82,7 +82,7 @@ impl Doctor {
                 "add `udp:` to the config",
             );
         }
-        if let (true, Some(daemon)) = (self.end_to_end, &running) {
+        if let (true, Presence::Runs(daemon)) = (self.end_to_end, &presence) {
             end_to_end::run(daemon, &setup, &mut findings).await;
         }
         findings.finish()
@@ -90,13 +90,9 @@ impl Doctor {
 }
 
 /// The running daemon, if it answers, and what it says of itself. `needed`: that it does not run is a fault.
-async fn running(found: anyhow::Result<Daemon>, needed: bool, findings: &mut Findings) -> Option<Daemon> {
-    let answer = match found {
-        Ok(daemon) => daemon.get_whatever("/v5/health/ready").await.map(|ready| (daemon, ready)),
-        Err(error) => Err(error),
-    };
-    let (daemon, ready) = match answer {
-        Ok(answer) => answer,
+async fn presence(found: anyhow::Result<Daemon>, needed: bool, findings: &mut Findings) -> Presence {
+    let daemon = match found {
+        Ok(daemon) => daemon,
         Err(error) => {
             let detail = format!("{error:#}");
             if needed {
@@ -105,7 +101,21 @@ async fn running(found: anyhow::Result<Daemon>, needed: bool, findings: &mut Fin
             } else {
                 findings.note(DAEMON, &detail, "");
             }
-            return None;
+            return Presence::without(&error);
+        }
+    };
+    let ready = match daemon.get_whatever("/v5/health/ready").await {
+        Ok(ready) => ready,
+        // There is a run file, which goes when the daemon stops.
+        Err(error) => {
+            let (pid, presence) = (daemon.run().pid, Presence::without(&error));
+            let what = if matches!(presence, Presence::Stopped) {
+                format!("has ended without a stop (it was process {pid})")
+            } else {
+                format!("hangs as process {pid}")
+            };
+            findings.failed(DAEMON, &format!("{what}: {error:#}"), "see its log, and start it again");
+            return presence;
         }
     };
     let run = daemon.run();
@@ -114,20 +124,28 @@ async fn running(found: anyhow::Result<Daemon>, needed: bool, findings: &mut Fin
         let detail = format!("version {} runs, this is {own}", run.version);
         findings.note(DAEMON, &detail, "start the daemon again, or use its own executable");
     }
-    let texts = |what: &str| -> Vec<String> {
-        let notes = ready[what].as_array().into_iter().flatten();
-        notes.map(told).collect()
-    };
-    for reason in texts("reasons") {
-        findings.failed(DAEMON, &format!("is not ready: {reason}"), "see its log");
+    for reason in ready["reasons"].as_array().into_iter().flatten() {
+        findings.failed(DAEMON, &format!("is not ready: {}", told(reason)), "see its log");
     }
-    for note in texts("notes") {
-        findings.note(DAEMON, &note, "");
+    for note in ready["notes"].as_array().into_iter().flatten() {
+        match (note["instance"].as_str(), note["state"].as_str()) {
+            (Some(instance), Some(state @ ("failed" | "stuck"))) => {
+                let message = note["message"].as_str().unwrap_or_default();
+                let remedy = if state == "failed" {
+                    "see the daemon's log, mend the cause, then `butler reload`"
+                } else {
+                    "its plugin hangs: see the daemon's log, and start the daemon again"
+                };
+                let detail = format!("is {state} in the running daemon: {message}");
+                findings.failed(&format!("instance {instance}"), &detail, remedy);
+            }
+            _ => findings.note(DAEMON, &told(note), ""),
+        }
     }
     if ready["status"] == "ready" {
         findings.ok(DAEMON, &format!("runs as process {}, {}", run.pid, run.rest));
     }
-    Some(daemon)
+    Presence::Runs(daemon)
 }
 
 /// A note of the daemon's readiness in words.

@@ -1,12 +1,16 @@
-//! Names of custom properties and tags of Qlik Sense in the settings of plugins.
+//! Names of custom properties and tags of Qlik Sense in the settings of plugins, and secrets in them.
 //!
 //! Which settings hold some, the plugin's schema says by the keyword `x-qlik`: `customProperty` (the texts there are names of
 //! custom properties), `customPropertyValue` (a value of the custom property that is named beside it in the same object)
 //! or `tag`. It may stand at a text, and at a list or a mapping, whose texts are meant then.
+//!
+//! What is a secret the schema says by `writeOnly`, at a text or at a list of texts. At a mapping it does not count here: of
+//! headers, say, only some are secrets.
 
 use serde_json::{Map, Value};
 
 const KEYWORD: &str = "x-qlik";
+const SECRET: &str = "writeOnly";
 /// Schemas may refer to themselves.
 const DEEPEST: usize = 20;
 
@@ -21,15 +25,24 @@ pub(super) enum Mention {
 
 /// The names in settings, with their places in them.
 pub(super) fn mentions(schema: &Value, settings: &Value) -> Vec<(String, Mention)> {
-    let mut found = Vec::new();
-    Walk { root: schema, found: &mut found }.value(schema, settings, "", 0);
+    let (mut found, mut secrets) = (Vec::new(), Vec::new());
+    Walk { root: schema, found: &mut found, secrets: &mut secrets }.value(schema, settings, "", 0);
     found.dedup();
     found
+}
+
+/// The secrets in settings: their places, and the texts as they are written there.
+pub(super) fn secrets(schema: &Value, settings: &Value) -> Vec<(String, String)> {
+    let (mut found, mut secrets) = (Vec::new(), Vec::new());
+    Walk { root: schema, found: &mut found, secrets: &mut secrets }.value(schema, settings, "", 0);
+    secrets.dedup();
+    secrets
 }
 
 struct Walk<'a> {
     root: &'a Value,
     found: &'a mut Vec<(String, Mention)>,
+    secrets: &'a mut Vec<(String, String)>,
 }
 
 impl<'a> Walk<'a> {
@@ -45,12 +58,18 @@ impl<'a> Walk<'a> {
                 }
             }
             Value::Array(items) => {
+                if is_secret(&parts) {
+                    for (index, text) in items.iter().enumerate().filter_map(|(n, item)| Some((n, item.as_str()?))) {
+                        self.secrets.push((format!("{place}[{index}]"), text.to_owned()));
+                    }
+                }
                 for part in parts.iter().filter_map(|part| part.get("items")) {
                     for (index, item) in items.iter().enumerate() {
                         self.value(part, item, &format!("{place}[{index}]"), depth + 1);
                     }
                 }
             }
+            Value::String(text) if is_secret(&parts) => self.secrets.push((place.to_owned(), text.clone())),
             _ => {}
         }
     }
@@ -106,6 +125,10 @@ impl<'a> Walk<'a> {
         }
         parts
     }
+}
+
+fn is_secret(parts: &[&Value]) -> bool {
+    parts.iter().any(|part| part.get(SECRET).and_then(Value::as_bool).unwrap_or_default())
 }
 
 fn mark_of(node: &Value) -> Option<&str> {
@@ -173,6 +196,31 @@ mod tests {
         assert_eq!(found, expected.map(|(place, mention)| (place.to_owned(), mention)));
         assert_eq!(mentions(&Value::Null, &settings), []);
         let endless = json!({ "$ref": "#" });
+        assert_eq!(secrets(&endless, &settings), []);
         assert_eq!(mentions(&endless, &settings), []);
+    }
+
+    #[test]
+    fn secrets_are_what_the_schema_says() {
+        let schema = json!({
+            "properties": {
+                "webhookUrl": { "type": "string", "writeOnly": true },
+                "services": { "type": "array", "items": { "type": "string" }, "writeOnly": true },
+                "accounts": { "type": "array", "items": { "$ref": "#/$defs/Account" } },
+                "headers": { "type": "object", "additionalProperties": { "type": "string" }, "writeOnly": true },
+                "open": { "type": "string", "writeOnly": false },
+            },
+            "$defs": { "Account": { "properties": {
+                "key": { "anyOf": [{ "$ref": "#/$defs/Key" }, { "type": "null" }] }, "name": { "type": "string" },
+            } }, "Key": { "type": "string", "writeOnly": true } },
+        });
+        let settings = json!({
+            "webhookUrl": "https://a", "services": ["slack://b", 7], "open": "no", "headers": { "Accept": "d" },
+            "accounts": [{ "name": "n" }, { "key": "c" }],
+        });
+        let mut found = secrets(&schema, &settings);
+        found.sort();
+        let expected = [("accounts[1].key", "c"), ("services[0]", "slack://b"), ("webhookUrl", "https://a")];
+        assert_eq!(found, expected.map(|(place, text)| (place.to_owned(), text.to_owned())));
     }
 }

@@ -136,7 +136,7 @@ impl Interview {
         };
         let filled = loop {
             let filled = self.settings(manifest)?;
-            match self.try_out(&Contents { settings: &filled.value, ..contents }, &manifest.name)? {
+            match self.try_out(&Contents { settings: &filled.value, ..contents }, &filled, &manifest.name)? {
                 None => break filled,
                 Some(refusal) if self.terminal.is_some() && flags.set.is_empty() => {
                     eprintln!("\nThese settings cannot work: {refusal}\nOnce more:");
@@ -372,10 +372,10 @@ impl Interview {
 
     /// Takes the config as the daemon would, and starts the destination without sending anything. What the destination has
     /// against its settings is answered; that it cannot be reached now is only told.
-    fn try_out(&self, contents: &Contents<'_>, instance: &str) -> Result<Option<String>, Failure> {
+    fn try_out(&self, contents: &Contents<'_>, filled: &Filled, instance: &str) -> Result<Option<String>, Failure> {
         let path = new_files::shown(&self.flags.out, Path::new(CONFIG));
         let document = Document::parse(&path, contents.text(&path).as_bytes())?;
-        let setup = match daemon::take(&document, None) {
+        let mut setup = match daemon::take(&document, None) {
             Ok(setup) => setup,
             Err(report) if report.errors.iter().all(|error| error.path.starts_with("plugins[0].settings")) => {
                 let faults = report.errors.into_iter().map(|error| {
@@ -387,6 +387,9 @@ impl Interview {
             }
             Err(report) => return Err(report.into()),
         };
+        // They stand in the config written out yet, and no plugin must bring them back.
+        let secrets = config::Secrets::new(filled.secrets.values().cloned());
+        setup.loaded.secrets = setup.loaded.secrets.and(&secrets);
         match self.runtime.block_on(Alone::start(&setup, instance, None)) {
             Ok(alone) => {
                 self.runtime.block_on(alone.stop());
@@ -412,7 +415,9 @@ fn takes_alerts(manifest: &Manifest) -> bool {
 
 /// Connection and settings as they stand in the config, and the files of the secrets in them.
 fn secrets(connection: &Connection, instance: &str, filled: &Filled, files: &mut Vec<File>) -> (Connection, Value) {
-    let file = |pointer: &str| format!("secrets/{instance}{}", pointer.replace('/', "-"));
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let name = |pointer: &str| -> String { pointer.replace('/', "-").chars().map(plain).collect() };
+    let file = |pointer: &str| format!("secrets/{instance}{}", name(pointer));
     for (pointer, text) in &filled.secrets {
         files.push(File { path: file(pointer).into(), text: format!("{text}\n"), private: true });
     }

@@ -105,7 +105,7 @@ impl Filler<'_> {
                 self.unknown(&path, &name, &schema["properties"]);
                 continue;
             };
-            let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+            let pointer = deeper(pointer, &name);
             if let Some(value) = self.value(&resolve(property, self.root), &path, &pointer)? {
                 object.insert(name, value);
             }
@@ -118,6 +118,9 @@ impl Filler<'_> {
         if has_parts(schema) {
             return self.object(schema, path, pointer).map(Some);
         }
+        if schema["additionalProperties"].is_object() && self.given.keys().any(|name| below(name, path).is_some()) {
+            return self.mapping(schema, path, pointer).map(Some);
+        }
         let items = resolve(&schema["items"], self.root);
         if has_parts(&items) {
             // One is enough to begin with.
@@ -127,10 +130,27 @@ impl Filler<'_> {
         self.plain(schema, path, pointer)
     }
 
+    /// A mapping with names that are not the schema's, each given by a flag of its own. Names may have dots in them.
+    fn mapping(&mut self, schema: &Value, path: &str, pointer: &str) -> anyhow::Result<Value> {
+        let mut inner = resolve(&schema["additionalProperties"], self.root);
+        if is_secret(schema) {
+            inner["writeOnly"] = true.into();
+        }
+        let names: Vec<String> = self.given.keys().filter_map(|name| below(name, path)).map(str::to_owned).collect();
+        let mut mapping = Map::new();
+        for name in names {
+            if let Some(value) = self.plain(&inner, &format!("{path}.{name}"), &deeper(pointer, &name))? {
+                mapping.insert(name, value);
+            }
+        }
+        Ok(Value::Object(mapping))
+    }
+
     /// A setting without parts.
     fn plain(&mut self, schema: &Value, path: &str, pointer: &str) -> anyhow::Result<Option<Value>> {
         let (root, form) = (self.root, Form::of(schema, self.root));
-        let secret = is_secret(schema) || is_secret(&resolve(&schema["items"], self.root));
+        let inner = |keyword: &str| is_secret(&resolve(&schema[keyword], root));
+        let secret = is_secret(schema) || inner("items") || inner("additionalProperties");
         let take = |texts: &[String]| form.read(texts, schema, root);
         let value = if let Some(given) = self.given.get(path) {
             match take(given) {
@@ -166,6 +186,13 @@ impl Filler<'_> {
             Value::Array(items) => {
                 let items = items.into_iter().enumerate();
                 items.map(|(index, item)| self.kept(item, secret, &format!("{pointer}/{index}"))).collect()
+            }
+            Value::Object(entries) => {
+                let entries = entries.into_iter().map(|(name, value)| {
+                    let value = self.kept(value, secret, &deeper(pointer, &name));
+                    (name, value)
+                });
+                Value::Object(entries.collect())
             }
             other => other,
         }
@@ -221,10 +248,7 @@ impl Filler<'_> {
 
     /// The names of what is given directly below a path.
     fn given_below(&self, path: &str) -> Vec<String> {
-        let below = self.given.keys().filter_map(|name| match path {
-            "" => Some(name.as_str()),
-            path => name.strip_prefix(path)?.strip_prefix('.'),
-        });
+        let below = self.given.keys().filter_map(|name| below(name, path));
         below.filter_map(|name| name.split('.').next()).map(str::to_owned).collect()
     }
 
@@ -315,6 +339,11 @@ impl Form {
     }
 
     fn one(&self, text: &str) -> Result<Value, String> {
+        // The texts in a list or mapping may have placeholders.
+        let parts = matches!(self, Self::Other).then(|| serde_json::from_str::<Value>(text).ok()).flatten();
+        if let Some(parts) = parts.filter(|parts| parts.is_object() || parts.is_array()) {
+            return Ok(parts);
+        }
         if is_placeholder(text) {
             return Ok(Value::String(text.to_owned()));
         }
@@ -333,6 +362,16 @@ impl Form {
             Self::List(_) | Self::Other => Ok(serde_json::from_str(text).unwrap_or_else(|_| text.into())),
         }
     }
+}
+
+/// The JSON pointer of a part.
+fn deeper(pointer: &str, name: &str) -> String {
+    format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+/// What is left of the name of a setting below a path, if it is below it.
+fn below<'a>(name: &'a str, path: &str) -> Option<&'a str> {
+    if path.is_empty() { Some(name) } else { name.strip_prefix(path)?.strip_prefix('.') }
 }
 
 /// What a setting is if it is absent, where that can be said in a word.

@@ -1,5 +1,6 @@
 //! `--end-to-end`: a sample goes the way of a real failure, and is told as a test everywhere.
 
+use e2e::qlik::{Endpoint, Fault};
 use e2e::{Answer, Butler, Sink, failure, wait_for};
 use serde_json::json;
 
@@ -52,7 +53,10 @@ async fn a_sample_is_followed_to_every_instance_and_nobody_takes_it_for_real() {
 async fn a_broken_destination_is_told_with_what_becomes_of_the_delivery() {
     let (sink, other) = (Sink::start().await, Sink::start().await);
     let healthy = desk(&other, "").replace("plugins:\n", "").replace("name: desk", "name: healthy");
-    let butler = Butler::start(&(desk(&sink, "") + &healthy)).await;
+    let boss = Sink::start().await;
+    let boss_entry = desk(&boss, "on: [{ events: [delivery.dead] }]");
+    let boss_entry = boss_entry.replace("plugins:\n", "").replace("name: desk", "name: boss");
+    let butler = Butler::start(&(desk(&sink, "") + &healthy + &boss_entry)).await;
     let posts = |answer: Answer| {
         sink.choose(move |request| if request.method == "POST" { answer.clone() } else { Answer::Status(200) });
     };
@@ -67,6 +71,13 @@ async fn a_broken_destination_is_told_with_what_becomes_of_the_delivery() {
     let said = doctor(butler.config(), &["--end-to-end"]).await;
     said.only_fails(&["sample to desk"]);
     said.finds("sample to desk", "failed", &["refused for good: ", "422", "butler deliveries retry"]);
+
+    // A test that dies alarms nobody, and keeps no real death from being told at once.
+    let real = e2e::fields();
+    butler.send(&[failure(&real)]);
+    let told = boss.wait_where("the real death", |request| request.method == "POST").await.json();
+    assert_eq!((&told["kind"], &told["data"]["dead"]["count"]), (&json!("delivery.dead"), &json!(1)), "{told}");
+    assert_eq!(told["data"]["dead"]["last"]["task"], real.task_name.as_str(), "{told}");
 }
 
 #[tokio::test]
@@ -101,6 +112,11 @@ async fn facts_that_cannot_be_asked_for_and_events_that_nobody_gets_are_told() {
     let (sense, sink) = (sense().await, Sink::start().await);
     let config = |on: &str| format!("enrich: {{ giveUpAfter: 1s }}\n{}", desk(&sink, on));
     let butler = sense.butler(&config("on: [{ events: [distribute-task.failed] }]")).await;
+    // What is refused is not what does not exist.
+    sense.faults().add(Fault::status(500).on(Endpoint::TaskFull));
+    let said = doctor(butler.config(), &["--end-to-end"]).await;
+    said.finds("sample facts", "failed", &["goes on without task", "answers 500 to `task/full`"]);
+    sense.faults().clear();
     sense.stop().await;
     let said = doctor(butler.config(), &["--end-to-end"]).await;
     said.only_fails(&["qlik", "sample facts", "sample routed"]);

@@ -61,6 +61,40 @@ async fn secrets_that_everybody_may_read_are_told() {
 }
 
 #[tokio::test]
+async fn what_a_plugin_calls_a_secret_is_one_whatever_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(
+        folder.path(),
+        "plugins:\n  - use: teams\n    settings: { webhookUrl: \"https://127.0.0.1:1/hook\" }\n  - use: webhook\n    \
+         settings: { url: \"http://127.0.0.1:1/\", headers: { Accept: text/plain } }\n",
+    );
+    set(folder.path(), 0o755);
+    set(&path, 0o644);
+    let said = doctor(&path, &[]).await;
+    said.finds("file permissions", "failed", &["`plugins[0].settings.webhookUrl` is written out in the config"]);
+    let open = fs::read_to_string(&path).unwrap().replace("https://127.0.0.1:1/hook", "${env:HOOK}");
+    fs::write(&path, open).unwrap();
+    let said = super::doctor_under(&path, &[], &[("HOOK", "https://127.0.0.1:1/hook")]).await;
+    said.finds("file permissions", "ok", &["no file holds a secret"]);
+}
+
+#[tokio::test]
+async fn without_room_for_temporary_files_everything_else_is_looked_at() {
+    let (disk, folder) = (Disk::in_memory(1), tempfile::tempdir().unwrap());
+    let path = write(folder.path(), "plugins:\n  - use: console\n");
+    let temporary = disk.path().to_str().unwrap();
+    fs::write(disk.path().join("full"), vec![0; 2 << 20]).unwrap_err();
+    for _ in ["full", "read-only"] {
+        let said = super::doctor_under(&path, &[], &[("TMPDIR", temporary)]).await;
+        said.only_fails(&["instances"]);
+        said.finds("instances", "failed", &[temporary, "make room"]);
+        said.finds("disk space", "ok", &[]);
+        said.finds("daemon", "note", &[]);
+        disk.read_only();
+    }
+}
+
+#[tokio::test]
 async fn a_disk_without_room_and_one_that_is_read_only_are_told() {
     let (disk, folder) = (Disk::in_memory(16), tempfile::tempdir().unwrap());
     let store = |size: &str| {

@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Duration;
 
-use e2e::{Butler, failure, fields};
+use e2e::{Butler, failure, fields, wait_for};
 use tokio::task::JoinHandle;
 
 use super::{Said, doctor, write};
@@ -91,4 +91,54 @@ async fn a_port_that_is_taken_and_a_config_without_udp_are_told() {
     let said = waits(&write(folder.path(), ""), "1s").await;
     said.only_fails(&["log appender"]);
     said.finds("log appender", "failed", &["no `udp:`"]);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_daemon_that_hangs_or_was_killed_has_failed() {
+    use nix::sys::signal::{Signal, kill};
+
+    let butler = Butler::start("plugins: []\n").await;
+    let config = butler.config().to_owned();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(butler.pid()).unwrap());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    let said = tokio::time::timeout(Duration::from_secs(60), doctor(&config, &["--wait-for-appender", "1s"])).await;
+    let said = said.expect("the doctor hangs as well");
+    said.only_fails(&["daemon", "log appender"]);
+    said.finds("daemon", "failed", &[&format!("hangs as process {pid}"), "start it again"]);
+    said.finds("road UDP", "note", &["the running Butler cannot be asked"]);
+    said.finds("log appender", "failed", &["cannot be asked"]);
+    kill(pid, Signal::SIGCONT).unwrap();
+
+    let _killed = butler.kill();
+    let said = waits(&config, "300ms").await;
+    said.only_fails(&["daemon", "log appender"]);
+    said.finds("daemon", "failed", &["has ended without a stop", "start it again"]);
+    said.finds("road UDP", "note", &["Butler does not run"]);
+    said.finds("log appender", "failed", &["nothing came to "]);
+}
+
+#[tokio::test]
+async fn a_run_file_that_says_nothing_is_no_proof_that_butler_does_not_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "udp: { listen: \"127.0.0.1:0\" }\n");
+    std::fs::write(folder.path().join("butler.db.run.json"), "{}").unwrap();
+    let said = waits(&path, "300ms").await;
+    said.only_fails(&["log appender"]);
+    said.finds("log appender", "failed", &["cannot be asked"]);
+    said.finds("daemon", "note", &["no run file of this version"]);
+    said.finds("road UDP", "note", &["the running Butler cannot be asked"]);
+}
+
+#[tokio::test]
+async fn an_instance_that_is_stuck_in_the_daemon_has_failed() {
+    let butler = Butler::start("plugins:\n  - use: rogue\n    settings: { fault: block, at: batch }\n").await;
+    butler.send(&[failure(&fields())]);
+    wait_for("the instance to be stuck", || async {
+        butler.get("/v5/health/ready").await.1.to_string().contains("stuck").then_some(())
+    })
+    .await;
+    let said = doctor(butler.config(), &[]).await;
+    said.only_fails(&["instance rogue"]);
+    said.finds("instance rogue", "failed", &["is stuck in the running daemon", "start the daemon again"]);
 }

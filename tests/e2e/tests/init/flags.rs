@@ -1,7 +1,7 @@
 //! Everything by flags: nothing is asked.
 
 use e2e::qlik::{Endpoint, Fault, Node};
-use e2e::{Sink, run, run_in};
+use e2e::{Sink, provide_test_plugins, run, run_in};
 
 use super::{APPENDERS, SITE, files, init, sense, text};
 
@@ -118,4 +118,26 @@ async fn exports_for_windows_do_as_well_and_the_passphrase_goes_into_a_file() {
     assert_eq!(text(&folder.join("secrets/qlik-passphrase")), "long passphrase\n");
     let check = e2e::command(&["check", "-c", folder.join("butler.yaml").to_str().unwrap()]).await;
     assert!(check.stdout.contains("answers, version 14.187.4.0"), "{check:?}");
+}
+
+#[tokio::test]
+async fn secrets_in_mappings_go_into_files_and_none_comes_back_from_a_plugin() {
+    let (sense, sink) = (sense().await, Sink::start().await);
+    let url = format!("url={}", sink.url("/hook"));
+    let header = ["--use", "webhook", "--set", &url, "--set", "headers.Authorization=geheim geheim"];
+    let output = init(&sense, &[&SITE[..], &header].concat()).await;
+    assert_eq!(output.code, 0, "{output:?}");
+    let folder = sense.folder().join("new");
+    let secret = "secrets/webhook-headers-Authorization";
+    let config = text(&folder.join("butler.yaml"));
+    assert!(config.contains(&format!("${{file:{secret}}}")) && !config.contains("geheim"), "{config}");
+    assert_eq!(text(&folder.join(secret)), "geheim geheim\n");
+
+    provide_test_plugins(sense.folder(), "use: rogue");
+    let rogue = ["--plugin-dir", "../plugins", "--use", "rogue", "--out", "rogue", "--set", "secret=geheim geheim"];
+    let tells = ["--set", "fault=tellSecret", "--set", "at=start"];
+    let output = init(&sense, &[&SITE[..], &rogue, &tells].concat()).await;
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(output.stderr.contains("it is not there: [redacted]"), "{output:?}");
+    assert!(!format!("{output:?}").contains("geheim"), "{output:?}");
 }

@@ -23,6 +23,7 @@ struct Settings {
     /// Where deliveries are reported to, by HTTP.
     url: Option<String>,
     /// A text that must not leave the process.
+    #[schemars(extend("writeOnly" = true))]
     secret: String,
     /// Kind of an event that each delivery emits, without saying that it does so in a delivery.
     emits: Option<String>,

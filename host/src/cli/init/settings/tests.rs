@@ -146,3 +146,25 @@ fn schemas_that_go_round_end() {
     assert_eq!(filled(&json!(true), &[]).unwrap().value, json!({}));
     assert_eq!(filled(&Value::Null, &[]).unwrap().value, json!({}));
 }
+
+#[test]
+fn secrets_in_mappings_go_into_files_however_they_are_given() {
+    let schema = json!({ "type": "object", "properties": {
+        "headers": { "type": "object", "additionalProperties": { "type": "string" }, "writeOnly": true },
+        "query": { "type": "object", "additionalProperties": { "type": "string" } },
+    } });
+    let secrets = |given: &[&str]| {
+        let filled = filled(&schema, given).unwrap();
+        let secrets: Vec<String> = filled.secrets.iter().map(|(at, text)| format!("{at} {text}")).collect();
+        (filled.value, secrets)
+    };
+    let (value, found) = secrets(&["headers.Authorization=Bearer a${b", "headers.X.Y=${env:Y}", "query.a=b"]);
+    let headers = json!({ "Authorization": "Bearer a$${b", "X.Y": "${env:Y}" });
+    assert_eq!(value, json!({ "headers": headers, "query": { "a": "b" } }));
+    assert_eq!(found, ["/headers/Authorization Bearer a${b"]);
+    let (value, found) = secrets(&[r#"headers={"Authorization":"Bearer a","X/Y":"${env:Y}"}"#]);
+    assert_eq!(value, json!({ "headers": { "Authorization": "Bearer a", "X/Y": "${env:Y}" } }));
+    assert_eq!(found, ["/headers/Authorization Bearer a"]);
+    let wrong = filled(&schema, &["headers=x"]).unwrap_err().faults;
+    assert!(wrong[0].starts_with("--set headers: "), "{wrong:?}");
+}
