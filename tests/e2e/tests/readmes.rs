@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use butler::config::Document;
+use butler_plugin_api::kind;
 use e2e::{Butler, command, run, run_with};
 use serde_json::{Value, json};
 
@@ -126,6 +127,18 @@ fn refused(example: &Value) -> Option<String> {
     (!is_taken || output.stderr.contains("warning")).then(|| format!("{text}\n{}", output.stderr))
 }
 
+/// Kinds of events in an example that no event has. The host takes any, for those of further plugins.
+fn unknown_kinds(example: &Value) -> Vec<&str> {
+    let entries = example["plugins"].as_array().into_iter().flatten();
+    let rules = entries.filter_map(|entry| entry["on"].as_array()).flatten();
+    let kinds = rules.filter_map(|rule| rule["events"].as_array()).flatten().filter_map(Value::as_str);
+    let is_known = |pattern: &str| match pattern.split_once('*') {
+        Some((begin, end)) => kind::ALL.iter().any(|kind| kind.starts_with(begin) && kind.ends_with(end)),
+        None => kind::ALL.contains(&pattern),
+    };
+    kinds.filter(|pattern| !is_known(pattern)).collect()
+}
+
 #[test]
 fn the_host_takes_the_examples_and_the_parts() {
     let mut wrong = Vec::new();
@@ -141,6 +154,7 @@ fn the_host_takes_the_examples_and_the_parts() {
                 parts += 1;
                 completed(first, &plugin, block)
             };
+            wrong.extend(unknown_kinds(&example).into_iter().map(|kind| format!("{plugin}: no event is a `{kind}`")));
             wrong.extend(refused(&example).map(|said| format!("{plugin}: {said}")));
         }
     }
