@@ -219,7 +219,7 @@ fn tab(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
     let text = lines[at].trim_start().to_owned();
     let indent = lines[at].len() - text.len();
     // One after blanks may be none of the indentation.
-    let tabs = if random.turn() % 2 == 0 { 1 } else { indent };
+    let tabs = if random.turn().is_multiple_of(2) { 1 } else { indent };
     lines[at] = format!("{}{text}", "\t".repeat(tabs));
     (format!("line {}", at + 1), (lines.join("\n") + "\n").into_bytes(), refused(at + 1, &["tab", "only spaces"]))
 }
@@ -255,7 +255,7 @@ fn not_utf8(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected)
 }
 
 fn utf16(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
-    let big = random.turn() % 2 == 0;
+    let big = random.turn().is_multiple_of(2);
     let units = base.text.encode_utf16();
     let mut bytes = if big { vec![0xfe, 0xff] } else { vec![0xff, 0xfe] };
     bytes.extend(units.flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }));
