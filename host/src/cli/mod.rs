@@ -5,6 +5,8 @@ mod client;
 mod cloud;
 mod deliveries;
 mod doctor;
+#[cfg(test)]
+mod documents;
 mod findings;
 mod init;
 mod log_appender;

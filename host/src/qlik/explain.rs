@@ -115,3 +115,27 @@ fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
         None => error.source(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::{AlertDescription, CertificateError as C, Error, InvalidMessage, PeerIncompatible};
+
+    #[test]
+    fn each_trouble_of_tls_has_its_remedy() {
+        for (error, remedy) in [
+            (Error::InvalidCertificate(C::NotValidForName), "for another name: use that name as `qlik.host`"),
+            (Error::InvalidCertificate(C::UnknownIssuer), "not from the authority in `certificates.ca`"),
+            (Error::InvalidCertificate(C::BadSignature), "not from the authority in `certificates.ca`"),
+            (Error::InvalidCertificate(C::Expired), "has expired: renew it on the Sense server"),
+            (Error::InvalidCertificate(C::NotValidYet), "is not valid yet: compare the clocks"),
+            (Error::InvalidCertificate(C::InvalidPurpose), "is not one for servers: check `ports.repository`"),
+            (Error::InvalidCertificate(C::Revoked), "is not accepted; `verify: none` would accept any"),
+            (Error::AlertReceived(AlertDescription::CertificateUnknown), "it refuses our client certificate"),
+            (Error::InvalidMessage(InvalidMessage::InvalidContentType), "does not speak TLS: check `ports.repository`"),
+            (Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13), "TLS 1.2 or 1.3 is needed"),
+        ] {
+            let text = super::tls_reason(&error, "ports.repository");
+            assert!(text.contains(remedy) && text.contains(&error.to_string()), "{remedy}: {text}");
+        }
+    }
+}

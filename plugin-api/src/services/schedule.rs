@@ -51,10 +51,11 @@ struct Written {
     time_zone: Option<String>,
     /// Up to so much later, by chance.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("pattern" = "^[0-9]{1,10} ?(ms|s|m|h|d)$"))]
+    #[schemars(extend("pattern" = "^[0-9]{1,10} ?(ms|s|m|h|d)$", "default" = "0s"))]
     jitter: Option<String>,
     /// What becomes of times that Butler or the instance was not there for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "once"))]
     missed: Option<Missed>,
 }
 

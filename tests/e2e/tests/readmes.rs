@@ -4,7 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use e2e::run;
+use butler::config::Document;
+use butler_plugin_api::kind;
+use e2e::{Butler, command, run, run_with};
+use serde_json::{Value, json};
 
 const BEGIN: &str = "<!-- settings: from the schema, by `butler plugins settings` -->\n";
 const END: &str = "<!-- end of settings -->\n";
@@ -67,6 +70,112 @@ fn examples_fit_the_schema() {
     let output = Command::new("check-jsonschema").arg("--schemafile").arg(schema).args(&examples).output();
     let output = output.expect("check-jsonschema is installed (tests/requirements.txt)");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// The blocks of YAML of a document, each parsed.
+fn blocks(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let blocks = text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let parsed = |block: &str| Document::parse(path, block.as_bytes()).map(|it| it.raw().clone());
+    blocks.map(|block| parsed(block).unwrap_or_else(|error| panic!("{block}\n{error}"))).collect()
+}
+
+/// A part of an entry, of its settings or of the config, put into the example that the document begins with.
+fn completed(whole: &Value, plugin: &str, part: &Value) -> Value {
+    let mut example = whole.clone();
+    let entry = example["plugins"].as_array().unwrap().iter().position(|entry| entry["use"] == plugin).unwrap();
+    let entry = format!("/plugins/{entry}");
+    for (key, value) in part.as_object().unwrap() {
+        let place = match &**key {
+            "qlik" => String::new(),
+            "on" | "settings" => entry.clone(),
+            _ => format!("{entry}/settings"),
+        };
+        example.pointer_mut(&place).unwrap()[key] = value.clone();
+    }
+    example
+}
+
+/// What a start says to an example. The host takes it up to the certificates of Qlik Sense, which are not there: nothing is sent.
+fn refused(example: &Value) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = example.clone();
+    config["version"] = json!(1);
+    config["store"] = json!({ "path": "butler.db" });
+    config["rest"] = json!({ "listen": "127.0.0.1:0" });
+    let certificates = json!({ "client": "client.pem", "key": "client_key.pem", "ca": "root.pem" });
+    for (key, value) in [("host", json!("127.0.0.1")), ("user", json!("LAB\\ann")), ("certificates", certificates)] {
+        config["qlik"][key] = value;
+    }
+    let text = config.to_string();
+    let named = |kind: &str| -> Vec<String> {
+        let begin = format!("${{{kind}:");
+        text.split(&begin).skip(1).map(|rest| rest.split_once('}').unwrap().0.to_owned()).collect()
+    };
+    for file in named("file") {
+        let path = folder.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "any-secret-text").unwrap();
+    }
+    let value = |name: &str| if name.ends_with("_URL") { "http://127.0.0.1:1/hook" } else { "any-secret-text" };
+    let variables = named("env");
+    let environment: Vec<(&str, &str)> = variables.iter().map(|name| (&**name, value(name))).collect();
+    let path = folder.path().join("butler.yaml");
+    std::fs::write(&path, &text).unwrap();
+    let output = run_with(&["run", "-c", path.to_str().unwrap()], &environment);
+    let is_taken = output.code == 1 && output.stderr.contains("client.pem cannot be read");
+    (!is_taken || output.stderr.contains("warning")).then(|| format!("{text}\n{}", output.stderr))
+}
+
+/// Kinds of events in an example that no event has. The host takes any, for those of further plugins.
+fn unknown_kinds(example: &Value) -> Vec<&str> {
+    let entries = example["plugins"].as_array().into_iter().flatten();
+    let rules = entries.filter_map(|entry| entry["on"].as_array()).flatten();
+    let kinds = rules.filter_map(|rule| rule["events"].as_array()).flatten().filter_map(Value::as_str);
+    let is_known = |pattern: &str| match pattern.split_once('*') {
+        Some((begin, end)) => kind::ALL.iter().any(|kind| kind.starts_with(begin) && kind.ends_with(end)),
+        None => kind::ALL.contains(&pattern),
+    };
+    kinds.filter(|pattern| !is_known(pattern)).collect()
+}
+
+#[test]
+fn the_host_takes_the_examples_and_the_parts() {
+    let mut wrong = Vec::new();
+    let (mut whole, mut parts) = (0, 0);
+    for (plugin, path) in readmes() {
+        let blocks = blocks(&path);
+        let first = blocks.iter().find(|block| block.get("plugins").is_some()).unwrap();
+        for block in &blocks {
+            let example = if block.get("plugins").is_some() {
+                whole += 1;
+                block.clone()
+            } else {
+                parts += 1;
+                completed(first, &plugin, block)
+            };
+            wrong.extend(unknown_kinds(&example).into_iter().map(|kind| format!("{plugin}: no event is a `{kind}`")));
+            wrong.extend(refused(&example).map(|said| format!("{plugin}: {said}")));
+        }
+    }
+    let routes = blocks(&workspace().join("config/README.md")).into_iter().find(|block| block.get("plugins").is_some());
+    wrong.extend(refused(&routes.unwrap()).map(|said| format!("config: {said}")));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(whole >= 21 && parts >= 7, "only {whole} examples and {parts} parts were found");
+}
+
+#[tokio::test]
+async fn the_example_of_schedules_is_imported() {
+    let butler = Butler::start("").await;
+    let text = std::fs::read_to_string(workspace().join("config/README.md")).unwrap();
+    let (_, rest) = text.split_once("```yaml\nschedules:").unwrap();
+    let file = butler.config().with_file_name("schedules.yaml");
+    std::fs::write(&file, format!("schedules:{}", rest.split_once("```").unwrap().0)).unwrap();
+    let config = butler.config().to_str().unwrap().to_owned();
+    let output = command(&["schedules", "import", file.to_str().unwrap(), "-c", &config]).await;
+    assert_eq!(output.code, 0, "{output:?}");
+    let output = command(&["schedules", "list", "-c", &config]).await;
+    assert!(output.stdout.contains("morning-1"), "{output:?}");
 }
 
 /// Markdown without what stands in blocks of code.

@@ -15,6 +15,24 @@ use serde_json::Value;
 /// Keys that cannot stand beside others of their section, and what a comment says of them.
 const BESIDE: [(&str, &str); 1] =
     [("qlik.certificates.pfx", "certificates: { pfx: certs/client.pfx, ca: certs/root.cer, passphrase: ")];
+/// Values that are not the default, and the comment that says so.
+const OTHERS: [(&str, &str); 12] = [
+    ("apprise.format", "# text (default), markdown or html."),
+    ("email.priority", "# high, normal or low. Default: normal."),
+    (
+        "influxdb.measurements.*.appTags",
+        "# Of each: tags of its own; tags of task and app, which are there unless switched off.",
+    ),
+    ("licenses.unusedLicenses.professional.unusedDays", "# Default: 30 days."),
+    ("mqtt.version", "# 3.1.1, or better 5 where the broker has it. Default: 3.1.1."),
+    ("new-relic.region", "# us (default) or eu."),
+    ("node-silence.workingTime.timeZone", "# Default: whole days from Monday to Friday, in UTC."),
+    ("signl4.details", "# App, node, user and error as well. Default: false."),
+    ("webhook.format", "# butler16 (the default), event, cloudevents or none."),
+    ("webhook.signature.scheme", "# Standard Webhooks; with `scheme: body` one header as GitHub's."),
+    ("when.jitter", "one is made up for (once) or none (skip). Default: every 30s, no jitter, once."),
+    ("when.missed", "one is made up for (once) or none (skip). Default: every 30s, no jitter, once."),
+];
 /// Deepest that is looked; no config is so deep.
 const MOST_DEPTH: usize = 20;
 
@@ -85,26 +103,73 @@ fn all(schema: &Value, node: &Value, path: &str, depth: usize, keys: &mut BTreeS
     }
 }
 
-/// Those of them that a config has.
-fn used(schema: &Value, node: &Value, value: &Value, path: &str, keys: &mut BTreeSet<String>) {
+/// Those of them that a config has, each with what the schema says of it and its value.
+fn used<'v>(
+    schema: &'v Value,
+    node: &'v Value,
+    value: &'v Value,
+    path: &str,
+    found: &mut Vec<(String, &'v Value, &'v Value)>,
+) {
     for (node, path) in alternatives(schema, node, path) {
         for (name, value) in value.as_object().into_iter().flatten() {
             if let Some(property) = node["properties"].get(name) {
                 let path = format!("{path}.{name}");
-                keys.insert(path.trim_start_matches('.').to_owned());
-                used(schema, property, value, &path, keys);
+                found.push((path.trim_start_matches('.').to_owned(), property, value));
+                used(schema, property, value, &path, found);
             } else if node["additionalProperties"].is_object() {
-                used(schema, &node["additionalProperties"], value, &format!("{path}.*"), keys);
+                used(schema, &node["additionalProperties"], value, &format!("{path}.*"), found);
             }
         }
         for (plugin, settings) in settings(node).filter(|(plugin, _)| value["use"] == *plugin) {
-            used(schema, settings, &value["settings"], plugin, keys);
+            used(schema, settings, &value["settings"], plugin, found);
         }
         if node["items"].is_object() {
             value.as_array().into_iter().flatten().for_each(|it| {
-                used(schema, &node["items"], it, &format!("{path}[]"), keys);
+                used(schema, &node["items"], it, &format!("{path}[]"), found);
             });
         }
+    }
+}
+
+fn parsed() -> Document {
+    let text = switched_on();
+    Document::parse(Path::new("butler.yaml"), text.as_bytes()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Paths of the plain values, and lists of them, that are others than the default.
+fn others(path: &str, default: &Value, value: &Value, found: &mut BTreeSet<String>) {
+    match default {
+        Value::Object(entries) => {
+            for (name, default) in entries {
+                others(&format!("{path}.{name}"), default, &value[name], found);
+            }
+        }
+        // Nothing is what an example is for.
+        Value::Null => {}
+        Value::Array(items) if items.is_empty() => {}
+        Value::String(text) if text.is_empty() => {}
+        _ if value.is_null() || value == default => {}
+        _ => {
+            found.insert(path.to_owned());
+        }
+    }
+}
+
+#[test]
+fn what_is_not_the_default_is_said() {
+    let (schema, document) = (schema(), parsed());
+    let (mut shown, mut found) = (Vec::new(), BTreeSet::new());
+    used(&schema, &schema, document.raw(), "", &mut shown);
+    let defaults = shown.iter().filter(|(_, property, _)| !property["default"].is_null()).count();
+    assert!(defaults >= 130, "the schema has only {defaults} defaults of what is shown");
+    for (path, property, value) in shown {
+        others(&path, &property["default"], value, &mut found);
+    }
+    let expected: Vec<&str> = OTHERS.iter().map(|(path, _)| *path).collect();
+    assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), expected, "values that are not the default");
+    for (path, comment) in OTHERS {
+        assert!(reference().contains(comment), "no comment tells of `{path}`: {comment}");
     }
 }
 
@@ -117,10 +182,10 @@ fn the_reference_has_every_key() {
     {
         assert!(keys.contains(known), "{known} is not among {keys:#?}");
     }
-    let text = switched_on();
-    let document = Document::parse(Path::new("butler.yaml"), text.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
-    let mut shown = BTreeSet::new();
+    let document = parsed();
+    let mut shown = Vec::new();
     used(&schema, &schema, document.raw(), "", &mut shown);
+    let shown = shown.into_iter().map(|(path, ..)| path).collect();
     let missing: Vec<_> = keys.difference(&shown).map(String::as_str).collect();
     assert_eq!(
         missing,

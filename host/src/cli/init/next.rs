@@ -60,7 +60,8 @@ impl Situation<'_> {
              \n2. Open the firewalls:\n     \
              UDP {udp}  from {from} to {here}\n     \
              TCP {repository_port}  from {here} to {central}\n     \
-             TCP 4747  from {here} to {central}, if load scripts ask for lists, dumps or reloads of apps\n\
+             TCP 4747  from {here} to {central}, if load scripts ask for lists, dumps or reloads of apps\n     \
+             TCP 9032  from {here} to {central}, for the version of Qlik Sense\n\
              \n3. See that it works:\n     \
              butler doctor -c {config}\n     \
              butler run -c {config}\n     \

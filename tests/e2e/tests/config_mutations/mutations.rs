@@ -16,9 +16,19 @@ pub(crate) struct Mutant {
     pub(crate) expected: Expected,
 }
 
+/// Where in the file a fault is told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    Line(usize),
+    /// There or behind it: what has no end may be told where the file ends.
+    From(usize),
+    /// The file as a whole.
+    File,
+}
+
 pub(crate) enum Expected {
-    /// Exit code 2, and a line of the report about this line of the file (none: about the file) with all of these texts.
-    Refused { line: Option<usize>, says: Vec<String> },
+    /// Exit code 2, and a line of the report about this place with all of these texts.
+    Refused { place: Place, says: Vec<String> },
     /// As the base.
     Taken,
 }
@@ -55,13 +65,12 @@ pub(crate) fn make(base: &Document, n: usize, random: &mut Random) -> Mutant {
     Mutant { kind, what, text, expected }
 }
 
-fn refused(line: usize, says: &[&str]) -> Expected {
-    Expected::Refused { line: Some(line), says: says.iter().map(|text| (*text).to_owned()).collect() }
+fn refused_at(place: Place, says: &[&str]) -> Expected {
+    Expected::Refused { place, says: says.iter().map(|text| (*text).to_owned()).collect() }
 }
 
-/// About the file as a whole.
-fn refused_whole(says: &str) -> Expected {
-    Expected::Refused { line: None, says: vec![says.to_owned()] }
+fn refused(line: usize, says: &[&str]) -> Expected {
+    refused_at(Place::Line(line), says)
 }
 
 /// The text with the lines of a node replaced; its own indentation is put before the first one.
@@ -95,8 +104,9 @@ fn wrong_type(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expecte
 fn no_value(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
     let nodes = base.nodes_where(|node| !node.is_free() && !node.path.contains(".settings."));
     let node = random.of(&nodes);
-    let value = *random.of(&["", "~", "null"]);
-    (node.path.clone(), with_value(base, node, value), refused(node.line, &[&format!(" {}: ", node.path)]))
+    let value = *random.in_turn(&["", "~", "null"]);
+    let says = [&*format!(" {}: ", node.path), "has no value"];
+    (format!("{}: {value}", node.path), with_value(base, node, value), refused(node.line, &says))
 }
 
 fn misspelt_key(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
@@ -105,7 +115,7 @@ fn misspelt_key(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expec
     let letters: Vec<char> = node.key.chars().collect();
     let at = random.below(letters.len());
     let mut new = letters.clone();
-    match random.below(3) {
+    match random.turn() % 3 {
         0 => new.insert(at, letters[at]),
         1 => new.insert(at, 'q'),
         _ => new[at] = if letters[at] == 'x' { 'y' } else { 'x' },
@@ -133,11 +143,17 @@ fn missing_key(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expect
         "plugins[1].on[0].throttle.per",
         "plugins[1].on[0].throttle.every",
     ];
-    let path = *random.of(&paths);
+    let path = *random.in_turn(&paths);
     let node = base.node(path);
     let text = instead(base, node, &[]);
-    let says = vec![format!("`{}` is missing", node.key)];
-    (node.path.clone(), text, Expected::Refused { line: None, says })
+    // Told at the key of the section, or where an entry of a list begins.
+    let section = path.rsplit_once('.').map_or("", |(section, _)| section);
+    let of_entry = |node: &&Node| node.path.starts_with(&format!("{section}."));
+    let line = match base.nodes.iter().find(|node| node.path == section) {
+        Some(section) => section.line,
+        None => base.nodes.iter().find(of_entry).map_or(1, |node| node.line),
+    };
+    (node.path.clone(), text, refused(line, &[&format!("`{}` is missing", node.key)]))
 }
 
 fn wrong_word(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
@@ -160,7 +176,7 @@ fn wrong_word(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expecte
         "shutdownTimeout",
         "plugins[1].retry.max",
     ];
-    let path = *random.of(&words);
+    let path = *random.in_turn(&words);
     let node = base.node(path);
     let old = node.value.as_str().unwrap();
     let value = match random.below(4) {
@@ -183,12 +199,17 @@ fn wrong_number(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expec
         "log.file.keep",
         "version",
     ];
-    let path = *random.of(&numbers);
+    let path = *random.in_turn(&numbers);
     let node = base.node(path);
-    let value =
-        *random.of(&["-1", "65536.5", "99999999999999999999999", "1e300", "\"16\"", ".nan", "0x1000000", "12_000"]);
+    let mut values = vec!["-1", "65536.5", "99999999999999999999999", "1e300", "\"16\"", ".nan", "0x1000000", "12_000"];
+    // First the number that is just too small.
+    if random.turn() < numbers.len() {
+        values = vec![if path.starts_with("qlik.ports") || path == "scriptLog.lines" { "-1" } else { "0" }];
+    }
+    let value = *random.of(&values);
     let text = with_value(base, node, value);
-    (format!("{}: {value}", node.path), text, refused(node.line, &[&format!(" {}: ", node.path)]))
+    let says = if value == ".nan" { "is not a finite number" } else { "must be" };
+    (format!("{}: {value}", node.path), text, refused(node.line, &[&format!(" {}: ", node.path), says]))
 }
 
 fn tab(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
@@ -198,7 +219,7 @@ fn tab(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
     let text = lines[at].trim_start().to_owned();
     let indent = lines[at].len() - text.len();
     // One after blanks may be none of the indentation.
-    let tabs = if random.below(2) == 0 { 1 } else { indent };
+    let tabs = if random.turn().is_multiple_of(2) { 1 } else { indent };
     lines[at] = format!("{}{text}", "\t".repeat(tabs));
     (format!("line {}", at + 1), (lines.join("\n") + "\n").into_bytes(), refused(at + 1, &["tab", "only spaces"]))
 }
@@ -222,11 +243,7 @@ fn cut(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
     let last = lines.last_mut().unwrap();
     let quote = last.rfind(": \"").unwrap() + 3;
     last.truncate(quote + random.below(last.len() - quote));
-    (
-        node.path.clone(),
-        lines.join("\n").into_bytes(),
-        Expected::Refused { line: None, says: vec!["no valid YAML".to_owned()] },
-    )
+    (node.path.clone(), lines.join("\n").into_bytes(), refused(node.line, &["no valid YAML"]))
 }
 
 fn not_utf8(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
@@ -238,7 +255,7 @@ fn not_utf8(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected)
 }
 
 fn utf16(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
-    let big = random.below(2) == 0;
+    let big = random.turn().is_multiple_of(2);
     let units = base.text.encode_utf16();
     let mut bytes = if big { vec![0xfe, 0xff] } else { vec![0xff, 0xfe] };
     bytes.extend(units.flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }));
@@ -246,7 +263,7 @@ fn utf16(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
 }
 
 fn other_encodings(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
-    match random.below(3) {
+    match random.turn() % 3 {
         0 => {
             let text = format!("# {}\n{}", "Überwachung".chars().next().unwrap(), base.text);
             let bytes: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
@@ -273,7 +290,7 @@ fn binary(_: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
 
 fn nesting(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
     let depth = 65 + random.below(3_000);
-    let (open, close) = *random.of(&[("[", "]"), ("{ a: ", " }")]);
+    let (open, close) = *random.in_turn(&[("[", "]"), ("{ a: ", " }")]);
     let value =
         format!("{}1{}", open.repeat(depth), if random.below(2) == 0 { close.repeat(depth) } else { String::new() });
     let node = base.node("links");
@@ -281,7 +298,7 @@ fn nesting(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) 
 }
 
 fn anchors(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
-    let (what, extra, says) = match random.below(4) {
+    let (what, extra, says) = match random.turn() % 4 {
         0 => {
             let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
             for n in 1..9 {
@@ -295,12 +312,12 @@ fn anchors(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) 
         _ => ("merge", "x: &x { a: 1 }\ny:\n  <<: *x\n".to_owned(), "merging of mappings"),
     };
     let text = base.text.clone() + &extra;
-    (what.to_owned(), text.into_bytes(), Expected::Refused { line: None, says: vec![says.to_owned()] })
+    (what.to_owned(), text.into_bytes(), refused_at(Place::From(base.lines().len() + 1), &[says]))
 }
 
 fn large(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
     const MEGABYTE: usize = 1 << 20;
-    match random.below(4) {
+    match random.turn() % 4 {
         0 => {
             let node = base.node("plugins[1].name");
             let text = with_value(base, node, &format!("\"{}\"", "x".repeat(MEGABYTE)));
@@ -309,25 +326,24 @@ fn large(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
         1 => {
             let node = base.node("rest.hosts");
             let text = with_value(base, node, &format!("[{}]", "a,".repeat(MEGABYTE / 2)));
-            (
-                "list".to_owned(),
-                text,
-                Expected::Refused { line: Some(node.line), says: vec!["too many values".to_owned()] },
-            )
+            ("list".to_owned(), text, refused(node.line, &["too many values"]))
         }
         2 => {
             let text = format!("{}# {}\n", base.text, "x".repeat(4 * MEGABYTE));
-            ("5 MB".to_owned(), text.into_bytes(), refused_whole("larger than 4 MB"))
+            ("5 MB".to_owned(), text.into_bytes(), refused_at(Place::File, &["larger than 4 MB"]))
         }
         _ => {
-            let text = format!("{}{}: 1\n", base.text, "k".repeat(MEGABYTE));
-            ("key".to_owned(), text.into_bytes(), refused(base.lines().len() + 1, &["key"]))
+            // The library has a limit of its own, above ours.
+            let keys = [(MEGABYTE, "no valid YAML"), (300, "a key of more than 256 bytes")];
+            let (length, says) = keys[random.turn() / 4 % keys.len()];
+            let text = format!("{}{}: 1\n", base.text, "k".repeat(length));
+            (format!("key of {length}"), text.into_bytes(), refused(base.lines().len() + 1, &[says]))
         }
     }
 }
 
 fn structure(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
-    let (extra, says) = *random.of(&[
+    let (extra, says) = *random.in_turn(&[
         ("---\nversion: 1\n", "second document"),
         ("links2: !secret x\n", "tags"),
         ("links2: [1, 2\n", "no valid YAML"),
@@ -341,32 +357,28 @@ fn structure(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected
         ("links2: @x\n", "no valid YAML"),
     ]);
     let text = base.text.clone() + extra;
-    (extra.trim_end().to_owned(), text.into_bytes(), Expected::Refused { line: None, says: vec![says.to_owned()] })
+    (extra.trim_end().to_owned(), text.into_bytes(), refused_at(Place::From(base.lines().len() + 1), &[says]))
 }
 
 fn nothing(_: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
-    let (text, says) = *random.of(&[
-        ("", "empty"),
-        ("\n\n", "empty"),
-        ("# version: 1\n", "empty"),
-        ("---\n", "empty"),
-        ("null\n", "empty"),
-        ("- version: 1\n", "must hold a mapping"),
-        ("version 1\n", "must hold a mapping"),
-        ("7\n", "must hold a mapping"),
-        ("{}\n", "`version` is missing"),
-        ("Butler:\n  logLevel: info\n", "unknown key"),
+    let (text, place, says) = random.in_turn(&[
+        ("", Place::File, "empty"),
+        ("\n\n", Place::File, "empty"),
+        ("# version: 1\n", Place::File, "empty"),
+        ("---\n", Place::File, "empty"),
+        ("null\n", Place::File, "empty"),
+        ("- version: 1\n", Place::Line(1), "must hold a mapping"),
+        ("version 1\n", Place::Line(1), "must hold a mapping"),
+        ("7\n", Place::Line(1), "must hold a mapping"),
+        ("{}\n", Place::Line(1), "`version` is missing"),
+        ("# of Butler 16\nButler:\n  logLevel: info\n", Place::Line(2), " Butler: unknown key"),
     ]);
-    (
-        text.trim_end().to_owned(),
-        text.as_bytes().to_vec(),
-        Expected::Refused { line: None, says: vec![says.to_owned()] },
-    )
+    (text.trim_end().to_owned(), text.as_bytes().to_vec(), refused_at(*place, &[*says]))
 }
 
 fn plugin(_: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
     let mut value = base();
-    let (what, path, change, says) = match random.below(5) {
+    let (what, path, change, says) = match random.turn() % 5 {
         0 => ("misspelt", "plugins[1].use", json!({ "use": "webhok" }), "no plugin `webhok`"),
         1 => ("upper case", "plugins[1].use", json!({ "use": "Webhook" }), "lower-case"),
         2 => ("placeholder", "plugins[1].use", json!({ "use": "${env:PLUGIN}" }), "must be written out"),
@@ -387,7 +399,7 @@ fn plugin(_: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
 }
 
 fn harmless(base: &Document, random: &mut Random) -> (String, Vec<u8>, Expected) {
-    let (what, text) = match random.below(8) {
+    let (what, text) = match random.turn() % 8 {
         0 => ("byte order mark", format!("\u{feff}{}", base.text)),
         1 => ("CRLF", base.text.replace('\n', "\r\n")),
         2 => ("byte order mark and CRLF", format!("\u{feff}{}", base.text.replace('\n', "\r\n"))),

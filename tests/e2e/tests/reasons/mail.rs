@@ -8,7 +8,7 @@ use e2e::{Butler, MailServer, Sense, butler_exe, failure};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{SECRET, closed, is_clean, says, write};
+use super::{SECRET, closed, is_clean, logged, says, write};
 
 #[tokio::test]
 async fn an_owner_without_an_address_is_named() {
@@ -19,10 +19,23 @@ async fn an_owner_without_an_address_is_named() {
     );
     let butler = sense.butler(&email).await;
     butler.send(&[failure(&sense.failed(Site::SAMPLE_RELOAD_TASK_OF_MAILLESS_OWNER))]);
-    e2e::wait_for(&format!("why there is no mail; log:\n{}", butler.log()), || async {
-        butler.log().contains("has no mail address in the user directory").then_some(())
-    })
-    .await;
+    let said = logged(&butler, "has no mail address in the user directory").await;
+    says(&said, &["email", "the app's owner, Bo Lind, has no mail address"]);
+}
+
+/// Nobody else is kept from a mail by it, which `email` tries.
+#[tokio::test]
+async fn a_task_that_names_no_recipient_is_told() {
+    let sense = Sense::start().await;
+    let email = format!(
+        "plugins:\n  - use: email\n    settings: {{ smtp: {{ host: 127.0.0.1, port: {}, tls: none }}, from: b@acme.test, \
+         recipientsFromProperty: Butler_Mail }}\n",
+        closed()
+    );
+    let butler = sense.butler(&email).await;
+    butler.send(&[failure(&sense.failed(Site::SAMPLE_RELOAD_TASK))]);
+    let said = logged(&butler, "nobody is to get a mail about this event").await;
+    says(&said, &["email", "Butler_Mail"]);
 }
 
 /// The name of Microsoft's server is known here as this machine's: in a view of the files of its own, the file of names is another.
@@ -66,10 +79,7 @@ async fn a_password_is_not_told_when_it_is_refused() {
     );
     let butler = Butler::start_with(&config, &[("WORD", SECRET)]).await;
     butler.send(&[failure(&e2e::fields())]);
-    let said = e2e::wait_for(&format!("a refusal; log:\n{}", butler.log()), || async {
-        butler.log().lines().find(|line| line.contains("refuses the login")).map(str::to_owned)
-    })
-    .await;
+    let said = logged(&butler, "refuses the login").await;
     says(&said, &[&format!("127.0.0.1:{}", server.port()), "535"]);
     is_clean(&butler.log());
 }

@@ -3,15 +3,20 @@
 //!
 //! | what does not work | where it is tried |
 //! | --- | --- |
-//! | repository service: away, unknown name, refusing, in trouble, redirecting, nonsense | `qlik` here; slow, hanging, certificates of all wrong kinds: `qlik_faults` |
+//! | repository service: away, unknown name, refusing, in trouble, redirecting, nonsense, hanging | `qlik` here |
+//! | the same: slow | nobody needs to act, `qlik_faults::a_slow_repository_gives_all_facts` |
+//! | its certificate: of another authority, of another name; ours refused | `qlik_faults`, `doctor::certificates` |
+//! | its certificate: expired | `doctor::certificates::certificates_that_are_over_…`; these, not valid yet and not for servers: `explain::tests` of the host |
 //! | engine away | `qlik::an_engine_that_is_away`; its refusals: `engine::failures_name_what_was_wanted_and_the_reason` |
-//! | certificate files missing, damaged, of another key | `start::certificates_*`, `start::a_key_of_another_certificate_ends_the_start` |
+//! | certificate files missing, of another key | `qlik::certificates_that_are_not_there`, `start::a_key_of_another_certificate_ends_the_start` |
+//! | certificate files empty, damaged, in DER, a key, a request, encrypted | `doctor::certificates::each_wrong_kind_…`; that each ends a start: `start::certificates_*`; that `init` writes nothing: `init::refused` |
 //! | broker away, unknown name | `destinations` here |
 //! | broker refuses the login, has another certificate, speaks TLS | `mqtt::secure::tls_with_an_own_authority_and_a_password` |
 //! | client certificate of a broker (Azure Event Grid) not there | `destinations::files_that_are_not_there_end_the_start` |
 //! | mail server away, unknown name | `destinations` here; TLS, login, refusals: `email` |
 //! | InfluxDB, New Relic, Slack, Teams, Signl4, webhooks, heartbeat, Alertmanager, Apprise: away | `destinations::who_is_away_is_named_with_a_remedy` |
-//! | the same: refusing | `destinations::a_status_is_told_with_its_likely_cause`, and each plugin's own tests |
+//! | InfluxDB: bucket or database missing | made: `influxdb::a_dropped_database_is_created_again_…`; cannot be made: `influxdb::a_token_that_may_only_write_…` |
+//! | the destinations: refusing | `destinations::a_status_is_told_with_its_likely_cause`, and each plugin's own tests |
 //! | TLS of a destination | `destinations::tls_that_fails_is_told_with_a_remedy`; expired, other names, client certificates, versions: `host/src/http.rs` |
 //! | a destination that hangs | `destination_faults::a_destination_that_hangs_is_left_after_its_time_and_tried_again` |
 //! | TCP port in use | `start::a_rest_port_that_is_taken_ends_the_start_with_its_address` |
@@ -38,6 +43,7 @@
 //! | certificates are replaced under us | `certificates`, `qlik_faults::a_server_that_refuses_our_certificate_is_named_as_the_cause` |
 //! | loops in task graphs | no graph is walked |
 //! | owners without an address | `mail::an_owner_without_an_address_is_named` |
+//! | a list of recipients that is empty | `mail::a_task_that_names_no_recipient_is_told` |
 //! | licences in quarantine | counted apart by `licenses`; nothing fails |
 //! | the version is on another port | `qlik::the_version_has_a_port_of_its_own` |
 //! | Teams: size, retired addresses | `destinations::retired_addresses_of_teams_are_told`; size: `teams::the_biggest_facts_fit_and_nasty_ones_arrive` |
@@ -52,7 +58,7 @@ mod starts;
 
 use std::path::{Path, PathBuf};
 
-use e2e::{Output, provide_test_plugins, run_with};
+use e2e::{Butler, Output, provide_test_plugins, run_with, wait_for};
 
 /// What stands for `${env:WORD}` in configs.
 const SECRET: &str = "s3cret-w0rd-Q9";
@@ -79,6 +85,14 @@ fn line<'o>(output: &'o Output, what: &str) -> &'o str {
     let found =
         output.stdout.lines().find(|line| line.get(8..).is_some_and(|rest| rest.starts_with(&format!("{what} "))));
     found.unwrap_or_else(|| panic!("no line about {what} in {output:?}"))
+}
+
+/// The line of a daemon's log with this text, once it is there.
+async fn logged(butler: &Butler, text: &str) -> String {
+    wait_for(&format!("`{text}` in the log:\n{}", butler.log()), || async {
+        butler.log().lines().find(|line| line.contains(text)).map(str::to_owned)
+    })
+    .await
 }
 
 /// A text has all of these parts.

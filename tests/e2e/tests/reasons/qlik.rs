@@ -1,18 +1,10 @@
 //! Qlik Sense.
 
 use e2e::qlik::{Endpoint, Fault, Site};
-use e2e::{Sense, failure, http, wait_for};
+use e2e::{Sense, failure, http};
 use tempfile::TempDir;
 
-use super::{check, closed, line, says};
-
-/// The line of a daemon's log with this text, once it is there.
-async fn logged(butler: &e2e::Butler, text: &str) -> String {
-    wait_for(&format!("`{text}` in the log:\n{}", butler.log()), || async {
-        butler.log().lines().find(|line| line.contains(text)).map(str::to_owned)
-    })
-    .await
-}
+use super::{check, closed, line, logged, says};
 
 #[tokio::test]
 async fn the_repository_in_trouble() {
@@ -51,6 +43,18 @@ async fn the_repository_in_trouble() {
     let unknown = config.replace("host: 127.0.0.1", "host: no-such-host.invalid");
     let output = check(sense.folder(), &unknown).await;
     says(line(&output, "qlik"), &["no-such-host.invalid", "its name cannot be resolved", "check `qlik.host`"]);
+}
+
+/// As long as one waits for an answer: half a minute.
+#[tokio::test]
+async fn a_repository_that_hangs() {
+    let sense = Sense::start().await;
+    sense.faults().add(Fault::hang().first(1));
+    let output = check(sense.folder(), &sense.section("")).await;
+    assert_eq!(output.code, 1, "{output:?}");
+    let server = sense.addr().to_string();
+    let remedy = "no answer in time (is the server overloaded, or does a firewall drop packets?)";
+    says(line(&output, "qlik"), &[&server, "gives no answer", remedy]);
 }
 
 #[tokio::test]
@@ -95,9 +99,19 @@ async fn a_task_that_is_not_started_says_why() {
     sense.site().set_scheduler(false);
     start(Site::SAMPLE_RELOAD_TASK).await;
     let line = logged(&butler, "no scheduler was free").await;
-    says(&line, &["was not started", Site::SAMPLE_RELOAD_TASK, "the scheduler's log on the Sense server says more"]);
+    // Qlik Sense has one answer for both.
+    says(
+        &line,
+        &[
+            "was not started",
+            Site::SAMPLE_RELOAD_TASK,
+            "or its app is not available",
+            "the scheduler's log on the Sense server says more",
+        ],
+    );
     start("5d2f9a10-7c3b-4e6a-9d41-ffffffffffff").await;
-    says(&logged(&butler, "-ffffffffffff").await, &["not started"]);
+    let line = logged(&butler, "-ffffffffffff").await;
+    says(&line, &["were not started", "Qlik Sense has no task with this id"]);
 }
 
 #[tokio::test]
