@@ -25,7 +25,8 @@ fn heartbeat(import: &mut Import) {
     };
     if import.text("heartbeat.remoteURL").is_some_and(|url| url.starts_with("https:")) {
         // Of others it is told already.
-        import.differs("heartbeat.remoteURL", "redirects are not followed any more: write the address that they lead to");
+        import
+            .differs("heartbeat.remoteURL", "redirects are not followed any more: write the address that they lead to");
     }
     // Butler 16 called as long as its process ran.
     let mut settings = json!({ "url": url, "require": [] });
