@@ -317,8 +317,9 @@ fn headers_that_other_sections_had_are_told() {
 #[test]
 fn attributes_and_headers_that_are_refused_are_left_out() {
     let (statics, header) = (format!("{UPTIME}/attribute/static"), format!("{UPTIME}/header"));
-    let mut many: Vec<Value> = (0..51).map(|number| json!({ "name": format!("a{number}"), "value": "x" })).collect();
-    many.extend(["appId", "message", "timestamp", ""].map(|name| json!({ "name": name, "value": "x" })));
+    let mut many: Vec<Value> =
+        ["appId", "message", "timestamp", ""].iter().map(|name| json!({ "name": name, "value": "x" })).collect();
+    many.extend((0..51).map(|number| json!({ "name": format!("a{number}"), "value": "x" })));
     let headers = json!([{ "name": "Api-Key", "value": "geheim" }, { "name": "X-Uptime", "value": "yes" }]);
     let old = with(&[(statics.as_str(), many.into()), (header.as_str(), headers)]);
     let entries = entries(&old);
