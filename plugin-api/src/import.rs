@@ -109,6 +109,11 @@ impl Import {
         self.at(path).is_some_and(|value| !value.is_null())
     }
 
+    /// Whether a key is written, with null or any other value. Does not count as read.
+    pub fn is_written(&self, path: &str) -> bool {
+        self.at(path).is_some()
+    }
+
     /// The value at a path, which counts as read with all that is below it.
     pub fn value(&mut self, path: &str) -> Option<Value> {
         self.used(path);
@@ -146,15 +151,18 @@ impl Import {
         (0..self.len(path)).filter_map(|item| self.text(&format!("{path}[{item}]"))).collect()
     }
 
-    /// The pairs of a list of `{name, value}`.
+    /// The pairs of a list of `{name, value}`; one whose value is no text is left out, and remarked.
     pub fn pairs(&mut self, path: &str) -> Vec<(String, String)> {
-        let pair = |this: &mut Self, item| {
-            let (name, value) = (format!("{path}[{item}].name"), format!("{path}[{item}].value"));
-            // Both are read, whatever the first is.
-            let (name, value) = (this.text(&name), this.text(&value));
-            Some((name?, value.unwrap_or_default()))
-        };
-        (0..self.len(path)).filter_map(|item| pair(self, item)).collect()
+        (0..self.len(path)).filter_map(|item| self.pair(&format!("{path}[{item}]"))).collect()
+    }
+
+    /// The same for one item of such a list.
+    pub fn pair(&mut self, item: &str) -> Option<(String, String)> {
+        let value_at = format!("{item}.value");
+        // Both are read, whatever the first is.
+        let (name, value) = (self.text(&format!("{item}.name")), self.text(&value_at));
+        let is_other = self.at(&value_at).is_some_and(|value| !value.is_null() && !value.is_string());
+        (!is_other).then_some((name?, value.unwrap_or_default()))
     }
 
     /// How many items a list has; 0 if it is absent or no list (which is remarked). The list itself counts as read only
@@ -174,16 +182,18 @@ impl Import {
     }
 
     /// A secret: what is to be written into the new config in its place, `${file:secrets/…}`. The host writes the file.
+    /// Blanks around it belong to it; `None` if there is nothing else.
     pub fn secret(&mut self, path: &str) -> Option<String> {
         // As it is: in a file `${` means nothing.
-        let secret = self.typed(path, "a text", |value| value.as_str().map(|text| text.trim().to_owned()))?;
-        if secret.is_empty() {
-            return None;
-        }
+        let secret = self.typed(path, "a text", |value| value.as_str().map(str::to_owned))?;
+        (!secret.trim().is_empty()).then(|| self.keep_secret(path, secret))
+    }
+
+    fn keep_secret(&mut self, path: &str, secret: String) -> String {
         let file = format!("secrets/{}", path.replace(['[', ']'], "."));
         let file = file.trim_end_matches('.').replace("..", ".");
         self.imported.secrets.insert(file.clone(), secret);
-        Some(format!("${{file:{file}}}"))
+        format!("${{file:{file}}}")
     }
 
     /// A file or folder of the old config: an absolute path. What is not found is remarked.
@@ -240,26 +250,27 @@ impl Import {
         self.imported.instances.push(entry);
     }
 
-    /// The same, if the plugin can read the settings. What its own rules, `check`, say against them is told as something to do
-    /// about `path`; so is an entry that cannot be read, which is left out.
+    /// The same, if the plugin takes the settings, which have their secrets in them then: what it cannot read, or its own rules,
+    /// `check`, refuse, is left out, since Butler would not start with it. That is told as something to do about `path`.
     pub fn checked<S: DeserializeOwned>(
         &mut self,
         path: &str,
         entry: Value,
         check: impl FnOnce(S) -> Result<(), String>,
     ) {
-        match serde_json::from_value(entry["settings"].clone()) {
-            Err(error) => return self.todo(path, &format!("it cannot be translated, and is left out: {error}")),
-            Ok(settings) => {
-                if let Err(why) = check(settings) {
-                    self.todo(path, &format!("Butler will not start with it as it is: {why}"));
-                }
-            }
+        let settings = serde_json::from_value(self.plain(&entry["settings"])).map_err(|error| error.to_string());
+        match settings.and_then(check) {
+            Ok(()) => self.instance(entry),
+            Err(why) => self.refused(path, &why),
         }
-        self.instance(entry);
     }
 
-    /// Taken over, and a little different now.
+    /// Settings that are left out, since the plugin would not start with them.
+    fn refused(&mut self, path: &str, why: &str) {
+        self.todo(path, &format!("it is left out, since its settings would be refused: {why}"));
+    }
+
+    /// Taken over, and a little different now. Told of a key that is not there as well, as [`todo`](Self::todo) is.
     pub fn differs(&mut self, path: &str, text: &str) {
         self.remark(path, Fate::Differs, text);
     }
@@ -300,7 +311,8 @@ impl Import {
     }
 
     fn remark(&mut self, path: &str, fate: Fate, text: &str) {
-        if self.at(path).is_some() {
+        // Of what is not there nothing is left out, but something may have to be done.
+        if matches!(fate, Fate::ToDo | Fate::Differs) || self.is_written(path) {
             self.used(path);
             let remark = Remark { key: path.to_owned(), fate, text: text.to_owned() };
             // A key may be read more than once.

@@ -123,13 +123,14 @@ impl Import {
     }
 
     /// An address with a secret in it, such as that of a webhook: what is to be written in its place. `None` if it is
-    /// absent or no address that can be called (which is remarked).
+    /// absent or no address that can be called (which is remarked). Of redirects, see [`redirects`](Self::redirects).
     pub fn secret_address(&mut self, path: &str) -> Option<String> {
         let address = self.typed(path, "a text", |value| value.as_str().map(|text| text.trim().to_owned()))?;
-        let is_sound = Url::parse(&address).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            && address.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"{}|\\^`".contains(&byte));
-        if is_sound {
-            return self.secret(path);
+        let url = Url::parse(&address).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let is_plain = address.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"{}|\\^`".contains(&byte));
+        if let Some(url) = url.filter(|_| is_plain) {
+            self.redirects(path, &url);
+            return Some(self.keep_secret(path, address));
         }
         if !address.is_empty() {
             // It is not quoted, since it may hold a secret in spite of that.
@@ -139,6 +140,15 @@ impl Import {
             );
         }
         None
+    }
+
+    /// Tells that redirects are not followed any more, if an address is one of `http:`, from which they usually start.
+    pub fn redirects(&mut self, path: &str, url: &Url) {
+        if url.scheme() == "http" {
+            let text = "redirects are not followed any more, as Butler 16 did: if this address leads to another, such as one of \
+                        `https:`, write that";
+            self.todo(path, text);
+        }
     }
 
     /// One of some words, whatever its case, as it is written in the list; `None` if it is absent or none of them (which is
@@ -215,8 +225,8 @@ mod tests {
     #[test]
     fn only_addresses_that_can_be_called_become_secrets() {
         for (value, is_sound) in [
-            ("https://flow.test/a?sig=%2F", true),
-            (" http://10.0.0.1:8080/ ", true),
+            (" https://flow.test/a?sig=%2F ", true),
+            ("https://10.0.0.1:8080/", true),
             ("ftp://flow.test/", false),
             ("https://", false),
             ("flow.test", false),
@@ -228,6 +238,18 @@ mod tests {
             assert_eq!(import.secret_address("url").is_some(), is_sound, "{value}");
             assert_eq!(told(import).is_empty(), is_sound || value.is_empty(), "{value}");
         }
+    }
+
+    #[test]
+    fn redirects_are_told_of() {
+        let mut import = import(&json!({ "a": " http://flow.test/x ", "b": "https://flow.test/x" }), &[]);
+        assert_eq!(import.secret_address("a").as_deref(), Some("${file:secrets/a}"));
+        assert_eq!(import.secret_address("b").as_deref(), Some("${file:secrets/b}"));
+        let answer: Imported = serde_json::from_value(import.finish()).unwrap();
+        assert_eq!(answer.secrets["secrets/a"], "http://flow.test/x", "without blanks");
+        let [remark] = answer.remarks.as_slice() else { panic!("{:?}", answer.remarks) };
+        assert_eq!((remark.key.as_str(), remark.fate), ("a", Fate::ToDo));
+        assert!(remark.text.contains("redirects are not followed"), "{remark:?}");
     }
 
     #[test]

@@ -106,7 +106,11 @@ fn days_of_week(words: &[&str]) -> Option<String> {
     let mut days = Vec::new();
     for part in text.split([' ', ',']).filter(|part| !part.is_empty() && *part != "and") {
         days.push(match part.split_once('-') {
-            Some((first, last)) => format!("{}-{}", DAYS[day(first)?], DAYS[day(last)?]),
+            Some((first, last)) => match (day(first)?, day(last)?) {
+                // A range of cron does not go over the end of the week.
+                (first, last) if first > last => [&DAYS[first..], &DAYS[..=last]].concat().join(","),
+                (first, last) => format!("{}-{}", DAYS[first], DAYS[last]),
+            },
             None => DAYS[day(part)?].to_owned(),
         });
     }
@@ -188,6 +192,10 @@ mod tests {
             ("on monday at 8:00", "0 8 * * mon"),
             ("on mon-fri at 7:30", "30 7 * * mon-fri"),
             ("on mon through fri", "0 0 * * mon-fri"),
+            ("on sat-mon at 8:00", "0 8 * * sat,sun,mon"),
+            ("on Friday to Tuesday", "0 0 * * fri,sat,sun,mon,tue"),
+            ("on mon-sun", "0 0 * * mon,tue,wed,thu,fri,sat,sun"),
+            ("on mon-mon", "0 0 * * mon-mon"),
             ("on saturday, sunday", "0 0 * * sat,sun"),
             // Two minutes do not go into one expression.
             ("at 10:15 and 17:30", "?"),

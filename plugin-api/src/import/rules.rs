@@ -21,8 +21,7 @@ impl Import {
     ) {
         let plain = self.plain(&settings);
         if let Err(why) = check(plain.clone()) {
-            self.todo(&block.path, &format!("it is left out, since its settings would be refused: {why}"));
-            return;
+            return self.refused(&block.path, &why);
         }
         let name = format!("{plugin}-{}", block.events.first().map_or_else(String::new, |kind| kind.replace('.', "-")));
         let mut rule = json!({ "events": block.events });
@@ -73,7 +72,7 @@ impl Import {
     }
 
     /// Settings with their secrets, and `${` as it was: what the plugin will see.
-    fn plain(&self, value: &Value) -> Value {
+    pub(super) fn plain(&self, value: &Value) -> Value {
         match value {
             Value::String(text) => {
                 let file = text.strip_prefix("${file:").and_then(|text| text.strip_suffix('}'));

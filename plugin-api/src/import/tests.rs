@@ -51,8 +51,30 @@ fn what_has_another_type_is_told() {
     assert_eq!((import.number("number"), import.text("text"), import.len("list")), (None, None, 0));
     assert_eq!(import.texts("texts"), ["a"]);
     import.dropped("absent", "it is not there");
+    import.no_effect("absent", "it is not there");
     let keys: Vec<String> = answer(import).remarks.into_iter().map(|remark| remark.key).collect();
     assert_eq!(keys, ["flag", "number", "text", "list", "texts[1]"]);
+}
+
+#[test]
+fn what_is_to_be_done_is_told_of_keys_that_are_not_there() {
+    let mut import = import(json!({ "a": {} }), &[]);
+    import.todo("a.absent", "write it");
+    import.differs("b.absent", "it is another now");
+    let expected = [remark("a.absent", Fate::ToDo, "write it"), remark("b.absent", Fate::Differs, "it is another now")];
+    assert_eq!(answer(import).remarks, expected);
+}
+
+#[test]
+fn pairs_have_texts_as_values() {
+    let list = json!([
+        { "name": "a", "value": 5 }, { "name": "b", "value": null }, { "name": "c", "value": "" }, { "name": "d", "value": "v" },
+    ]);
+    let mut import = import(json!({ "list": list }), &[]);
+    let pairs = [("b", ""), ("c", ""), ("d", "v")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(import.pairs("list"), pairs);
+    let told = "it should be a text, and is left out";
+    assert_eq!(answer(import).remarks, [remark("list[0].value", Fate::ToDo, told)]);
 }
 
 #[test]
@@ -75,19 +97,24 @@ fn what_is_no_block_or_list_is_told_once_and_counts_as_read() {
 }
 
 #[test]
-fn settings_that_the_plugin_refuses_are_told() {
+fn settings_that_the_plugin_refuses_are_left_out_and_told() {
     #[derive(serde::Deserialize)]
     struct Settings {
         number: u8,
+        secret: String,
     }
-    let check = |settings: Settings| if settings.number < 5 { Ok(()) } else { Err("`number` is too large".to_owned()) };
-    let mut import = import(json!({ "a": {}, "b": {}, "c": {} }), &[]);
+    let check = |settings: Settings| {
+        assert_eq!(settings.secret, "p${w", "as the plugin will see it");
+        if settings.number < 5 { Ok(()) } else { Err("`number` is too large".to_owned()) }
+    };
+    let mut import = import(json!({ "a": {}, "b": {}, "c": {}, "secret": "p${w" }), &[]);
+    let secret = import.secret("secret");
     for (path, number) in [("a", json!(4)), ("b", json!(5)), ("c", json!("x"))] {
-        import.checked(path, json!({ "settings": { "number": number } }), check);
+        import.checked(path, json!({ "settings": { "number": number, "secret": secret } }), check);
     }
     let answer = answer(import);
-    assert_eq!(answer.instances, [json!({ "settings": { "number": 4 } }), json!({ "settings": { "number": 5 } })]);
-    let told = "Butler will not start with it as it is: `number` is too large";
+    assert_eq!(answer.instances, [json!({ "settings": { "number": 4, "secret": secret } })]);
+    let told = "it is left out, since its settings would be refused: `number` is too large";
     assert_eq!(answer.remarks[0], remark("b", Fate::ToDo, told));
     assert!(answer.remarks[1].key == "c" && answer.remarks[1].text.contains("is left out"), "{:?}", answer.remarks);
 }
@@ -107,12 +134,13 @@ fn custom_properties_have_paths() {
 
 #[test]
 fn secrets_go_into_files() {
-    let mut import = import(json!({ "smtp": { "password": "p$${w" }, "hooks": [{ "url": "https://x" }] }), &[]);
+    let mut import =
+        import(json!({ "smtp": { "password": " p$${w " }, "blank": "  ", "hooks": [{ "url": "https://x" }] }), &[]);
     assert_eq!(import.secret("smtp.password").as_deref(), Some("${file:secrets/smtp.password}"));
     assert_eq!(import.secret("hooks[0].url").as_deref(), Some("${file:secrets/hooks.0.url}"));
-    assert_eq!(import.secret("smtp.absent"), None);
+    assert_eq!((import.secret("smtp.absent"), import.secret("blank")), (None, None));
     let secrets: Vec<(String, String)> = answer(import).secrets.into_iter().collect();
-    let expected = [("secrets/hooks.0.url", "https://x"), ("secrets/smtp.password", "p$${w")];
+    let expected = [("secrets/hooks.0.url", "https://x"), ("secrets/smtp.password", " p$${w ")];
     assert_eq!(secrets, expected.map(|(file, secret)| (file.to_owned(), secret.to_owned())));
 }
 

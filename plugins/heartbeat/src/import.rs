@@ -3,7 +3,6 @@
 use butler_plugin_api::import::Import;
 use butler_plugin_api::{OperationError, settings};
 use serde_json::{Value, json};
-use url::Url;
 
 use crate::settings::{INTERVALS, Plan, Settings};
 
@@ -14,15 +13,21 @@ pub(crate) fn import(old: Value) -> Result<Value, OperationError> {
     } else {
         import.off("heartbeat");
     }
+    import.tidy();
     Ok(import.finish())
 }
 
 fn heartbeat(import: &mut Import) {
     let every = every(import);
-    let Some(url) = import.text("heartbeat.remoteURL").filter(|url| Url::parse(url).is_ok()) else {
+    // Services that wait for beats know them by a secret in the path.
+    let Some(url) = import.secret_address("heartbeat.remoteURL") else {
         return import.todo("heartbeat", "there is no heartbeat without an address in `remoteURL`, `https://…`");
     };
-    import.differs("heartbeat.remoteURL", "redirects are not followed any more: write the address that they lead to");
+    if import.text("heartbeat.remoteURL").is_some_and(|url| url.starts_with("https:")) {
+        // Of others it is told already.
+        import
+            .differs("heartbeat.remoteURL", "redirects are not followed any more: write the address that they lead to");
+    }
     // Butler 16 called as long as its process ran.
     let mut settings = json!({ "url": url, "require": [] });
     if let Some(every) = every {

@@ -9,7 +9,7 @@ use butler_plugin_api::OperationError;
 use butler_plugin_api::import::Import;
 use serde_json::{Value, json};
 
-use crate::settings::{Checked, Settings};
+use crate::settings::{Checked, MOST_TAGS, Settings, check_tags};
 
 /// What was never written, whatever it said.
 const QUEUE: &str = "udpServerConfig.queueMetrics";
@@ -66,9 +66,21 @@ fn influxdb(import: &mut Import) {
     import.checked("influxDb", json!({ "on": rules, "settings": settings }), check);
 }
 
-/// Tags by their names; of several with one name the last counts, as it did.
+/// Tags by their names; of several with one name the last counts, as it did. What InfluxDB would not take is left out.
 fn tags(import: &mut Import, path: &str) -> BTreeMap<String, String> {
-    import.pairs(path).into_iter().collect()
+    let mut tags = BTreeMap::new();
+    for item in 0..import.len(path) {
+        let item = format!("{path}[{item}]");
+        let Some((name, value)) = import.pair(&item) else { continue };
+        if let Err(why) = check_tags("tags", &BTreeMap::from([(name.clone(), value.clone())])) {
+            import.todo(&item, &format!("it is left out: {why}"));
+        } else if tags.len() == MOST_TAGS && !tags.contains_key(&name) {
+            import.todo(&item, &format!("it is left out: at most {MOST_TAGS} tags are possible"));
+        } else {
+            tags.insert(name, value);
+        }
+    }
+    tags
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
 /// Most lines of a script log, first or last ones.
 pub(crate) const MOST_LINES: usize = 1000;
 /// Most tags of the settings for one point: InfluxDB limits what a point is marked with.
-const MOST_TAGS: usize = 30;
+pub(crate) const MOST_TAGS: usize = 30;
 
 /// Settings of a database in InfluxDB.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -314,7 +314,7 @@ fn base(url: &Url) -> Result<String, String> {
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
-fn check_tags(setting: &str, tags: &BTreeMap<String, String>) -> Result<(), String> {
+pub(crate) fn check_tags(setting: &str, tags: &BTreeMap<String, String>) -> Result<(), String> {
     if tags.len() > MOST_TAGS {
         return Err(format!("`{setting}` has {} tags, but at most {MOST_TAGS} are possible", tags.len()));
     }

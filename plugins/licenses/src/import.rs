@@ -129,6 +129,11 @@ fn never_release(import: &mut Import) -> (Value, bool) {
         ("userDirectory", "userDirectories"),
     ] {
         let path = format!("{never}.{list}");
+        // Butler 16 did not start without one of the lists, though it may be empty: a misspelt one would protect nobody.
+        if !import.is_written(&path) {
+            unread += 1;
+            import.todo(&path, "it is not there: who is meant to be in it is protected by nothing");
+        }
         let count = import.len(&path);
         unread += usize::from(count == 0 && import.has(&path) && import.value(&path) != Some(json!([])));
         let items: Vec<Value> = (0..count).filter_map(|item| entry(import, list, &format!("{path}[{item}]"))).collect();

@@ -12,12 +12,14 @@ use butler_plugin_api::OperationError;
 use butler_plugin_api::import::{Block, Import};
 use serde_json::{Map, Value, json};
 
-use crate::relic::{LONGEST_NAME, Relic};
-use crate::settings::Settings;
+use crate::relic::{LONGEST_NAME, MOST_STATIC, Relic, check_attributes, check_headers};
+use crate::settings::{Scalar, Settings};
 use address::{Address, Addresses};
 
 const CREDENTIALS: &str = "thirdPartyToolsCredentials.newRelic";
 const INCIDENTS: &str = "incidentTool.newRelic";
+/// What load scripts may send: the names under the setting `rest` and in the old config.
+const ENDPOINTS: [(&str, &str); 2] = [("event", "postNewRelicEvent"), ("metric", "postNewRelicMetric")];
 
 /// An instance to be.
 #[derive(Debug, Default)]
@@ -27,8 +29,18 @@ struct Draft {
     events: Vec<Value>,
     logs: Vec<Value>,
     metrics: Vec<Value>,
-    headers: BTreeMap<String, String>,
+    headers: BTreeMap<String, Header>,
+    /// Where headers stand in the old config, and the names of those.
+    with_headers: Vec<(String, Vec<String>)>,
     addresses: Addresses,
+}
+
+/// The value of a header, which may be a secret.
+#[derive(Debug, PartialEq, Eq)]
+struct Header {
+    value: String,
+    /// What stands for it in the new config.
+    setting: String,
 }
 
 /// An account, with its place in the old config.
@@ -48,8 +60,8 @@ pub(crate) fn import(old: Value) -> Result<Value, OperationError> {
     if draft.on.is_empty() {
         import.dropped(&format!("{INCIDENTS}.url"), "nothing is sent there");
     } else {
-        draft.addresses.event = address::read(&mut import, &format!("{INCIDENTS}.url.event"));
-        draft.addresses.log = address::read(&mut import, &format!("{INCIDENTS}.url.log"));
+        draft.addresses.event = address::read(&mut import, &format!("{INCIDENTS}.url.event"), "event");
+        draft.addresses.log = address::read(&mut import, &format!("{INCIDENTS}.url.log"), "log");
     }
     uptime::read(&mut import, &accounts, &mut draft);
     let (rest, of_rest) = rest(&mut import, &accounts);
@@ -59,12 +71,19 @@ pub(crate) fn import(old: Value) -> Result<Value, OperationError> {
     }
     let accounts = settings_of(&mut import, &accounts);
     if rest.is_empty() {
+        draft.tell_of_shared_headers(&mut import);
         instance(&mut import, None, &accounts, &draft, rest);
     } else if draft.on.is_empty() || draft.addresses.can_be(&of_rest) {
         draft.addresses.join(of_rest);
+        for (setting, endpoint) in ENDPOINTS.into_iter().filter(|(setting, _)| rest.contains_key(*setting)) {
+            let names = rest[setting]["headers"].as_object().into_iter().flatten().map(|(name, _)| name.clone());
+            draft.with_headers.push((format!("restServerEndpointsConfig.newRelic.{endpoint}.header"), names.collect()));
+        }
+        draft.tell_of_shared_headers(&mut import);
         instance(&mut import, None, &accounts, &draft, rest);
     } else {
         // The first instance of the config serves the endpoints.
+        draft.tell_of_shared_headers(&mut import);
         let apart = Draft { addresses: of_rest, ..Draft::default() };
         instance(&mut import, Some("new-relic-rest"), &accounts, &apart, rest);
         instance(&mut import, None, &accounts, &draft, Map::new());
@@ -80,7 +99,8 @@ fn instance(import: &mut Import, name: Option<&str>, accounts: &Value, draft: &D
     settings.extend(lists.map(|(name, rules)| (name.to_owned(), json!(rules))));
     settings.insert("accounts".to_owned(), accounts.clone());
     if !draft.headers.is_empty() {
-        settings.insert("headers".to_owned(), json!(draft.headers));
+        let headers = draft.headers.iter().map(|(name, header)| (name.clone(), header.setting.as_str().into()));
+        settings.insert("headers".to_owned(), Value::Object(headers.collect()));
     }
     if !rest.is_empty() {
         settings.insert("rest".to_owned(), rest.into());
@@ -141,9 +161,40 @@ fn names(import: &mut Import, accounts: &[Account], path: &str) -> Vec<String> {
     names
 }
 
-/// Static attributes of several lists, of which later ones go before.
+/// Static attributes of several lists, of which later ones go before. What New Relic would not take is left out.
 fn attributes(import: &mut Import, paths: &[String]) -> BTreeMap<String, String> {
-    paths.iter().flat_map(|path| import.pairs(path)).collect()
+    let mut attributes = BTreeMap::new();
+    for path in paths {
+        for item in 0..import.len(path) {
+            let item = format!("{path}[{item}]");
+            let Some((name, value)) = import.pair(&item) else { continue };
+            let one = BTreeMap::from([(name.clone(), Scalar::Text(value.clone()))]);
+            if let Err(why) = check_attributes("attributes", one) {
+                import.todo(&item, &format!("it is left out: {why}"));
+            } else if attributes.len() == MOST_STATIC && !attributes.contains_key(&name) {
+                import.todo(&item, &format!("it is left out: at most {MOST_STATIC} attributes are possible"));
+            } else {
+                attributes.insert(name, value);
+            }
+        }
+    }
+    attributes
+}
+
+/// The headers of a list, each with its value in a file of its own. What cannot be sent is left out.
+fn headers(import: &mut Import, path: &str) -> Vec<(String, Header)> {
+    let mut headers = Vec::new();
+    for item in 0..import.len(path) {
+        let item = format!("{path}[{item}]");
+        let Some((name, value)) = import.pair(&item) else { continue };
+        if let Err(why) = check_headers("headers", BTreeMap::from([(name.clone(), value.clone())])) {
+            import.todo(&item, &format!("it is left out: {why}"));
+            continue;
+        }
+        let setting = import.secret(&format!("{item}.value")).unwrap_or_default();
+        headers.push((name, Header { value, setting }));
+    }
+    headers
 }
 
 /// Attributes whose switches are off.
@@ -162,10 +213,31 @@ fn switched_off(import: &mut Import, section: &str, switches: &[(&str, &[&str])]
 impl Draft {
     /// Headers of all requests: there were some for each section.
     fn headers(&mut self, import: &mut Import, path: &str) {
-        for (name, value) in import.pairs(path) {
-            let known = self.headers.entry(name.clone()).or_insert_with(|| value.clone());
-            if *known != value {
-                import.differs(path, &format!("all requests have the header `{name}` with one value now, `{known}`"));
+        let mut names = Vec::new();
+        for (name, header) in headers(import, path) {
+            names.push(name.clone());
+            match self.headers.get(&name) {
+                // The value may be a secret.
+                Some(known) if known.value != header.value => import.differs(
+                    path,
+                    &format!("all requests have the header `{name}` with one value now, that of another section"),
+                ),
+                Some(_) => {}
+                None => drop(self.headers.insert(name, header)),
+            }
+        }
+        self.with_headers.push((path.to_owned(), names));
+    }
+
+    /// Headers of one section go out with all requests.
+    fn tell_of_shared_headers(&self, import: &mut Import) {
+        for (path, own) in &self.with_headers {
+            let is_own = |name: &str| own.iter().any(|own| own.eq_ignore_ascii_case(name));
+            let others = self.headers.keys().filter(|name| !is_own(name)).map(|name| format!("`{name}`"));
+            let others = others.collect::<Vec<_>>().join(", ");
+            if !others.is_empty() {
+                let text = format!("these requests have the headers of other sections as well now: {others}");
+                import.differs(path, &text);
             }
         }
     }
@@ -192,7 +264,7 @@ fn rule(kinds: &[&str], send_to: &Value, attributes: &BTreeMap<String, String>, 
 fn rest(import: &mut Import, accounts: &[Account]) -> (Map<String, Value>, Addresses) {
     let (mut rest, mut addresses) = (Map::new(), Addresses::default());
     let is_on = import.flag("restServerConfig.enable");
-    for (setting, endpoint) in [("event", "postNewRelicEvent"), ("metric", "postNewRelicMetric")] {
+    for (setting, endpoint) in ENDPOINTS {
         let section = format!("restServerEndpointsConfig.newRelic.{endpoint}");
         let switch = format!("restServerEndpointsEnable.newRelic.{endpoint}");
         if !(import.flag(&switch) && is_on) {
@@ -209,7 +281,8 @@ fn rest(import: &mut Import, accounts: &[Account]) -> (Map<String, Value>, Addre
             continue;
         }
         let mut post = json!({ "accounts": names });
-        let headers: BTreeMap<_, _> = import.pairs(&format!("{section}.header")).into_iter().collect();
+        let headers = headers(import, &format!("{section}.header")).into_iter();
+        let headers: BTreeMap<_, _> = headers.map(|(name, header)| (name, header.setting)).collect();
         let attributes = attributes(import, &[format!("{section}.attribute.static")]);
         for (name, pairs) in [("headers", headers), ("attributes", attributes)] {
             if !pairs.is_empty() {
@@ -217,7 +290,7 @@ fn rest(import: &mut Import, accounts: &[Account]) -> (Map<String, Value>, Addre
             }
         }
         rest.insert(setting.to_owned(), post);
-        let address: Option<Address> = address::read(import, &format!("{section}.url"));
+        let address: Option<Address> = address::read(import, &format!("{section}.url"), setting);
         *(if setting == "event" { &mut addresses.event } else { &mut addresses.metric }) = address;
     }
     (rest, addresses)

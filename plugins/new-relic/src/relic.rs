@@ -19,7 +19,7 @@ use crate::{attributes, metric};
 const MOST_ACCOUNTS: usize = 50;
 pub(crate) const LONGEST_NAME: usize = 60;
 /// Most static attributes in one place, so that they never crowd out the facts.
-const MOST_STATIC: usize = 50;
+pub(crate) const MOST_STATIC: usize = 50;
 /// Names that static attributes cannot have.
 const RESERVED: [&str; 6] = ["eventType", "timestamp", "logtype", "message", "accountId", "appId"];
 /// Headers that belong to the plugin.
@@ -265,7 +265,7 @@ fn by_name(setting: &str, names: &[String], accounts: &[Account]) -> Result<Vec<
     Ok(chosen)
 }
 
-fn check_attributes(setting: &str, given: BTreeMap<String, Scalar>) -> Result<Named, String> {
+pub(crate) fn check_attributes(setting: &str, given: BTreeMap<String, Scalar>) -> Result<Named, String> {
     if given.len() > MOST_STATIC {
         return Err(format!("`{setting}` has {} entries, but at most {MOST_STATIC} are possible", given.len()));
     }
@@ -286,7 +286,7 @@ fn check_attributes(setting: &str, given: BTreeMap<String, Scalar>) -> Result<Na
 }
 
 /// Never quotes the value: it may be a secret.
-fn check_headers(setting: &str, given: BTreeMap<String, String>) -> Result<Vec<(String, String)>, String> {
+pub(crate) fn check_headers(setting: &str, given: BTreeMap<String, String>) -> Result<Vec<(String, String)>, String> {
     for (name, value) in &given {
         header_or_type(setting, name, value)?;
         not_reserved(setting, name, &OURS)?;

@@ -20,7 +20,8 @@ pub(crate) fn import(old: Value) -> Result<Value, OperationError> {
             ("rejectUnauthorized", "configQRS.rejectUnauthorized", "`qlik.verify` says now whether it is checked"),
         ] {
             let own = format!("{MONITOR}.{own}");
-            if import.value(&own) != import.value(of_all) {
+            let (own_value, value_of_all) = (import.value(&own), import.value(of_all));
+            if own_value.is_some() && own_value != value_of_all {
                 import.differs(&own, instead);
             }
         }

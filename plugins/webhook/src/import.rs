@@ -38,7 +38,7 @@ fn blocks(import: &mut Import) -> Vec<Block> {
     let is_looked_at = license("enable") & license("destination.webhook.enable");
     let recurring = license("destination.webhook.sendRecurring.enable") && is_looked_at && on;
     let alert = license("destination.webhook.sendAlert.enable") && is_looked_at && on;
-    if services && !on {
+    if services && !on && import.has(SECTION) {
         let why = "Butler 16 did not look at it for Windows services: they are told as before. If that is not wanted, take \
                    the instances out";
         import.differs(&format!("{SECTION}.enable"), why);

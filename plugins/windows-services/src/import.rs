@@ -38,25 +38,34 @@ fn monitor(import: &mut Import) {
     import.checked(MONITOR, json!({ "settings": settings }), check);
 }
 
-/// The hosts; one that is listed twice has the services of both.
+/// The hosts; one that is listed twice, under whatever name, has the services of both. What the plugin would refuse is left
+/// out.
 fn hosts(import: &mut Import) -> Vec<Value> {
-    let mut hosts: Vec<(String, Vec<Service>)> = Vec::new();
+    let mut hosts: Vec<Host> = Vec::new();
     for item in 0..import.len(MONITOR) {
         let item = format!("{MONITOR}[{item}]");
         let name = import.text(&format!("{item}.host"));
         let services = services(import, &format!("{item}.services"));
+        let services: Vec<Service> = services.into_iter().filter(|service| service.is_sound(import)).collect();
         let Some(name) = name.filter(|_| !services.is_empty()) else {
             import.todo(&item, "an entry needs `host` and `services`, and is left out");
             continue;
         };
-        match hosts.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(&name)) {
-            Some((_, known)) => known.extend(services),
-            None => hosts.push((name, services)),
+        let address = match address(&name, "AnyService") {
+            Ok(address) => address,
+            Err(why) => {
+                import.todo(&item, &format!("it is left out: {why}"));
+                continue;
+            }
+        };
+        match hosts.iter_mut().find(|known| known.address == address) {
+            Some(known) => known.services.extend(services),
+            None => hosts.push(Host { name, address, services }),
         }
     }
-    for (_, services) in &mut hosts {
+    for host in &mut hosts {
         let mut known = Vec::new();
-        services.retain(|service| {
+        host.services.retain(|service| {
             let name = service.name.to_lowercase();
             let is_new = !known.contains(&name);
             if is_new {
@@ -67,11 +76,27 @@ fn hosts(import: &mut Import) -> Vec<Value> {
             is_new
         });
     }
-    let entry = |(host, services): (String, Vec<Service>)| {
-        let services: Vec<Value> = services.into_iter().map(Service::into_setting).collect();
-        json!({ "host": host, "services": services })
+    let entry = |host: Host| {
+        let services: Vec<Value> = host.services.into_iter().map(Service::into_setting).collect();
+        json!({ "host": host.name, "services": services })
     };
     hosts.into_iter().map(entry).collect()
+}
+
+/// The address that the plugin would ask a host by, which is the same for all names of this machine; the error says why it
+/// would not take host or service.
+fn address(host: &str, service: &str) -> Result<String, String> {
+    let settings = json!({ "hosts": [{ "host": host, "services": [service] }] });
+    let settings: Settings = serde_json::from_value(settings).map_err(|error| error.to_string())?;
+    let (plan, _) = settings.check(&machine())?;
+    Ok(plan.hosts.first().map_or_else(String::new, |host| host.address.to_lowercase()))
+}
+
+/// A host to be.
+struct Host {
+    name: String,
+    address: String,
+    services: Vec<Service>,
 }
 
 /// A service, and where it stands in the old config.
@@ -82,6 +107,15 @@ struct Service {
 }
 
 impl Service {
+    /// Whether the plugin would take it; if not, that is told.
+    fn is_sound(&self, import: &mut Import) -> bool {
+        let fault = address("localhost", &self.name).err();
+        if let Some(why) = &fault {
+            import.todo(&self.path, &format!("it is left out: {why}"));
+        }
+        fault.is_none()
+    }
+
     fn into_setting(self) -> Value {
         match self.friendly_name {
             Some(friendly_name) => json!({ "name": self.name, "friendlyName": friendly_name }),
@@ -160,14 +194,26 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_the_plugin_refuses_is_told() {
+    fn this_machine_is_one_under_all_its_names() {
+        let mut old = complete();
+        old["serviceMonitor"]["monitor"][0]["host"] = "localhost".into();
+        old["serviceMonitor"]["monitor"][1]["host"] = machine().into();
+        let answer = import_of::<WindowsServices>(&old);
+        let hosts = answer["instances"][0]["settings"]["hosts"].as_array().unwrap().clone();
+        assert_eq!((hosts.len(), &hosts[0]["host"]), (1, &json!("localhost")), "{hosts:?}");
+        assert_eq!(hosts[0]["services"].as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn hosts_and_services_that_the_plugin_refuses_are_left_out() {
         let mut old = complete();
         old["serviceMonitor"]["monitor"][0]["host"] = r"\\srv1".into();
+        old["serviceMonitor"]["monitor"][1]["services"] = json!([{ "name": "a/b" }, { "name": "Engine" }]);
         let answer = import_of::<WindowsServices>(&old);
-        assert!(
-            answer["remarks"].to_string().contains("Butler will not start with it as it is: `host` is"),
-            "{answer}"
-        );
+        let hosts = &answer["instances"][0]["settings"]["hosts"];
+        assert_eq!(hosts, &json!([{ "host": "10.1.2.3", "services": ["Engine"] }]));
+        let remarks = answer["remarks"].to_string();
+        assert!(remarks.contains("it is left out: `host` is") && remarks.contains("it is left out: the service `a/b`"));
     }
 
     proptest! {

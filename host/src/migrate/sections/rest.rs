@@ -26,7 +26,9 @@ impl Sections<'_> {
     pub(super) fn rest(&mut self) {
         if !self.is_on("restServerConfig") {
             let text = "off; this Butler's own commands need the REST server, so it is on, for this machine alone (127.0.0.1:8080)";
-            self.old.differs("restServerConfig.enable", text);
+            if self.old.is_written("restServerConfig.enable") {
+                self.old.differs("restServerConfig.enable", text);
+            }
             self.old.dropped(SWITCHES, "the REST server was off");
             return;
         }

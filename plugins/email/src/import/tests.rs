@@ -1,3 +1,4 @@
+use butler_plugin_api::import::Fate;
 use butler_plugin_api::sample_event;
 use butler_plugin_api::testing::{FakeHost, block_on, imported, spoil, unread};
 use proptest::prelude::*;
@@ -225,6 +226,15 @@ fn mail_servers() {
     let expected = json!({ "host": "mail.acme.test", "port": 25, "tls": "implicit", "verify": false, "auth": auth });
     assert_eq!(smtp(true, &|_| ()), expected);
     assert_eq!(smtp(false, &|_| ()), with(expected.clone(), &json!({ "tls": "starttlsIfOffered" })));
+    // Without STARTTLS or a login at the server no mail goes out: that is no small difference.
+    let fates = |secure: bool| -> Vec<Fate> {
+        let mut butler = failures();
+        butler["emailNotification"]["smtp"]["secure"] = secure.into();
+        let (answer, _) = imported::<Email>(&butler, &[]).unwrap();
+        let remarks = answer.remarks.into_iter().filter(|remark| remark.key == "emailNotification.smtp.auth");
+        remarks.map(|remark| remark.fate).collect()
+    };
+    assert_eq!((fates(true), fates(false)), (vec![Fate::Differs], vec![Fate::ToDo]));
     let plain = |smtp: &mut Value| {
         smtp["auth"]["enable"] = false.into();
         smtp["port"] = 70_000.into();

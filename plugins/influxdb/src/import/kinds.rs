@@ -10,13 +10,15 @@ use super::tags;
 use crate::settings::MOST_LINES;
 
 /// Sections of tasks whose ends are written without conditions: kind of event and measurement.
-const TASKS: [(&str, &str, &str); 8] = [
+/// Butler 16 wrote a distribution that was aborted as one that failed.
+const TASKS: [(&str, &str, &str); 9] = [
     ("userSyncTaskSuccess", kind::USER_SYNC_TASK_SUCCEEDED, "user_sync_task_success"),
     ("userSyncTaskFailure", kind::USER_SYNC_TASK_FAILED, "user_sync_task_failed"),
     ("externalProgramTaskSuccess", kind::EXTERNAL_PROGRAM_TASK_SUCCEEDED, "external_program_task_success"),
     ("externalProgramTaskFailure", kind::EXTERNAL_PROGRAM_TASK_FAILED, "external_program_task_failed"),
     ("distributeTaskSuccess", kind::DISTRIBUTE_TASK_SUCCEEDED, "distribute_task_success"),
     ("distributeTaskFailure", kind::DISTRIBUTE_TASK_FAILED, "distribute_task_failed"),
+    ("distributeTaskFailure", kind::DISTRIBUTE_TASK_ABORTED, "distribute_task_aborted"),
     ("preloadTaskSuccess", kind::PRELOAD_TASK_SUCCEEDED, "preload_task_success"),
     ("preloadTaskFailure", kind::PRELOAD_TASK_FAILED, "preload_task_failed"),
 ];
@@ -79,6 +81,11 @@ pub(super) fn read(import: &mut Import) -> Kinds {
         if import.flag(&format!("{section}.enable")) {
             events.push(kind);
             kinds.mark(measurement, of_task(import, &section, false));
+            if kind == kind::DISTRIBUTE_TASK_ABORTED {
+                let why = "distributions that were aborted are in `distribute_task_aborted` now; Butler 16 wrote them to \
+                           `distribute_task_failed` as well";
+                import.differs(&format!("{section}.enable"), why);
+            }
         } else {
             import.off(&section);
         }

@@ -199,6 +199,28 @@ fn successes_are_of_all_tasks_or_of_those_with_a_property() {
     assert!(rules(&|it| it["enable"] = false.into()).is_empty());
 }
 
+/// Butler 16 wrote them as failed.
+#[test]
+fn distributions_that_were_aborted_are_written() {
+    let answer = import_of::<Influxdb>(&complete());
+    let events = answer["instances"][0]["on"][0]["events"].as_array().unwrap();
+    assert!(events.contains(&json!("distribute-task.failed")) && events.contains(&json!("distribute-task.aborted")));
+    let measurements = &answer["instances"][0]["settings"]["measurements"];
+    let marks = json!({ "tags": { "section": "distributeTaskFailure" } });
+    assert_eq!([&measurements["distribute_task_failed"], &measurements["distribute_task_aborted"]], [&marks, &marks]);
+    assert!(answer["remarks"].to_string().contains("in `distribute_task_aborted` now"));
+    let answer = import_of::<Influxdb>(&with(json!({ "distributeTaskFailure": { "enable": false } })));
+    assert!(!answer["instances"].to_string().contains("distribute-task.aborted"));
+}
+
+#[test]
+fn tags_beyond_the_most_are_left_out() {
+    let tags: Vec<Value> = (0..31).map(|number| json!({ "name": format!("t{number}"), "value": "x" })).collect();
+    let answer = import_of::<Influxdb>(&with(json!({ "tag": { "static": tags } })));
+    assert_eq!(starts(&answer)["tags"].as_object().unwrap().len(), 30);
+    assert!(answer["remarks"].to_string().contains("influxDb.tag.static[30]"));
+}
+
 #[test]
 fn what_does_not_fit_is_told() {
     for (changes, part) in [
@@ -215,6 +237,7 @@ fn what_does_not_fit_is_told() {
     ] {
         let answer = import_of::<Influxdb>(&with(changes));
         assert!(answer["remarks"].to_string().contains(part), "{part}: {:#}", answer["remarks"]);
+        starts(&answer);
         assert_eq!(answer["instances"].as_array().unwrap().len(), 1, "{part}");
     }
 }

@@ -116,6 +116,18 @@ fn licences_are_released_only_as_before() {
         assert_eq!(release(&change), (json!(null), true), "{list}: {value}");
     }
     assert_eq!(release(&|section| section["neverRelease"] = json!(null)), (json!(null), true));
+    for list in ["user", "tag", "customProperty", "userDirectory", "inactive"] {
+        let change = |section: &mut Value| drop(section["neverRelease"].as_object_mut().unwrap().remove(list));
+        assert_eq!(release(&change), (json!(null), true), "without {list}");
+        let mut old = complete();
+        change(&mut old["qlikSenseLicense"]["licenseRelease"]);
+        let key = format!("qlikSenseLicense.licenseRelease.neverRelease.{list}");
+        let remarks = import_of::<Licenses>(&old)["remarks"].clone();
+        assert!(
+            remarks.as_array().unwrap().iter().any(|it| it["key"] == key.as_str() && it["fate"] == "toDo"),
+            "{list}"
+        );
+    }
     let (released, is_told) = release(&|section| drop(section.as_object_mut().unwrap().remove("dryRun")));
     assert_eq!((released, is_told), (json!(null), true));
 }

@@ -178,7 +178,8 @@ fn events_of_qlik_cloud_come_over_a_connection_of_their_own() {
     // MQTT has no password without a user.
     old = complete();
     old["mqttConfig"]["qlikSenseCloud"]["event"]["mqttForward"]["broker"]["username"] = "".into();
-    assert!(is_told(&import_of::<Mqtt>(&old), "Butler will not start with it as it is: `password` needs `user`"));
+    assert!(is_told(&import_of::<Mqtt>(&old), "its settings would be refused: `password` needs `user`"));
+    assert_eq!(names(&old), [json!(null)]);
 }
 
 proptest! {

@@ -23,22 +23,23 @@ pub(super) struct Addresses {
     pub(super) metric: Option<Address>,
 }
 
-pub(super) fn read(import: &mut Import, path: &str) -> Option<Address> {
+/// Where metrics also go in the EU: Butler 16's sample config has it.
+const METRICS_OF_SAMPLE: &str = "https://insights-collector.eu01.nr-data.net/metric/v1";
+
+/// The address at a path, of the API that has this name under `urls`.
+pub(super) fn read(import: &mut Import, path: &str, api: &str) -> Option<Address> {
     let text = import.text(path)?;
     let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     let Some(url) = url else {
         import.todo(path, "it is no address of http or https, and is left out: set `region` or `urls`");
         return None;
     };
-    let host = url.host_str().unwrap_or_default();
-    let is_below = |domains: &[&str]| domains.iter().any(|domain| host.ends_with(domain));
-    Some(if is_below(&[".eu01.nr-data.net", ".eu.newrelic.com"]) {
-        Address::Own(Region::Eu)
-    } else if is_below(&[".nr-data.net", ".newrelic.com"]) {
-        Address::Own(Region::Us)
-    } else {
-        Address::Other(text)
-    })
+    import.redirects(path, &url);
+    let plain = url.as_str().trim_end_matches('/');
+    // Others of New Relic's hosts are other systems, such as that of the US government: they are no region.
+    let region = [Region::Us, Region::Eu].into_iter().find(|region| usual(*region, api) == plain);
+    let region = region.or((api == "metric" && plain == METRICS_OF_SAMPLE).then_some(Region::Eu));
+    Some(region.map_or(Address::Other(text), Address::Own))
 }
 
 impl Addresses {

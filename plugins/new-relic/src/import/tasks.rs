@@ -95,14 +95,17 @@ fn receivers(import: &mut Import, accounts: &[Account], section: &str, legacy: &
     }
     if import.flag(&format!("{by_property}.enable")) {
         receivers.property = import.text(&format!("{by_property}.customPropertyName"));
-    } else {
-        import.dropped(
-            &by_property,
-            "it is switched off, and counts as that now: Butler 16 read the property all the same",
+    } else if let Some(name) = import.text(&format!("{by_property}.customPropertyName")) {
+        let why = format!(
+            "it is switched off, and counts as that now: Butler 16 read the property all the same, and sent to the accounts that \
+             tasks name in `{name}`. Set `sendTo.byCustomProperty` if you want that"
         );
+        import.todo(&by_property, &why);
+    } else {
+        import.off(&by_property);
     }
     if accounts.is_empty() || (receivers.always.is_empty() && receivers.property.is_none()) {
-        import.dropped(section, "it names no account, so nothing was sent");
+        import.dropped(section, "no account is named that it would go to");
         return None;
     }
     Some(receivers)

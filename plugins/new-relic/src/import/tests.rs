@@ -200,6 +200,23 @@ fn a_property_that_is_switched_off_is_not_read() {
     assert!(entries(&old)[0]["settings"]["events"][0]["sendTo"]["byCustomProperty"].is_null());
     let remarks = import_of::<NewRelic>(&old)["remarks"].to_string();
     assert!(remarks.contains("Butler 16 read the property all the same"), "{remarks}");
+    // Those who got it by the property alone have to hear of it.
+    let section = format!("{FAILURE}/event/sendToAccount");
+    let (always, legacy) = (format!("{section}/always/enable"), format!("{INCIDENTS}/destinationAccount/event"));
+    let old = with(&[(switch.as_str(), json!(false)), (always.as_str(), json!(false)), (legacy.as_str(), json!(null))]);
+    let remarks = import_of::<NewRelic>(&old)["remarks"].clone();
+    let key = "incidentTool.newRelic.reloadTaskFailure.destination.event.sendToAccount.byCustomProperty";
+    let of_property: Vec<_> = remarks.as_array().unwrap().iter().filter(|it| it["key"] == key).collect();
+    assert_eq!(of_property.len(), 1, "{remarks}");
+    assert!(
+        of_property[0]["fate"] == "toDo" && of_property[0]["text"].as_str().unwrap().contains("`failed_event`"),
+        "{remarks}"
+    );
+    assert!(!remarks.to_string().contains("nothing was sent"), "{remarks}");
+    // Without a name there was none to read.
+    let name = format!("{section}/byCustomProperty/customPropertyName");
+    let old = with(&[(switch.as_str(), json!(false)), (name.as_str(), json!(""))]);
+    assert!(!import_of::<NewRelic>(&old)["remarks"].to_string().contains("all the same"));
 }
 
 #[test]
@@ -238,6 +255,19 @@ fn addresses_are_a_region_or_named() {
     assert_eq!(where_to(&metrics), [(none.clone(), json!("eu"), urls)]);
     let proxy = [(event.as_str(), "http://proxy.test/nr"), (rest.0.as_str(), "http://proxy.test/nr")];
     assert_eq!(where_to(&proxy), [(none.clone(), json!("eu"), json!({ "event": "http://proxy.test/nr" }))]);
+    // Others of New Relic's hosts, ports and paths are no region.
+    for url in [
+        "https://gov-insights-collector.newrelic.com",
+        "https://insights-collector.eu01.nr-data.net:8443",
+        "https://insights-collector.newrelic.com/proxy",
+        "https://insights-collector.eu01.nr-data.net.test",
+    ] {
+        let both = [(event.as_str(), url), (rest.0.as_str(), url)];
+        assert_eq!(where_to(&both), [(none.clone(), json!("eu"), json!({ "event": url }))], "{url}");
+    }
+    let plain = [(event.as_str(), "http://insights-collector.eu01.nr-data.net/")];
+    let old = with(&plain.map(|(path, url)| (path, json!(url))));
+    assert!(import_of::<NewRelic>(&old)["remarks"].to_string().contains("redirects are not followed"));
     // Load scripts send elsewhere: that is an instance of its own, before the other.
     let apart =
         [(json!("new-relic-rest"), json!("us"), json!({ "metric": "https://metric-api.eu.newrelic.com/metric/v1" }))];
@@ -249,9 +279,60 @@ fn addresses_are_a_region_or_named() {
 #[test]
 fn one_header_has_one_value() {
     let answer = import_of::<NewRelic>(&complete());
-    let headers = &answer["instances"][0]["settings"]["headers"];
+    let headers = &filled_settings(&answer)[0]["headers"];
     assert_eq!(headers, &json!({ "X-My-Header": "failed", "X-Uptime": "yes" }));
-    assert!(answer["remarks"].to_string().contains("`X-My-Header` with one value now, `failed`"));
+    assert!(answer["remarks"].to_string().contains("`X-My-Header` with one value now"));
+    // A value may be a secret.
+    let settings = answer["instances"][0]["settings"].to_string();
+    assert!(settings.contains("{file:secrets/uptimeMonitor.storeNewRelic.header.0.value}"), "{settings}");
+    assert!(!settings.contains(r#":"yes""#) && !answer["remarks"].to_string().contains("`failed`"), "{answer}");
+}
+
+#[test]
+fn headers_that_other_sections_had_are_told() {
+    let told = |old: &Value| -> Vec<(String, String)> {
+        let answer = import_of::<NewRelic>(old);
+        let text = |it: &Value| it.as_str().unwrap().to_owned();
+        let remarks = answer["remarks"].as_array().unwrap().iter();
+        let remarks = remarks.filter(|it| it["text"].as_str().unwrap().contains("of other sections as well"));
+        remarks.map(|it| (text(&it["key"]), text(&it["text"]).split_once(": ").unwrap().1.to_owned())).collect()
+    };
+    let reloads = |block: &str| format!("incidentTool.newRelic.{block}.sharedSettings.header");
+    let rest = |endpoint: &str| format!("restServerEndpointsConfig.newRelic.{endpoint}.header");
+    let both = "`X-My-Header`, `X-Uptime`";
+    let expected = [
+        (reloads("reloadTaskFailure"), "`X-Uptime`"),
+        (reloads("reloadTaskAborted"), "`X-Uptime`"),
+        (reloads("serviceMonitor"), both),
+        ("uptimeMonitor.storeNewRelic.header".to_owned(), "`X-My-Header`"),
+        (rest("postNewRelicEvent"), both),
+        (rest("postNewRelicMetric"), both),
+    ];
+    assert_eq!(told(&complete()), expected.map(|(path, names)| (path, names.to_owned())));
+    let off: Vec<_> = SWITCHES[1..].iter().map(|switch| (*switch, json!(false))).collect();
+    assert_eq!(told(&with(&off)), []);
+}
+
+/// One that the plugin refuses would keep all of Butler from starting.
+#[test]
+fn attributes_and_headers_that_are_refused_are_left_out() {
+    let (statics, header) = (format!("{UPTIME}/attribute/static"), format!("{UPTIME}/header"));
+    let mut many: Vec<Value> =
+        ["appId", "message", "timestamp", ""].iter().map(|name| json!({ "name": name, "value": "x" })).collect();
+    many.extend((0..51).map(|number| json!({ "name": format!("a{number}"), "value": "x" })));
+    let headers = json!([{ "name": "Api-Key", "value": "geheim" }, { "name": "X-Uptime", "value": "yes" }]);
+    let old = with(&[(statics.as_str(), many.into()), (header.as_str(), headers)]);
+    let entries = entries(&old);
+    let settings = &entries[0]["settings"];
+    let attributes = settings["metrics"][0]["attributes"].as_object().unwrap();
+    assert!(attributes.len() == 50 && attributes.keys().all(|name| name.starts_with('a') && name != "appId"));
+    let names: Vec<&String> = settings["headers"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["X-My-Header", "X-Uptime"]);
+    let remarks = import_of::<NewRelic>(&old)["remarks"].clone();
+    let left_out =
+        remarks.as_array().unwrap().iter().filter(|it| it["text"].as_str().unwrap().contains("it is left out"));
+    assert_eq!(left_out.count(), 5, "{remarks}");
+    assert!(!remarks.to_string().contains("geheim"));
 }
 
 #[test]

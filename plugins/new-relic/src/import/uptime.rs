@@ -21,7 +21,7 @@ pub(super) fn read(import: &mut Import, accounts: &[Account], draft: &mut Draft)
     if names.is_empty() {
         return import.dropped(SECTION, "it names no account, so nothing was sent");
     }
-    draft.addresses.metric = address::read(import, &format!("{SECTION}.url"));
+    draft.addresses.metric = address::read(import, &format!("{SECTION}.url"), "metric");
     draft.headers(import, &format!("{SECTION}.header"));
     let attributes = attributes(import, &[format!("{SECTION}.attribute.static")]);
     let leave_out = switched_off(import, &format!("{SECTION}.metric.dynamic"), &GROUPS);

@@ -8,13 +8,15 @@ use serde_json::{Value, json};
 use super::{Site, complete, migrate_all};
 
 /// Sections of the old config whose secrets must be in files of their own.
-const SECRETS: [&str; 6] = [
+const SECRETS: [&str; 8] = [
     "mail-password",
     "NRII-0123456789",
     "influx-token",
     "mqtt-password",
     "cloud-token",
     "connect.signl4.com/webhook/abcde12345",
+    "https://example.com/heartbeat",
+    "header-value",
 ];
 
 #[test]

@@ -132,6 +132,38 @@ fn nothing_is_replaced() {
     assert_eq!(site.read("new/notes.txt"), "mine");
 }
 
+/// What one plugin refuses would keep all of Butler from starting.
+#[test]
+fn what_plugins_refuse_is_left_out() {
+    let site = Site::new();
+    let mut butler = complete();
+    let one = |name: &str| json!([{ "name": name, "value": "x" }]);
+    butler["uptimeMonitor"]["storeNewRelic"]["attribute"]["static"] = one("appId");
+    butler["influxDb"]["tag"]["static"] = one("time");
+    butler["serviceMonitor"]["frequency"] = json!("on sat-mon at 8:00");
+    butler["serviceMonitor"]["monitor"] = json!([{ "host": r"\\srv1", "services": [{ "name": "A" }] }, { "host": "srv2", "services": [{ "name": "B" }] }]);
+    site.write_old(&butler);
+    let output = site.migrate(&[]);
+    assert!(output.code == 0 && output.stdout.contains("the new config is valid."), "{output:?}");
+    let config = site.config();
+    let settings = |plugin: &str| {
+        let mut plugins = config["plugins"].as_array().unwrap().iter();
+        plugins.find(|entry| entry["use"] == plugin).unwrap()["settings"].clone()
+    };
+    assert!(settings("new-relic")["metrics"][0].get("attributes").is_none(), "{config:#}");
+    assert!(settings("influxdb").get("tags").is_none(), "{config:#}");
+    let services = settings("windows-services");
+    assert_eq!(
+        (&services["when"]["cron"], &services["hosts"]),
+        (&json!("0 8 * * sat,sun,mon"), &json!([{ "host": "srv2", "services": ["B"] }]))
+    );
+    for key in
+        ["uptimeMonitor.storeNewRelic.attribute.static[0]", "influxDb.tag.static[0]", "serviceMonitor.monitor[0]"]
+    {
+        assert!(output.stdout.contains(&format!("{key}: it is left out: ")), "{key}: {}", output.stdout);
+    }
+}
+
 #[test]
 fn a_result_that_cannot_work_is_kept_and_told() {
     let site = Site::new();
