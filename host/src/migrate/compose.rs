@@ -132,6 +132,7 @@ mod tests {
     use super::*;
     use crate::config::yaml;
 
+    #[allow(clippy::needless_pass_by_value, reason = "called with `json!`")]
     fn map(value: Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
     }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Fate, Import, Imported, Remark, task_property};
 
+#[allow(clippy::needless_pass_by_value, reason = "called with `json!`")]
 fn import(butler: Value, folders: &[&str]) -> Import {
     Import::new(json!({ "butler": butler, "folders": folders })).unwrap()
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use super::super::account::Outcome;
 use super::*;
 
+#[allow(clippy::needless_pass_by_value, reason = "called with `json!`")]
 fn translated(butler: Value, folders: &[&str]) -> Translated {
     let manifest =
         Manifest::new("files", "").endpoint(Endpoint::new("PUT", "/v4/filecopy", Scope::Files, "").named("fileCopy"));

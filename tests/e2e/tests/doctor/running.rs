@@ -102,7 +102,7 @@ async fn a_daemon_that_hangs_or_was_killed_has_failed() {
     let config = butler.config().to_owned();
     let pid = nix::unistd::Pid::from_raw(i32::try_from(butler.pid()).unwrap());
     kill(pid, Signal::SIGSTOP).unwrap();
-    let said = tokio::time::timeout(Duration::from_secs(60), doctor(&config, &["--wait-for-appender", "1s"])).await;
+    let said = tokio::time::timeout(Duration::from_mins(1), doctor(&config, &["--wait-for-appender", "1s"])).await;
     let said = said.expect("the doctor hangs as well");
     said.only_fails(&["daemon", "log appender"]);
     said.finds("daemon", "failed", &[&format!("hangs as process {pid}"), "start it again"]);
