@@ -279,9 +279,7 @@ async fn a_flood_of_events_with_the_longest_messages_takes_no_memory() {
     assert!(bytes.len() > 64_000 && bytes.len() <= 65_507, "{}", bytes.len());
     let result = flood("", FRIEND, move || bytes.clone()).await;
     let counted = result.counted;
-    assert!(counted.received > 10_000, "no flood: {counted:?}");
-    // How many of them get through the full buffer is a matter of how busy the machine is.
-    assert!(counted.duplicates > 100, "{counted:?}");
+    assert!(counted.duplicates > 500, "no flood: {counted:?}");
     assert!(counted.processed <= result.good + 1, "the same event is one event: {counted:?}");
     assert_eq!(result.sink.received().len() as u64, counted.processed + 1);
 }
