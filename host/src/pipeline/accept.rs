@@ -145,7 +145,7 @@ fn parse(
             None
         }
         Ok(mut heard) => {
-            let source = if seal.take_off(&mut heard) { Event::TEST } else { "udp" };
+            let source = if seal.take_off(&datagram.bytes, &mut heard) { Event::TEST } else { "udp" };
             Some(event(heard, source, datagram.received_ms))
         }
         Err(reject) => {
