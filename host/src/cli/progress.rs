@@ -14,12 +14,18 @@ const STEP: Duration = Duration::from_secs(1);
 /// Longest text for what is waited for, in characters: with the rest it fits on one line of any terminal.
 const LONGEST: usize = 50;
 
-/// Does the work, and says on a terminal what is waited for if it takes more than two seconds: `the instance email`.
+tokio::task_local! {
+    /// Somebody further out says what is waited for.
+    static SAID: ();
+}
+
+/// Does the work, and says on a terminal what is waited for if it takes more than two seconds: `the instance email`. Of waits
+/// within waits the outermost is said.
 pub(super) async fn waiting<T>(what: &str, work: impl Future<Output = T>) -> T {
-    if !io::stderr().is_terminal() {
+    if !io::stderr().is_terminal() || SAID.try_with(|()| ()).is_ok() {
         return work.await;
     }
-    let mut work = pin!(work);
+    let mut work = pin!(SAID.scope((), work));
     let began = Instant::now();
     let mut tick = interval_at(began + PATIENCE, STEP);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);

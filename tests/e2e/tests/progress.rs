@@ -124,3 +124,21 @@ async fn a_daemon_that_is_waited_for_is_shown() {
             .await;
     }
 }
+
+#[tokio::test]
+async fn the_doctor_shows_what_it_waits_for() {
+    const LONGER: Duration = Duration::from_secs(5);
+    let (sense, sink) = (Sense::start().await, Sink::start().await);
+    let rules = "on: [{ events: [reload-task.failed] }, { events: [app-reload.failed], where: { app.tags: Test } }]";
+    let butler = sense.butler(&webhook(&sink).replace("webhook\n", &format!("webhook\n    {rules}\n"))).await;
+    sink.always(Some(Answer::After(LONGER, 200)));
+    for (endpoint, span) in [(Endpoint::TagCount, LONG), (Endpoint::TagFull, LONG), (Endpoint::TaskFull, LONGER)] {
+        sense.faults().add(Fault::latency(span).on(endpoint).first(1));
+    }
+    let arguments = format!("doctor -c '{}' --end-to-end", butler.config().display());
+    let shown = on_terminal(sense.folder(), &arguments).await;
+    for what in ["the count of tags", "the tags", "the facts of the sample", "the delivery to webhook"] {
+        assert_shown(&shown, what);
+    }
+    assert!(shown.stdout.contains("ok      sample to webhook"), "{shown:?}");
+}

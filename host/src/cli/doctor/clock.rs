@@ -1,6 +1,7 @@
 //! Whether this machine and Qlik Sense go by the same time: events are held against the times of executions.
 
 use super::super::findings::Findings;
+use super::super::progress::waiting;
 use crate::qlik::Repository;
 use crate::store::now_ms;
 
@@ -12,7 +13,7 @@ const FAILED_MS: i64 = 300_000;
 /// Compares by the `Date` of an answer.
 pub(in super::super) async fn check(repository: &Repository, findings: &mut Findings) {
     let before = now_ms();
-    let answer = repository.get("about", &[]).await;
+    let answer = waiting("Qlik Sense", repository.get("about", &[])).await;
     let after = now_ms();
     // That it does not answer is said elsewhere.
     let Ok(reply) = answer else { return };

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::super::client::Daemon;
 use super::super::findings::Findings;
+use super::super::progress::waiting;
 use crate::config::{Config, PluginEntry, network};
 use crate::daemon::Setup;
 use crate::ingest::{Guard, Seal};
@@ -71,13 +72,12 @@ async fn send(daemon: &Daemon, config: &Config, findings: &mut Findings) -> Opti
     };
     let senders = senders(listen.ip(), config);
     // Names may take the system's resolver long.
-    let (guard, tried) = match tokio::task::spawn_blocking(move || {
+    let resolving = tokio::task::spawn_blocking(move || {
         guard.resolve_now();
         let senders = senders();
         (guard, senders)
-    })
-    .await
-    {
+    });
+    let (guard, tried) = match waiting("the names in `udp.allowFrom`", resolving).await {
         Ok(done) => done,
         Err(error) => {
             findings.failed(SENT, &error.to_string(), "");
@@ -150,18 +150,20 @@ fn senders(listen: IpAddr, config: &Config) -> impl FnOnce() -> Vec<IpAddr> + Se
 /// Waits until it is in the store; the id of the event.
 async fn heard(daemon: &Daemon, task: &str, before: &Drops, began: Instant, findings: &mut Findings) -> Option<String> {
     let query = [("task", task.to_owned()), ("limit", "1".to_owned())];
-    loop {
-        if let Ok(answer) = daemon.get("/v5/events", &query).await
-            && let Some(id) = answer["events"][0]["id"].as_str()
-        {
-            findings.ok(HEARD, &format!("by the daemon's socket, within {} ms", began.elapsed().as_millis()));
-            findings.ok(STORED, &format!("as the event {id}: it survives a crash from here on"));
-            return Some(id.to_owned());
+    let hearing = async {
+        loop {
+            let answer = daemon.get("/v5/events", &query).await.unwrap_or_default();
+            let id = answer["events"][0]["id"].as_str().map(str::to_owned);
+            if id.is_some() || began.elapsed() >= HEAR {
+                return id;
+            }
+            tokio::time::sleep(LOOK).await;
         }
-        if began.elapsed() >= HEAR {
-            break;
-        }
-        tokio::time::sleep(LOOK).await;
+    };
+    if let Some(id) = waiting("the sample to be heard", hearing).await {
+        findings.ok(HEARD, &format!("by the daemon's socket, within {} ms", began.elapsed().as_millis()));
+        findings.ok(STORED, &format!("as the event {id}: it survives a crash from here on"));
+        return Some(id);
     }
     let ready = daemon.get_whatever("/v5/health/ready").await.unwrap_or_default();
     let store = ready["reasons"].as_array().into_iter().flatten().find(|reason| reason["subject"] == "store");
@@ -186,14 +188,16 @@ async fn heard(daemon: &Daemon, task: &str, before: &Drops, began: Instant, find
 async fn routed(daemon: &Daemon, config: &Config, id: &str, findings: &mut Findings) -> Option<Event> {
     let began = Instant::now();
     let limit = config.enrich.give_up_after.duration() + ROUTE;
-    let mut answer = Value::Null;
-    while began.elapsed() < limit {
-        answer = daemon.get(&format!("/v5/events/{id}"), &[]).await.unwrap_or_default();
-        if answer["state"] == "routed" {
-            break;
+    let looking_up = async {
+        loop {
+            let answer = daemon.get(&format!("/v5/events/{id}"), &[]).await.unwrap_or_default();
+            if answer["state"] == "routed" || began.elapsed() >= limit {
+                return answer;
+            }
+            tokio::time::sleep(LOOK).await;
         }
-        tokio::time::sleep(LOOK).await;
-    }
+    };
+    let answer = waiting("the facts of the sample", looking_up).await;
     let ready = daemon.get_whatever("/v5/health/ready").await.unwrap_or_default();
     let notes = ready["notes"].as_array().into_iter().flatten();
     let away = notes.filter(|note| note["subject"] == "qlik").find_map(|note| note["message"].as_str());
@@ -224,7 +228,7 @@ async fn routed(daemon: &Daemon, config: &Config, id: &str, findings: &mut Findi
 /// tell are both missing in the event. It is asked the same from here.
 async fn refused(config: &Config, event: &Event) -> Option<QlikError> {
     let lookups = crate::daemon::lookups(config).ok()??;
-    lookups.enrich(&event.data, &event.kind, now_ms(), false, PATIENCE).await.transient
+    waiting("Qlik Sense", lookups.enrich(&event.data, &event.kind, now_ms(), false, PATIENCE)).await.transient
 }
 
 fn facts(event: &Event, config: &Config, away: Option<&str>, refused: Option<QlikError>, findings: &mut Findings) {
@@ -279,23 +283,37 @@ async fn instances(daemon: &Daemon, setup: &Setup, id: &str, event: &Event, find
     let began = Instant::now();
     while !open.is_empty() {
         let late = began.elapsed() >= DELIVER;
-        let (done, waiting): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        let (done, left): (BTreeMap<_, _>, BTreeMap<_, _>) =
             open.into_iter().partition(|(_, row)| late || is_decided(row));
         for (instance, row) in done {
             delivered(&instance, &row, began.elapsed(), findings);
         }
-        if waiting.is_empty() {
-            return;
+        open = left;
+        if !open.is_empty() {
+            let what = format!("the delivery to {}", open.keys().cloned().collect::<Vec<_>>().join(", "));
+            open = waiting(&what, decided(daemon, id, open, began)).await;
         }
+    }
+}
+
+/// These deliveries as they are once one of them is decided, or when the time for all is up.
+async fn decided(
+    daemon: &Daemon,
+    id: &str,
+    mut open: BTreeMap<String, Value>,
+    began: Instant,
+) -> BTreeMap<String, Value> {
+    loop {
         tokio::time::sleep(LOOK).await;
-        let now = deliveries(daemon, id).await;
-        open = waiting
-            .into_iter()
-            .map(|(name, row)| {
-                let row = now.get(&name).cloned().unwrap_or(row);
-                (name, row)
-            })
-            .collect();
+        let mut now = deliveries(daemon, id).await;
+        for (name, row) in &mut open {
+            if let Some(later) = now.remove(name) {
+                *row = later;
+            }
+        }
+        if began.elapsed() >= DELIVER || open.values().any(is_decided) {
+            return open;
+        }
     }
 }
 

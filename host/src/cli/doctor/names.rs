@@ -7,6 +7,7 @@ use butler_plugin_api::kind;
 use serde_json::Value;
 
 use super::super::findings::{Findings, Verdict};
+use super::super::progress::waiting;
 use super::settings::{Mention, mentions};
 use crate::config::{Rule, similar};
 use crate::daemon::Setup;
@@ -58,7 +59,7 @@ pub(in super::super) async fn check(setup: &Setup, repository: &Repository, find
         if wanted.is_empty() {
             continue;
         }
-        let known = match repository.get_json(path, &[]).await {
+        let known = match waiting(&format!("the {link}"), repository.get_json(path, &[])).await {
             Ok(list) => Known::read(&list),
             Err(error) => {
                 let detail = format!("whether those of the config are there cannot be told: {error}");

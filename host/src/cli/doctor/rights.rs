@@ -4,6 +4,7 @@
 //! are none and that none may be read look the same from here, and it is said so.
 
 use super::super::findings::Findings;
+use super::super::progress::waiting;
 use crate::config::PluginEntry;
 use crate::daemon::Setup;
 use crate::qlik::{QlikError, Repository};
@@ -28,7 +29,7 @@ pub(in super::super) async fn check(setup: &Setup, repository: &Repository, find
     let user = setup.loaded.config.qlik.as_ref().map(|qlik| qlik.user.as_str()).unwrap_or_default();
     let (mut seen, mut none, mut refused) = (Vec::new(), Vec::new(), false);
     for (path, what, usual) in OBJECTS {
-        match count(repository, path).await {
+        match waiting(&format!("the count of {what}"), count(repository, path)).await {
             Ok(0) if usual => none.push(what),
             Ok(number) => seen.push(format!("{number} {what}")),
             Err(error) => {
@@ -75,7 +76,7 @@ async fn written(setup: &Setup, repository: &Repository, findings: &mut Findings
         let link = format!("rights {}", entry.instance());
         for path in &opened.library.manifest().qlik_writes {
             let Some(list) = list(path).filter(|list| allowed(writes, list)) else { continue };
-            match repository.get_json(&format!("{list}/count"), &[]).await {
+            match waiting("Qlik Sense", repository.get_json(&format!("{list}/count"), &[])).await {
                 Ok(_) => {
                     let detail = format!("`{list}` may be read; whether it may be changed shows when it is");
                     findings.ok(&link, &detail);
