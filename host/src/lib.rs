@@ -15,6 +15,7 @@ pub mod config;
 mod current;
 pub mod daemon;
 pub mod delivery;
+mod file_rights;
 pub mod http;
 pub mod ingest;
 pub mod log4net;

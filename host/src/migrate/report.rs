@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use butler_plugin_api::kind;
 
 use super::account::{Account, Entry, Outcome, Told};
+use crate::file_rights::icacls;
 
 /// What a migration came to.
 pub(super) struct Report<'a> {
@@ -175,12 +176,10 @@ impl Report<'_> {
              alerts that do not arrive, among others"
         ));
         if let Some(folder) = &self.secrets {
-            // Well-known ids, since the names are in the system's language: the system, the administrators.
             steps.push(format!(
-                "`icacls \"{}\" /inheritance:r /grant:r \"*S-1-5-18:(OI)(CI)F\" \"*S-1-5-32-544:(OI)(CI)F\" \"ACCOUNT:(OI)(CI)R\"`, \
-                 with the account that Butler runs as, keeps the secrets from the other users of this machine: until then they may \
-                 read what the folder around lets them read",
-                folder.display()
+                "`{}`, with the account that Butler runs as, keeps the secrets from the other users of this machine: until then they \
+                 may read what the folder around lets them read",
+                icacls(folder, true)
             ));
         }
         steps

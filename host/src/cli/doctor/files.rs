@@ -10,6 +10,7 @@ use super::super::findings::Findings;
 use super::settings;
 use crate::config::{ClientFiles, Config};
 use crate::daemon::Setup;
+use crate::file_rights::{Platform, icacls};
 
 const LINK: &str = "file permissions";
 
@@ -27,23 +28,35 @@ struct Private {
 /// Looks at all of them.
 pub(super) fn check(setup: &Setup, findings: &mut Findings) {
     let private = private(setup);
+    if Platform::THIS == Platform::Windows {
+        let (detail, remedy) = not_looked_at(&private);
+        return findings.note(LINK, detail, &remedy);
+    }
     let open: Vec<&Private> = private.iter().filter(|file| everybody_reads(&file.path)).collect();
     for file in &open {
         let detail = format!("{} {} can be read by every user of this machine", file.what, file.path.display());
         findings.failed(LINK, &detail, &file.remedy);
     }
-    if cfg!(unix) && open.is_empty() {
+    if open.is_empty() {
         let detail = match private.len() {
             0 => "no file holds a secret".to_owned(),
             1 => "the one file with secrets can be read by its owner's group at most".to_owned(),
             count => format!("{count} files with secrets can be read by their owners' groups at most"),
         };
         findings.ok(LINK, &format!("{detail}; {}", plugins(setup.libraries.len())));
-    } else if !cfg!(unix) {
-        let detail =
-            "who may read keys and secrets is not looked at here: on Windows the access lists of their folders decide";
-        findings.note(LINK, detail, "let only administrators and Butler's account read the folder of the config");
     }
+}
+
+/// Access lists of Windows are not read: what is said of them there, and what to do.
+fn not_looked_at(private: &[Private]) -> (&'static str, String) {
+    let detail =
+        "who may read keys and secrets is not looked at here: on Windows the access lists of their folders decide";
+    let mut remedy = "let only administrators and Butler's account read the folder of the config".to_owned();
+    if !private.is_empty() {
+        let commands: Vec<String> = private.iter().map(|file| format!("`{}`", icacls(&file.path, false))).collect();
+        remedy = format!("{}, with Butler's account as ACCOUNT, keep others from them", commands.join(", "));
+    }
+    (detail, remedy)
 }
 
 fn plugins(count: usize) -> String {
@@ -198,6 +211,21 @@ mod tests {
             "plugins[2].settings.passwords[0]",
         ];
         assert_eq!(secrets.written_out, expected);
+    }
+
+    #[test]
+    fn on_windows_there_is_a_command_for_each_file() {
+        let private = ["client_key.pem", "secrets/x"].map(|path| Private {
+            what: String::new(),
+            path: path.into(),
+            remedy: String::new(),
+        });
+        let (_, remedy) = not_looked_at(&private);
+        let rest = "/inheritance:r /grant:r \"*S-1-5-18:F\" \"*S-1-5-32-544:F\" \"ACCOUNT:R\"`";
+        let commands =
+            format!("`icacls \"client_key.pem\" {rest}, `icacls \"secrets/x\" {rest}, with Butler's account");
+        assert!(remedy.starts_with(&commands), "{remedy}");
+        assert!(not_looked_at(&[]).1.starts_with("let only administrators"));
     }
 
     #[cfg(unix)]
