@@ -74,7 +74,7 @@ pub(crate) enum TlsMode {
 /// The login.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("x-ask" = [["password"]]))]
+#[schemars(extend("x-ask" = [["password"], ["oauth"]]))]
 struct AuthSettings {
     /// Name of the user; with `oauth` the address of the mailbox.
     #[schemars(length(min = 1))]
@@ -108,6 +108,7 @@ pub(crate) enum Method {
 /// Where tokens come from.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-ask" = [["scope"], []]))]
 struct OauthSettings {
     /// Token endpoint, for Microsoft 365: `https://login.microsoftonline.com/TENANT/oauth2/v2.0/token`.
     token_url: Url,
