@@ -12,6 +12,7 @@ mod init;
 mod log_appender;
 mod migrate;
 mod new;
+mod nodes;
 mod pin;
 mod plugins;
 mod progress;

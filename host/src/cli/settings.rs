@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::OptionalConfigFile;
+use super::nodes::{forms, referred};
 use crate::config::Document;
 use crate::plugins::{SearchPath, open_file};
 
@@ -61,7 +62,7 @@ struct Table<'a> {
 /// What a setting consists of: an object with settings of its own.
 struct Part<'a> {
     node: &'a Value,
-    /// Name of the definition, if it has one.
+    /// Reference to the definition, if it has one.
     definition: Option<&'a str>,
     /// `[]` for items of a list, `.NAME` for values of a map.
     suffix: String,
@@ -142,17 +143,14 @@ impl<'a> Table<'a> {
         if depth > 0 && inside.description.is_none() {
             inside.description = description(node);
         }
-        if let Some(name) = node.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix("#/$defs/"))
-            && let Some(defined) = self.schema.get("$defs").and_then(|all| all.get(name))
-        {
-            self.look(defined, Some(name), suffix, is_alternative, inside, depth + 1);
+        if let Some((reference, defined)) = referred(node, self.schema) {
+            self.look(defined, Some(reference), suffix, is_alternative, inside, depth + 1);
         }
         if node.get("properties").is_some() {
             inside.parts.push(Part { node, definition, suffix: suffix.to_owned(), is_alternative });
         }
         inside.choices.extend(choices(node));
-        let alternatives = ["anyOf", "oneOf"].into_iter().filter_map(|keyword| node.get(keyword)?.as_array()).flatten();
-        let alternatives: Vec<_> = alternatives.filter(|one| one.get("type").is_none_or(|it| it != "null")).collect();
+        let alternatives = forms(node);
         // Each of several has a name of its own, if any: they are not the definition that lists them.
         let (definition, one_of_several) =
             if alternatives.len() > 1 { (None, true) } else { (definition, is_alternative) };

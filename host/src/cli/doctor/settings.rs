@@ -9,6 +9,8 @@
 
 use serde_json::{Map, Value};
 
+use super::super::nodes::parts;
+
 const KEYWORD: &str = "x-qlik";
 const SECRET: &str = "writeOnly";
 /// Schemas may refer to themselves.
@@ -50,7 +52,7 @@ impl<'a> Walk<'a> {
         if depth > DEEPEST {
             return;
         }
-        let parts = self.parts(node);
+        let parts = parts(node, self.root);
         match value {
             Value::Object(entries) => {
                 for part in &parts {
@@ -106,24 +108,6 @@ impl<'a> Walk<'a> {
                 self.value(node, entry, &below(place, name), depth + 1);
             }
         }
-    }
-
-    /// A node with all that it refers to, and all of its forms; each once.
-    fn parts(&self, node: &'a Value) -> Vec<&'a Value> {
-        let (mut parts, mut open): (Vec<&Value>, Vec<&Value>) = (Vec::new(), vec![node]);
-        while let Some(node) = open.pop() {
-            if parts.iter().any(|known| std::ptr::eq(*known, node)) {
-                continue;
-            }
-            parts.push(node);
-            if let Some(reference) = node.get("$ref").and_then(Value::as_str) {
-                open.extend(reference.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer)));
-            }
-            for keyword in ["anyOf", "oneOf", "allOf"] {
-                open.extend(node.get(keyword).and_then(Value::as_array).into_iter().flatten());
-            }
-        }
-        parts
     }
 }
 

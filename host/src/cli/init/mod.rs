@@ -3,32 +3,37 @@
 //! What is given by flag is not asked. Everything is tried out before anything is written: the exported files, the config as the
 //! daemon would read it, the destination's settings by a start of its plugin.
 
+mod destination;
 mod document;
 mod next;
 mod settings;
 mod site;
 mod terminal;
 
+use std::cell::OnceCell;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use butler_plugin_api::{Manifest, StartError, kind};
+use butler_plugin_api::Manifest;
 use clap::Args;
 use serde_json::Value;
 use tokio::runtime::Handle;
 
 use super::doctor::files::everybody_reads;
-use crate::config::{self, ClientFiles, Document, Level, LogFormat, compose, similar};
-use crate::daemon::{self, Alone, Failure};
+use super::progress::waiting;
+use crate::config::{self, ClientFiles, Level, LogFormat, compose};
+use crate::daemon::Failure;
+use crate::file_rights::Platform;
 use crate::log4net::{self, Target};
 use crate::new_files::{self, File};
 use crate::observe;
 use crate::plugins::{SearchPath, open_file};
 use crate::qlik::Node;
-use document::{Connection, Contents, REPOSITORY, SCHEMA, with_files};
+use destination::{secrets, takes_alerts};
+use document::{Connection, Contents, REPOSITORY, SCHEMA};
 use next::{SERVICE, Situation};
-use settings::{Filled, Given, Lacking, config_text, is_placeholder};
+use settings::{Given, config_text};
 use site::{Exported, Unusable};
 use terminal::{Question, Terminal};
 
@@ -40,6 +45,8 @@ const USER: &str = r"INTERNAL\sa_repository";
 const UDP: u16 = 9998;
 /// File of a passphrase.
 const PASSPHRASE: &str = "secrets/qlik-passphrase";
+/// Folder of the secrets.
+const SECRETS: &str = "secrets";
 
 /// What is known already.
 #[derive(Debug, Clone, Args)]
@@ -54,7 +61,8 @@ pub(super) struct Init {
     /// stay there.
     #[arg(long, value_name = "DIR")]
     certificates: Option<String>,
-    /// What the exported key is encrypted with: `${env:NAME}`, `${file:PATH}`, or the passphrase itself, which goes into a file.
+    /// What the exported key is encrypted with: `${env:NAME}`, `${file:PATH}`, or the passphrase itself, which goes into a file;
+    /// written out it stands in the list of processes and in the shell's history.
     #[arg(long, value_name = "TEXT")]
     passphrase: Option<String>,
     /// User of Qlik Sense that Butler acts as [default: INTERNAL\sa_repository].
@@ -66,7 +74,8 @@ pub(super) struct Init {
     /// Where alerts go: a plugin (`butler plugins list`).
     #[arg(long = "use", value_name = "PLUGIN")]
     destination: Option<String>,
-    /// A setting of the destination (`smtp.host=mail.example.com`); of a list, several with commas between. Secrets go into files.
+    /// A setting of the destination (`butler plugins settings PLUGIN` has all), parts of its name with dots between; of a list,
+    /// several with commas between. A secret is `${env:NAME}`, `${file:PATH}`, or written out, and goes into a file then.
     #[arg(long = "set", value_name = "NAME=VALUE")]
     set: Vec<Given>,
     /// Folder with further plugins; may be repeated.
@@ -114,9 +123,9 @@ impl Interview {
     fn plan(&self) -> Result<Plan, Failure> {
         let appenders = PathBuf::from(format!("log-appender/{}/LocalLogConfig.xml", SERVICE.folder().to_lowercase()));
         let flags = &self.flags;
-        new_files::refuse_existing(&flags.out, [Path::new(CONFIG), Path::new(SCHEMA), &appenders])?;
         let manifests = self.manifests();
         let destinations: Vec<&Manifest> = manifests.iter().filter(|manifest| takes_alerts(manifest)).collect();
+        self.refuse_existing(&destinations, &appenders)?;
         if self.terminal.is_none() {
             self.refuse_missing(&destinations)?;
         }
@@ -138,7 +147,7 @@ impl Interview {
             let filled = self.settings(manifest)?;
             match self.try_out(&Contents { settings: &filled.value, ..contents }, &filled, &manifest.name)? {
                 None => break filled,
-                Some(refusal) if self.terminal.is_some() && flags.set.is_empty() => {
+                Some(refusal) if filled.asked => {
                     eprintln!("\nThese settings cannot work: {refusal}\nOnce more:");
                 }
                 Some(refusal) => return Err(Failure::Config(refusal)),
@@ -166,6 +175,9 @@ impl Interview {
             target: &target,
             repository_port: connection.repository_port,
             instance: &manifest.name,
+            key: private_key(&qlik),
+            secrets: files.iter().any(|file| file.private).then_some(Path::new(SECRETS)),
+            platform: Platform::THIS,
         };
         let told = situation.text();
         Ok(Plan { files, told })
@@ -207,6 +219,17 @@ impl Interview {
             missing.extend(lacking.missing);
         }
         if missing.is_empty() { Ok(()) } else { Err(no_terminal(&missing)) }
+    }
+
+    /// Whoever is asked everything should not hear at the end that a file is in the way, be it that of a secret.
+    fn refuse_existing(&self, destinations: &[&Manifest], appenders: &Path) -> anyhow::Result<()> {
+        let Init { out, destination, passphrase, set, .. } = &self.flags;
+        let named = |manifest: &&&Manifest| destination.as_ref().is_none_or(|name| *name == manifest.name);
+        let possible: Vec<&Manifest> = destinations.iter().filter(named).copied().collect();
+        let given: Vec<&str> = set.iter().map(Given::value).chain(passphrase.as_deref()).collect();
+        let taken = destination::taken_secrets(out, &possible, &given);
+        let certain = [Path::new(CONFIG), Path::new(SCHEMA), appenders];
+        new_files::refuse_existing(out, certain.into_iter().chain(taken.iter().map(PathBuf::as_path)))
     }
 
     /// What a flag says or, without it, what is answered. The name of the question is that of the flag.
@@ -273,7 +296,7 @@ impl Interview {
         let question = Question { about, name: "user", default: Some(USER), hidden: false };
         connection.user = self.answer(given, question, user)?;
         let qlik = connection.read(&path).map_err(Failure::Config)?;
-        let (ClientFiles::Pem { key, .. } | ClientFiles::Pfx(key)) = &qlik.certificates.client;
+        let key = private_key(&qlik);
         if everybody_reads(key) {
             let key = key.display();
             eprintln!("The private key {key} can be read by every user of this machine: chmod 640 {key}");
@@ -308,127 +331,53 @@ impl Interview {
 
     /// Where log appenders send.
     fn target(&self, connection: &Connection, nodes: &[Node]) -> Result<Target, Failure> {
+        let (central, port) = (connection.host.clone(), connection.repository_port);
         let address = match self.flags.udp {
             Some(_) => None,
-            None => site::own_address(&connection.host, connection.repository_port),
+            None => self.resolved(move || site::own_address(&central, port)),
         };
-        let lone = |host: &str| site::is_loopback(host) && nodes.len() > 1;
-        let default = address.filter(|address| !lone(&address.to_string()));
+        let elsewhere = OnceCell::new();
+        // Whom an address of this machine alone would leave out.
+        let left_out = |host: &str| -> &[String] {
+            if !site::is_loopback(host) {
+                return &[];
+            }
+            elsewhere.get_or_init(|| {
+                let hosts: Vec<String> = nodes.iter().map(|node| node.host.clone()).collect();
+                let hosts = if hosts.is_empty() { vec![connection.host.clone()] } else { hosts };
+                self.resolved(|| site::elsewhere(hosts))
+            })
+        };
+        let default = address.filter(|address| left_out(&address.to_string()).is_empty());
         let default = default.map(|address| std::net::SocketAddr::new(address, UDP).to_string());
         let about = "This machine as Sense nodes reach it: its name or address, and the UDP port that Butler listens on (9998, if \
                      it is left out).";
         let question = Question { about, name: "udp", default: default.as_deref(), hidden: false };
         self.answer(self.flags.udp.as_deref(), question, |text| {
             let target = target(text)?;
-            if lone(target.host()) {
-                let hosts: Vec<&str> = nodes.iter().map(|node| node.host.as_str()).collect();
-                let host = target.host();
-                return Err(format!(
-                    "`{host}` means this machine alone: it must be what {} can reach",
+            match left_out(target.host()) {
+                [] => Ok(target),
+                hosts => Err(format!(
+                    "`{}` means this machine alone: it must be what {} can reach",
+                    target.host(),
                     hosts.join(", ")
-                ));
+                )),
             }
-            Ok(target)
         })
     }
 
-    /// The plugin that alerts go to.
-    fn destination<'m>(&self, destinations: &[&'m Manifest]) -> Result<&'m Manifest, Failure> {
-        if destinations.is_empty() {
-            let remedy = "put plugins beside the executable, or name their folder (`--plugin-dir`)";
-            return Err(Failure::Config(format!("there is no plugin that alerts could go to: {remedy}")));
-        }
-        let widest = destinations.iter().map(|manifest| manifest.name.len()).max().unwrap_or_default();
-        let list: Vec<String> = destinations
-            .iter()
-            .enumerate()
-            .map(|(n, manifest)| format!("  {:>2}  {:<widest$}  {}", n + 1, manifest.name, manifest.description))
-            .collect();
-        let about = format!(
-            "Where alerts go, by number or name; further destinations can be added later.\n{}",
-            list.join("\n")
-        );
-        let question = Question { about: &about, name: "use", default: None, hidden: false };
-        self.answer(self.flags.destination.as_deref(), question, |text| {
-            let by_number = text.parse::<usize>().ok().and_then(|number| destinations.get(number.checked_sub(1)?));
-            let found = by_number.or_else(|| destinations.iter().find(|manifest| manifest.name == text));
-            found.copied().ok_or_else(|| {
-                let names: Vec<&str> = destinations.iter().map(|manifest| manifest.name.as_str()).collect();
-                match similar(text, names.iter().copied()) {
-                    Some(meant) => format!("there is no destination `{text}`; did you mean `{meant}`?"),
-                    None => format!("there is no destination `{text}`, but {}", names.join(", ")),
-                }
-            })
-        })
-    }
-
-    fn settings(&self, manifest: &Manifest) -> Result<Filled, Failure> {
-        match settings::fill(&manifest.settings_schema, &self.flags.set, self.terminal)? {
-            Ok(filled) => Ok(filled),
-            Err(Lacking { missing, faults }) if faults.is_empty() => Err(no_terminal(&missing)),
-            Err(Lacking { faults, .. }) => Err(Failure::Config(faults.join("\n"))),
-        }
-    }
-
-    /// Takes the config as the daemon would, and starts the destination without sending anything. What the destination has
-    /// against its settings is answered; that it cannot be reached now is only told.
-    fn try_out(&self, contents: &Contents<'_>, filled: &Filled, instance: &str) -> Result<Option<String>, Failure> {
-        let path = new_files::shown(&self.flags.out, Path::new(CONFIG));
-        let document = Document::parse(&path, contents.text(&path).as_bytes())?;
-        let mut setup = match daemon::take(&document, None) {
-            Ok(setup) => setup,
-            Err(report) if report.errors.iter().all(|error| error.path.starts_with("plugins[0].settings")) => {
-                let faults = report.errors.into_iter().map(|error| {
-                    let path = error.path.trim_start_matches("plugins[0].settings").trim_start_matches('.').to_owned();
-                    let suggestion = error.suggestion.map(|text| format!(" ({text})")).unwrap_or_default();
-                    format!("{path}: {}{suggestion}", error.message)
-                });
-                return Ok(Some(faults.collect::<Vec<_>>().join("; ")));
-            }
-            Err(report) => return Err(report.into()),
-        };
-        // They stand in the config written out yet, and no plugin must bring them back.
-        let secrets = config::Secrets::new(filled.secrets.values().cloned());
-        setup.loaded.secrets = setup.loaded.secrets.and(&secrets);
-        match self.runtime.block_on(Alone::start(&setup, instance, None)) {
-            Ok(alone) => {
-                self.runtime.block_on(alone.stop());
-                Ok(None)
-            }
-            Err(error) => match error.downcast_ref::<StartError>() {
-                Some(StartError::Config(reason)) => Ok(Some(reason.clone())),
-                Some(error) => {
-                    eprintln!("\n`{instance}` does not start at present, which is no obstacle: {error}");
-                    Ok(None)
-                }
-                None => Err(Failure::Other(error.context("the destination cannot be tried out"))),
-            },
-        }
+    /// Asks the system's resolver, which may take long.
+    fn resolved<T: Default + Send + 'static>(&self, ask: impl FnOnce() -> T + Send + 'static) -> T {
+        let asking = self.runtime.spawn_blocking(ask);
+        // An error would be a panic in there.
+        self.runtime.block_on(waiting("the names of Qlik Sense's nodes", asking)).unwrap_or_default()
     }
 }
 
-/// Whether a plugin is told of failed tasks unless the config says otherwise.
-fn takes_alerts(manifest: &Manifest) -> bool {
-    manifest.fault().is_none()
-        && manifest.default_events.iter().any(|pattern| kind::matches(pattern, kind::RELOAD_TASK_FAILED))
-}
-
-/// Connection and settings as they stand in the config, and the files of the secrets in them.
-fn secrets(connection: &Connection, instance: &str, filled: &Filled, files: &mut Vec<File>) -> (Connection, Value) {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-    let name = |pointer: &str| -> String { pointer.replace('/', "-").chars().map(plain).collect() };
-    let file = |pointer: &str| format!("secrets/{instance}{}", name(pointer));
-    for (pointer, text) in &filled.secrets {
-        files.push(File { path: file(pointer).into(), text: format!("{text}\n"), private: true });
-    }
-    let mut connection = connection.clone();
-    if let Some(passphrase) = connection.passphrase.take_if(|text| !is_placeholder(text)) {
-        // In the config `${` would be written with one sign more.
-        let text = passphrase.replace("$${", "${");
-        files.push(File { path: PASSPHRASE.into(), text: format!("{text}\n"), private: true });
-        connection.passphrase = Some(format!("${{file:{PASSPHRASE}}}"));
-    }
-    (connection, with_files(filled, file))
+/// The file of the client certificate's key.
+fn private_key(qlik: &config::Qlik) -> &Path {
+    let (ClientFiles::Pem { key, .. } | ClientFiles::Pfx(key)) = &qlik.certificates.client;
+    key
 }
 
 fn no_terminal(missing: &[(String, String)]) -> Failure {

@@ -8,17 +8,22 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
+use super::super::nodes::merged;
 use super::terminal::{Question, Terminal};
 use crate::config::{setting_faults, similar};
-
-/// Schemas that refer to one another more often than this are broken.
-const MOST_REFERENCES: usize = 16;
 
 /// A setting that is given by flag: `NAME=VALUE`, parts of the name with dots between.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Given {
     name: String,
     value: String,
+}
+
+impl Given {
+    /// As it was written.
+    pub(super) fn value(&self) -> &str {
+        &self.value
+    }
 }
 
 impl FromStr for Given {
@@ -41,6 +46,8 @@ pub(super) struct Filled {
     pub(super) value: Value,
     /// Those that better stand in files of their own: JSON pointer and text.
     pub(super) secrets: BTreeMap<String, String>,
+    /// Whether some were asked for: they can be asked for again.
+    pub(super) asked: bool,
 }
 
 /// Why there are no settings.
@@ -72,13 +79,13 @@ pub(super) fn fill(
     for Given { name, value } in given {
         texts.entry(name.clone()).or_default().push(value.clone());
     }
-    let mut filler =
-        Filler { root: schema, given: texts, terminal, secrets: BTreeMap::new(), lacking: Lacking::default() };
-    let value = filler.object(&resolve(schema, schema), "", "")?;
-    let Filler { secrets, mut lacking, .. } = filler;
+    let (root, secrets, lacking) = (schema, BTreeMap::new(), Lacking::default());
+    let mut filler = Filler { root, given: texts, terminal, secrets, asked: false, lacking };
+    let value = filler.object(&merged(schema, schema), "", "")?;
+    let Filler { secrets, asked, mut lacking, .. } = filler;
     lacking.faults.dedup();
     let complete = lacking == Lacking::default();
-    Ok(if complete { Ok(Filled { value, secrets }) } else { Err(lacking) })
+    Ok(if complete { Ok(Filled { value, secrets, asked }) } else { Err(lacking) })
 }
 
 struct Filler<'a> {
@@ -86,6 +93,7 @@ struct Filler<'a> {
     given: BTreeMap<String, Vec<String>>,
     terminal: Option<Terminal>,
     secrets: BTreeMap<String, String>,
+    asked: bool,
     lacking: Lacking,
 }
 
@@ -106,7 +114,7 @@ impl Filler<'_> {
                 continue;
             };
             let pointer = deeper(pointer, &name);
-            if let Some(value) = self.value(&resolve(property, self.root), &path, &pointer)? {
+            if let Some(value) = self.value(&merged(property, self.root), &path, &pointer)? {
                 object.insert(name, value);
             }
         }
@@ -121,7 +129,7 @@ impl Filler<'_> {
         if schema["additionalProperties"].is_object() && self.given.keys().any(|name| below(name, path).is_some()) {
             return self.mapping(schema, path, pointer).map(Some);
         }
-        let items = resolve(&schema["items"], self.root);
+        let items = merged(&schema["items"], self.root);
         if has_parts(&items) {
             // One is enough to begin with.
             let first = self.object(&items, path, &format!("{pointer}/0"))?;
@@ -132,7 +140,7 @@ impl Filler<'_> {
 
     /// A mapping with names that are not the schema's, each given by a flag of its own. Names may have dots in them.
     fn mapping(&mut self, schema: &Value, path: &str, pointer: &str) -> anyhow::Result<Value> {
-        let mut inner = resolve(&schema["additionalProperties"], self.root);
+        let mut inner = merged(&schema["additionalProperties"], self.root);
         if is_secret(schema) {
             inner["writeOnly"] = true.into();
         }
@@ -149,7 +157,7 @@ impl Filler<'_> {
     /// A setting without parts.
     fn plain(&mut self, schema: &Value, path: &str, pointer: &str) -> anyhow::Result<Option<Value>> {
         let (root, form) = (self.root, Form::of(schema, self.root));
-        let inner = |keyword: &str| is_secret(&resolve(&schema[keyword], root));
+        let inner = |keyword: &str| is_secret(&merged(&schema[keyword], root));
         let secret = is_secret(schema) || inner("items") || inner("additionalProperties");
         let take = |texts: &[String]| form.read(texts, schema, root);
         let value = if let Some(given) = self.given.get(path) {
@@ -164,6 +172,7 @@ impl Filler<'_> {
             let about = form.about(schema);
             let default = default(schema);
             let question = Question { about: &about, name: path, default: default.as_deref(), hidden: secret };
+            self.asked = true;
             terminal.ask(question, |text| take(&[text.to_owned()]))?
         } else {
             if default(schema).is_none() {
@@ -227,6 +236,7 @@ impl Filler<'_> {
             let what = if path.is_empty() { String::new() } else { format!(" of `{path}`") };
             let about = format!("Which settings{what}?\n{}", list.join("\n"));
             let question = Question { about: &about, name: "number", default: Some("1"), hidden: false };
+            self.asked = true;
             return terminal.ask(question, |text| {
                 let number: Option<usize> = text.parse().ok();
                 let way = number.and_then(|number| ways.get(number.checked_sub(1)?));
@@ -243,7 +253,7 @@ impl Filler<'_> {
 
     /// A part of an object.
     fn property(&self, schema: &Value, name: &str) -> Value {
-        resolve(&schema["properties"][name], self.root)
+        merged(&schema["properties"][name], self.root)
     }
 
     /// The names of what is given directly below a path.
@@ -291,7 +301,7 @@ impl Form {
             Some("integer") => Self::Integer,
             Some("number") => Self::Number,
             Some("boolean") => Self::Truth,
-            Some("array") => Self::List(Box::new(Self::of(&resolve(&schema["items"], root), root))),
+            Some("array") => Self::List(Box::new(Self::of(&merged(&schema["items"], root), root))),
             _ => Self::Other,
         }
     }
@@ -390,27 +400,6 @@ fn is_secret(schema: &Value) -> bool {
 
 fn texts(list: &Value) -> Vec<String> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-}
-
-/// A schema with what it refers to put in; that a value may be null is left out. What stands nearer goes first.
-fn resolve(schema: &Value, root: &Value) -> Value {
-    let mut schema = schema.clone();
-    for _ in 0..MOST_REFERENCES {
-        let reference = schema["$ref"].as_str().and_then(|to| root.pointer(to.strip_prefix('#')?)).cloned();
-        let (keyword, inner) = if let Some(inner) = reference {
-            ("$ref", inner)
-        } else if let Some([one, other]) = schema["anyOf"].as_array().map(Vec::as_slice)
-            && let Some(inner) = [(one, other), (other, one)].iter().find(|(null, _)| null["type"] == "null")
-        {
-            ("anyOf", inner.1.clone())
-        } else {
-            break;
-        };
-        let (Value::Object(near), Value::Object(mut far)) = (schema, inner) else { return Value::Null };
-        far.extend(near.into_iter().filter(|(name, _)| name != keyword));
-        schema = Value::Object(far);
-    }
-    schema
 }
 
 /// What a setting is, in one line, without advice that is followed here anyway.

@@ -152,6 +152,18 @@ pub(super) fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// Which of these machines are others than this one; names are resolved. From there a loopback address leads nowhere.
+pub(super) fn elsewhere(mut hosts: Vec<String>) -> Vec<String> {
+    // Only addresses of this machine can be bound.
+    let is_own = |address: IpAddr| !address.is_unspecified() && UdpSocket::bind((address, 0)).is_ok();
+    let is_here = |host: &str| {
+        let resolved = || (host, 0).to_socket_addrs().is_ok_and(|mut all| all.any(|there| is_own(there.ip())));
+        is_loopback(host) || resolved()
+    };
+    hosts.retain(|host| !is_here(host));
+    hosts
+}
+
 /// Who may send: the nodes, without them the central one; and this machine, which tries the way out by itself (`butler doctor`).
 pub(super) fn senders(central: &str, nodes: &[Node], target: &str) -> Vec<String> {
     let mut senders: Vec<String> = nodes.iter().map(|node| node.host.clone()).collect();
@@ -204,6 +216,15 @@ mod tests {
         assert_eq!(senders("s1", &[node("s1.lab"), node("s2.lab")], "10.1.2.3"), ["s1.lab", "s2.lab", "127.0.0.1"]);
         assert_eq!(senders("127.0.0.1", &[], "127.0.0.1"), ["127.0.0.1"]);
         assert_eq!(senders("fd00::2", &[], "fd00::1"), ["fd00::2", "::1"]);
+    }
+
+    #[test]
+    fn only_other_machines_are_elsewhere() {
+        let hosts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(elsewhere(hosts(&["localhost", "127.0.0.2", "::1"])), [""; 0]);
+        // Addresses for documents: nobody has them.
+        let others = hosts(&["no.such.host.invalid", "192.0.2.7"]);
+        assert_eq!(elsewhere([&others[..], &hosts(&["LOCALHOST"])].concat()), others);
     }
 
     #[test]

@@ -141,3 +141,37 @@ async fn secrets_in_mappings_go_into_files_and_none_comes_back_from_a_plugin() {
     assert!(output.stderr.contains("it is not there: [redacted]"), "{output:?}");
     assert!(!format!("{output:?}").contains("geheim"), "{output:?}");
 }
+
+#[tokio::test]
+async fn a_mailbox_may_be_opened_by_oauth() {
+    let sense = sense().await;
+    let mail = ["--use", "email", "--set", "smtp.host=127.0.0.1", "--set", "from=butler@example.com"];
+    let to = ["--set", "recipients=ops@example.com", "--set", "smtp.auth.user=butler@example.com"];
+    let oauth =
+        ["tokenUrl=https://127.0.0.1:1/token", "clientId=id", "clientSecret=geheim", "scope=https://x/.default"];
+    let oauth = oauth.map(|text| format!("smtp.auth.oauth.{text}"));
+    let oauth: Vec<&str> = oauth.iter().flat_map(|text| ["--set", text]).collect();
+    let output = init(&sense, &[&SITE[..], &mail, &to, &oauth].concat()).await;
+    assert_eq!(output.code, 0, "{output:?}");
+    let folder = sense.folder().join("new");
+    let secret = "secrets/email-smtp-auth-oauth-clientSecret";
+    assert_eq!(text(&folder.join(secret)), "geheim\n");
+    let config = text(&folder.join("butler.yaml"));
+    for part in ["tokenUrl: https://127.0.0.1:1/token\n", "scope: https://x/.default\n", secret] {
+        assert!(config.contains(part), "`{part}` is not in {config}");
+    }
+    assert!(!config.contains("password") && !config.contains("geheim"), "{config}");
+}
+
+#[test]
+fn the_help_names_no_plugin_s_setting() {
+    let help = run(&["init", "--help"]).stdout;
+    assert!(help.contains("butler plugins settings"), "{help}");
+    for plugin in ["email", "influxdb", "mqtt", "webhook"] {
+        let table = run(&["plugins", "settings", plugin]).stdout;
+        let names = table.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next());
+        let parts: Vec<&str> = names.filter(|name| name.contains('.')).collect();
+        assert!(!parts.is_empty(), "{table}");
+        assert_eq!(parts.iter().find(|name| help.contains(**name)), None, "{help}");
+    }
+}

@@ -25,10 +25,14 @@ async fn without_a_terminal_all_that_is_missing_is_told() {
     let told = refused(&sense, &[], &[&["this is no terminal"][..], &flags].concat()).await;
     assert_eq!(told.lines().count(), 5, "{told}");
     let mail = ["--use", "email", "--set", "smtp.auth.user=u"];
-    let missing =
-        ["--set smtp.host=TEXT", "--set smtp.auth.password=TEXT", "--set from=TEXT", "--set recipients=TEXT,TEXT"];
+    let auth = "--set smtp.auth.password=…, or --set smtp.auth.oauth=…";
+    let missing = ["--set smtp.host=TEXT", auth, "--set from=TEXT", "--set recipients=TEXT,TEXT"];
     let told = refused(&sense, &[&SITE[..], &mail].concat(), &missing).await;
     assert!(told.contains("Name or IP address of the server.") && told.lines().count() == 5, "{told}");
+    let oauth = [&mail[..], &["--set", "smtp.auth.oauth.clientId=id"]].concat();
+    let missing = ["--set smtp.auth.oauth.tokenUrl=TEXT", "--set smtp.auth.oauth.clientSecret=TEXT"];
+    let told = refused(&sense, &[&SITE[..], &oauth].concat(), &missing).await;
+    assert!(!told.contains("password"), "{told}");
     let told = refused(&sense, &[&SITE[2..], &["--use", "slack"]].concat(), &["--host HOST"]).await;
     assert!(told.contains("--set webhookUrl=…, or --set token=… --set channel=…"), "{told}");
 }
@@ -91,12 +95,19 @@ async fn wrong_answers_by_flag_are_told_by_their_flag() {
 }
 
 #[tokio::test]
-async fn one_machine_s_own_address_is_none_for_several_nodes() {
+async fn one_machine_s_own_address_is_none_for_nodes_elsewhere() {
     let sense = sense().await;
     let nodes = ["sense1.lab.local", "sense2.lab.local"].map(e2e::qlik::Node::central);
     sense.site().set_nodes(nodes);
     let reasons = ["--udp: `127.0.0.1` means this machine alone", "sense1.lab.local, sense2.lab.local"];
     refused(&sense, &[&SITE[..], &["--use", "console"]].concat(), &reasons).await;
+    // One is enough, and those on this machine do not count.
+    sense.site().set_nodes(["localhost", "sense2.lab.local"].map(e2e::qlik::Node::central));
+    let reasons = ["--udp: `127.0.0.1` means this machine alone: it must be what sense2.lab.local can reach"];
+    refused(&sense, &[&SITE[..], &["--use", "console"]].concat(), &reasons).await;
+    sense.site().set_nodes([e2e::qlik::Node::central("sense1.lab.local")]);
+    let reasons = ["--udp: `localhost` means this machine alone: it must be what sense1.lab.local can reach"];
+    refused(&sense, &[&SITE[..4], &["--udp", "localhost", "--use", "console"]].concat(), &reasons).await;
 }
 
 #[tokio::test]
@@ -116,5 +127,14 @@ async fn what_is_there_is_kept() {
         fs::create_dir(&folder).unwrap();
     }
     let output = init(&sense, &flags).await;
+    assert_eq!(output.code, 0, "{output:?}");
+    // A secret that is there already may be named, and those of others are not in the way.
+    for name in ["teams-webhookUrl", "mine"] {
+        let path = folder.join("second/secrets").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "https://127.0.0.1:1/hook\n").unwrap();
+    }
+    let named = ["--use", "teams", "--set", "webhookUrl=${file:secrets/teams-webhookUrl}", "--out", "second"];
+    let output = init(&sense, &[&SITE[..], &named].concat()).await;
     assert_eq!(output.code, 0, "{output:?}");
 }

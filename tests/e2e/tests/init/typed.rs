@@ -3,7 +3,7 @@
 use std::fs;
 
 use e2e::qlik::Node;
-use e2e::{Sink, Terminal};
+use e2e::{Sink, Terminal, provide_test_plugins};
 
 use super::{files, sense, text};
 
@@ -105,4 +105,47 @@ async fn an_interruption_leaves_nothing_behind() {
     let mut terminal = Terminal::start(&folder, &["init"]);
     terminal.shows("is there already and is kept").await;
     assert_eq!(terminal.end().await.code(), Some(1), "{}", terminal.screen());
+    // Files of secrets count, whichever destination they may be of.
+    fs::create_dir(folder.join("secrets")).unwrap();
+    for name in ["mine", "qlik-passphrase", "slack-token"] {
+        fs::write(folder.join("secrets").join(name), "mine").unwrap();
+    }
+    let mut terminal = Terminal::start(&folder, &["init"]);
+    terminal.shows("butler.yaml, secrets/qlik-passphrase, secrets/slack-token are there already and are kept").await;
+    assert_eq!(terminal.end().await.code(), Some(1), "{}", terminal.screen());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_asks_again_for_what_no_flag_has_said() {
+    let (sense, sink) = (sense().await, Sink::start().await);
+    let port = sense.addr().port().to_string();
+    let folder = sense.folder().join("new");
+    let flags = ["init", "--repository-port", &port, "--host", "127.0.0.1", "--certificates", "../certificates"];
+    let more = ["--udp", "127.0.0.1", "--use", "webhook", "--set", "signature.secret=geheim geheim geheim"];
+    let mut terminal = Terminal::start(&folder, &[&flags[..], &more].concat());
+    terminal.answer("\nurl", "mailto:somebody@example.com").await;
+    terminal.shows("These settings cannot work: `url` begins with `mailto:`").await;
+    terminal.shows("Once more:").await;
+    terminal.answer("\nurl", &sink.url("/hook")).await;
+    let status = terminal.end().await;
+    let screen = terminal.screen();
+    assert!(status.success() && !screen.contains("geheim"), "{screen}");
+    let config = text(&folder.join("butler.yaml"));
+    assert!(config.contains(&sink.url("/hook")) && config.contains("webhook-signature-secret}"), "{config}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_starts_slowly_is_waited_for_in_sight() {
+    let sense = sense().await;
+    provide_test_plugins(sense.folder(), "use: rogue");
+    let port = sense.addr().port().to_string();
+    let folder = sense.folder().join("new");
+    let flags = ["init", "--repository-port", &port, "--host", "127.0.0.1", "--certificates", "../certificates"];
+    let rogue = ["--udp", "127.0.0.1", "--plugin-dir", "../plugins", "--use", "rogue", "--set", "secret=geheim geheim"];
+    let hangs = ["--set", "fault=hang", "--set", "at=start"];
+    let mut terminal = Terminal::start(&folder, &[&flags[..], &rogue, &hangs].concat());
+    terminal.shows("waiting for the start of rogue: 2 s").await;
+    terminal.press("\u{3}");
+    assert_eq!(terminal.end().await.code(), Some(1), "{}", terminal.screen());
+    assert_eq!(files(&folder), [""; 0]);
 }
