@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 
 use super::doctor::files::everybody_reads;
 use super::progress::waiting;
-use crate::config::{self, ClientFiles, Level, LogFormat, compose};
+use crate::config::{self, Level, LogFormat, compose};
 use crate::daemon::Failure;
 use crate::file_rights::Platform;
 use crate::log4net::{self, Target};
@@ -175,7 +175,7 @@ impl Interview {
             target: &target,
             repository_port: connection.repository_port,
             instance: &manifest.name,
-            key: private_key(&qlik),
+            key: site::private_key(&qlik),
             secrets: files.iter().any(|file| file.private).then_some(Path::new(SECRETS)),
             platform: Platform::THIS,
         };
@@ -296,7 +296,7 @@ impl Interview {
         let question = Question { about, name: "user", default: Some(USER), hidden: false };
         connection.user = self.answer(given, question, user)?;
         let qlik = connection.read(&path).map_err(Failure::Config)?;
-        let key = private_key(&qlik);
+        let key = site::private_key(&qlik);
         if everybody_reads(key) {
             let key = key.display();
             eprintln!("The private key {key} can be read by every user of this machine: chmod 640 {key}");
@@ -372,12 +372,6 @@ impl Interview {
         // An error would be a panic in there.
         self.runtime.block_on(waiting("the names of Qlik Sense's nodes", asking)).unwrap_or_default()
     }
-}
-
-/// The file of the client certificate's key.
-fn private_key(qlik: &config::Qlik) -> &Path {
-    let (ClientFiles::Pem { key, .. } | ClientFiles::Pfx(key)) = &qlik.certificates.client;
-    key
 }
 
 fn no_terminal(missing: &[(String, String)]) -> Failure {

@@ -104,6 +104,12 @@ impl Connection {
     }
 }
 
+/// The file of the client certificate's key.
+pub(super) fn private_key(qlik: &config::Qlik) -> &Path {
+    let (config::ClientFiles::Pem { key, .. } | config::ClientFiles::Pfx(key)) = &qlik.certificates.client;
+    key
+}
+
 /// Why certificates cannot be used.
 #[derive(Debug)]
 pub(super) enum Unusable {
