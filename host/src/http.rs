@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use butler_plugin_api::HttpError;
 use butler_plugin_api::abi::{WireRequest, WireResponse};
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, Url};
 use serde::Deserialize;
@@ -157,12 +158,24 @@ fn remedy(error: &reqwest::Error, origin: &str, proxy: Option<&str>) -> Option<S
     if let Some(error) = qlik::find::<rustls::Error>(error) {
         return tls_remedy(error).map(str::to_owned);
     }
-    let remedy = connection_remedy(error, origin.starts_with("http:"))?;
-    Some(match proxy {
-        Some(name) => format!("{remedy} Or is it the proxy of `{name}`?"),
-        None => remedy.to_owned(),
-    })
+    let is_plain = origin.starts_with("http:");
+    Some(with_proxy(connection_remedy(error, is_plain)?, is_plain, proxy))
 }
+
+fn with_proxy(remedy: &str, is_plain: bool, proxy: Option<&str>) -> String {
+    match proxy {
+        Some(name) => format!("{remedy} Or is it the proxy of `{name}`?"),
+        None if remedy == PACKETS || remedy == NETWORK => {
+            let name = if is_plain { "HTTP_PROXY" } else { "HTTPS_PROXY" };
+            format!("{remedy} Or is a proxy needed (environment variable `{name}`)?")
+        }
+        None => remedy.to_owned(),
+    }
+}
+
+/// Remedies where there is no way without a proxy, perhaps.
+const PACKETS: &str = "does a firewall drop packets?";
+const NETWORK: &str = "is the network there?";
 
 fn tls_remedy(error: &rustls::Error) -> Option<&'static str> {
     use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error as Tls};
@@ -215,7 +228,7 @@ fn connection_remedy(error: &reqwest::Error, is_plain: bool) -> Option<&'static 
         return Some("is the name in the address right, and does the DNS of this machine know it?");
     }
     if error.is_timeout() {
-        return Some("does a firewall drop packets, or is a proxy needed (environment variable `HTTPS_PROXY`)?");
+        return Some(PACKETS);
     }
     let broke_off = if is_plain {
         "did the server or a proxy break off; or does it speak TLS on this port, so that `https` is right?"
@@ -238,9 +251,7 @@ fn connection_remedy(error: &reqwest::Error, is_plain: bool) -> Option<&'static 
     match system.kind() {
         Kind::ConnectionRefused => Some("does the server run there, and is the port right?"),
         Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::UnexpectedEof => Some(broke_off),
-        Kind::NetworkUnreachable | Kind::HostUnreachable => {
-            Some("is the network there, or is a proxy needed (environment variable `HTTPS_PROXY`)?")
-        }
+        Kind::NetworkUnreachable | Kind::HostUnreachable => Some(NETWORK),
         _ => None,
     }
 }
@@ -254,11 +265,16 @@ fn system(error: &reqwest::Error) -> Option<&io::Error> {
     Some(found)
 }
 
-/// The variable of the environment that names a proxy for an address, if one does.
+/// The variable of the environment that names a proxy for an address, if one does and `NO_PROXY` does not except it.
 fn proxy(origin: &str) -> Option<&'static str> {
     let names = if origin.starts_with("http:") { ["HTTP_PROXY", "http_proxy"] } else { ["HTTPS_PROXY", "https_proxy"] };
     let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    names.into_iter().chain(["ALL_PROXY", "all_proxy"]).find(set)
+    let name = names.into_iter().chain(["ALL_PROXY", "all_proxy"]).find(set)?;
+    goes_by(origin, &Matcher::from_env()).then_some(name)
+}
+
+fn goes_by(origin: &str, proxies: &Matcher) -> bool {
+    origin.parse::<axum::http::Uri>().is_ok_and(|uri| proxies.intercept(&uri).is_some())
 }
 
 /// A `Retry-After` in its form of seconds: plugins need to know one form only.
@@ -354,6 +370,33 @@ mod tests {
         let error = client.get("http://127.0.0.1:1/").send().await.unwrap_err();
         let said = remedy(&error, "http://127.0.0.1:1", Some("HTTP_PROXY")).unwrap();
         assert!(said.ends_with("is the port right? Or is it the proxy of `HTTP_PROXY`?"), "{said}");
+        let proxies = Matcher::builder().all("http://proxy.example.com:3128").no("localhost,.example.com").build();
+        for (origin, by_proxy) in [
+            ("https://hooks.example.org", true),
+            ("http://127.0.0.1:1", true),
+            ("https://hooks.example.com:8443", false),
+            ("http://localhost:1", false),
+        ] {
+            assert_eq!(goes_by(origin, &proxies), by_proxy, "{origin}");
+        }
+    }
+
+    #[test]
+    fn who_cannot_be_reached_may_need_the_proxy_of_its_scheme() {
+        let (none, some) = (None, Some("HTTPS_PROXY"));
+        for (remedy, is_plain, proxy, expected) in [
+            (
+                PACKETS,
+                true,
+                none,
+                "does a firewall drop packets? Or is a proxy needed (environment variable `HTTP_PROXY`)?",
+            ),
+            (NETWORK, false, none, "is the network there? Or is a proxy needed (environment variable `HTTPS_PROXY`)?"),
+            (NETWORK, false, some, "is the network there? Or is it the proxy of `HTTPS_PROXY`?"),
+            ("is it up?", false, none, "is it up?"),
+        ] {
+            assert_eq!(with_proxy(remedy, is_plain, proxy), expected);
+        }
     }
 
     #[test]

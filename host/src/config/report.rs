@@ -154,7 +154,7 @@ pub(super) fn readable(root: &Value, pointer: &str) -> String {
 }
 
 /// Adds a key to a path for people.
-pub(super) fn push_key(path: &mut String, name: &str) {
+pub(crate) fn push_key(path: &mut String, name: &str) {
     if name.is_empty() || name.contains(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-' || c == '$')) {
         let _ = write!(path, "['{name}']");
     } else {

@@ -21,7 +21,7 @@ use super::rest::{Grant, Rest, ServerTls, Token, network};
 use super::secrets::Resolved;
 use super::types::{Enrich, Qlik, Reconcile, Retry, Rule, ScriptLog, Store, TlsProfile, Verify};
 use super::units::{Size, Span};
-use super::validate::Checks;
+use super::validate::{Checks, RuleRemark};
 
 /// Longest span of time: a hundred years. Beyond that, dates cannot be reckoned with.
 const LONGEST: Span = Span::days(36_500);
@@ -424,8 +424,13 @@ impl<'a> Semantics<'a> {
             if let Some(throttle) = &rule.throttle {
                 self.positive(&format!("{pointer}/throttle/every"), throttle.every);
             }
-            for (path, message) in self.checks.rule(&rule) {
-                self.problem(format!("{pointer}/{}", path.trim_start_matches('/')), message);
+            for RuleRemark { at, message, suggestion, is_fault } in self.checks.rule(&rule) {
+                let at = format!("{pointer}/{at}");
+                match (is_fault, suggestion) {
+                    (true, suggestion) => self.problems.push(Problem { suggestion, ..Problem::new(at, message) }),
+                    (false, Some(suggestion)) => self.warn(&at, &format!("{message}; {suggestion}")),
+                    (false, None) => self.warn(&at, &message),
+                }
             }
         }
     }

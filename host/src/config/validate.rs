@@ -14,7 +14,6 @@ use serde_json::{Map, Number, Value};
 
 use super::document::Document;
 use super::explain::Explainer;
-use super::log::LogFile;
 use super::redact::Secrets;
 use super::report::{Problem, Report, join, similar};
 use super::rest::ServerTls;
@@ -40,11 +39,23 @@ pub struct PluginSchema {
     pub settings_schema: Value,
 }
 
+/// What is wrong with a part of a rule of a route, or looks wrong.
+#[derive(Debug, Clone)]
+pub struct RuleRemark {
+    /// JSON pointer within the rule, without the first slash: `where/task.name`, `throttle/per`.
+    pub at: String,
+    /// What is wrong.
+    pub message: String,
+    /// What would be right.
+    pub suggestion: Option<String>,
+    /// Whether the config is refused for it; otherwise it may be meant so.
+    pub is_fault: bool,
+}
+
 /// Checks of other parts of the host that belong to the config.
 pub trait Checks {
-    /// What is wrong with a rule of a route: a JSON pointer within the rule, without the first slash (`where/task.name`,
-    /// `throttle/per`), and what is wrong there.
-    fn rule(&self, rule: &Rule) -> Vec<(String, String)>;
+    /// What is to be said of a rule of a route.
+    fn rule(&self, rule: &Rule) -> Vec<RuleRemark>;
 
     /// Whether an entry of `rest.disabledEndpoints` means an endpoint; the error is what may be meant.
     fn endpoint(&self, entry: &str) -> Result<(), Option<String>>;
@@ -52,14 +63,11 @@ pub trait Checks {
     /// Reads the certificate of the REST server; paths as they stand in the config. What an administrator should know of it,
     /// or why it cannot be used.
     fn server_tls(&self, tls: &ServerTls) -> Result<Option<String>, String>;
-
-    /// Whether the log's files may have this path, as it stands in the config. The error is why not.
-    fn log_file(&self, file: &LogFile) -> Result<(), String>;
 }
 
 /// No checks.
 impl Checks for () {
-    fn rule(&self, _: &Rule) -> Vec<(String, String)> {
+    fn rule(&self, _: &Rule) -> Vec<RuleRemark> {
         Vec::new()
     }
 
@@ -69,10 +77,6 @@ impl Checks for () {
 
     fn server_tls(&self, _: &ServerTls) -> Result<Option<String>, String> {
         Ok(None)
-    }
-
-    fn log_file(&self, _: &LogFile) -> Result<(), String> {
-        Ok(())
     }
 }
 
@@ -151,10 +155,13 @@ impl Document {
                 Ok(mut config) => {
                     absolute_paths(&mut config, self.base_dir());
                     remarks.append(&mut resolved.remarks);
+                    let warning =
+                        |(pointer, text): &(String, String)| self.warning(pointer, &resolved.secrets.redact(text));
+                    let warnings = remarks.iter().map(warning).collect();
                     return Ok(Loaded {
                         config,
                         secrets: resolved.secrets,
-                        warnings: remarks.iter().map(|(pointer, text)| self.warning(pointer, text)).collect(),
+                        warnings,
                         path: self.path().to_owned(),
                         base_dir: self.base_dir().to_owned(),
                         raw: self.raw().clone(),

@@ -7,9 +7,8 @@ use std::time::SystemTime;
 
 use butler_plugin_api::abi::host::Library;
 
-use crate::config::{Checks, Document, Level, Loaded, LogFile, PluginSchema, Report, Rule, ServerTls};
-use crate::observe;
-use crate::pipeline::check_rule;
+use crate::config::{Checks, Document, Level, Loaded, PluginSchema, Report, Rule, RuleRemark, ServerTls};
+use crate::pipeline::{Vocabulary, check_rule};
 use crate::plugins::{SearchPath, check_file};
 use crate::qlik::ServerFiles;
 use crate::rest::{Known, check_manifests};
@@ -69,11 +68,12 @@ struct HostChecks<'a> {
     base_dir: &'a Path,
     /// `None` when a plugin could not be opened: nobody knows what endpoints it has.
     endpoints: Option<Known>,
+    vocabulary: Vocabulary,
 }
 
 impl Checks for HostChecks<'_> {
-    fn rule(&self, rule: &Rule) -> Vec<(String, String)> {
-        check_rule(rule)
+    fn rule(&self, rule: &Rule) -> Vec<RuleRemark> {
+        check_rule(rule, &self.vocabulary)
     }
 
     fn endpoint(&self, entry: &str) -> Result<(), Option<String>> {
@@ -86,10 +86,6 @@ impl Checks for HostChecks<'_> {
         let facts = identity.map_err(|error| error.to_string())?.facts;
         let now = now_ms();
         Ok(facts.filter(|facts| facts.has_expired(now)).map(|facts| facts.message("", now)))
-    }
-
-    fn log_file(&self, file: &LogFile) -> Result<(), String> {
-        observe::log_file_fault(&self.base_dir.join(&file.path))
     }
 }
 
@@ -141,7 +137,8 @@ fn open(document: &Document, again: Again) -> Result<Setup, Report> {
     let served = uses
         .iter()
         .filter_map(|used| Some((used.index, used.instance.as_str(), libraries.get(&used.plugin)?.library.manifest())));
-    let endpoints = unusable.is_empty().then(|| Known::new(libraries.values().map(|opened| opened.library.manifest())));
+    let manifests = unusable.is_empty().then(|| libraries.values().map(|opened| opened.library.manifest()));
+    let (endpoints, vocabulary) = (manifests.clone().map(Known::new), Vocabulary::new(manifests));
     unusable.extend(check_manifests(served));
     let schemas = libraries
         .iter()
@@ -150,7 +147,7 @@ fn open(document: &Document, again: Again) -> Result<Setup, Report> {
             (name.clone(), PluginSchema { settings_schema })
         })
         .collect();
-    let checks = HostChecks { base_dir: document.base_dir(), endpoints };
+    let checks = HostChecks { base_dir: document.base_dir(), endpoints, vocabulary };
     let mut loaded = document.validate(&schemas, unusable, &checks)?;
     for (name, opened) in &libraries {
         for hidden in search.hidden_by(&opened.path) {

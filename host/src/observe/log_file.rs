@@ -9,6 +9,8 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -20,6 +22,8 @@ use crate::store::now_ms;
 
 /// What cannot be written is tried again so often, and so often is looked whether the file is still there.
 const AGAIN: Duration = Duration::from_secs(10);
+/// A disk that does not answer for so long is said to hang when it is looked at.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// The files of the log.
 #[derive(Debug)]
@@ -148,6 +152,7 @@ impl DailyFile {
     }
 
     fn begin(&mut self, today: Date, said: &mut Vec<Said>) -> io::Result<Open> {
+        self.names.check()?;
         fs::create_dir_all(&self.names.folder)?;
         let file = appending().create(true).open(self.names.path(today))?;
         let size = file.metadata()?.len();
@@ -252,6 +257,7 @@ fn remedy(error: &io::Error) -> &'static str {
         io::ErrorKind::FileTooLarge if error.raw_os_error().is_none() => {
             "raise that, or set `log.level` to less; the next day (UTC) has a file of its own"
         }
+        io::ErrorKind::IsADirectory => "name the file in it as well, such as `butler.log`",
         io::ErrorKind::ReadOnlyFilesystem => "choose a folder on a disk that can be written",
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
             "there is a file where a folder is needed: choose another"
@@ -267,6 +273,8 @@ fn remedy(error: &io::Error) -> &'static str {
 /// How the files are named.
 #[derive(Debug)]
 struct Names {
+    /// As it is in the config.
+    whole: PathBuf,
     folder: PathBuf,
     before: String,
     after: String,
@@ -276,10 +284,19 @@ impl Names {
     fn new(path: &Path) -> Self {
         let part = |part: Option<&std::ffi::OsStr>| part.map(|text| text.to_string_lossy().into_owned());
         Self {
+            whole: path.to_owned(),
             folder: path.parent().unwrap_or(Path::new("")).to_owned(),
             before: part(path.file_stem()).unwrap_or_default() + ".",
             after: part(path.extension()).map(|text| format!(".{text}")).unwrap_or_default(),
         }
+    }
+
+    /// Who names a folder means files in it, and not such beside it.
+    fn check(&self) -> io::Result<()> {
+        if self.whole.is_dir() {
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, format!("{} is a folder", self.whole.display())));
+        }
+        Ok(())
     }
 
     fn path(&self, day: Date) -> PathBuf {
@@ -298,20 +315,23 @@ fn today() -> Date {
     now.to_zoned(TimeZone::UTC).date()
 }
 
-/// What is certainly wrong with the path of the log's files.
-pub fn log_file_fault(path: &Path) -> Result<(), String> {
-    if path.is_dir() {
-        let example = path.join("butler.log");
-        return Err(format!("is a folder: name the file as well, such as `{}`", example.display()));
-    }
-    Ok(())
-}
-
 /// Whether this account could write files at this path. Leaves nothing there. The error: the file and why not, and what helps.
 pub fn log_file_writable(path: &Path) -> Result<PathBuf, (String, &'static str)> {
+    let (tell, told) = mpsc::channel();
+    let place = path.to_owned();
+    // Nobody waits any more for a disk that hangs.
+    let looks = move || drop(tell.send(writable(&place)));
+    let looks = thread::Builder::new().name("log folder".to_owned()).spawn(looks);
+    looks.ok().and_then(|_| told.recv_timeout(LOOK).ok()).unwrap_or_else(|| {
+        let fault = format!("{} cannot be written: its disk does not answer", path.display());
+        Err((fault, "see why it hangs, or choose another folder"))
+    })
+}
+
+fn writable(path: &Path) -> Result<PathBuf, (String, &'static str)> {
     let names = Names::new(path);
     let file = names.path(today());
-    let tried = match fs::symlink_metadata(&file) {
+    let tried = names.check().and_then(|()| match fs::symlink_metadata(&file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let missing = |path: &Path| fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
             let folder = names.folder.ancestors().find(|folder| !missing(folder)).unwrap_or(&names.folder);
@@ -321,7 +341,7 @@ pub fn log_file_writable(path: &Path) -> Result<PathBuf, (String, &'static str)>
         Ok(there) if !there.is_file() => Err(io::Error::other("it is no file")),
         Ok(_) => appending().open(&file).map(drop),
         Err(error) => Err(error),
-    };
+    });
     tried.map_err(|error| {
         let cause = error.get_ref().and_then(|inner| inner.source()).map_or(error.to_string(), ToString::to_string);
         (format!("{} cannot be written by this account: {cause}", file.display()), remedy(&error))

@@ -91,11 +91,13 @@ impl Shared {
             for line in lines {
                 file.write(&line);
             }
-            if let Some(missing) = missing {
-                tracing::warn!(
+            match missing {
+                None => {}
+                Some(0) => tracing::warn!("the log file is written in time again; all lines are in it"),
+                Some(missing) => tracing::warn!(
                     missing,
                     "the log file is written in time again; lines for which there was no room are not in it"
-                );
+                ),
             }
         }
     }

@@ -8,7 +8,7 @@ mod process;
 mod roads;
 mod tasks;
 
-pub use log_file::{log_file_fault, log_file_writable};
+pub use log_file::log_file_writable;
 pub use logging::{flush_log, init as init_logging, init_daemon as init_daemon_logging, log_end, set_level};
 pub use process::{ProcessUsage, process_usage};
 pub use roads::{Heard, Road, Roads};

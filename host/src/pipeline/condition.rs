@@ -10,6 +10,11 @@ use serde_json::{Map, Value};
 
 use crate::config::{Size, Span};
 
+/// Paths that lead to no fact of the data.
+pub(super) const BESIDE_DATA: &[&str] = &["kind", "source", "tags", "time"];
+/// Short names for what people ask for most, which stand below `app`.
+pub(super) const SHORT: &[&str] = &["owner", "stream"];
+
 /// All conditions of one rule.
 #[derive(Debug, Clone, Default)]
 pub struct Conditions(Vec<Condition>);
@@ -154,14 +159,8 @@ impl FieldPath {
         if parts.is_empty() || parts.iter().any(String::is_empty) {
             return Err(format!("`{text}` is no path: write names with dots between, such as `task.name`"));
         }
-        // Short names for what people ask for most.
-        let expanded: &[&str] = match parts[0].as_str() {
-            "stream" => &["app", "stream"],
-            "owner" => &["app", "owner"],
-            _ => &[],
-        };
-        if !expanded.is_empty() {
-            parts.splice(0..1, expanded.iter().map(ToString::to_string));
+        if SHORT.contains(&parts[0].as_str()) {
+            parts.insert(0, "app".to_owned());
         }
         Ok(Self { text: text.to_owned(), parts })
     }
@@ -285,7 +284,7 @@ fn lookup<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
 }
 
 /// Units in names of fields, with their milliseconds or bytes.
-const UNITS: [(&str, f64); 4] = [("Ms", 1.0), ("Seconds", 1000.0), ("Minutes", 60_000.0), ("Bytes", 1.0)];
+pub(super) const UNITS: [(&str, f64); 4] = [("Ms", 1.0), ("Seconds", 1000.0), ("Minutes", 60_000.0), ("Bytes", 1.0)];
 
 /// What an object is called, in each way that people write it; other values stand for themselves.
 fn names_of(value: Cow<'_, Value>) -> Vec<Cow<'_, Value>> {

@@ -11,8 +11,10 @@ mod app_reload;
 mod condition;
 mod enrich;
 mod router;
+mod vocabulary;
 
 pub use accept::accept_datagrams;
 pub use condition::FieldPath;
 pub use enrich::{Enricher, EnricherParts};
 pub use router::{Router, Ruling, check_rule};
+pub use vocabulary::Vocabulary;

@@ -8,7 +8,8 @@ use serde_json::Value;
 pub use explain::Ruling;
 
 use super::condition::{Conditions, FieldPath, Verdict};
-use crate::config::{OnUnknown, PluginEntry, Rule};
+use super::vocabulary::Vocabulary;
+use crate::config::{OnUnknown, PluginEntry, Rule, RuleRemark, escape};
 use crate::plugins::{MAX_DEPTH, depth};
 use crate::store::{NewDelivery, ThrottleKey};
 
@@ -118,7 +119,7 @@ impl CompiledRule {
     fn compile(rule: &Rule) -> Result<Self, Vec<(String, String)>> {
         let mut errors = Vec::new();
         let conditions = Conditions::compile(&rule.conditions).unwrap_or_else(|faults| {
-            errors.extend(faults.into_iter().map(|(path, message)| (format!("where/{path}"), message)));
+            errors.extend(faults.into_iter().map(|(path, message)| (format!("where/{}", escape(&path)), message)));
             Conditions::default()
         });
         let throttle = rule.throttle.as_ref().and_then(|throttle| match FieldPath::parse(&throttle.per) {
@@ -164,9 +165,11 @@ fn order_key(data: &Data) -> Option<String> {
     data.task.as_ref().map(|task| task.id.clone()).or_else(service).or_else(app)
 }
 
-/// What is wrong with a rule: pairs of a path below the rule and a text.
-pub fn check_rule(rule: &Rule) -> Vec<(String, String)> {
-    CompiledRule::compile(rule).err().unwrap_or_default()
+/// What is wrong with a rule, or looks wrong by what can come.
+pub fn check_rule(rule: &Rule, vocabulary: &Vocabulary) -> Vec<RuleRemark> {
+    let faults = CompiledRule::compile(rule).err().unwrap_or_default().into_iter();
+    let faults = faults.map(|(at, message)| RuleRemark { at, message, suggestion: None, is_fault: true });
+    faults.chain(vocabulary.remarks(rule)).collect()
 }
 
 #[cfg(test)]
@@ -301,9 +304,21 @@ mod tests {
     #[test]
     fn faults_of_rules_are_named() {
         let rule = serde_json::from_value(json!({
-            "events": ["reload"], "where": { "a..b": 1 }, "throttle": { "per": "x.", "every": "1m" } }))
+            "events": ["reload", "node.silent"], "where": { "a/..b": 1 }, "throttle": { "per": "x.", "every": "1m" } }))
         .unwrap();
-        let paths: Vec<_> = check_rule(&rule).into_iter().map(|(path, _)| path).collect();
-        assert_eq!(paths, ["where/a..b", "throttle/per", "events/0"]);
+        let paths = |rule: &Rule| -> Vec<(String, bool)> {
+            let remarks = check_rule(rule, &Vocabulary::new(Some(std::iter::empty())));
+            remarks.into_iter().map(|remark| (remark.at, remark.is_fault)).collect()
+        };
+        let faults = |places: &[&str]| places.iter().map(|at| ((*at).to_owned(), true)).collect::<Vec<_>>();
+        assert_eq!(paths(&rule), faults(&["where/a~1..b", "throttle/per", "events/0"]));
+        let rule = serde_json::from_value(json!({ "events": ["node.silent", "node.silnt"],
+            "where": { "app/x": 1, "node": "a" }, "throttle": { "per": "nodes", "every": "1m" } }))
+        .unwrap();
+        assert_eq!(paths(&rule), faults(&["events/1", "where/app~1x", "throttle/per"]));
+        // What may be a plugin's that is not in the config now has facts of its own.
+        let rule =
+            serde_json::from_value(json!({ "events": ["moon.risen"], "where": { "phase.full": true } })).unwrap();
+        assert_eq!(paths(&rule), [("events/0".to_owned(), false)]);
     }
 }

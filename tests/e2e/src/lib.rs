@@ -45,7 +45,7 @@ pub use self::cloud::{Tenants, call_webhook, cloud_failure, webhook};
 pub use self::everything::Everything;
 pub use self::influx::Influx;
 pub use self::influxd::Influxd;
-pub use self::machine::{Disk, Filler, StoreLock, peak, resident, sqlite, sqlite_of_dead, take_all_room};
+pub use self::machine::{Disk, Filler, HangingDisk, StoreLock, peak, resident, sqlite, sqlite_of_dead, take_all_room};
 pub use self::mail::MailServer;
 pub use self::mosquitto::{Mosquitto, MqttMessage, Subscriber};
 pub use self::new_relic::{NewRelic, NewRelicApi, NewRelicCall, NewRelicTrouble};

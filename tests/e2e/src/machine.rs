@@ -1,5 +1,6 @@
 //! The machine around a daemon: its disk, its memory, and its store as another program sees it.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -101,6 +102,54 @@ impl Drop for Disk {
     }
 }
 
+/// A folder on a file system that answers nobody, as a share whose server is gone: whoever asks for anything in it waits, until this
+/// is dropped. Declare it before its daemon.
+pub struct HangingDisk {
+    folder: TempDir,
+    /// Where its driver would read and answer.
+    driver: Option<File>,
+}
+
+impl HangingDisk {
+    /// One that hangs.
+    ///
+    /// # Panics
+    /// When it cannot be mounted.
+    pub fn new() -> Self {
+        let folder = TempDir::new().expect("a folder can be made");
+        let driver = File::options().read(true).write(true).open("/dev/fuse");
+        let driver = driver.expect("this test needs root, and a system with FUSE");
+        let input = driver.try_clone().expect("a file can be opened twice");
+        let options = "fd=0,rootmode=40000,user_id=0,group_id=0,allow_other";
+        let output = Command::new("mount")
+            .args(["-i", "-t", "fuse", "-o", options, "hangs", text(folder.path())])
+            .stdin(input)
+            .output()
+            .expect("this test needs `mount`");
+        assert!(output.status.success(), "it cannot be mounted: {output:?}");
+        Self { folder, driver: Some(driver) }
+    }
+
+    /// Path of the folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+impl Default for HangingDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for HangingDisk {
+    fn drop(&mut self) {
+        // Whoever waits gets an error now; before that `umount` would wait as well.
+        self.driver = None;
+        let _ = Command::new("umount").arg("-l").arg(self.path()).stderr(Stdio::null()).status();
+    }
+}
+
 fn image_file(folder: &TempDir) -> PathBuf {
     folder.path().join("disk.img")
 }
@@ -125,7 +174,7 @@ fn command(program: &str, arguments: &[&str]) {
 /// # Panics
 /// When the file cannot be opened, or fails otherwise than for want of room.
 pub fn take_all_room(file: &Path) -> usize {
-    let mut file = std::fs::File::options().create(true).append(true).open(file).expect("the filler can be opened");
+    let mut file = File::options().create(true).append(true).open(file).expect("the filler can be opened");
     let mut taken = 0;
     for size in [1 << 16, 1 << 12, 1] {
         let block = vec![0x58; size];

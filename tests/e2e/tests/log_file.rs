@@ -7,8 +7,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use e2e::place::{PRIVATE, Place};
-use e2e::{Butler, Disk, Filler, Sink, WallClock, butler_exe, failure, fields, run, wait_for};
+use e2e::place::Place;
+use e2e::{Butler, Disk, Filler, HangingDisk, Sink, WallClock, butler_exe, command, failure, fields, run, wait_for};
 use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -152,21 +152,6 @@ async fn each_day_has_its_file_and_the_oldest_go() {
     }
 }
 
-#[test]
-fn a_folder_in_place_of_the_file_is_a_fault_of_the_config() {
-    let place = Place::new();
-    std::fs::create_dir(place.path("a-folder")).unwrap();
-    let config = format!("{PRIVATE}log: {{ file: {{ path: a-folder }} }}\n");
-    let output = place.start(&config);
-    assert_eq!(output.code, 2, "{output:?}");
-    let report = &output.stderr;
-    assert!(
-        report.contains(":5:") && report.contains(" log.file.path: is a folder: name the file as well"),
-        "{report}"
-    );
-    place.untouched();
-}
-
 #[tokio::test]
 async fn a_file_that_cannot_be_written_keeps_nobody_from_working() {
     let (disk, sink) = (Disk::in_memory(1), Sink::start().await);
@@ -174,7 +159,12 @@ async fn a_file_that_cannot_be_written_keeps_nobody_from_working() {
     let logs = disk.path().join("logs/butler.log").display().to_string();
     let home = Arc::new(TempDir::new().unwrap());
     std::fs::write(home.path().join("a-file"), "").unwrap();
-    for (path, cause) in [(logs.as_str(), "Read-only file system"), ("a-file/butler.log", "exists")] {
+    std::fs::create_dir(home.path().join("a-folder")).unwrap();
+    for (path, cause) in [
+        (logs.as_str(), "Read-only file system"),
+        ("a-file/butler.log", "exists"),
+        ("a-folder", "is a folder; name the file in it"),
+    ] {
         let config = format!(
             "log: {{ file: {{ path: {path} }} }}\nplugins:\n  - use: webhook\n    settings: {{ url: {} }}\n",
             sink.url("/")
@@ -240,6 +230,28 @@ async fn a_disk_that_hangs_holds_nobody_up() {
     let (_, log) = butler.stop().await;
     assert!(log.contains("stopped") && log.matches(told).count() == 1, "{log}");
     drop(pipes);
+}
+
+#[tokio::test]
+async fn a_share_that_hangs_keeps_no_start_waiting() {
+    let (sink, share) = (Sink::start().await, HangingDisk::new());
+    let config = format!(
+        "log: {{ file: {{ path: {}/logs/butler.log }} }}\nplugins:\n  - use: webhook\n    settings: {{ url: {} }}\n",
+        share.path().display(),
+        sink.url("/")
+    );
+    let home = Arc::new(TempDir::new().unwrap());
+    let butler = Butler::start_in(home.clone(), &config, &[]).await;
+    butler.send(&[failure(&fields())]);
+    sink.wait(1).await;
+    assert_eq!(butler.post("/v5/reload", &json!(null)).await.0, 200);
+    let config = butler.config().display().to_string();
+    let check = command(&["check", "-c", &config]).await;
+    assert_eq!((check.code, check.stderr.as_str()), (0, ""), "{check:?}");
+    butler.stop().await;
+    let doctor = command(&["doctor", "-c", &config]).await;
+    let failed = doctor.stdout.lines().find(|line| line.starts_with("failed") && line.contains("log file"));
+    assert!(failed.is_some_and(|line| line.contains("its disk does not answer")), "{doctor:?}");
 }
 
 #[test]

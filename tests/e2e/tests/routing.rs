@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use e2e::place::{PRIVATE, Place};
 use e2e::qlik::Site;
-use e2e::{Butler, Fields, Sense, datagram, failure, fields, wait_for};
+use e2e::{Butler, Fields, Output, Sense, command, datagram, failure, fields, wait_for};
 use serde_json::{Value, json};
 
 const SALES: &str = Site::SAMPLE_RELOAD_TASK;
@@ -213,4 +214,67 @@ async fn an_event_that_nobody_wants_is_kept_and_listed() {
     assert_eq!(none["events"], json!([]));
     let butler = butler.kill_and_start().await;
     assert_eq!(butler.event(event["id"].as_str().unwrap_or_default()).await, event, "it is still there");
+}
+
+/// Without a word alerts would be lost.
+#[tokio::test]
+async fn rules_about_what_never_comes_are_refused() {
+    let rules = "plugins:\n  - use: console\n    on:\n      - events: [reload-task.aborted, reload-task.faild]\n        where:\n          \
+                 taks.name: Sales\n          task.nmae: Sales\n          task.customProperties.Mail: \"Yes\"\n        \
+                 throttle: { per: tsk, every: 15m }\n";
+    let place = Place::new();
+    let output = place.start(&format!("{PRIVATE}{rules}"));
+    let config = place.path("butler.yaml").display().to_string();
+    let expected = [
+        ("8:39", "events[1]", "there is no kind of event `reload-task.faild`", "`reload-task.failed`"),
+        ("10:22", "where['taks.name']", "events have no field `taks`", "`task.name`"),
+        ("11:22", "where['task.nmae']", "`task` has no field `nmae`", "`task.name`"),
+        ("13:26", "throttle.per", "events have no field `tsk`", "`task`"),
+    ];
+    let refused = |output: &Output| {
+        assert_eq!(output.code, 2, "{output:?}");
+        assert!(output.stderr.starts_with(&format!("4 errors in {config}\n")), "{output:?}");
+        for (at, part, message, meant) in expected {
+            let fault = format!("\n{config}:{at} plugins[0].on[0].{part}: {message}");
+            let found = output.stderr.split_once(&fault).unwrap_or_else(|| panic!("no `{fault}` in {output:?}")).1;
+            assert!(found.split('\n').nth(1).unwrap().ends_with(&format!("did you mean {meant}?")), "{output:?}");
+        }
+    };
+    refused(&output);
+    place.untouched();
+    for name in ["check", "doctor"] {
+        refused(&command(&[name, "-c", &config]).await);
+    }
+}
+
+#[tokio::test]
+async fn rules_about_what_only_a_plugin_may_have_are_told() {
+    // The relay emits `relay.*`, of which nobody knows the facts.
+    let rules = "plugins:\n  - use: relay\n    on: [{ events: [\"relay.*\", relay-race.won], where: { after.kind: x } }]\n    \
+                 settings: { url: \"http://127.0.0.1:1/\" }\n  - use: console\n    on:\n      - events: [relod-task.failed, node.silent]\n      \
+                 - events: [\"*\"]\n        where: { taks.name: Sales, phase: full }\n";
+    let butler = Butler::start(rules).await;
+    let expected = [
+        ("plugins[0].on[0].events[1]", "`relay-race.won`", ""),
+        ("plugins[1].on[0].events[0]", "`relod-task.failed`", "; did you mean `reload-task.failed`?"),
+        ("plugins[1].on[1].where['taks.name']", "`taks`", "; did you mean `task.name`?"),
+    ];
+    let told = |lines: Vec<&str>, begin: &str| {
+        let lines: Vec<&str> = lines.into_iter().filter(|line| line.contains(" plugins[")).collect();
+        assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+        for (line, (at, name, meant)) in lines.iter().zip(expected) {
+            let sound = line.contains(begin) && line.contains(at) && line.contains(name) && line.ends_with(meant);
+            assert!(sound, "{begin}, {at}, {name}, {meant}: {line}");
+        }
+    };
+    let log = butler.log();
+    told(log.lines().collect(), " WARN ");
+    assert_eq!(butler.post("/v5/reload", &json!(null)).await.0, 200);
+    told(butler.log()[log.len()..].lines().collect(), " WARN ");
+    let config = butler.config().display().to_string();
+    for name in ["check", "doctor"] {
+        let output = command(&[name, "-c", &config]).await;
+        told(output.stdout.lines().collect(), "note ");
+    }
+    butler.stop().await;
 }

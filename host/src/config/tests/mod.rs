@@ -15,7 +15,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::secrets::Source;
-use super::{Checks, Document, Loaded, LogFile, PluginSchema, Report, Rule, ServerTls};
+use super::{Checks, Document, Loaded, PluginSchema, Report, Rule, RuleRemark, ServerTls};
 
 /// Settings of the plugin `chat` of these tests.
 fn chat_schema() -> Value {
@@ -75,13 +75,19 @@ fn plugins() -> BTreeMap<String, PluginSchema> {
     ])
 }
 
-/// Refuses rules with the field `bad` or a kind `bad`, and endpoints.
+/// Refuses rules with the field `bad`, has doubts about the kind `doubtful`, and refuses endpoints.
 struct NoBad;
 
 impl Checks for NoBad {
-    fn rule(&self, rule: &Rule) -> Vec<(String, String)> {
+    fn rule(&self, rule: &Rule) -> Vec<RuleRemark> {
+        let remark =
+            |at, message: String, is_fault| RuleRemark { at, message, suggestion: Some("better".to_owned()), is_fault };
         let fields = rule.conditions.keys().filter(|key| key.contains("bad"));
-        fields.map(|key| (format!("where/{key}"), "no such field".to_owned())).collect()
+        let fields = fields.map(|key| remark(format!("where/{key}"), "no such field".to_owned(), true));
+        let kinds = rule.events.iter().enumerate().filter(|(_, kind)| kind.contains("doubtful"));
+        fields
+            .chain(kinds.map(|(index, kind)| remark(format!("events/{index}"), format!("no {kind}"), false)))
+            .collect()
     }
 
     fn endpoint(&self, entry: &str) -> Result<(), Option<String>> {
@@ -94,10 +100,6 @@ impl Checks for NoBad {
             Some("old.pem") => Ok(Some("has expired".to_owned())),
             _ => Ok(None),
         }
-    }
-
-    fn log_file(&self, file: &LogFile) -> Result<(), String> {
-        if file.path.starts_with("bad") { Err("is a folder".to_owned()) } else { Ok(()) }
     }
 }
 

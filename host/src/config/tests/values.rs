@@ -49,6 +49,13 @@ plugins:
 }
 
 #[test]
+fn doubts_about_rules_are_warnings_without_secrets() {
+    let text = "version: 1\nplugins:\n  - use: free\n    on:\n      - events: [a.b, 'doubtful.${env:WORD}']\n";
+    let warnings = load(text).unwrap().warnings;
+    assert_eq!(warnings, ["line 5, plugins[0].on[0].events[1]: no doubtful.[redacted]; better"]);
+}
+
+#[test]
 fn placeholders_become_what_the_schema_wants() {
     let settings = settings(
         "url: ${env:URL}\nport: ${env:PORT}\nbold: ${env:YES}\nretries: ${env:PIN}\nchannel: '#a${env:YES}'\n\
