@@ -84,6 +84,7 @@ mod request;
 mod services;
 
 pub mod incidents;
+pub mod node_names;
 pub mod settings;
 
 #[cfg(feature = "butler16")]

@@ -41,6 +41,7 @@ pub(super) async fn look(path: &Path, setup: &Setup, findings: &mut Findings) {
         findings.note("config", warning, "");
     }
     doctor::exposure::check(&setup.loaded.config.rest, findings);
+    doctor::profiles::check(&setup.loaded.config.tls, findings);
     let lookups = qlik(setup, findings).await;
     roads::check(path, &setup.loaded.config, lookups.as_deref(), findings).await;
     cloud::check(&setup.loaded.config, findings).await;
@@ -139,6 +140,9 @@ async fn engine(config: &config::Qlik, setup: &Setup, lookups: &Lookups, finding
     }
 }
 
+/// Plugins of others need not say what to do.
+const MEND: &str = "mend what it names, or the entry of this instance under `plugins:`; `butler check` tries it again";
+
 async fn instances(setup: &Setup, qlik: Option<Arc<Lookups>>, findings: &mut Findings) {
     let config = &setup.loaded.config;
     if config.plugins.is_empty() {
@@ -166,7 +170,7 @@ async fn instances(setup: &Setup, qlik: Option<Arc<Lookups>>, findings: &mut Fin
         let what = format!("instance {}", instance.name());
         match waiting(&what, instance.start()).await {
             Ok(()) => probe(&instance, &what, findings).await,
-            Err(error) => findings.failed(&what, &format!("does not start: {error}"), ""),
+            Err(error) => findings.failed(&what, &format!("does not start: {error}"), MEND),
         }
         instance.stop(Duration::from_secs(5)).await;
     }
@@ -188,6 +192,6 @@ async fn probe(instance: &Instance, what: &str, findings: &mut Findings) {
     match waiting(what, instance.invoke("check", Value::Null)).await {
         Ok(answer) => findings.ok(what, answer.as_str().unwrap_or("its destination can be reached")),
         Err(OperationError::Unsupported(_)) => findings.ok(what, "starts"),
-        Err(error) => findings.failed(what, &error.to_string(), ""),
+        Err(error) => findings.failed(what, &error.to_string(), MEND),
     }
 }

@@ -114,12 +114,17 @@ impl CertificateFacts {
                 "put a new one and its key in place of the files of `rest.tls`",
             ),
         };
+        format!("{name} {}: {remedy}", self.validity(now_ms))
+    }
+
+    /// What to say behind its name: `has expired (2026-03-04)`, or for how many days it is valid.
+    pub fn validity(&self, now_ms: i64) -> String {
         let (day, left) = (self.end_day(), self.days_left(now_ms));
         if self.has_expired(now_ms) {
-            return format!("{name} has expired ({day}): {remedy}");
+            return format!("has expired ({day})");
         }
         let days = if left == 1 { "day" } else { "days" };
-        format!("{name} is valid for {left} more {days} ({day}): {remedy}")
+        format!("is valid for {left} more {days} ({day})")
     }
 }
 

@@ -18,7 +18,7 @@ use super::read_file::{AUTHORITIES, CERTIFICATE, KEY, PFX, ReadFile};
 use super::tls;
 use super::tls_error::TlsError;
 use super::verify::Shown;
-use crate::config::{Certificates, ClientFiles, Passphrase, Verify};
+use crate::config::{Certificates, ClientFiles, Passphrase, TlsProfile, Verify};
 
 /// Opening the files takes at most so long, whatever they ask for. It takes a second at most if nobody means harm.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -130,6 +130,24 @@ impl Files {
 /// Whether the files can be used: they are read, opened and put together as for a connection.
 pub fn check_files(paths: &Certificates, verify: Verify) -> Result<(), TlsError> {
     Files::read(paths, verify)?.open()?.tls(&Arc::default()).map(|_| ())
+}
+
+/// The certificates of a profile under `tls:` whose end matters: its client certificate, and of its authorities the one that is
+/// valid longest.
+pub fn profile_certificates(profile: &TlsProfile) -> Result<Vec<CertificateFacts>, TlsError> {
+    // All in it can be used.
+    tls::profile(profile)?;
+    let mut all = Vec::new();
+    if let (Some(certificate), Some(key)) = (&profile.client, &profile.key) {
+        let client = Client::plain(certificate, key)?;
+        let own = client.chain.first();
+        all.extend(own.and_then(|own| CertificateFacts::read(CertificateRole::Client, Some(certificate), own)));
+    }
+    if let Some(ca) = profile.ca.as_deref().filter(|_| profile.verify != Verify::None) {
+        let known = ReadFile::read(AUTHORITIES, ca)?.certificates()?;
+        all.extend(certificates::authority(ca, &known, &[]));
+    }
+    Ok(all)
 }
 
 /// A client certificate with its key.

@@ -50,7 +50,7 @@ pub use enrich::Enriched;
 pub use error::{Cause, QlikError};
 pub(crate) use explain::{find, without_manual};
 pub use facts::{AppFacts, ResultFacts, TaskFacts, is_final, is_guid, millis, status_text, task_subject};
-pub use files::check_files;
+pub use files::{check_files, profile_certificates};
 pub use gate::GateState;
 pub use lookups::{AppFound, Found, Lookups, Outcome};
 pub use nodes::Node;

@@ -2,12 +2,11 @@
 //! it sends does not arrive.
 //!
 //! * `watch`: a look at all nodes, and the event.
-//! * `site`: what Qlik Sense tells of nodes and executions; `names`: host names of one node.
+//! * `site`: what Qlik Sense tells of nodes and executions.
 //! * `silence`: that of one node; `hours`: which time counts; `memory`: what is kept over restarts.
 
 mod hours;
 mod memory;
-mod names;
 mod settings;
 mod silence;
 mod site;

@@ -9,12 +9,11 @@
 //! `operational.lastExecutionResult`). The scheduler that manages tasks logs nothing when a distribution ends, a user
 //! synchronisation fails, or a task fails that it tries again.
 
-use butler_plugin_api::{Host, ServiceError};
+use butler_plugin_api::{Host, ServiceError, node_names};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::names;
 use crate::trouble::Trouble;
 
 /// Statuses of executions whose end is logged: aborted, succeeded, failed.
@@ -124,7 +123,7 @@ impl Site {
         );
         if self.managers.len() > 1 {
             // It is not said how QRS compares names, nor that both are written alike.
-            let names = names::spellings(node).into_iter();
+            let names = node_names::spellings(node).into_iter();
             let names: Vec<String> =
                 names.map(|name| format!("{LAST}.executingNodeName eq '{}'", name.replace('\'', "''"))).collect();
             filter = format!("{filter} and ({})", names.join(" or "));
@@ -134,7 +133,7 @@ impl Site {
 
     /// Those that are to be heard.
     pub(crate) fn watched(&self, ignored: &[String]) -> impl Iterator<Item = &String> {
-        self.managers.iter().filter(|node| !ignored.iter().any(|name| names::same(name, node)))
+        self.managers.iter().filter(|node| !ignored.iter().any(|name| node_names::same(name, node)))
     }
 }
 

@@ -1,12 +1,11 @@
 //! A look at all nodes: who is silent, and is that told?
 
-use butler_plugin_api::{HeardNode, Host, Status, kind};
+use butler_plugin_api::{HeardNode, Host, Status, kind, node_names};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::hours::Hours;
 use crate::memory::Memory;
-use crate::names;
 use crate::settings::{Limits, Settings};
 use crate::silence::{SLACK, Silence};
 use crate::site::Site;
@@ -111,7 +110,7 @@ impl Watch {
             let tasks = site.tasks(&self.host, node, day, self.settings.successes).await?;
             // `butler check` runs beside the daemon and has heard nothing itself.
             let heard = last_heard(&status, node).map(|heard| format!(", last heard {heard:.0}")).unwrap_or_default();
-            let of = status.nodes.iter().filter(|other| names::same(&other.name, node));
+            let of = status.nodes.iter().filter(|other| node_names::same(&other.name, node));
             let executed = of.filter_map(|other| other.qrs.as_deref()).max();
             let executed = executed.map(|time| format!(", last executed a task {time}")).unwrap_or_default();
             lines.push(format!("{node} ({tasks} tasks to tell of in the last 24 h{heard}{executed})"));
@@ -127,14 +126,14 @@ impl Watch {
 
 /// When the log appenders of a node sent something last.
 fn last_heard(status: &Status, node: &str) -> Option<Timestamp> {
-    let of_node = status.nodes.iter().filter(|other| names::same(&other.name, node));
+    let of_node = status.nodes.iter().filter(|other| node_names::same(&other.name, node));
     let times = of_node.filter_map(|other| other.udp.as_deref()?.parse::<Timestamp>().ok());
     times.max()
 }
 
 /// Names by which log appenders of other nodes sent something, the latest first: the node may be among them by another name.
 fn other_names(status: &Status, node: &str) -> String {
-    let others = status.nodes.iter().filter(|other| !names::same(&other.name, node));
+    let others = status.nodes.iter().filter(|other| !node_names::same(&other.name, node));
     let heard = |other: &HeardNode| other.udp.as_deref()?.parse::<Timestamp>().ok();
     let mut others: Vec<_> = others.filter_map(|other| Some((heard(other)?, other.name.as_str()))).collect();
     others.sort_unstable_by(|one, other| other.cmp(one));

@@ -116,23 +116,31 @@ impl Certificates {
         params.use_authority_key_identifier_extension = true;
         let server_key = KeyPair::generate()?;
         let server = params.signed_by(&server_key, &root)?.der().clone();
-        Self::with_client(Arc::new(root), server, Arc::new(server_key), ends.client)
+        Self::with_client(Arc::new(root), server, Arc::new(server_key), &client_params(ends.client))
     }
 
     /// A new client certificate with a new key, of the same authority; the server's stays.
     pub fn renew_client(&self, end: Option<SystemTime>) -> Result<Self, CertificateError> {
-        Self::with_client(self.0.root.clone(), self.0.server.clone(), self.0.server_key.clone(), end)
+        self.client_by(&client_params(end))
+    }
+
+    /// The same with a client certificate that says something else of itself than usual.
+    pub fn odd_client(&self, change: impl FnOnce(&mut CertificateParams)) -> Result<Self, CertificateError> {
+        let mut params = client_params(None);
+        change(&mut params);
+        self.client_by(&params)
+    }
+
+    fn client_by(&self, params: &CertificateParams) -> Result<Self, CertificateError> {
+        Self::with_client(self.0.root.clone(), self.0.server.clone(), self.0.server_key.clone(), params)
     }
 
     fn with_client(
         root: Arc<CertifiedIssuer<'static, KeyPair>>,
         server: CertificateDer<'static>,
         server_key: Arc<KeyPair>,
-        end: Option<SystemTime>,
+        params: &CertificateParams,
     ) -> Result<Self, CertificateError> {
-        let mut params = named("QlikClient", end);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        params.use_authority_key_identifier_extension = true;
         let client_key = KeyPair::generate()?;
         let client = params.signed_by(&client_key, &*root)?;
         let (client_pem, client) = (client.pem(), client.der().clone());
@@ -218,6 +226,13 @@ impl Certificates {
 /// The process-wide default is left alone: several crates of one test binary may want different ones.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn client_params(end: Option<SystemTime>) -> CertificateParams {
+    let mut params = named("QlikClient", end);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.use_authority_key_identifier_extension = true;
+    params
 }
 
 fn named(common_name: &str, end: Option<SystemTime>) -> CertificateParams {

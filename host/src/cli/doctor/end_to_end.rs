@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::super::client::Daemon;
 use super::super::findings::Findings;
 use super::super::progress::waiting;
+use super::drops::Drops;
 use crate::config::{Config, PluginEntry, network};
 use crate::daemon::Setup;
 use crate::ingest::{Guard, Seal};
@@ -121,11 +122,12 @@ fn senders(listen: IpAddr, config: &Config) -> impl FnOnce() -> Vec<IpAddr> + Se
         if !listen.is_unspecified() {
             return vec![listen];
         }
-        let (any, loopback): (IpAddr, IpAddr) = match listen {
-            IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into()),
-            IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into()),
-        };
-        let mut senders = vec![loopback];
+        // An unspecified IPv6 address hears IPv4 as well.
+        let both = listen.is_ipv6();
+        let mut senders: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into()];
+        if both {
+            senders.insert(0, Ipv6Addr::LOCALHOST.into());
+        }
         for place in allowed.iter().chain(&host) {
             let towards = match network(place) {
                 Some(network) => vec![network.addr()],
@@ -134,7 +136,9 @@ fn senders(listen: IpAddr, config: &Config) -> impl FnOnce() -> Vec<IpAddr> + Se
                     .map(|all| all.map(|one| one.ip()).collect())
                     .unwrap_or_default(),
             };
-            for there in towards.into_iter().filter(|there| there.is_ipv4() == any.is_ipv4()) {
+            for there in towards.into_iter().filter(|there| both || there.is_ipv4()) {
+                let any: IpAddr =
+                    if there.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
                 // Sends nothing: the system only chooses the way.
                 let own = UdpSocket::bind((any, 0)).and_then(|socket| {
                     socket.connect((there, 9))?;
@@ -350,27 +354,5 @@ fn delivered(instance: &str, row: &Value, took: Duration, findings: &mut Finding
             let remedy = "its destination is slow, or events are ahead of it in its queue: `butler deliveries list --instance` shows them";
             findings.failed(&link, &detail, remedy);
         }
-    }
-}
-
-/// What the daemon has dropped of UDP, by the names of its metrics.
-struct Drops(BTreeMap<String, f64>);
-
-impl Drops {
-    async fn of(daemon: &Daemon) -> Self {
-        let page = daemon.get_text("/metrics", &[]).await.unwrap_or_default();
-        let counts = |line: &str| {
-            let (series, value) = line.rsplit_once(' ')?;
-            let wanted = ["butler_udp_dropped_total", "butler_udp_rejected_total", "butler_udp_kernel_dropped_total"];
-            wanted.iter().any(|name| series.starts_with(name)).then_some((series.to_owned(), value.parse().ok()?))
-        };
-        Self(page.lines().filter_map(counts).collect())
-    }
-
-    /// Those that have grown, in words.
-    fn since(&self, before: &Self) -> String {
-        let grown = self.0.iter().filter(|(series, count)| before.0.get(*series).is_none_or(|old| old < count));
-        let grown: Vec<&str> = grown.filter(|(_, count)| **count > 0.0).map(|(series, _)| series.as_str()).collect();
-        grown.join(", ")
     }
 }

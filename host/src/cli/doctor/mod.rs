@@ -1,17 +1,20 @@
 //! `butler doctor`: the whole chain, link by link.
 //!
-//! What `butler check` looks at comes first, some of it from here: `exposure`, `clock`, `rights`, `names`. Then this machine
-//! (`files`, `disk`), the running daemon, what it has heard (`appenders`), and by option a wait for a message of a log
+//! What `butler check` looks at comes first, some of it from here: `exposure`, `profiles`, `clock`, `rights`, `names`. Then this machine
+//! (`files`, `disk`), the running daemon, who may send (`senders`), what it has heard (`appenders`) or dropped (`drops`), and by option a wait for a message of a log
 //! appender and a sample that is followed through the daemon to every instance (`end_to_end`).
 
 mod appenders;
 pub(super) mod clock;
 mod disk;
+mod drops;
 mod end_to_end;
 pub(super) mod exposure;
 pub(super) mod files;
 pub(super) mod names;
+pub(super) mod profiles;
 pub(super) mod rights;
+mod senders;
 mod settings;
 
 use serde_json::Value;
@@ -71,6 +74,7 @@ impl Doctor {
         let presence = presence(Daemon::find_by(path), self.end_to_end, &mut findings).await;
         let udp = setup.loaded.config.udp.as_ref();
         if let Some(udp) = udp {
+            senders::check(udp, &mut findings).await;
             appenders::check(&presence, &mut findings).await;
             if let Some(span) = self.wait_for_appender {
                 appenders::wait(&presence, udp, span, &mut findings).await;
@@ -139,7 +143,7 @@ async fn presence(found: anyhow::Result<Daemon>, needed: bool, findings: &mut Fi
                 let detail = format!("is {state} in the running daemon: {message}");
                 findings.failed(&format!("instance {instance}"), &detail, remedy);
             }
-            _ => findings.note(DAEMON, &told(note), ""),
+            _ => findings.note(DAEMON, &told(note), "if the links above do not say what to do, the daemon's log does"),
         }
     }
     if ready["status"] == "ready" {

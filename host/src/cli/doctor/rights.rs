@@ -11,12 +11,15 @@ use crate::qlik::{QlikError, Repository};
 
 const LINK: &str = "rights";
 
+const TASKS: &str = "task";
+const RESULTS: &str = "executionresult";
+
 /// Paths of QRS, what they list, and whether every site has some in use.
 const OBJECTS: [(&str, &str, bool); 6] = [
-    ("task", "tasks", true),
+    (TASKS, "tasks", true),
     ("app", "apps", true),
     ("user", "users", true),
-    ("executionresult", "execution results", false),
+    (RESULTS, "execution results", false),
     ("custompropertydefinition", "custom properties", false),
     ("tag", "tags", false),
 ];
@@ -28,10 +31,17 @@ const REMEDY: &str = "in the QMC, give `qlik.user` the role RootAdmin or AuditAd
 pub(in super::super) async fn check(setup: &Setup, repository: &Repository, findings: &mut Findings) {
     let user = setup.loaded.config.qlik.as_ref().map(|qlik| qlik.user.as_str()).unwrap_or_default();
     let (mut seen, mut none, mut refused) = (Vec::new(), Vec::new(), false);
+    let (mut tasks, mut blind) = (0, false);
     for (path, what, usual) in OBJECTS {
         match waiting(&format!("the count of {what}"), count(repository, path)).await {
             Ok(0) if usual => none.push(what),
-            Ok(number) => seen.push(format!("{number} {what}")),
+            Ok(0) if path == RESULTS && tasks > 0 => blind = true,
+            Ok(number) => {
+                if path == TASKS {
+                    tasks = number;
+                }
+                seen.push(format!("{number} {what}"));
+            }
             Err(error) => {
                 refused = true;
                 findings.failed(LINK, &format!("{what} cannot be read: {error}"), "");
@@ -52,7 +62,15 @@ pub(in super::super) async fn check(setup: &Setup, repository: &Repository, find
         );
         findings.note(LINK, &detail, &format!("if the QMC shows some: {REMEDY}"));
     }
-    if none.is_empty() && !refused {
+    if blind {
+        let detail = format!(
+            "{user} sees {}, but no execution results: no task has run yet, or it may not read them, which looks the same from \
+             here; without them Butler sees neither how tasks ended nor their script logs",
+            seen.join(", ")
+        );
+        findings.note(LINK, &detail, &format!("if the QMC shows some: {REMEDY}"));
+    }
+    if none.is_empty() && !refused && !blind {
         let detail = format!("{user} sees {}; whether that is all of them, the QMC shows", seen.join(", "));
         findings.ok(LINK, &detail);
     }

@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use e2e::Sense;
 use e2e::qlik::{Certificates, Ends, Options};
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::{Said, doctor, sense, sense_with, write};
+use super::{Said, doctor, only_owner, sense, sense_with, write};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -100,6 +100,54 @@ async fn certificates_that_are_over_are_told_with_their_day_and_those_that_end_s
             said.finds("certificate client", "note", &["valid for 20 more days", "QMC"]);
         }
     }
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_is_not_valid_yet_or_for_servers_alone_is_told() {
+    let sense = sense().await;
+    let early = sense.certificates().odd_client(|params| params.not_before = (SystemTime::now() + DAY * 2).into());
+    let server = sense
+        .certificates()
+        .odd_client(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
+    for (odd, words) in [
+        (early.unwrap(), ["it is not valid yet", "compare this machine's clock"]),
+        (server.unwrap(), ["it is not for clients", "take the client's files"]),
+    ] {
+        let (client, key) = (odd.client_pem().to_owned(), odd.client_key_pem());
+        let said = with(&sense, &[("client.pem", client.as_bytes()), ("client_key.pem", key.as_bytes())], "").await;
+        said.finds("certificate chain", "failed", &words);
+        said.only_fails(&["qlik", "certificate chain"]);
+    }
+}
+
+#[tokio::test]
+async fn those_of_tls_profiles_are_told_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    only_owner(folder.path());
+    let profile = "tls: { desk: { client: certs/client.pem, key: certs/client_key.pem, ca: certs/root.pem } }\n";
+    let of = async |ends: Ends| {
+        Certificates::ending(ends).unwrap().write_to(folder.path().join("certs")).unwrap();
+        doctor(&write(folder.path(), profile), &[]).await
+    };
+    let said = of(Ends::default()).await;
+    said.only_fails(&[]);
+    said.finds("certificate tls.desk", "ok", &["the client certificate is valid until 4096"]);
+    said.finds("certificate tls.desk", "ok", &["the authority is valid until 4096"]);
+
+    let now = SystemTime::now();
+    let said = of(Ends { client: Some(now - DAY * 3), root: Some(now + DAY * 20), server: None }).await;
+    said.only_fails(&["certificate tls.desk"]);
+    said.finds(
+        "certificate tls.desk",
+        "failed",
+        &["the client certificate ", "client.pem has expired (20", "put a new one and its key", "`tls.desk`"],
+    );
+    said.finds("certificate tls.desk", "note", &["root.pem is valid for 20 more days", "`tls.desk.ca`"]);
+
+    fs::remove_file(folder.path().join("certs/client_key.pem")).unwrap();
+    let said = doctor(&write(folder.path(), profile), &[]).await;
+    said.only_fails(&["certificate tls.desk"]);
+    said.finds("certificate tls.desk", "failed", &["client_key.pem cannot be read"]);
 }
 
 #[tokio::test]

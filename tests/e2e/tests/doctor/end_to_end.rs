@@ -108,6 +108,17 @@ async fn without_the_daemon_or_an_allowed_address_nothing_is_sent() {
 }
 
 #[tokio::test]
+async fn an_address_that_hears_both_families_is_reached_by_the_one_that_may_send() {
+    let sink = Sink::start().await;
+    let udp = "udp: { listen: \"[::]:0\", allowFrom: [127.0.0.1] }\n";
+    let butler = Butler::start(&(udp.to_owned() + &desk(&sink, ""))).await;
+    let said = doctor(butler.config(), &["--end-to-end"]).await;
+    said.only_fails(&[]);
+    said.finds("sample sent", "ok", &["from 127.0.0.1 to 127.0.0.1:"]);
+    said.finds("sample heard", "ok", &[]);
+}
+
+#[tokio::test]
 async fn facts_that_cannot_be_asked_for_and_events_that_nobody_gets_are_told() {
     let (sense, sink) = (sense().await, Sink::start().await);
     let config = |on: &str| format!("enrich: {{ giveUpAfter: 1s }}\n{}", desk(&sink, on));

@@ -10,8 +10,9 @@ mod sense;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use e2e::qlik::Options;
+use e2e::qlik::{Options, Run, Site, Status};
 use e2e::{Output, Sense, Sink, provide_test_plugins, run_with};
 use serde_json::Value;
 
@@ -79,11 +80,16 @@ impl Said {
     }
 }
 
+/// Lets nobody but the owner into a folder.
+fn only_owner(folder: &Path) {
+    #[cfg(unix)]
+    machine::set(folder, 0o700);
+}
+
 /// A simulated Qlik Sense whose exported files lie in a folder that only its owner may enter.
 async fn sense_with(options: Options) -> Sense {
     let sense = Sense::with(options).await;
-    #[cfg(unix)]
-    machine::set(sense.folder(), 0o700);
+    only_owner(sense.folder());
     sense
 }
 
@@ -124,6 +130,8 @@ const ROUTES: &str = "on: [{ events: [reload-task.failed], where: { task.customP
 #[tokio::test]
 async fn a_healthy_chain_has_a_verdict_for_each_link_in_both_forms() {
     let (sense, sink) = (sense().await, Sink::start().await);
+    let long_ago = Run::new(Status::FinishedSuccess).ending_at(SystemTime::now() - Duration::from_hours(48));
+    sense.site().run_task(Site::SAMPLE_RELOAD_TASK, "5d2f9a10-7c3b-4e6a-9d41-6b1c2e3f4a01", long_ago).unwrap();
     let butler = sense.butler(&format!("store: {{ path: butler.db, maxSize: 1MB }}\n{}", desk(&sink, ROUTES))).await;
     let said = doctor(butler.config(), &[]).await;
     said.only_fails(&[]);
@@ -150,7 +158,7 @@ async fn a_healthy_chain_has_a_verdict_for_each_link_in_both_forms() {
     ] {
         said.finds(link, "ok", &[]);
     }
-    said.finds("rights", "ok", &["LAB\\sa_repository sees 7 tasks, 3 apps, 3 users"]);
+    said.finds("rights", "ok", &["LAB\\sa_repository sees 7 tasks, 3 apps, 3 users, 1 execution results"]);
     said.finds("road UDP", "note", &["nothing was heard yet"]);
     said.finds("log appender", "note", &["--wait-for-appender"]);
     for finding in &said.findings {

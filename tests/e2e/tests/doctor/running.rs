@@ -54,6 +54,32 @@ async fn the_running_daemon_hears_a_real_message_or_none() {
     said.finds("log appender", "ok", &["sense1 was heard at 20"]);
 }
 
+#[tokio::test]
+async fn what_the_running_daemon_has_dropped_is_told() {
+    let butler = Butler::start("udp: { listen: \"127.0.0.1:0\", allowFrom: [127.0.0.9] }\nplugins: []\n").await;
+    let _sending = Sending::to(butler.udp(), || failure(&fields()));
+    let said = waits(butler.config(), "1s").await;
+    said.only_fails(&["log appender"]);
+    said.finds(
+        "log appender",
+        "failed",
+        &["nothing came within 1s that could be taken", "reason=\"source\"", "the sender is not in `udp.allowFrom`"],
+    );
+    let said = doctor(butler.config(), &[]).await;
+    said.only_fails(&["log appender"]);
+    said.finds("log appender", "failed", &["by source since Butler was started", "add its address"]);
+}
+
+#[tokio::test]
+async fn a_name_of_a_sender_that_has_no_address_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let udp = "udp: { listen: \"127.0.0.1:0\", allowFrom: [no-such-host.invalid, 127.0.0.1, localhost] }\n";
+    let said = doctor(&write(folder.path(), udp), &[]).await;
+    said.only_fails(&["udp.allowFrom"]);
+    said.finds("udp.allowFrom", "failed", &["`no-such-host.invalid` does not resolve here", "write its address"]);
+    said.finds("udp.allowFrom", "ok", &["resolves here: localhost"]);
+}
+
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
     UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()

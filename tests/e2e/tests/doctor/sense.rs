@@ -48,6 +48,12 @@ async fn rights_are_told_as_far_as_they_can_be_known() {
         sense.faults().clear();
     }
 
+    // Nothing has run in the sample site.
+    let said = doctor(&path, &[]).await;
+    said.only_fails(&[]);
+    said.finds("rights", "note", &["sees 7 tasks, 3 apps", "but no execution results", "AuditAdmin"]);
+    assert!(!said.findings.iter().any(|one| one["link"] == "rights" && one["verdict"] == "ok"), "{:#?}", said.findings);
+
     let blind = sense_with(Options::default().site(Site::empty())).await;
     let path = write(blind.folder(), &blind.section(""));
     let said = doctor(&path, &[]).await;

@@ -1,4 +1,4 @@
-//! Names of nodes: log lines may have the first part only (`sense1`), of which Windows keeps 15 letters, or another letter case
+//! Names of Sense nodes: log lines may have the first part only (`sense1`), of which Windows keeps 15 letters, or another letter case
 //! than QRS (`SENSE1.lab.local`).
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ const SHORT: usize = 15;
 
 /// Whether both are names of one node: alike in any letter case, or one is the first part of the other, or what Windows leaves
 /// of it.
-pub(crate) fn same(one: &str, other: &str) -> bool {
+pub fn same(one: &str, other: &str) -> bool {
     let (one, other) = (one.trim_end_matches('.'), other.trim_end_matches('.'));
     if one.eq_ignore_ascii_case(other) {
         return true;
@@ -30,7 +30,7 @@ pub(crate) fn same(one: &str, other: &str) -> bool {
 
 /// How a node may be written where only exact names can be asked for: in whole or by the first part, as it is and in small and
 /// capital letters.
-pub(crate) fn spellings(name: &str) -> BTreeSet<String> {
+pub fn spellings(name: &str) -> BTreeSet<String> {
     let parts = [name, if name.parse::<IpAddr>().is_ok() { name } else { first_part(name) }];
     parts.into_iter().flat_map(|part| [part.to_owned(), part.to_ascii_lowercase(), part.to_ascii_uppercase()]).collect()
 }
