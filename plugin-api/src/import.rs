@@ -146,11 +146,6 @@ impl Import {
         })
     }
 
-    /// The texts of a list; those that are empty are left out.
-    pub fn texts(&mut self, path: &str) -> Vec<String> {
-        (0..self.len(path)).filter_map(|item| self.text(&format!("{path}[{item}]"))).collect()
-    }
-
     /// The pairs of a list of `{name, value}`; one whose value is no text is left out, and remarked.
     pub fn pairs(&mut self, path: &str) -> Vec<(String, String)> {
         (0..self.len(path)).filter_map(|item| self.pair(&format!("{path}[{item}]"))).collect()
