@@ -184,6 +184,13 @@ impl Import {
         (!secret.trim().is_empty()).then(|| self.keep_secret(path, secret))
     }
 
+    /// A secret without blanks in it, such as a token, a key or the value of a header: those around it, which mattered to
+    /// nobody, are left out.
+    pub fn token(&mut self, path: &str) -> Option<String> {
+        let token = self.typed(path, "a text", |value| value.as_str().map(|text| text.trim().to_owned()))?;
+        (!token.is_empty()).then(|| self.keep_secret(path, token))
+    }
+
     fn keep_secret(&mut self, path: &str, secret: String) -> String {
         let file = format!("secrets/{}", path.replace(['[', ']'], "."));
         let file = file.trim_end_matches('.').replace("..", ".");

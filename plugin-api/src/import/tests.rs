@@ -145,6 +145,16 @@ fn secrets_go_into_files() {
 }
 
 #[test]
+fn tokens_have_no_blanks_around_them() {
+    let mut import = import(json!({ "token": " eyJ${x}\n", "blank": " ", "number": 5 }), &[]);
+    assert_eq!(import.token("token").as_deref(), Some("${file:secrets/token}"));
+    assert_eq!((import.token("blank"), import.token("number"), import.token("absent")), (None, None, None));
+    let answer = answer(import);
+    assert_eq!(answer.secrets.into_iter().collect::<Vec<_>>(), [("secrets/token".to_owned(), "eyJ${x}".to_owned())]);
+    assert_eq!(answer.remarks.len(), 1);
+}
+
+#[test]
 fn files_are_looked_for() {
     let folder = tempfile::tempdir().unwrap();
     let base = folder.path().to_str().unwrap();

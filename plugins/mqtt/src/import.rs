@@ -81,6 +81,10 @@ fn start_topic(import: &mut Import) -> Option<String> {
         import.no_effect(START, "it is not below `subscriptionRootTopic`, so no task was ever started by it");
         return None;
     }
+    if let Some(fault) = topic::fault(&topic) {
+        import.todo(START, &format!("no task is started by it: {fault}"));
+        return None;
+    }
     Some(topic)
 }
 

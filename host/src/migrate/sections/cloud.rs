@@ -44,7 +44,7 @@ impl Sections<'_> {
         if let Some(comment) = self.old.text(&at("comment")) {
             tenant.insert("comment".to_owned(), comment.into());
         }
-        let token = self.old.secret(&at("auth.jwt.token")).unwrap_or_else(|| {
+        let token = self.old.token(&at("auth.jwt.token")).unwrap_or_else(|| {
             self.old
                 .todo(&at("auth.jwt.token"), "is missing: set the environment variable QLIK_CLOUD_TOKEN for Butler");
             "${env:QLIK_CLOUD_TOKEN}".to_owned()
