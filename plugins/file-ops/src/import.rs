@@ -25,7 +25,7 @@ pub(crate) fn import(old: Value) -> Result<Value, OperationError> {
     }
     if is_served(&mut import, "createDirQVD", "configDirectories")
         && let Some(directory) = import.path("configDirectories.qvdPath")
-        && is_sound(&mut import, "configDirectories.qvdPath", "qvdDir", json!(directory))
+        && is_sound(&mut import, "configDirectories.qvdPath", "qvdDir", &json!(directory))
     {
         settings.insert("qvdDir".to_owned(), directory.into());
     }
@@ -56,7 +56,7 @@ fn check(settings: Settings) -> Result<(), String> {
 }
 
 /// Whether the plugin would take one directory, or pair of them; if not, that is told.
-fn is_sound(import: &mut Import, path: &str, setting: &str, value: Value) -> bool {
+fn is_sound(import: &mut Import, path: &str, setting: &str, value: &Value) -> bool {
     let settings = serde_json::from_value(json!({ setting: value })).map_err(|error| error.to_string());
     let fault = settings.and_then(check).err();
     if let Some(why) = &fault {
@@ -70,7 +70,7 @@ fn list(import: &mut Import, section: &str) -> Value {
     for item in 0..import.len(section) {
         let item = format!("{section}[{item}]");
         if let Some(directory) = import.path(&item)
-            && is_sound(import, &item, "delete", json!([directory]))
+            && is_sound(import, &item, "delete", &json!([directory]))
         {
             directories.push(directory);
         }
@@ -85,7 +85,7 @@ fn pairs(import: &mut Import, section: &str, setting: &str) -> Value {
         match (import.path(&format!("{item}.fromDirectory")), import.path(&format!("{item}.toDirectory"))) {
             (Some(from), Some(to)) => {
                 let pair = json!({ "from": from, "to": to });
-                if is_sound(import, &item, setting, json!([pair])) {
+                if is_sound(import, &item, setting, &json!([pair])) {
                     pairs.push(pair);
                 }
             }
