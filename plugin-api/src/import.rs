@@ -146,11 +146,6 @@ impl Import {
         })
     }
 
-    /// The texts of a list; those that are empty are left out.
-    pub fn texts(&mut self, path: &str) -> Vec<String> {
-        (0..self.len(path)).filter_map(|item| self.text(&format!("{path}[{item}]"))).collect()
-    }
-
     /// The pairs of a list of `{name, value}`; one whose value is no text is left out, and remarked.
     pub fn pairs(&mut self, path: &str) -> Vec<(String, String)> {
         (0..self.len(path)).filter_map(|item| self.pair(&format!("{path}[{item}]"))).collect()
@@ -187,6 +182,13 @@ impl Import {
         // As it is: in a file `${` means nothing.
         let secret = self.typed(path, "a text", |value| value.as_str().map(str::to_owned))?;
         (!secret.trim().is_empty()).then(|| self.keep_secret(path, secret))
+    }
+
+    /// A secret without blanks in it, such as a token, a key or the value of a header: those around it, which mattered to
+    /// nobody, are left out.
+    pub fn token(&mut self, path: &str) -> Option<String> {
+        let token = self.typed(path, "a text", |value| value.as_str().map(|text| text.trim().to_owned()))?;
+        (!token.is_empty()).then(|| self.keep_secret(path, token))
     }
 
     fn keep_secret(&mut self, path: &str, secret: String) -> String {

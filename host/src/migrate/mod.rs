@@ -223,7 +223,10 @@ fn note(key: &str, outcome: Outcome, path: &Path, text: &str) -> Note {
 
 #[cfg(test)]
 mod tests {
+    use butler_plugin_api::import::Import;
+
     use super::*;
+    use crate::schedule::Wish;
 
     #[test]
     fn of_two_profiles_with_one_name_the_first_stays() {
@@ -234,6 +237,26 @@ mod tests {
         let problems = add_profiles(&mut profiles, "other", answer(json!({ "verify": "none" })));
         assert!(problems.len() == 1 && problems[0].contains("that of `other` is left out"), "{problems:?}");
         assert_eq!(Value::from(profiles), json!({ "webhook": { "ca": "ca.pem" } }));
+    }
+
+    /// Plugins do not look at cron expressions: what the host refuses is found only when Butler starts.
+    #[test]
+    fn every_frequency_that_is_translated_is_one_that_the_host_takes() {
+        let days = ["sun", "monday", "tue", "wed", "thursday", "fri", "saturday"];
+        let pairs = days.iter().flat_map(|first| days.iter().map(move |last| (first, last)));
+        let mut texts: Vec<String> = pairs.map(|(first, last)| format!("on {first} to {last} at 8:00")).collect();
+        for (unit, most) in
+            [("seconds", 90), ("minutes", 90), ("hours", 90), ("days", 31), ("weeks", 52), ("months", 12), ("years", 1)]
+        {
+            texts.extend((1..=most).map(|number| format!("every {number} {unit}")));
+        }
+        texts.extend(["every weekday", "every weekend", "every day", "every hour"].map(str::to_owned));
+        texts.extend(["at 10:15 am and 5:15 pm", "on mon-wed, fri and sun at 7:30"].map(str::to_owned));
+        for text in texts {
+            let mut import = Import::new(json!({ "butler": { "frequency": text } })).unwrap();
+            let when = import.when("frequency").unwrap_or_else(|| panic!("{text} is not translated"));
+            Wish::read(&when).unwrap_or_else(|error| panic!("{text}, {when}: {error}"));
+        }
     }
 
     #[test]

@@ -91,6 +91,17 @@ impl Import {
         blocks
     }
 
+    /// Whether a monitor and what a destination gets of it are both switched on, by its path and that of its part there; if
+    /// not, that part is remarked.
+    pub fn both(&mut self, monitor: &str, destination: &str) -> bool {
+        // Both are read.
+        let are_on = self.flag(&format!("{monitor}.enable")) & self.flag(&format!("{destination}.enable"));
+        if !are_on {
+            self.dropped(destination, &format!("it or `{monitor}.enable` is off"));
+        }
+        are_on
+    }
+
     /// Whether Windows services are watched, and told by a destination.
     pub fn tells_services(&mut self, destination: &str) -> bool {
         let switch = format!("serviceMonitor.alertDestination.{destination}.enable");
@@ -160,6 +171,29 @@ impl Import {
             self.todo(path, &format!("it should be one of {}, and is left out", words.join(", ")));
         }
         found
+    }
+
+    /// A level of the log, as it is called now; `None` if it is absent or none (which is remarked).
+    pub fn log_level(&mut self, path: &str) -> Option<&'static str> {
+        let known = match self.text(path)?.to_lowercase().as_str() {
+            "error" => "error",
+            "warn" => "warn",
+            "info" => "info",
+            "debug" => "debug",
+            "verbose" => {
+                self.differs(path, "there is no `verbose` between `info` and `debug`: it is `debug`");
+                "debug"
+            }
+            "silly" => {
+                self.differs(path, "the most detailed level is called `trace`");
+                "trace"
+            }
+            _ => {
+                self.todo(path, "it is no level, and is left out: write error, warn, info, debug or trace");
+                return None;
+            }
+        };
+        Some(known)
     }
 
     /// How many lines of the script log are shown: at most 1000.
@@ -258,6 +292,36 @@ mod tests {
         let words = ["high", "low"];
         assert_eq!(["a", "b", "c", "d"].map(|key| import.choice(key, &words)), [Some("high"), None, None, None]);
         assert_eq!(told(import), [("b".to_owned(), Fate::ToDo), ("c".to_owned(), Fate::ToDo)]);
+    }
+
+    #[test]
+    fn levels_have_other_names() {
+        for (level, expected, fate) in [
+            (json!(" Info "), Some("info"), None),
+            (json!("Verbose"), Some("debug"), Some(Fate::Differs)),
+            (json!("silly"), Some("trace"), Some(Fate::Differs)),
+            (json!("loud"), None, Some(Fate::ToDo)),
+            (json!(5), None, Some(Fate::ToDo)),
+            (json!(""), None, None),
+        ] {
+            let mut import = import(&json!({ "level": level }), &[]);
+            assert_eq!(import.log_level("level"), expected, "{level}");
+            assert_eq!(told(import).pop().map(|(_, fate)| fate), fate, "{level}");
+        }
+    }
+
+    #[test]
+    fn a_monitor_and_its_destination_count_together() {
+        for (monitor, destination) in [(true, true), (true, false), (false, true), (false, false)] {
+            let old = json!({ "monitor": { "enable": monitor, "to": { "enable": destination } } });
+            let mut import = import(&old, &[]);
+            let are_on = import.both("monitor", "monitor.to");
+            assert_eq!(are_on, monitor && destination);
+            let answer: Imported = serde_json::from_value(import.finish()).unwrap();
+            assert!(["monitor.enable", "monitor.to.enable"].iter().all(|key| answer.used_keys.contains(*key)));
+            let texts: Vec<&str> = answer.remarks.iter().map(|remark| remark.text.as_str()).collect();
+            assert_eq!(texts, if are_on { vec![] } else { vec!["it or `monitor.enable` is off"] });
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 use serde_json::{Value, json};
 
+use crate::services::When;
+
 /// What a text means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Frequency {
@@ -38,6 +40,8 @@ pub(super) fn read(text: &str) -> Result<Frequency, String> {
         ["every", number, unit] => number.parse().ok().filter(|number| *number > 0).and_then(|it| interval(it, unit)),
         _ => times(&words),
     };
+    // Settings with an interval that is too long would be refused as a whole.
+    let read = read.filter(|frequency| serde_json::from_value::<When>(frequency.when.clone()).is_ok());
     read.ok_or_else(|| {
         format!("`{text}` cannot be translated (Butler 16 had no message for what it did not understand): set `when` by hand")
     })
@@ -151,7 +155,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::services::When;
 
     /// `every` or `cron`, and whether something is said.
     fn read_back(text: &str) -> String {
@@ -203,6 +206,9 @@ mod tests {
             ("soon", "?"),
             ("", "?"),
             ("every 0 minutes", "?"),
+            ("every 8784 hours", "8784h !"),
+            ("every 8785 hours", "?"),
+            ("every 18446744073709551615 m", "?"),
             ("at 15 minutes past every hour", "?"),
             ("every 1 hour starting on the 30th minute", "?"),
             ("at 25:00", "?"),

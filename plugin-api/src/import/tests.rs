@@ -46,11 +46,10 @@ fn what_is_read_counts_as_used() {
 
 #[test]
 fn what_has_another_type_is_told() {
-    let mut import =
-        import(json!({ "flag": "yes", "number": "5", "text": 5, "list": "a", "texts": ["a", 1, null, ""] }), &[]);
+    let mut import = import(json!({ "flag": "yes", "number": "5", "text": 5, "list": "a", "texts": ["a", 1] }), &[]);
     assert!(!import.flag("flag"));
     assert_eq!((import.number("number"), import.text("text"), import.len("list")), (None, None, 0));
-    assert_eq!(import.texts("texts"), ["a"]);
+    assert_eq!((import.text("texts[0]").as_deref(), import.text("texts[1]")), (Some("a"), None));
     import.dropped("absent", "it is not there");
     import.no_effect("absent", "it is not there");
     let keys: Vec<String> = answer(import).remarks.into_iter().map(|remark| remark.key).collect();
@@ -143,6 +142,16 @@ fn secrets_go_into_files() {
     let secrets: Vec<(String, String)> = answer(import).secrets.into_iter().collect();
     let expected = [("secrets/hooks.0.url", "https://x"), ("secrets/smtp.password", " p$${w ")];
     assert_eq!(secrets, expected.map(|(file, secret)| (file.to_owned(), secret.to_owned())));
+}
+
+#[test]
+fn tokens_have_no_blanks_around_them() {
+    let mut import = import(json!({ "token": " eyJ${x}\n", "blank": " ", "number": 5 }), &[]);
+    assert_eq!(import.token("token").as_deref(), Some("${file:secrets/token}"));
+    assert_eq!((import.token("blank"), import.token("number"), import.token("absent")), (None, None, None));
+    let answer = answer(import);
+    assert_eq!(answer.secrets.into_iter().collect::<Vec<_>>(), [("secrets/token".to_owned(), "eyJ${x}".to_owned())]);
+    assert_eq!(answer.remarks.len(), 1);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Tests of [`Plugin::import`]: what a config of Butler 16 becomes.
+//! Tests of [`Plugin::import`]: what a config of Butler 16 becomes, whole or damaged.
 
 use std::path::PathBuf;
 
@@ -52,8 +52,33 @@ pub fn imported<P: Plugin>(butler: &Value, folders: &[PathBuf]) -> Result<(Impor
     Ok((imported, instances))
 }
 
+/// Has a plugin translate an old config, holds the answer against what the host asks of it, as [`imported`] does, and returns
+/// it.
+///
+/// `butler`: what stands below `Butler`, without keys that are none of the plugin's business, since each leaf has to be
+/// accounted for.
+///
+/// # Panics
+/// When the answer is not so.
+pub fn import_of<P: Plugin>(butler: &Value) -> Value {
+    let (imported, _) = imported::<P>(butler, &[]).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(unread(butler, &imported), Vec::<String>::new(), "nothing is said of these");
+    json!(imported)
+}
+
+/// The settings of the entries in an answer of `import`, with secrets and what else a placeholder stands for filled in.
+///
+/// # Panics
+/// When a secret is named that the answer does not have.
+#[must_use]
+pub fn filled_settings(answer: &Value) -> Vec<Value> {
+    let imported: Imported = serde_json::from_value(answer.clone()).expect("the answer has the form of `Imported`");
+    let settings = |entry: &Value| filled(entry.get("settings").unwrap_or(&json!({})), &imported);
+    imported.instances.iter().map(settings).collect()
+}
+
 /// An instance with the secrets in the place of their files, and `${` as it was.
-pub(super) fn filled(value: &Value, imported: &Imported) -> Value {
+fn filled(value: &Value, imported: &Imported) -> Value {
     match value {
         Value::String(text) => {
             // A secret is taken as it is.
@@ -101,64 +126,88 @@ fn leaves(path: &str, value: &Value) -> Vec<String> {
     }
 }
 
-/// How many values there are, sections and lists counted as well.
-fn places(value: &Value) -> usize {
-    1 + match value {
-        Value::Object(fields) => fields.values().map(places).sum(),
-        Value::Array(items) => items.iter().map(places).sum(),
-        _ => 0,
+/// Breaks an old config as people do who edit by hand: takes the value number `place` out, or puts another one there. Both
+/// numbers may be any: they count on from the beginning.
+pub fn damage(butler: &mut Value, place: usize, how: usize) {
+    let others = [
+        json!(null),
+        json!(""),
+        json!("every now and then"),
+        json!("${env:HOME} ü"),
+        json!(-1),
+        json!(0),
+        json!(1.5),
+        json!(1e18),
+        json!(true),
+        json!(false),
+        json!([]),
+        json!([[], null]),
+        json!({}),
+        json!("${x} <\u{e4}> \"{{"),
+        json!([null, {}, 1e300, "a"]),
+        json!(u64::MAX),
+    ];
+    let mut places = Vec::new();
+    nodes("", butler, &mut places);
+    let Some(pointer) = places.get(place.checked_rem(places.len()).unwrap_or_default()) else { return };
+    let how = how % (others.len() + 1);
+    if let Some(other) = others.get(how) {
+        if let Some(value) = butler.pointer_mut(pointer) {
+            value.clone_from(other);
+        }
+    } else if let Some((parent, name)) = pointer.rsplit_once('/') {
+        match butler.pointer_mut(parent) {
+            Some(Value::Object(fields)) => drop(fields.remove(name)),
+            Some(Value::Array(items)) => drop(name.parse().map(|item: usize| items.remove(item))),
+            _ => {}
+        }
     }
 }
 
-/// Makes one value of an old config, chosen by any number, a wrong one, or takes it out of its section; in one of eight ways.
-pub fn spoil(butler: &mut Value, number: usize, way: u8) {
-    let wrong = match way % 8 {
-        0 => Value::Null,
-        1 => json!(-1.5),
-        2 => json!("${x} <\u{e4}> \"{{"),
-        3 => json!([]),
-        4 => json!([null, {}, 1e300, "a"]),
-        5 => json!({ "enable": "yes", "user": 5, "": null }),
-        6 => json!(u64::MAX),
-        // Taken out.
-        _ => json!("\u{0}"),
+/// Pointers to all values below the root. Names in an old config have neither `/` nor `~`.
+fn nodes(at: &str, value: &Value, places: &mut Vec<String>) {
+    let inner: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => fields.iter().map(|(name, value)| (format!("{at}/{name}"), value)).collect(),
+        Value::Array(items) => items.iter().enumerate().map(|(item, value)| (format!("{at}/{item}"), value)).collect(),
+        _ => Vec::new(),
     };
-    // Not the whole config: the host refuses that.
-    let below = places(butler) - 1;
-    if let Some(place) = number.checked_rem(below) {
-        put(butler, &mut (place + 1), &wrong);
+    for (pointer, value) in inner {
+        nodes(&pointer, value, places);
+        places.push(pointer);
     }
 }
 
-/// Whether the value is to be taken out.
-fn put(value: &mut Value, left: &mut usize, wrong: &Value) -> bool {
-    if *left == 0 {
-        *left = usize::MAX;
-        *value = wrong.clone();
-        return wrong == "\u{0}";
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn settings_are_filled_in() {
+        let answer = json!({
+            "instances": [{ "settings": { "key": "${file:secrets/a.key}", "texts": ["$${b} and $${c}"] } }, {}],
+            "secrets": { "secrets/a.key": "p$${w" },
+        });
+        assert_eq!(filled_settings(&answer), [json!({ "key": "p$${w", "texts": ["${b} and ${c}"] }), json!({})]);
     }
-    *left -= 1;
-    match value {
-        Value::Object(fields) => {
-            let names: Vec<String> = fields.keys().cloned().collect();
-            for name in names {
-                if fields.get_mut(&name).is_some_and(|field| put(field, left, wrong)) {
-                    fields.remove(&name);
-                }
-                if *left == usize::MAX {
-                    break;
-                }
+
+    #[test]
+    fn every_place_is_damaged_in_every_way() {
+        let whole = json!({ "a": { "b": [1, { "c": "d" }] }, "e": true });
+        let mut damaged = BTreeSet::new();
+        for place in 0..6 {
+            for how in 0..17 {
+                let mut config = whole.clone();
+                damage(&mut config, place, how);
+                assert!(config != whole || (place, how) == (5, 8), "{place} {how}");
+                damaged.insert(config.to_string());
             }
         }
-        Value::Array(items) => {
-            for item in items {
-                put(item, left, wrong);
-                if *left == usize::MAX {
-                    break;
-                }
-            }
-        }
-        _ => {}
+        assert!(damaged.contains(r#"{"a":{"b":[1]},"e":true}"#) && damaged.contains(r#"{"e":true}"#), "{damaged:?}");
+        assert!(damaged.contains(r#"{"a":{"b":[1,{"c":-1}]},"e":true}"#));
+        damage(&mut json!({}), 3, 3);
     }
-    false
 }

@@ -4,7 +4,7 @@
 //! * [`FakeHost`] stands for the host in tests of your own: it answers from a script and remembers what it was asked.
 //! * [`sample_event`] has a plausible event of every kind.
 //! * With the feature `import`: `imported` holds what a plugin makes of a config of Butler 16 against its own schema, `unread`
-//!   finds what it has not looked at, `import_of` does both; `spoil` and `damage` make faulty configs.
+//!   finds what it has not looked at, `import_of` does both; `damage` makes faulty configs of sound ones.
 //!
 //! ```
 //! # use butler_plugin_api::{Delivery, DeliveryError, Host, Manifest, Plugin, StartError};
@@ -43,8 +43,6 @@ mod conformance;
 mod fake;
 #[cfg(feature = "import")]
 mod import;
-#[cfg(feature = "import")]
-mod old_config;
 mod schema;
 mod services;
 mod stage;
@@ -61,9 +59,7 @@ pub use crate::{sample_delivery, sample_event, sample_events};
 pub use conformance::{Report, conformance, examine};
 pub use fake::FakeHost;
 #[cfg(feature = "import")]
-pub use import::{imported, spoil, unread};
-#[cfg(feature = "import")]
-pub use old_config::{damage, filled_settings, import_of};
+pub use import::{damage, filled_settings, import_of, imported, unread};
 
 use crate::abi::plugin::settings_schema;
 use crate::{Manifest, Plugin};

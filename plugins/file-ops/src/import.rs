@@ -19,12 +19,13 @@ pub(crate) fn import(old: Value) -> Result<Value, OperationError> {
     ] {
         if is_served(&mut import, endpoint, section) {
             let directories =
-                if setting == "delete" { list(&mut import, section) } else { pairs(&mut import, section) };
+                if setting == "delete" { list(&mut import, section) } else { pairs(&mut import, section, setting) };
             settings.insert(setting.to_owned(), directories);
         }
     }
     if is_served(&mut import, "createDirQVD", "configDirectories")
         && let Some(directory) = import.path("configDirectories.qvdPath")
+        && is_sound(&mut import, "configDirectories.qvdPath", "qvdDir", &json!(directory))
     {
         settings.insert("qvdDir".to_owned(), directory.into());
     }
@@ -35,7 +36,6 @@ pub(crate) fn import(old: Value) -> Result<Value, OperationError> {
     }
     if creates || !settings.is_empty() {
         let path = if creates { CREATE } else { "restServerEndpointsEnable" };
-        let check = |settings: Settings| settings.check(Flavour::HERE, "/").map(drop);
         import.checked(path, json!({ "settings": settings }), check);
     }
     Ok(import.finish())
@@ -51,16 +51,44 @@ fn is_served(import: &mut Import, endpoint: &str, section: &str) -> bool {
     is_on && is_served
 }
 
-fn list(import: &mut Import, section: &str) -> Value {
-    (0..import.len(section)).filter_map(|item| import.path(&format!("{section}[{item}]"))).collect()
+fn check(settings: Settings) -> Result<(), String> {
+    settings.check(Flavour::HERE, "/").map(drop)
 }
 
-fn pairs(import: &mut Import, section: &str) -> Value {
+/// Whether the plugin would take one directory, or pair of them; if not, that is told.
+fn is_sound(import: &mut Import, path: &str, setting: &str, value: &Value) -> bool {
+    let settings = serde_json::from_value(json!({ setting: value })).map_err(|error| error.to_string());
+    let fault = settings.and_then(check).err();
+    if let Some(why) = &fault {
+        import.todo(path, &format!("it is left out: {why}"));
+    }
+    fault.is_none()
+}
+
+fn list(import: &mut Import, section: &str) -> Value {
+    let mut directories = Vec::new();
+    for item in 0..import.len(section) {
+        let item = format!("{section}[{item}]");
+        if let Some(directory) = import.path(&item)
+            && is_sound(import, &item, "delete", &json!([directory]))
+        {
+            directories.push(directory);
+        }
+    }
+    directories.into()
+}
+
+fn pairs(import: &mut Import, section: &str, setting: &str) -> Value {
     let mut pairs = Vec::new();
     for item in 0..import.len(section) {
         let item = format!("{section}[{item}]");
         match (import.path(&format!("{item}.fromDirectory")), import.path(&format!("{item}.toDirectory"))) {
-            (Some(from), Some(to)) => pairs.push(json!({ "from": from, "to": to })),
+            (Some(from), Some(to)) => {
+                let pair = json!({ "from": from, "to": to });
+                if is_sound(import, &item, setting, &json!([pair])) {
+                    pairs.push(pair);
+                }
+            }
             _ => import.todo(&item, "a pair needs `fromDirectory` and `toDirectory`, and is left out"),
         }
     }
@@ -130,6 +158,29 @@ mod tests {
         let copy = json!([{ "from": "/no/such/data", "to": "/no/such/archive" }]);
         assert_eq!(answer["instances"][0]["settings"]["copy"], copy);
         assert!(answer["remarks"].to_string().contains(r#""key":"fileCopyApprovedDirectories[0]""#));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn directories_of_another_system_keep_the_others_out_of_nothing() {
+        let mut old = complete();
+        old["fileDeleteApprovedDirectories"][0] = r"\\nas\temp".into();
+        old["fileMoveApprovedDirectories"][0]["toDirectory"] = r"C:\data".into();
+        old["configDirectories"]["qvdPath"] = r"C:\qvd".into();
+        let answer = import_of::<FileOps>(&old);
+        let settings = &answer["instances"][0]["settings"];
+        assert_eq!(
+            (&settings["delete"], &settings["move"], settings.get("qvdDir")),
+            (&json!(["/no/such/old"]), &json!([]), None),
+            "{settings:#}"
+        );
+        let remarks = answer["remarks"].as_array().unwrap().iter();
+        let left_out = remarks.filter(|it| it["text"].as_str().unwrap().starts_with("it is left out: "));
+        let keys: Vec<&str> = left_out.map(|it| it["key"].as_str().unwrap()).collect();
+        let expected =
+            ["fileMoveApprovedDirectories[0]", "fileDeleteApprovedDirectories[0]", "configDirectories.qvdPath"];
+        assert_eq!(keys, expected);
+        block_on(FakeHost::new("file-ops").start::<FileOps>(filled_settings(&answer).remove(0))).unwrap();
     }
 
     proptest! {

@@ -23,7 +23,7 @@ fn heartbeat(import: &mut Import) {
     let Some(url) = import.secret_address("heartbeat.remoteURL") else {
         return import.todo("heartbeat", "there is no heartbeat without an address in `remoteURL`, `https://…`");
     };
-    if import.text("heartbeat.remoteURL").is_some_and(|url| url.starts_with("https:")) {
+    if import.text("heartbeat.remoteURL").is_some_and(|url| !url.to_lowercase().starts_with("http:")) {
         // Of others it is told already.
         import
             .differs("heartbeat.remoteURL", "redirects are not followed any more: write the address that they lead to");
@@ -79,6 +79,18 @@ mod tests {
         }
         let answer = import_of::<Heartbeat>(&json!({}));
         assert_eq!((&answer["instances"], &answer["remarks"]), (&json!([]), &json!([])));
+    }
+
+    #[test]
+    fn redirects_are_told_of_once() {
+        for url in
+            ["http://monitor.test/a", "https://monitor.test/a", "HTTPS://monitor.test/a", "HTTP://monitor.test/a"]
+        {
+            let mut old = complete();
+            old["heartbeat"]["remoteURL"] = url.into();
+            let remarks = import_of::<Heartbeat>(&old)["remarks"].to_string();
+            assert_eq!(remarks.matches("redirects are not followed").count(), 1, "{url}: {remarks}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::topic;
 const FORWARD: &str = "mqttConfig.qlikSenseCloud.event.mqttForward";
 const SERVICES: &str = "serviceMonitor.alertDestination.mqtt";
 const LICENSE: &str = "qlikSenseLicense.serverLicenseMonitor.destination.mqtt";
-const LICENSE_MONITOR: &str = "qlikSenseLicense.serverLicenseMonitor.enable";
+const LICENSE_MONITOR: &str = "qlikSenseLicense.serverLicenseMonitor";
 /// Where the second connection of Butler 16 told of itself.
 const CLOUD_STATUS: &str = "butler/qscloud/event/mqttforward/status";
 
@@ -26,8 +26,8 @@ pub(crate) fn import(old: Value) -> Result<Value, OperationError> {
         for path in [SERVICES, LICENSE] {
             import.dropped(path, "`mqttConfig.enable` is off");
         }
-        for switch in ["serviceMonitor.enable", LICENSE_MONITOR, "qlikSenseCloud.enable"] {
-            import.used(switch);
+        for monitor in ["serviceMonitor", LICENSE_MONITOR, "qlikSenseCloud"] {
+            import.used(&format!("{monitor}.enable"));
         }
     }
     import.tidy();
@@ -36,10 +36,10 @@ pub(crate) fn import(old: Value) -> Result<Value, OperationError> {
 
 fn main(import: &mut Import) {
     let mut events = vec![kind::RELOAD_TASK_FAILED, kind::RELOAD_TASK_ABORTED, kind::UDP_LISTENING, kind::UDP_FAILED];
-    if both(import, "serviceMonitor.enable", SERVICES) {
+    if import.both("serviceMonitor", SERVICES) {
         events.extend([kind::SERVICE_STOPPED, kind::SERVICE_STARTED, kind::SERVICE_STATE]);
     }
-    if both(import, LICENSE_MONITOR, LICENSE) {
+    if import.both(LICENSE_MONITOR, LICENSE) {
         for name in ["sendRecurring", "sendAlert"] {
             import.no_effect(&format!("{LICENSE}.{name}"), "Butler 16 sent both in any case, and so it is now");
         }
@@ -72,15 +72,6 @@ fn main(import: &mut Import) {
     instance(import, "mqttConfig", json!({ "on": [{ "events": events }], "settings": settings }));
 }
 
-/// Whether both a monitor and its messages are switched on.
-fn both(import: &mut Import, monitor: &str, destination: &str) -> bool {
-    let (is_on, is_wanted) = (import.flag(monitor), import.flag(&format!("{destination}.enable")));
-    if !(is_on && is_wanted) {
-        import.dropped(destination, &format!("it or `{monitor}` is off"));
-    }
-    is_on && is_wanted
-}
-
 /// The topic that tasks are started by.
 fn start_topic(import: &mut Import) -> Option<String> {
     const START: &str = "mqttConfig.taskStartTopic";
@@ -88,6 +79,10 @@ fn start_topic(import: &mut Import) -> Option<String> {
     let topic = import.text(START)?;
     if !root.is_some_and(|root| topic::matches(&root, &topic)) {
         import.no_effect(START, "it is not below `subscriptionRootTopic`, so no task was ever started by it");
+        return None;
+    }
+    if let Some(fault) = topic::fault(&topic) {
+        import.todo(START, &format!("no task is started by it: {fault}"));
         return None;
     }
     Some(topic)

@@ -119,7 +119,9 @@ fn accounts(import: &mut Import) -> Vec<Account> {
         let item = format!("{CREDENTIALS}[{item}]");
         let name = import.text(&format!("{item}.accountName")).filter(|name| name.len() <= LONGEST_NAME);
         let id = import.number(&format!("{item}.accountId"));
-        let has_key = import.text(&format!("{item}.insertApiKey")).is_some();
+        // A placeholder such as `<key of the account>` would be refused, and all accounts with it.
+        let key = import.text(&format!("{item}.insertApiKey"));
+        let has_key = key.is_some_and(|key| key.chars().all(|c| c.is_ascii_graphic()));
         match name.zip(id).filter(|_| has_key) {
             Some((name, _)) if accounts.iter().any(|account| account.name == name) => {
                 import.dropped(&item, "another account before it has the same name");
@@ -128,7 +130,8 @@ fn accounts(import: &mut Import) -> Vec<Account> {
             None => import.todo(
                 &item,
                 &format!(
-                    "it is left out: an account needs `accountName`, of at most {LONGEST_NAME} bytes, `accountId` and `insertApiKey`"
+                    "it is left out: an account needs `accountName`, of at most {LONGEST_NAME} bytes, `accountId` and an \
+                     `insertApiKey` without blanks in it"
                 ),
             ),
         }
@@ -139,7 +142,7 @@ fn accounts(import: &mut Import) -> Vec<Account> {
 /// The setting `accounts`. Only here keys become files.
 fn settings_of(import: &mut Import, accounts: &[Account]) -> Value {
     let setting = |Account { item, name, id }: &Account| {
-        let key = import.secret(&format!("{item}.insertApiKey"));
+        let key = import.token(&format!("{item}.insertApiKey"));
         json!({ "name": name, "accountId": id, "apiKey": key })
     };
     accounts.iter().map(setting).collect()
@@ -191,7 +194,7 @@ fn headers(import: &mut Import, path: &str) -> Vec<(String, Header)> {
             import.todo(&item, &format!("it is left out: {why}"));
             continue;
         }
-        let setting = import.secret(&format!("{item}.value")).unwrap_or_default();
+        let setting = import.token(&format!("{item}.value")).unwrap_or_default();
         headers.push((name, Header { value, setting }));
     }
     headers

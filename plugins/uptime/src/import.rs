@@ -13,7 +13,7 @@ pub(crate) fn import(old: Value) -> Result<Value, OperationError> {
         if let Some(when) = import.when("uptimeMonitor.frequency") {
             settings["when"] = when;
         }
-        if let Some(level) = level(&mut import) {
+        if let Some(level) = import.log_level("uptimeMonitor.logLevel") {
             settings["logLevel"] = level.into();
         }
         import.checked("uptimeMonitor", json!({ "settings": settings }), |_: Settings| Ok(()));
@@ -21,23 +21,6 @@ pub(crate) fn import(old: Value) -> Result<Value, OperationError> {
         import.off("uptimeMonitor");
     }
     Ok(import.finish())
-}
-
-fn level(import: &mut Import) -> Option<&'static str> {
-    let level = import.text("uptimeMonitor.logLevel")?;
-    let known = match level.to_lowercase().as_str() {
-        "error" => "error",
-        "warn" => "warn",
-        "info" => "info",
-        "verbose" | "debug" => "debug",
-        "silly" => "trace",
-        _ => {
-            import
-                .todo("uptimeMonitor.logLevel", &format!("`{level}` is no level: set `logLevel`, which is debug now"));
-            return None;
-        }
-    };
-    Some(known)
 }
 
 #[cfg(test)]
@@ -69,17 +52,6 @@ mod tests {
         old["uptimeMonitor"]["storeInInfluxdb"] = json!({ "enable": true });
         assert_eq!(import_of::<Uptime>(&old)["instances"], json!([]));
         assert_eq!(import_of::<Uptime>(&json!({}))["remarks"], json!([]));
-    }
-
-    #[test]
-    fn levels_have_other_names() {
-        for (level, expected) in [(" Verbose ", Some("debug")), ("silly", Some("trace")), ("loud", None), ("", None)] {
-            let mut old = complete();
-            old["uptimeMonitor"]["logLevel"] = level.into();
-            let answer = import_of::<Uptime>(&old);
-            assert_eq!(answer["instances"][0]["settings"]["logLevel"].as_str(), expected, "{level}");
-            assert_eq!(answer["remarks"].as_array().unwrap().len(), usize::from(level == "loud"), "{level}");
-        }
     }
 
     proptest! {

@@ -18,7 +18,7 @@ impl Sections<'_> {
         let Some(address) = address.as_ref().and_then(|url| url.host_str()).map(|host| format!("https://{host}"))
         else {
             let text = "is no address of a tenant (`https://…`): without it nothing of Qlik Cloud is taken over";
-            self.todo(&at("tenantUrl"), text);
+            self.old.todo(&at("tenantUrl"), text);
             for name in ["id", "auth", "qlikSenseUrls", "comment"] {
                 self.old.dropped(&at(name), "the tenant has no address");
             }
@@ -38,14 +38,15 @@ impl Sections<'_> {
             "is the tenant's host name; here it must be its id (`tenantId` in {address}/api/v1/users/me). `{id}` stands in its place: \
              until it is put right, no event of the tenant is taken"
         );
-        self.todo(&at("id"), &text);
+        self.old.todo(&at("id"), &text);
         tenant.insert("id".to_owned(), id.into());
         tenant.insert("url".to_owned(), address.into());
         if let Some(comment) = self.old.text(&at("comment")) {
             tenant.insert("comment".to_owned(), comment.into());
         }
-        let token = self.old.secret(&at("auth.jwt.token")).unwrap_or_else(|| {
-            self.todo(&at("auth.jwt.token"), "is missing: set the environment variable QLIK_CLOUD_TOKEN for Butler");
+        let token = self.old.token(&at("auth.jwt.token")).unwrap_or_else(|| {
+            self.old
+                .todo(&at("auth.jwt.token"), "is missing: set the environment variable QLIK_CLOUD_TOKEN for Butler");
             "${env:QLIK_CLOUD_TOKEN}".to_owned()
         });
         tenant.insert("token".to_owned(), token.into());

@@ -14,7 +14,7 @@ use butler_plugin_api::OperationError;
 use butler_plugin_api::import::{Import, Imported};
 use serde_json::{Map, Value, json};
 
-use super::account::{Note, Outcome, Reader};
+use super::account::Reader;
 use crate::rest::Known;
 
 /// What the host is called in reports.
@@ -30,8 +30,6 @@ pub(super) struct Sections<'a> {
     /// Endpoints, for the scopes that callers need.
     endpoints: &'a Known,
     config: Map<String, Value>,
-    /// What is about no key of the file.
-    notes: Vec<Note>,
 }
 
 /// What came of it.
@@ -54,7 +52,7 @@ pub(super) fn translate(input: Value, endpoints: &Known, has_schedules: bool) ->
         input["folders"].as_array().into_iter().flatten().filter_map(Value::as_str).map(PathBuf::from).collect();
     let old = Import::new(input)?;
     let config = Map::from_iter([("version".to_owned(), json!(1))]);
-    let mut sections = Sections { old, butler: &butler, folders, endpoints, config, notes: Vec::new() };
+    let mut sections = Sections { old, butler: &butler, folders, endpoints, config };
     sections.qlik();
     sections.qlik_cloud();
     sections.udp();
@@ -63,11 +61,10 @@ pub(super) fn translate(input: Value, endpoints: &Known, has_schedules: bool) ->
     sections.links();
     sections.log();
     sections.without_successor();
-    let Sections { old, config, notes, .. } = sections;
+    let Sections { old, config, .. } = sections;
     let imported: Imported =
         serde_json::from_value(old.finish()).map_err(|error| OperationError::Failed(error.to_string()))?;
-    let mut reader = Reader::new(HOST, &imported);
-    reader.notes.extend(notes);
+    let reader = Reader::new(HOST, &imported);
     Ok(Translated { config, reader, secrets: imported.secrets, schedules })
 }
 
@@ -76,15 +73,6 @@ impl Sections<'_> {
     fn put(&mut self, name: &str, section: Map<String, Value>) {
         if !section.is_empty() {
             self.config.insert(name.to_owned(), Value::Object(section));
-        }
-    }
-
-    /// Something to do, about a key that may not be there.
-    fn todo(&mut self, path: &str, text: &str) {
-        if self.old.has(path) {
-            self.old.todo(path, text);
-        } else {
-            self.notes.push(Note { key: path.to_owned(), outcome: Outcome::ToDo, text: text.to_owned() });
         }
     }
 

@@ -44,7 +44,7 @@ impl Sections<'_> {
             let (id, text) = (self.old.text(&at("id")), self.old.text(&at("linkText")));
             let (comment, url) = (self.old.text(&at("comment")), self.old.text(&at("url")));
             let Some(url) = url.filter(|url| is_web_address(url)) else {
-                self.todo(&at("url"), "is no address such as `https://wiki.example.com`: the link is left out");
+                self.old.todo(&at("url"), "is no address such as `https://wiki.example.com`: the link is left out");
                 continue;
             };
             let text = text.or_else(|| id.clone()).unwrap_or_else(|| url.clone());
@@ -61,29 +61,11 @@ impl Sections<'_> {
 
     pub(super) fn log(&mut self) {
         let mut log = Map::new();
-        log.extend(self.level().map(|level| ("level".to_owned(), json!(level))));
+        // `info` is the usual one.
+        let level = self.old.log_level("logLevel").filter(|level| *level != "info");
+        log.extend(level.map(|level| ("level".to_owned(), json!(level))));
         log.extend(self.log_file().map(|path| ("file".to_owned(), json!({ "path": path, "keep": DAYS }))));
         self.put("log", log);
-    }
-
-    /// The level, if it is not the usual one.
-    fn level(&mut self) -> Option<&'static str> {
-        let (level, differs) = match self.old.text("logLevel")?.to_lowercase().as_str() {
-            "error" => ("error", None),
-            "warn" => ("warn", None),
-            "info" => ("info", None),
-            "debug" => ("debug", None),
-            "verbose" => ("debug", Some("there is no `verbose` between `info` and `debug`: it is `debug`")),
-            "silly" => ("trace", Some("the most detailed level is called `trace`")),
-            _ => {
-                self.old.todo("logLevel", "is no level: error, warn, info, debug or trace");
-                return None;
-            }
-        };
-        if let Some(differs) = differs {
-            self.old.differs("logLevel", differs);
-        }
-        (level != "info").then_some(level)
     }
 
     fn log_file(&mut self) -> Option<String> {

@@ -18,7 +18,7 @@ impl Sections<'_> {
                 self.old.dropped(section, "without `configQRS.host` there is no connection to Qlik Sense");
             }
             let text = "names no server: without a section `qlik` events keep the facts of their log line, and no task can be started";
-            self.todo("configQRS.host", text);
+            self.old.todo("configQRS.host", text);
             return;
         };
         let mut qlik = Map::new();
@@ -69,7 +69,7 @@ impl Sections<'_> {
             return user;
         }
         let text = format!("names no user: `{USUAL_USER}` is written as `qlik.user`, check it");
-        self.todo("configQRS.headers.static", &text);
+        self.old.todo("configQRS.headers.static", &text);
         USUAL_USER.to_owned()
     }
 
@@ -105,7 +105,7 @@ impl Sections<'_> {
             let file = self.old.path(path).unwrap_or_else(|| {
                 let text =
                     format!("names no file: put the one that the QMC exports into `{usual}` beside the new config");
-                self.todo(path, &text);
+                self.old.todo(path, &text);
                 usual.to_owned()
             });
             certificates.insert(name.to_owned(), file.into());
@@ -126,7 +126,7 @@ impl Sections<'_> {
             let text = "as before no certificate of Qlik Sense is checked (`qlik.verify: none`), so that anyone on the way can read \
                         the traffic. Better: `chain`, or `full` if the certificate has the name in `qlik.host`; `butler check` \
                         says if it works";
-            self.todo(repository, text);
+            self.old.todo(repository, text);
         }
         checks
     }
@@ -145,7 +145,9 @@ impl Sections<'_> {
                 None => {}
             }
         }
-        let tags = self.old.texts("startTaskFilter.allowTask.tag");
+        let list = "startTaskFilter.allowTask.tag";
+        let tags = (0..self.old.len(list)).filter_map(|item| self.old.text(&format!("{list}[{item}]")));
+        let tags: Vec<String> = tags.collect();
         let properties = self.old.pairs("startTaskFilter.allowTask.customProperty").into_iter();
         let properties: Vec<Value> = properties
             .filter(|(_, value)| !value.is_empty())

@@ -66,7 +66,7 @@ impl Sections<'_> {
                  other servers write `listen: {at}` and, under `rest.grants`, the addresses of the Sense servers; or make a token \
                  with `butler token new`. {OTHER_NAMES}"
             );
-            self.todo(host, &text);
+            self.old.todo(host, &text);
             rest.insert("listen".to_owned(), format!("127.0.0.1:{port}").into());
             return;
         }
@@ -82,7 +82,7 @@ impl Sections<'_> {
             );
             self.old.todo(host, &more);
         } else {
-            self.todo(host, &text);
+            self.old.todo(host, &text);
         }
         rest.insert("listen".to_owned(), at.into());
         let grants: Vec<Value> =

@@ -284,7 +284,7 @@ fn rest_with_a_certificate() {
 #[test]
 fn a_tenant_of_qlik_cloud() {
     let tenant = json!({
-        "id": "acme.eu.qlikcloud.com", "tenantUrl": "https://acme.eu.qlikcloud.com/", "authType": "jwt", "auth": { "jwt": { "token": "t${x}" } },
+        "id": "acme.eu.qlikcloud.com", "tenantUrl": "https://acme.eu.qlikcloud.com/", "authType": "jwt", "auth": { "jwt": { "token": " t${x} " } },
         "qlikSenseUrls": { "qmc": "https://acme.eu.qlikcloud.com/console", "hub": "nowhere" }, "comment": "Mine",
         "alert": { "chat": 1 },
     });

@@ -80,7 +80,7 @@ impl Sections<'_> {
         if !self.old.flag(switch) {
             let text = "`enableSourceValidation` is off, so everybody may send. Better: put the addresses of the Sense nodes into \
                         `udp.allowFrom`";
-            self.todo(switch, text);
+            self.old.todo(switch, text);
             self.old.dropped(list, "`enableSourceValidation` is off");
             return None;
         }
@@ -94,7 +94,7 @@ impl Sections<'_> {
             }
         }
         if senders.is_empty() {
-            self.todo(
+            self.old.todo(
                 list,
                 "is empty, and so switched itself off: everybody may send. Put the Sense nodes into `udp.allowFrom`",
             );

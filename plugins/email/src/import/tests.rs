@@ -1,6 +1,6 @@
 use butler_plugin_api::import::Fate;
 use butler_plugin_api::sample_event;
-use butler_plugin_api::testing::{FakeHost, block_on, imported, spoil, unread};
+use butler_plugin_api::testing::{FakeHost, block_on, damage, import_of, imported, unread};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -270,11 +270,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn faulty_configs_become_sound_ones(faults in prop::collection::vec((any::<usize>(), any::<u8>()), 1..6)) {
+    fn faulty_configs_become_sound_ones(faults in prop::collection::vec(any::<(usize, usize)>(), 1..6)) {
         let mut butler = complete(true);
-        for (number, way) in faults {
-            spoil(&mut butler, number, way);
+        for (place, how) in faults {
+            damage(&mut butler, place, how);
         }
-        imported::<Email>(&butler, &[]).unwrap();
+        import_of::<Email>(&butler);
     }
 }

@@ -7,7 +7,6 @@ use butler_plugin_api::kind;
 use serde_json::{Map, Value, json};
 
 use super::tags;
-use crate::settings::MOST_LINES;
 
 /// Sections of tasks whose ends are written without conditions: kind of event and measurement.
 /// Butler 16 wrote a distribution that was aborted as one that failed.
@@ -26,22 +25,22 @@ const FAILURE: &str = "influxDb.reloadTaskFailure";
 const SUCCESS: &str = "influxDb.reloadTaskSuccess";
 const RELEASE: &str = "qlikSenseLicense.licenseRelease";
 
-/// Monitors: switch, where their points are switched on, kind of event and measurement.
+/// Monitors, where their points are switched on, kind of event and measurement.
 const MONITORS: [(&str, &str, &str, &str); 3] = [
     (
-        "qlikSenseVersion.versionMonitor.enable",
+        "qlikSenseVersion.versionMonitor",
         "qlikSenseVersion.versionMonitor.destination.influxDb",
         kind::QLIK_VERSION_CHECKED,
         "qlik_sense_version",
     ),
     (
-        "qlikSenseLicense.serverLicenseMonitor.enable",
+        "qlikSenseLicense.serverLicenseMonitor",
         "qlikSenseLicense.serverLicenseMonitor.destination.influxDb",
         kind::SERVER_LICENSE_STATUS,
         "qlik_sense_server_license",
     ),
     (
-        "qlikSenseLicense.licenseMonitor.enable",
+        "qlikSenseLicense.licenseMonitor",
         "qlikSenseLicense.licenseMonitor.destination.influxDb",
         kind::ACCESS_LICENSE_USAGE,
         "qlik_sense_license",
@@ -64,15 +63,15 @@ pub(super) fn read(import: &mut Import) -> Kinds {
     let mut events: Vec<&str> = Vec::new();
     if import.flag(&format!("{FAILURE}.enable")) {
         events.push(kind::RELOAD_TASK_FAILED);
-        kinds.tail = lines(import, &format!("{FAILURE}.tailScriptLogLines"));
+        kinds.tail = import.log_lines(&format!("{FAILURE}.tailScriptLogLines"));
         kinds.mark("reload_task_failed", of_task(import, FAILURE, true));
     } else {
         import.off(FAILURE);
     }
     let successes = successes(import);
     if successes.is_some() {
-        kinds.head = lines(import, &format!("{SUCCESS}.headScriptLogLines"));
-        let tail = lines(import, &format!("{SUCCESS}.tailScriptLogLines"));
+        kinds.head = import.log_lines(&format!("{SUCCESS}.headScriptLogLines"));
+        let tail = import.log_lines(&format!("{SUCCESS}.tailScriptLogLines"));
         one_tail(import, &mut kinds, tail);
         kinds.mark("reload_task_success", of_task(import, SUCCESS, true));
     }
@@ -90,10 +89,15 @@ pub(super) fn read(import: &mut Import) -> Kinds {
             import.off(&section);
         }
     }
-    both(import, &mut events, "uptimeMonitor.enable", "uptimeMonitor.storeInInfluxdb", kind::BUTLER_UPTIME);
-    both(import, &mut events, "serviceMonitor.enable", "serviceMonitor.alertDestination.influxDb", "service.*");
-    for (switch, destination, kind, measurement) in MONITORS {
-        if both(import, &mut events, switch, destination, kind) {
+    if import.both("uptimeMonitor", "uptimeMonitor.storeInInfluxdb") {
+        events.push(kind::BUTLER_UPTIME);
+    }
+    if import.both("serviceMonitor", "serviceMonitor.alertDestination.influxDb") {
+        events.push("service.*");
+    }
+    for (monitor, destination, kind, measurement) in MONITORS {
+        if import.both(monitor, destination) {
+            events.push(kind);
             let tags = tags(import, &format!("{destination}.tag.static"));
             kinds.mark(measurement, plain(&tags));
         }
@@ -120,17 +124,6 @@ impl Kinds {
             self.measurements.insert(measurement.to_owned(), marks.into());
         }
     }
-}
-
-/// Adds a kind if both the monitor and its points are switched on.
-fn both(import: &mut Import, events: &mut Vec<&str>, monitor: &str, destination: &str, kind: &'static str) -> bool {
-    let (is_on, is_wanted) = (import.flag(monitor), import.flag(&format!("{destination}.enable")));
-    if is_on && is_wanted {
-        events.push(kind);
-    } else {
-        import.dropped(destination, &format!("it or `{monitor}` is off"));
-    }
-    is_on && is_wanted
 }
 
 /// The rule for successful reloads, if they are written.
@@ -163,15 +156,6 @@ fn successes(import: &mut Import) -> Option<Value> {
         import.differs(&format!("{by_property}.enabledValue"), "`*` stands for any text now");
     }
     Some(json!({ "events": events, "where": { path: value } }))
-}
-
-fn lines(import: &mut Import, path: &str) -> Option<u64> {
-    let lines = import.number(path)?;
-    let most = u64::try_from(MOST_LINES).unwrap_or(u64::MAX);
-    if lines > most {
-        import.differs(path, &format!("it is {most} now, the most that is possible"));
-    }
-    Some(lines.min(most))
 }
 
 /// An instance has one number of last lines: the larger.

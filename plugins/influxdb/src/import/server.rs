@@ -83,7 +83,7 @@ fn v2(import: &mut Import) -> Option<Map<String, Value>> {
     unused(import, SECTION, &["description", "retentionDuration"]);
     let org = needed(import, &format!("{SECTION}.org"), Import::text);
     let bucket = needed(import, &format!("{SECTION}.bucket"), Import::text);
-    let token = needed(import, &format!("{SECTION}.token"), Import::secret);
+    let token = needed(import, &format!("{SECTION}.token"), Import::token);
     Some(
         [("org", org?), ("bucket", bucket?), ("token", token?)]
             .map(|(name, it)| (name.to_owned(), it.into()))
@@ -96,7 +96,7 @@ fn v3(import: &mut Import) -> Option<Map<String, Value>> {
     const SECTION: &str = "influxDb.v3Config";
     unused(import, SECTION, &["description", "retentionDuration", "queryTimeout"]);
     let database = needed(import, &format!("{SECTION}.database"), Import::text);
-    let token = needed(import, &format!("{SECTION}.token"), Import::secret);
+    let token = needed(import, &format!("{SECTION}.token"), Import::token);
     let path = format!("{SECTION}.writeTimeout");
     let timeout = import.number(&path).filter(|millis| *millis > 0).map(|millis| {
         let longest = u64::try_from(LONGEST_TIMEOUT.as_millis()).unwrap_or(u64::MAX);

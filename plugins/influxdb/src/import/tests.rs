@@ -233,7 +233,7 @@ fn what_does_not_fit_is_told() {
             "`1h30m` is not one number",
         ),
         (json!({ "v3Config": { "database": "b", "token": "t", "writeTimeout": 60_000 } }), "it is 50000 ms now"),
-        (json!({ "reloadTaskFailure": { "enable": true, "tailScriptLogLines": 2000 } }), "it is 1000 now"),
+        (json!({ "reloadTaskFailure": { "enable": true, "tailScriptLogLines": 2000 } }), "at most 1000 lines of"),
     ] {
         let answer = import_of::<Influxdb>(&with(changes));
         assert!(answer["remarks"].to_string().contains(part), "{part}: {:#}", answer["remarks"]);

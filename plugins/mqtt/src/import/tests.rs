@@ -64,7 +64,7 @@ fn is_told(answer: &Value, part: &str) -> bool {
 fn all_keys_are_taken_over() {
     let answer = import_of::<Mqtt>(&complete());
     insta::assert_snapshot!("complete", format!("{answer:#}"));
-    assert!(!is_told(&answer, "will not start"), "{answer:#}");
+    assert!(!is_told(&answer, "would be refused"), "{answer:#}");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn kinds_are_those_that_are_switched_on() {
 fn own_topics_become_entries() {
     let topics = |changes: Value| {
         let answer = import_of::<Mqtt>(&with(changes));
-        assert!(!is_told(&answer, "will not start"), "{answer:#}");
+        assert!(!is_told(&answer, "would be refused"), "{answer:#}");
         answer["instances"][0]["settings"]["topics"].clone()
     };
     assert_eq!(
@@ -157,6 +157,11 @@ fn tasks_are_started_only_by_what_was_subscribed_to() {
     };
     assert_eq!(start("qliksense/+"), json!({ "topic": "qliksense/start_task" }));
     assert_eq!(start("other/#"), json!(null));
+    // One that cannot be is no reason to tell nobody of failed reloads.
+    let wild =
+        import_of::<Mqtt>(&with(json!({ "taskStartTopic": "qliksense/#", "subscriptionRootTopic": "qliksense/#" })));
+    assert!(is_told(&wild, "no task is started by it") && !is_told(&wild, "would be refused"), "{wild:#}");
+    assert!(wild["instances"][0]["settings"].get("startTask").is_none(), "{wild:#}");
 }
 
 #[test]

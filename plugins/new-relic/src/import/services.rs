@@ -17,9 +17,7 @@ const FACTS: [(&str, &[&str]); 4] = [
 pub(super) fn read(import: &mut Import, accounts: &[Account], draft: &mut Draft) {
     // `incidentTool.newRelic.enable` did not count here.
     let section = format!("{INCIDENTS}.serviceMonitor");
-    let (is_on, is_wanted) = (import.flag("serviceMonitor.enable"), import.flag(&format!("{DESTINATION}.enable")));
-    if !(is_on && is_wanted) {
-        import.dropped(DESTINATION, "it or `serviceMonitor.enable` is off");
+    if !import.both("serviceMonitor", DESTINATION) {
         return import.dropped(&section, &format!("`serviceMonitor.enable` or `{DESTINATION}.enable` is off"));
     }
     let mut kinds = Vec::new();

@@ -135,6 +135,32 @@ fn everything_off_is_nothing() {
 }
 
 #[test]
+fn one_account_that_cannot_be_does_not_keep_the_others_out() {
+    let key = "/thirdPartyToolsCredentials/newRelic/1/insertApiKey";
+    let old = with(&[(key, json!("<API key of the account>"))]);
+    let settings = entries(&old)[0]["settings"].clone();
+    assert_eq!(settings["accounts"].as_array().unwrap().len(), 1, "{settings:#}");
+    assert_eq!(settings["events"][0]["sendTo"]["always"], json!(["First"]));
+    let remarks = import_of::<NewRelic>(&old)["remarks"].to_string();
+    assert!(remarks.contains("`insertApiKey` without blanks in it") && !remarks.contains("API key of"), "{remarks}");
+}
+
+#[test]
+fn keys_and_headers_have_no_blanks_around_them() {
+    let header = format!("{UPTIME}/header");
+    let old = with(&[
+        ("/thirdPartyToolsCredentials/newRelic/0/insertApiKey", json!(" key-of-first\n")),
+        (header.as_str(), pair("X-Uptime", "yes\n")),
+    ]);
+    let settings = filled_settings(&import_of::<NewRelic>(&old)).remove(0);
+    assert_eq!(
+        (&settings["accounts"][0]["apiKey"], &settings["headers"]["X-Uptime"]),
+        (&json!("key-of-first"), &json!("yes"))
+    );
+    assert_eq!(entries(&old).len(), 1);
+}
+
+#[test]
 fn each_part_works_by_itself() {
     for (on, kinds) in SWITCHES.into_iter().zip([
         r#"["reload-task.failed"],["reload-task.aborted"]"#,

@@ -13,9 +13,8 @@ const GROUPS: [(&str, &[&str]); 2] = [
 ];
 
 pub(super) fn read(import: &mut Import, accounts: &[Account], draft: &mut Draft) {
-    let (is_on, is_wanted) = (import.flag("uptimeMonitor.enable"), import.flag(&format!("{SECTION}.enable")));
-    if !(is_on && is_wanted) {
-        return import.dropped(SECTION, "it or `uptimeMonitor.enable` is off");
+    if !import.both("uptimeMonitor", SECTION) {
+        return;
     }
     let names = names(import, accounts, &format!("{SECTION}.destinationAccount"));
     if names.is_empty() {

@@ -1,4 +1,4 @@
-use butler_plugin_api::testing::{FakeHost, block_on, imported, spoil, unread};
+use butler_plugin_api::testing::{FakeHost, block_on, damage, import_of, imported, unread};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -71,11 +71,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn faulty_configs_become_sound_ones(faults in prop::collection::vec((any::<usize>(), any::<u8>()), 1..6)) {
+    fn faulty_configs_become_sound_ones(faults in prop::collection::vec(any::<(usize, usize)>(), 1..6)) {
         let mut butler = complete(true);
-        for (number, way) in faults {
-            spoil(&mut butler, number, way);
+        for (place, how) in faults {
+            damage(&mut butler, place, how);
         }
-        imported::<Signl4>(&butler, &[]).unwrap();
+        import_of::<Signl4>(&butler);
     }
 }
