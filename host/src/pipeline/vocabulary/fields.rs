@@ -120,9 +120,9 @@ fn names(fields: &'static Map<String, Value>, depth: usize) -> Vec<&'static str>
 /// What can be written instead, where nothing is near.
 fn instead(parts: &[&str], lost: &Lost) -> Option<String> {
     let Some(fields) = lost.fields else {
-        let (last, before) = parts.get(..lost.depth)?.split_last()?;
+        let (end, before) = parts.get(..lost.depth)?.split_last()?;
         let rest = parts.get(lost.depth..)?.join(".");
-        return lost.is_named.then(|| format!("a name with dots is written `{}['{last}.{rest}']`", join(before)));
+        return lost.is_named.then(|| format!("a name with dots is written `{}['{end}.{rest}']`", join(before)));
     };
     let mut names: Vec<&str> = fields.keys().map(String::as_str).collect();
     if lost.depth == 0 {
