@@ -169,7 +169,8 @@ pub(crate) fn push_key(path: &mut String, name: &str) {
 pub(crate) fn similar<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
     let word = plain(word);
-    let limit = match word.chars().count() {
+    let length = word.chars().count();
+    let limit = match length {
         0..=2 => 0,
         3..=5 => 1,
         6..=8 => 2,
@@ -177,6 +178,8 @@ pub(crate) fn similar<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     };
     candidates
         .into_iter()
+        // The time that a comparison takes, and the memory, grow with both lengths: a word may be a megabyte.
+        .filter(|candidate| plain(candidate).chars().count().abs_diff(length) <= limit)
         .map(|candidate| (strsim::damerau_levenshtein(&word, &plain(candidate)), candidate))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)

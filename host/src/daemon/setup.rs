@@ -138,7 +138,9 @@ fn open(document: &Document, again: Again) -> Result<Setup, Report> {
         .iter()
         .filter_map(|used| Some((used.index, used.instance.as_str(), libraries.get(&used.plugin)?.library.manifest())));
     let manifests = unusable.is_empty().then(|| libraries.values().map(|opened| opened.library.manifest()));
-    let (endpoints, vocabulary) = (manifests.clone().map(Known::new), Vocabulary::new(manifests));
+    // What a plugin file emits that took the place of one that is open, a restart tells.
+    let emitting = manifests.clone().filter(|_| replaced.is_empty());
+    let (endpoints, vocabulary) = (manifests.map(Known::new), Vocabulary::new(emitting));
     unusable.extend(check_manifests(served));
     let schemas = libraries
         .iter()

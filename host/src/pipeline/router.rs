@@ -320,5 +320,11 @@ mod tests {
         let rule =
             serde_json::from_value(json!({ "events": ["moon.risen"], "where": { "phase.full": true } })).unwrap();
         assert_eq!(paths(&rule), [("events/0".to_owned(), false)]);
+        let rule =
+            serde_json::from_value(json!({ "events": ["*"], "where": { "phase.full": true, "task.nmae": "a" } }));
+        assert_eq!(
+            paths(&rule.unwrap()),
+            [("where/phase.full".to_owned(), false), ("where/task.nmae".to_owned(), true)]
+        );
     }
 }

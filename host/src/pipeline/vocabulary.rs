@@ -24,7 +24,7 @@ pub struct Vocabulary {
 enum Makers {
     /// Butler alone: the schema of events names each field.
     Butler,
-    /// Plugins too, with kinds of Butler's: they may add facts beside those of the schema.
+    /// Plugins too, with kinds of Butler's, or as far as is known: they may add facts beside those of the schema.
     Plugins,
     /// Plugins with kinds of their own: most facts are theirs.
     OwnKinds,
@@ -66,7 +66,13 @@ impl Vocabulary {
         };
         let here = emits.iter().filter(|emitted| patterns.iter().any(|pattern| kinds::overlap(pattern, emitted)));
         // Of a plugin that is not in the config now.
-        let elsewhere = patterns.iter().any(|pattern| self.kind(pattern).is_some_and(|unknown| !unknown.is_fault));
-        here.map(maker).chain(elsewhere.then_some(Makers::OwnKinds)).max().unwrap_or(Makers::Butler)
+        let elsewhere = patterns.iter().filter_map(|pattern| {
+            if kinds::is_of_butler(pattern) {
+                kinds::is_open(pattern).then_some(Makers::Plugins)
+            } else {
+                kinds::may_be_of_a_plugin(pattern).then_some(Makers::OwnKinds)
+            }
+        });
+        here.map(maker).chain(elsewhere).max().unwrap_or(Makers::Butler)
     }
 }

@@ -17,19 +17,19 @@ use butler_plugin_api::{Data, Delivery};
 pub const MAX_DEPTH: u64 = 8;
 
 /// The fact that holds the depth.
-const FACT: &str = "chainDepth";
+pub const CHAIN_DEPTH: &str = "chainDepth";
 
 /// A delivery that has ended so recently may still be the reason of an event.
 const AFTERMATH: Duration = Duration::from_mins(1);
 
 /// The depth of an event; 0 for one that no instance emitted.
 pub fn depth(data: &Data) -> u64 {
-    data.other.get(FACT).and_then(serde_json::Value::as_u64).unwrap_or_default()
+    data.other.get(CHAIN_DEPTH).and_then(serde_json::Value::as_u64).unwrap_or_default()
 }
 
 /// Notes the depth of an event, whatever the plugin wrote there.
 pub(super) fn set_depth(data: &mut Data, depth: u64) {
-    data.other.insert(FACT.to_owned(), depth.into());
+    data.other.insert(CHAIN_DEPTH.to_owned(), depth.into());
 }
 
 /// The depths of what an instance has at hand.

@@ -11,7 +11,7 @@ mod services;
 mod trust;
 mod worker;
 
-pub use chain::{MAX_DEPTH, depth};
+pub use chain::{CHAIN_DEPTH, MAX_DEPTH, depth};
 pub use discover::{PluginError, SearchPath, file_name, open_file};
 pub use instance::{Condition, Instance, Statistics};
 pub use metrics::{Owner, PluginMetrics, Series};

@@ -1,6 +1,6 @@
 //! Where alerts go: the plugin, its settings, and whether both can work.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use butler_plugin_api::{Manifest, StartError, kind};
 use serde_json::Value;
@@ -102,8 +102,10 @@ pub(super) fn takes_alerts(manifest: &Manifest) -> bool {
         && manifest.default_events.iter().any(|pattern| kind::matches(pattern, kind::RELOAD_TASK_FAILED))
 }
 
-/// Connection and settings as they stand in the config, and the files of the secrets in them.
+/// Connection and settings as they stand in the config, and the files of the secrets in them: new ones, whatever is below
+/// `out` already.
 pub(super) fn secrets(
+    out: &Path,
     connection: &Connection,
     instance: &str,
     filled: &Filled,
@@ -111,7 +113,7 @@ pub(super) fn secrets(
 ) -> (Connection, Value) {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     let name = |pointer: &str| -> String { pointer.replace('/', "-").chars().map(plain).collect() };
-    let file = |pointer: &str| format!("{SECRETS}/{instance}{}", name(pointer));
+    let file = |pointer: &str| free(out, &format!("{SECRETS}/{instance}{}", name(pointer)));
     for (pointer, text) in &filled.secrets {
         files.push(File { path: file(pointer).into(), text: format!("{text}\n"), private: true });
     }
@@ -119,25 +121,17 @@ pub(super) fn secrets(
     if let Some(passphrase) = connection.passphrase.take_if(|text| !is_placeholder(text)) {
         // In the config `${` would be written with one sign more.
         let text = passphrase.replace("$${", "${");
-        files.push(File { path: PASSPHRASE.into(), text: format!("{text}\n"), private: true });
-        connection.passphrase = Some(format!("${{file:{PASSPHRASE}}}"));
+        let path = free(out, PASSPHRASE);
+        connection.passphrase = Some(format!("${{file:{path}}}"));
+        files.push(File { path: path.into(), text: format!("{text}\n"), private: true });
     }
     (connection, with_files(filled, file))
 }
 
-/// What lies where the secrets of one of these destinations would be written, or a passphrase, unless a flag names it.
-pub(super) fn taken_secrets(out: &Path, destinations: &[&Manifest], flags: &[&str]) -> Vec<PathBuf> {
-    let names = std::fs::read_dir(out.join(SECRETS)).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    let names = names.filter_map(|name| name.into_string().ok());
-    let of_destination = |name: &str| {
-        destinations.iter().any(|one| name.strip_prefix(one.name.as_str()).is_some_and(|rest| rest.starts_with('-')))
-    };
-    let is_in_the_way = |path: &String, name: &str| {
-        let placeholder = format!("${{file:{path}}}");
-        (path == PASSPHRASE || of_destination(name)) && !flags.iter().any(|text| text.contains(&placeholder))
-    };
-    let paths = names.map(|name| (format!("{SECRETS}/{name}"), name));
-    let mut taken: Vec<String> = paths.filter(|(path, name)| is_in_the_way(path, name)).map(|(path, _)| path).collect();
-    taken.sort();
-    taken.into_iter().map(PathBuf::from).collect()
+/// A path that nothing has yet: this one, or with a number. A secret of somebody else must not be in the way of one that
+/// was typed.
+fn free(out: &Path, path: &str) -> String {
+    let numbered = (2..).map(|number: u32| format!("{path}-{number}"));
+    let mut paths = std::iter::once(path.to_owned()).chain(numbered);
+    paths.find(|path| out.join(path).symlink_metadata().is_err()).unwrap_or_else(|| path.to_owned())
 }

@@ -125,7 +125,7 @@ impl Interview {
         let flags = &self.flags;
         let manifests = self.manifests();
         let destinations: Vec<&Manifest> = manifests.iter().filter(|manifest| takes_alerts(manifest)).collect();
-        self.refuse_existing(&destinations, &appenders)?;
+        new_files::refuse_existing(&flags.out, [Path::new(CONFIG), Path::new(SCHEMA), &appenders])?;
         if self.terminal.is_none() {
             self.refuse_missing(&destinations)?;
         }
@@ -161,7 +161,7 @@ impl Interview {
             },
             File { path: appenders.clone(), text: log4net::document(SERVICE, &target), private: false },
         ];
-        let (with_files, settings) = secrets(&connection, &manifest.name, &filled, &mut files);
+        let (with_files, settings) = secrets(&flags.out, &connection, &manifest.name, &filled, &mut files);
         let contents = Contents { connection: &with_files, settings: &settings, ..contents };
         let text = contents.text(&new_files::shown(&flags.out, Path::new(CONFIG)));
         files.insert(0, File { path: CONFIG.into(), text, private: false });
@@ -219,17 +219,6 @@ impl Interview {
             missing.extend(lacking.missing);
         }
         if missing.is_empty() { Ok(()) } else { Err(no_terminal(&missing)) }
-    }
-
-    /// Whoever is asked everything should not hear at the end that a file is in the way, be it that of a secret.
-    fn refuse_existing(&self, destinations: &[&Manifest], appenders: &Path) -> anyhow::Result<()> {
-        let Init { out, destination, passphrase, set, .. } = &self.flags;
-        let named = |manifest: &&&Manifest| destination.as_ref().is_none_or(|name| *name == manifest.name);
-        let possible: Vec<&Manifest> = destinations.iter().filter(named).copied().collect();
-        let given: Vec<&str> = set.iter().map(Given::value).chain(passphrase.as_deref()).collect();
-        let taken = destination::taken_secrets(out, &possible, &given);
-        let certain = [Path::new(CONFIG), Path::new(SCHEMA), appenders];
-        new_files::refuse_existing(out, certain.into_iter().chain(taken.iter().map(PathBuf::as_path)))
     }
 
     /// What a flag says or, without it, what is answered. The name of the question is that of the flag.

@@ -19,13 +19,6 @@ pub(super) struct Given {
     value: String,
 }
 
-impl Given {
-    /// As it was written.
-    pub(super) fn value(&self) -> &str {
-        &self.value
-    }
-}
-
 impl FromStr for Given {
     type Err = &'static str;
 

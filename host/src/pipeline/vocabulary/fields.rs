@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::super::condition::{BESIDE_DATA, FieldPath, SHORT, UNITS};
 use super::{Makers, Unknown};
 use crate::config::{push_key, similar};
+use crate::plugins::CHAIN_DEPTH;
 
 /// The schema of what a path leads through.
 static DATA: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(Data).into());
@@ -30,9 +31,11 @@ pub(super) fn unknown(path: &FieldPath, makers: Makers) -> Option<Unknown> {
     let above = join(parts.get(..lost.depth).unwrap_or_default());
     let near = near(&parts, &lost);
     let is_root = lost.depth == 0;
-    let is_fault = makers == Makers::Butler || makers == Makers::Plugins && !is_root;
-    // Facts of plugins are free, but one that is called nearly like Butler's.
-    if is_root && makers == Makers::OwnKinds && near.is_none() {
+    // A plugin may have facts of its own, and add to those of Butler what Butler's have not.
+    let is_fault = makers == Makers::Butler || makers == Makers::Plugins && !is_root && near.is_some();
+    // Many words are nearly one of Butler's: `version` is `session`. That it is meant is sure where the rest fits as well.
+    let is_meant = near.as_ref().is_some_and(|near| !is_root || near.contains('.'));
+    if makers == Makers::OwnKinds && !is_meant {
         return None;
     }
     let message = match (is_root, is_fault) {
@@ -46,7 +49,7 @@ pub(super) fn unknown(path: &FieldPath, makers: Makers) -> Option<Unknown> {
 
 fn find(parts: &[&str]) -> Result<(), Lost> {
     if let [only] = parts
-        && BESIDE_DATA.contains(only)
+        && (BESIDE_DATA.contains(only) || *only == CHAIN_DEPTH)
     {
         return Ok(());
     }
@@ -165,7 +168,13 @@ mod tests {
     fn each_fact_of_each_kind_is_known() {
         let mut all: Vec<String> = ["kind", "source", "time", "tags", "stream", "owner.userId", "app.fileSize"]
             .into_iter()
-            .chain(["execution.duration", "task.customProperties['a.b']", "task.sessionTimeout", "ingest.dropped.x"])
+            .chain([
+                "chainDepth",
+                "execution.duration",
+                "task.customProperties['a.b']",
+                "task.sessionTimeout",
+                "ingest.dropped.x",
+            ])
             .map(str::to_owned)
             .collect();
         for event in sample_events() {
@@ -213,6 +222,14 @@ mod tests {
         assert_eq!(is_fault("phase.full", Makers::Plugins), Some(false));
         assert_eq!(is_fault("phase.full", Makers::OwnKinds), None);
         assert_eq!(is_fault("taks.name", Makers::OwnKinds), Some(false));
+        // A word of its own, though Butler has `session`, `node` and `service`.
+        for path in ["version", "code", "device.id", "node.rack", "task.group"] {
+            assert_eq!(is_fault(path, Makers::OwnKinds), None, "{path}");
+        }
+        // Facts that are added to one of Butler's.
+        for path in ["version", "node.rack", "task.group"] {
+            assert_eq!(is_fault(path, Makers::Plugins), Some(false), "{path}");
+        }
         assert_eq!(is_fault("task.nmae", Makers::Plugins), Some(true));
         assert_eq!(is_fault("task.nmae", Makers::OwnKinds), Some(false));
     }

@@ -49,27 +49,36 @@ impl Vocabulary {
     }
 }
 
-fn is_of_butler(pattern: &str) -> bool {
+pub(super) fn is_of_butler(pattern: &str) -> bool {
     kind::ALL.iter().any(|kind| kind::matches(pattern, kind))
 }
 
 /// Whether a plugin, in this config or not, could emit a kind that fits: kinds of its own begin with its name.
-fn may_be_of_a_plugin(pattern: &str) -> bool {
+pub(super) fn may_be_of_a_plugin(pattern: &str) -> bool {
     let head = pattern.split(['.', '*']).next().unwrap_or_default();
-    // The name may go on.
-    let is_open = pattern.get(head.len()..).is_some_and(|rest| rest.starts_with('*'));
     let begins = head.match_indices('-').filter_map(|(at, _)| head.get(..at));
-    is_open || begins.chain([head]).any(|name| Manifest::new(name, "").fault().is_none())
+    is_open(pattern) || begins.chain([head]).any(|name| Manifest::new(name, "").fault().is_none())
 }
 
-/// Whether some kind fits both patterns. One has a single dot: else `*-task.faild` would be `chat.*`, by `chat.x-task.faild`.
+/// Whether the name of whoever emits what fits may go on: `*.failed` and `*-task.failed`, and not `reload-task.*`.
+pub(super) fn is_open(pattern: &str) -> bool {
+    pattern.find(['.', '*']).is_some_and(|at| pattern[at..].starts_with('*'))
+}
+
+/// Whether some kind fits both patterns. It has one dot where both have: else `*-task.faild` would be `chat.*`, by
+/// `chat.x-task.faild`.
 pub(super) fn overlap(one: &str, other: &str) -> bool {
-    match (one.split_once('.'), other.split_once('.')) {
+    match (halves(one), halves(other)) {
         (Some((subject, outcome)), Some((subject_2, outcome_2))) => {
             text_fits_both(subject, subject_2) && text_fits_both(outcome, outcome_2)
         }
         _ => text_fits_both(one, other),
     }
+}
+
+/// Subject and outcome of what has one dot.
+fn halves(pattern: &str) -> Option<(&str, &str)> {
+    pattern.split_once('.').filter(|(_, outcome)| !outcome.contains('.'))
 }
 
 fn text_fits_both(one: &str, other: &str) -> bool {
@@ -116,6 +125,11 @@ mod tests {
             ("*-task.failed", "chat-*", true),
             ("*.faild", "chat.told", false),
             ("*.failed", "chat-room.failed", true),
+            ("*.failed", "chat.room.failed", true),
+            ("*.failed", "chat.room.*", true),
+            ("*room.failed", "chat.room.failed", true),
+            ("*.told", "chat.room.failed", false),
+            ("*-task.failed", "chat.*", false),
         ] {
             assert_eq!((overlap(one, other), overlap(other, one)), (expected, expected), "{one} {other}");
         }

@@ -115,7 +115,7 @@ async fn what_is_there_is_kept() {
     let sense = sense().await;
     let folder = sense.folder().join("new");
     let flags = [&SITE[..], &["--use", "teams", "--set", "webhookUrl=https://127.0.0.1:1/hook"]].concat();
-    for file in ["butler.yaml", "butler.schema.json", APPENDERS, "secrets/teams-webhookUrl"] {
+    for file in ["butler.yaml", "butler.schema.json", APPENDERS] {
         let path = folder.join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, "mine").unwrap();
@@ -128,13 +128,26 @@ async fn what_is_there_is_kept() {
     }
     let output = init(&sense, &flags).await;
     assert_eq!(output.code, 0, "{output:?}");
-    // A secret that is there already may be named, and those of others are not in the way.
-    for name in ["teams-webhookUrl", "mine"] {
-        let path = folder.join("second/secrets").join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, "https://127.0.0.1:1/hook\n").unwrap();
+    // Secrets of others are kept, and not in the way.
+    let second = folder.join("second");
+    for (name, text) in
+        [("teams-webhookUrl", "https://127.0.0.1:1/mine\n"), ("teams-webhookUrl-2", "mine"), ("other", "mine")]
+    {
+        fs::create_dir_all(second.join("secrets")).unwrap();
+        fs::write(second.join("secrets").join(name), text).unwrap();
+    }
+    let output = init(&sense, &[&flags[..], &["--out", "second"]].concat()).await;
+    assert_eq!(output.code, 0, "{output:?}");
+    assert_eq!(text(&second.join("secrets/teams-webhookUrl")), "https://127.0.0.1:1/mine\n");
+    assert_eq!(text(&second.join("secrets/teams-webhookUrl-2")), "mine");
+    assert_eq!(text(&second.join("secrets/teams-webhookUrl-3")), "https://127.0.0.1:1/hook\n");
+    assert!(text(&second.join("butler.yaml")).contains("${file:secrets/teams-webhookUrl-3}"));
+    // And may be named.
+    for file in ["butler.yaml", "butler.schema.json", APPENDERS] {
+        fs::remove_file(second.join(file)).unwrap();
     }
     let named = ["--use", "teams", "--set", "webhookUrl=${file:secrets/teams-webhookUrl}", "--out", "second"];
     let output = init(&sense, &[&SITE[..], &named].concat()).await;
     assert_eq!(output.code, 0, "{output:?}");
+    assert!(text(&second.join("butler.yaml")).contains("${file:secrets/teams-webhookUrl}"));
 }

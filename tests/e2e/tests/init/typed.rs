@@ -105,14 +105,6 @@ async fn an_interruption_leaves_nothing_behind() {
     let mut terminal = Terminal::start(&folder, &["init"]);
     terminal.shows("is there already and is kept").await;
     assert_eq!(terminal.end().await.code(), Some(1), "{}", terminal.screen());
-    // Files of secrets count, whichever destination they may be of.
-    fs::create_dir(folder.join("secrets")).unwrap();
-    for name in ["mine", "qlik-passphrase", "slack-token"] {
-        fs::write(folder.join("secrets").join(name), "mine").unwrap();
-    }
-    let mut terminal = Terminal::start(&folder, &["init"]);
-    terminal.shows("butler.yaml, secrets/qlik-passphrase, secrets/slack-token are there already and are kept").await;
-    assert_eq!(terminal.end().await.code(), Some(1), "{}", terminal.screen());
 }
 
 #[tokio::test(flavor = "multi_thread")]
