@@ -92,8 +92,9 @@ async fn healthchecks_hears_of_the_start_and_of_failures_with_their_reason() {
     wait_more(&sink, "/ping/abc", 2).await;
 
     // A start again is told as one.
+    sink.forget();
     let _butler = butler.kill_and_start().await;
-    wait_more(&sink, "/ping/abc/start", 1).await;
+    sink.wait_where("a start", |one| one.target == "/ping/abc/start").await;
 }
 
 #[tokio::test]
