@@ -12,7 +12,6 @@ mod init;
 mod log_appender;
 mod migrate;
 mod new;
-mod nodes;
 mod pin;
 mod plugins;
 mod progress;

@@ -8,8 +8,8 @@ use clap::Args;
 use serde_json::Value;
 
 use super::OptionalConfigFile;
-use super::nodes::{forms, referred};
 use crate::config::Document;
+use crate::config::schema_nodes::{forms, referred};
 use crate::plugins::{SearchPath, open_file};
 
 /// Deepest that settings are looked into.

@@ -25,6 +25,7 @@ mod report;
 mod rest;
 mod scheduler;
 mod schema;
+pub(crate) mod schema_nodes;
 mod secrets;
 mod semantics;
 mod setting;

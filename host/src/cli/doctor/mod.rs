@@ -1,8 +1,9 @@
 //! `butler doctor`: the whole chain, link by link.
 //!
-//! What `butler check` looks at comes first, some of it from here: `exposure`, `profiles`, `clock`, `rights`, `names`. Then this machine
-//! (`files`, `disk`), the running daemon, who may send (`senders`), what it has heard (`appenders`) or dropped (`drops`), and by option a wait for a message of a log
-//! appender and a sample that is followed through the daemon to every instance (`end_to_end`).
+//! What `butler check` looks at comes first, some of it from here: `exposure`, `profiles`, `clock`, `rights`, `names`. Then
+//! this machine (`files`, `disk`), the running daemon, who may send to it (`senders`), what it has heard (`appenders`) or
+//! dropped (`drops`), and by option a wait for a message of a log appender and a sample that is followed through the daemon
+//! to every instance (`end_to_end`).
 
 mod appenders;
 pub(super) mod clock;

@@ -9,7 +9,7 @@
 
 use serde_json::{Map, Value};
 
-use super::super::nodes::parts;
+use crate::config::schema_nodes::parts;
 
 const KEYWORD: &str = "x-qlik";
 const SECRET: &str = "writeOnly";

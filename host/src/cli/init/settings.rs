@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use super::super::nodes::merged;
 use super::terminal::{Question, Terminal};
+use crate::config::schema_nodes::merged;
 use crate::config::{setting_faults, similar};
 
 /// A setting that is given by flag: `NAME=VALUE`, parts of the name with dots between.

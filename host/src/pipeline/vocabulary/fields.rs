@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::super::condition::{BESIDE_DATA, FieldPath, SHORT, UNITS};
 use super::{Makers, Unknown};
+use crate::config::schema_nodes::{forms, referred};
 use crate::config::{push_key, similar};
 use crate::plugins::CHAIN_DEPTH;
 
@@ -81,18 +82,10 @@ fn field<'a>(fields: &'a Map<String, Value>, name: &str, depth: usize) -> Option
 /// What a node of the schema refers to, without `null`.
 fn resolve(mut node: &'static Value) -> &'static Value {
     // No type of events refers to itself.
-    while let Some(inner) = referred(node) {
+    while let Some(inner) = referred(node, &DATA).map(|(_, inner)| inner).or_else(|| forms(node).first().copied()) {
         node = inner;
     }
     node
-}
-
-fn referred(node: &'static Value) -> Option<&'static Value> {
-    if let Some(reference) = node.get("$ref").and_then(Value::as_str) {
-        return reference.strip_prefix('#').and_then(|pointer| DATA.pointer(pointer));
-    }
-    let forms = node.get("anyOf").and_then(Value::as_array)?;
-    forms.iter().find(|form| form.get("type").and_then(Value::as_str) != Some("null"))
 }
 
 /// The path that is probably meant.

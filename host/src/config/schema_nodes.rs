@@ -1,4 +1,4 @@
-//! Nodes of JSON Schemas as those of plugins' settings are derived: what they refer to, and their forms.
+//! Nodes of JSON Schemas as they are derived from types: what they refer to, and their forms.
 
 use serde_json::{Map, Value};
 
@@ -6,19 +6,19 @@ use serde_json::{Map, Value};
 const MOST_REFERENCES: usize = 16;
 
 /// What a node refers to by `$ref`, with the reference.
-pub(super) fn referred<'a>(node: &'a Value, root: &'a Value) -> Option<(&'a str, &'a Value)> {
+pub(crate) fn referred<'a>(node: &'a Value, root: &'a Value) -> Option<(&'a str, &'a Value)> {
     let reference = node.get("$ref")?.as_str()?;
     Some((reference, root.pointer(reference.strip_prefix('#')?)?))
 }
 
 /// The forms of which a value has one, but `null`.
-pub(super) fn forms(node: &Value) -> Vec<&Value> {
+pub(crate) fn forms(node: &Value) -> Vec<&Value> {
     let listed = ["anyOf", "oneOf"].into_iter().filter_map(|keyword| node.get(keyword)?.as_array()).flatten();
     listed.filter(|form| !is_null(form)).collect()
 }
 
 /// A node with all that it refers to, and all of its forms; each once.
-pub(super) fn parts<'a>(node: &'a Value, root: &'a Value) -> Vec<&'a Value> {
+pub(crate) fn parts<'a>(node: &'a Value, root: &'a Value) -> Vec<&'a Value> {
     let (mut parts, mut open): (Vec<&Value>, Vec<&Value>) = (Vec::new(), vec![node]);
     while let Some(node) = open.pop() {
         if parts.iter().any(|known| std::ptr::eq(*known, node)) {
@@ -33,7 +33,7 @@ pub(super) fn parts<'a>(node: &'a Value, root: &'a Value) -> Vec<&'a Value> {
 }
 
 /// One node of a node and what it refers to; that a value may be null is left out. What stands nearer goes first.
-pub(super) fn merged(node: &Value, root: &Value) -> Value {
+pub(crate) fn merged(node: &Value, root: &Value) -> Value {
     let mut node = node.clone();
     for _ in 0..MOST_REFERENCES {
         let Some((keyword, inner)) = inner(&node, root) else { break };
