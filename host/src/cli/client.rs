@@ -50,8 +50,12 @@ impl Daemon {
 
     /// The same by the path of the config.
     pub(super) fn find_by(config: &Path) -> anyhow::Result<Self> {
-        let store = Document::read(config)?.store_path();
-        let run = rest::RunInfo::read(&store)?;
+        Self::find_beside(&Document::read(config)?.store_path())
+    }
+
+    /// The daemon that uses this store.
+    pub(super) fn find_beside(store: &Path) -> anyhow::Result<Self> {
+        let run = rest::RunInfo::read(store)?;
         // With HTTPS it is known by its certificate alone: no name and no authority would say that it is this daemon.
         let tls = match &run.certificate {
             Some(certificate) => qlik::pinned(certificate)?,

@@ -8,6 +8,7 @@ mod doctor;
 #[cfg(test)]
 mod documents;
 mod findings;
+mod health;
 mod init;
 mod log_appender;
 mod migrate;
@@ -63,6 +64,9 @@ enum Command {
     /// and the running daemon with what it has heard; by option, wait for a log appender and follow a sample to every instance.
     /// Exit code 1 when a link has failed, 2 for a config that cannot be used.
     Doctor(doctor::Doctor),
+    /// Say whether the running daemon can do its work: exit code 0 if it is ready, 1 with the reason if not. For health checks
+    /// of containers and for scripts.
+    Health(health::Health),
     /// Show what an instance would send, and send nothing: to write templates.
     Render(render::Render),
     /// Send one alert, marked as a test, to the destination of an instance, and say what became of it. A sample goes there
@@ -131,6 +135,7 @@ pub fn run() -> Result<(), Failure> {
         Command::Run(file) => run_daemon(&file.config, cli.log_level),
         Command::Check(file) => block_on(check::run(&file.config, cli.log_level)),
         Command::Doctor(doctor) => block_on(doctor.run(cli.log_level)),
+        Command::Health(health) => block_on(health.run()),
         Command::Render(render) => block_on(render.run(cli.log_level)),
         Command::TestAlert(alert) => block_on(alert.run(cli.log_level)),
         Command::Reload(file) => block_on(reload::run(&file)),

@@ -61,6 +61,7 @@ fn version_and_help_are_printed() {
         "run",
         "check",
         "doctor",
+        "health",
         "render",
         "test-alert",
         "schema",

@@ -98,6 +98,8 @@ async fn while_the_disk_is_full_nothing_is_handed_out_and_later_everything_once(
     let reason = wait_trouble(&butler).await;
     assert!(reason.contains("full"), "{reason}");
     assert_eq!(butler.metric("butler_store_trouble").await, Some(1.0));
+    let health = e2e::command(&["health", "-c", butler.config().to_str().unwrap()]).await;
+    assert!(health.code == 1 && health.stderr.starts_with("not ready: store: "), "{health:?}");
     butler.send(&failures(50));
     nothing_happens(&butler, &sink, Duration::from_secs(3)).await;
     assert_eq!(sink.received().len(), 3);

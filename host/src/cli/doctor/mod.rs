@@ -154,7 +154,7 @@ async fn presence(found: anyhow::Result<Daemon>, needed: bool, findings: &mut Fi
 }
 
 /// A note of the daemon's readiness in words.
-fn told(note: &Value) -> String {
+pub(super) fn told(note: &Value) -> String {
     let text = |name: &str| note[name].as_str().unwrap_or_default();
     let subject = if text("instance").is_empty() { text("subject") } else { text("instance") };
     format!("{subject}: {}", text("message"))

@@ -30,6 +30,8 @@ pub(super) struct Connection {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Contents<'a> {
     pub(super) connection: &'a Connection,
+    /// File of the store, as it may stand in the config. Absent: where the daemon has it by default.
+    pub(super) store: Option<&'a str>,
     /// Where log appenders send.
     pub(super) target: &'a Target,
     /// Who may send.
@@ -100,6 +102,10 @@ impl Contents<'_> {
             scalar(&format!("{pages}/hub")),
             scalar(&format!("{pages}/sense/app")),
         );
+        if let Some(store) = self.store {
+            let about = "Events and deliveries, until they are old.";
+            let _ = write!(text, "\n# {about}\nstore:\n  path: {}\n", scalar(store));
+        }
         if !self.plugin_dirs.is_empty() {
             text.push_str("\n# Folders with further plugins.\npluginDirs:\n");
             for folder in self.plugin_dirs {

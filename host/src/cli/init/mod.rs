@@ -81,6 +81,10 @@ pub(super) struct Init {
     /// Folder with further plugins; may be repeated.
     #[arg(long = "plugin-dir", value_name = "DIR")]
     plugin_dirs: Vec<PathBuf>,
+    /// File of the store, if it is to be elsewhere than in the folder `data` beside the config: `/var/lib/butler/butler.db`.
+    /// The account that Butler runs as must be able to write to its folder.
+    #[arg(long, value_name = "FILE")]
+    store: Option<PathBuf>,
     /// Folder that everything is written into; what is there is not overwritten.
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
@@ -135,8 +139,10 @@ impl Interview {
         let manifest = self.destination(&destinations)?;
         let allow_from = site::senders(&connection.host, &nodes, target.host());
         let plugin_dirs: Vec<String> = flags.plugin_dirs.iter().map(|dir| site::written(dir, &flags.out)).collect();
+        let store = flags.store.as_deref().map(|store| store_path(store, &flags.out)).transpose()?;
         let contents = Contents {
             connection: &connection,
+            store: store.as_deref(),
             target: &target,
             allow_from: &allow_from,
             plugin_dirs: &plugin_dirs,
@@ -361,6 +367,16 @@ impl Interview {
         // An error would be a panic in there.
         self.runtime.block_on(waiting("the names of Qlik Sense's nodes", asking)).unwrap_or_default()
     }
+}
+
+/// Where the store is, as it stands in the config.
+fn store_path(store: &Path, out: &Path) -> Result<String, Failure> {
+    // Such a folder has no file name to put `.run.json` and others beside.
+    if store.is_dir() || store.file_name().is_none() {
+        let (folder, remedy) = (store.display(), store.join("butler.db"));
+        return Err(Failure::Config(format!("--store: {folder} is a folder: name a file, such as {}", remedy.display())));
+    }
+    Ok(config_text(&site::written(store, out)))
 }
 
 fn no_terminal(missing: &[(String, String)]) -> Failure {

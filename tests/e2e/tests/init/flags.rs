@@ -143,6 +143,29 @@ async fn secrets_in_mappings_go_into_files_and_none_comes_back_from_a_plugin() {
 }
 
 #[tokio::test]
+async fn the_store_is_where_it_is_wanted() {
+    let sense = sense().await;
+    let folder = sense.folder().canonicalize().unwrap();
+    let state = folder.join("state");
+    std::fs::create_dir(&state).unwrap();
+    let console = ["--use", "console", "--out", "etc", "--store"];
+    let output = init(&sense, &[&SITE[..], &console, &["../state/butler.db"]].concat()).await;
+    assert_eq!(output.code, 0, "{output:?}");
+    let config = folder.join("new/etc/butler.yaml");
+    let store = state.join("butler.db");
+    assert!(text(&config).contains(&format!("store:\n  path: {}\n", store.display())), "{}", text(&config));
+    // Whoever looks for the daemon looks there.
+    let health = e2e::command(&["health", "-c", config.to_str().unwrap()]).await;
+    assert!(health.stderr.contains(&format!("{}.run.json", store.display())), "{health:?}");
+
+    let within = ["--use", "console", "--out", "other", "--store", "other/state/x.db"];
+    let output = init(&sense, &[&SITE[..], &within].concat()).await;
+    assert_eq!(output.code, 0, "{output:?}");
+    let config = text(&folder.join("new/other/butler.yaml"));
+    assert!(config.contains("store:\n  path: state/x.db\n"), "{config}");
+}
+
+#[tokio::test]
 async fn a_mailbox_may_be_opened_by_oauth() {
     let sense = sense().await;
     let mail = ["--use", "email", "--set", "smtp.host=127.0.0.1", "--set", "from=butler@example.com"];

@@ -38,6 +38,13 @@ async fn without_a_terminal_all_that_is_missing_is_told() {
 }
 
 #[tokio::test]
+async fn a_folder_is_no_store() {
+    let sense = sense().await;
+    let flags = [&SITE[..], &["--use", "console", "--store", "../certificates"]].concat();
+    refused(&sense, &flags, &["--store: ../certificates is a folder: name a file, such as ../certificates/butler.db"]).await;
+}
+
+#[tokio::test]
 async fn certificates_that_are_missing_or_do_not_fit_are_told_at_once() {
     let sense = sense().await;
     let folder = sense.folder().to_owned();

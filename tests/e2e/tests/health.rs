@@ -1,0 +1,68 @@
+//! `butler health`: an exit code for health checks of containers and for scripts.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use e2e::{Butler, Output, command, run, run_with};
+
+const CONFIG: &str = "version: 1\nplugins:\n  - use: console\n";
+
+async fn health(arguments: &[&str]) -> Output {
+    command(&[&["health"], arguments].concat()).await
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_ready_is_known_by_its_config_or_its_store() {
+    let butler = Butler::start(CONFIG).await;
+    let config = butler.config().to_str().unwrap().to_owned();
+    let store = butler.folder().join("butler.db").to_str().unwrap().to_owned();
+    let ready = format!("ready: version {}, process {}, {}\n", env!("CARGO_PKG_VERSION"), butler.pid(), butler.rest());
+    for arguments in [["-c", config.as_str()], ["--store", store.as_str()]] {
+        let output = health(&arguments).await;
+        assert_eq!((output.code, &output.stdout, output.stderr.as_str()), (0, &ready, ""), "{output:?}");
+    }
+    // As in a container, where the variable names a config and the check a store.
+    let by_store = run_with(&["health", "--store", &store], &[("BUTLER_CONFIG", "/nowhere/butler.yaml")]);
+    assert_eq!(by_store.code, 0, "{by_store:?}");
+
+    let (status, log) = butler.stop().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    let output = health(&["--store", &store]).await;
+    assert!(output.code == 1 && output.stdout.is_empty(), "{output:?}");
+    assert!(output.stderr.contains("Butler is not running with this config: there is no "), "{output:?}");
+}
+
+#[tokio::test]
+async fn one_that_was_killed_is_not_taken_for_one_that_runs() {
+    let butler = Butler::start(CONFIG).await;
+    let process = format!("process {}: it has ended without a stop", butler.pid());
+    let killed = butler.kill();
+    let store = killed.folder().join("butler.db");
+    assert!(killed.folder().join("butler.db.run.json").exists());
+    let output = health(&["--store", store.to_str().unwrap()]).await;
+    assert!(output.code == 1 && output.stderr.contains(&process), "{output:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn one_that_hangs_is_given_no_more_than_the_time_limit() {
+    use nix::sys::signal::{Signal, kill};
+
+    let butler = Butler::start(CONFIG).await;
+    let pid = nix::unistd::Pid::from_raw(butler.pid().try_into().unwrap());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    let config = butler.config().to_str().unwrap().to_owned();
+    let output = health(&["-c", &config, "--timeout", "500ms"]).await;
+    kill(pid, Signal::SIGCONT).unwrap();
+    assert!(output.code == 1 && output.stderr.contains("does not answer within 500ms"), "{output:?}");
+    let output = health(&["-c", &config]).await;
+    assert_eq!(output.code, 0, "{output:?}");
+}
+
+#[test]
+fn what_cannot_be_asked_is_said() {
+    let nothing = run(&["health"]);
+    assert!(nothing.code == 2 && nothing.stderr.contains("--config <FILE>"), "{nothing:?}");
+    let missing = run(&["health", "-c", "/nowhere/butler.yaml"]);
+    assert!(missing.code == 2 && missing.stderr.contains("/nowhere/butler.yaml"), "{missing:?}");
+    let unit = run(&["health", "--store", "x", "--timeout", "5"]);
+    assert!(unit.code == 2 && unit.stderr.contains("a whole number and a unit"), "{unit:?}");
+}
