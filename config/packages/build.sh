@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Builds Butler for release and makes its packages: `config/packages/build.sh [linux|windows|all] [--out DIR]`, all into
+# target/packages unless told otherwise. Packages by name: zip for Windows; tar.gz and .deb for Linux; SHA256SUMS. For Windows
+# it needs part `windows` of tests/packages.txt. Two runs for one commit with the same compilers make the same bytes.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+. config/packages/flags.sh
+
+what=all out=$PWD/target/packages
+while [ $# -gt 0 ]; do
+  case $1 in
+    linux | windows | all) what=$1 ;;
+    --out) out=$(realpath -m "${2:?a folder}"); shift ;;
+    *) echo "config/packages/build.sh: not '$1': [linux|windows|all] [--out DIR]" >&2; exit 2 ;;
+  esac
+  shift
+done
+target=${CARGO_TARGET_DIR:-$PWD/target}
+mkdir -p "$out"
+bill=$(mktemp -d); trap 'rm -rf "$bill"' EXIT
+
+linux() (
+  reproducible_flags "$target"
+  cargo build --release --workspace --locked
+  python3 config/packages/bill.py x86_64-unknown-linux-gnu "$bill/linux"
+  config/packages/make.sh linux "$target/release" "$bill/linux" "$out"
+)
+
+# Its own target folder: the other toolchain.
+windows() (
+  export BUTLER_WINDOWS_TARGET=${BUTLER_WINDOWS_TARGET:-$target/windows}
+  RUSTC=/usr/bin/rustc reproducible_flags "$BUTLER_WINDOWS_TARGET"
+  tests/windows/cargo.sh build --release --workspace --locked
+  RUSTC=/usr/bin/rustc CARGO=/usr/bin/cargo python3 config/packages/bill.py x86_64-pc-windows-gnu "$bill/windows"
+  config/packages/make.sh windows "$BUTLER_WINDOWS_TARGET/x86_64-pc-windows-gnu/release" "$bill/windows" "$out"
+)
+
+case $what in linux | all) linux ;; esac
+case $what in windows | all) windows ;; esac
+cd "$out"
+sha256sum butler[-_]* >SHA256SUMS
+ls -l
