@@ -6,10 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # Some systems keep programs for administrators out of the path.
 export PATH="$PATH:/usr/sbin:/sbin"
 tests/install.sh tests
-if ! { target/venv/bin/check-jsonschema --version && target/venv/bin/python -c 'import aiosmtpd, openapi_spec_validator, schemathesis'; } >/dev/null 2>&1; then
-  python3 -m venv target/venv
-  target/venv/bin/pip install --quiet --requirement tests/requirements.txt
-fi
+tests/python.sh
 export PATH="$PWD/target/venv/bin:$PATH"
 
 # Plugins are dynamic libraries: cargo does not know that the tests load them.
