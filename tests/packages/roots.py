@@ -11,8 +11,8 @@ from machine import check, run
 
 def namespace():
     """Whether this process has its own mounts: nothing is mounted on the machine itself."""
-    own, first = (os.readlink(f"/proc/{pid}/ns/mnt") for pid in ("self", "1"))
-    check(own != first, "mounts are the test's own")
+    machine = os.environ.get("MACHINE_MOUNTS")
+    check(machine and machine != os.readlink("/proc/self/ns/mnt"), "mounts are the test's own (run.sh)")
 
 
 def mount(kind, at, options="", source=None):

@@ -9,11 +9,9 @@ packages=$(realpath "${1:-target/packages}")
 [ "$(id -u)" = 0 ] || { echo "tests/packages/run.sh: run it as root: it installs a package, in a root of its own" >&2; exit 2; }
 ls "$packages"/butler* >/dev/null || { echo "tests/packages/run.sh: no packages in $packages; run config/packages/build.sh" >&2; exit 2; }
 tests/install.sh packages
-if ! target/venv/bin/python -c 'import cyclonedx.validation.json, jsonschema' 2>/dev/null; then
-  [ -x target/venv/bin/pip ] || python3 -m venv target/venv
-  target/venv/bin/pip install --quiet --requirement tests/requirements.txt
-fi
+tests/python.sh
 python=$PWD/target/venv/bin/python
+export MACHINE_MOUNTS; MACHINE_MOUNTS=$(readlink /proc/self/ns/mnt)
 scratch=$(mktemp -d); trap 'rm -rf "$scratch"' EXIT
 
 failed=0
