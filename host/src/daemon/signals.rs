@@ -1,8 +1,10 @@
-//! The signals that ask for a stop or a reload.
+//! What asks for a stop or a reload from outside: signals, and the service manager.
+
+use crate::service::Manager;
 
 /// What a signal asks for.
 pub(super) enum Signal {
-    /// A stop; the name of the signal.
+    /// A stop; who asks for it.
     Stop(&'static str),
     /// The config is to be read anew. Windows has no such signal: `butler reload` asks by REST.
     #[cfg(unix)]
@@ -10,14 +12,24 @@ pub(super) enum Signal {
 }
 
 /// The signals of the process; heard from the moment that they are listened to.
-pub(super) struct Signals {
+pub(super) struct Signals<'a> {
+    manager: &'a dyn Manager,
     #[cfg(unix)]
     streams: Option<[tokio::signal::unix::Signal; 3]>,
 }
 
-impl Signals {
+impl<'a> Signals<'a> {
+    /// The next one.
+    pub(super) async fn received(&mut self) -> Signal {
+        let manager = self.manager;
+        tokio::select! {
+            signal = self.of_process() => signal,
+            name = manager.stop_asked() => Signal::Stop(name),
+        }
+    }
+
     #[cfg(unix)]
-    pub(super) fn listen() -> Self {
+    pub(super) fn listen(manager: &'a dyn Manager) -> Self {
         use tokio::signal::unix::{SignalKind, signal};
         let all = || {
             Ok::<_, std::io::Error>([
@@ -27,11 +39,11 @@ impl Signals {
             ])
         };
         // Without handlers the system ends the process on a signal; the store survives that.
-        Self { streams: all().ok() }
+        Self { manager, streams: all().ok() }
     }
 
     #[cfg(unix)]
-    pub(super) async fn received(&mut self) -> Signal {
+    async fn of_process(&mut self) -> Signal {
         let Some([terminate, interrupt, hangup]) = &mut self.streams else { return std::future::pending().await };
         tokio::select! {
             _ = terminate.recv() => Signal::Stop("SIGTERM"),
@@ -41,12 +53,12 @@ impl Signals {
     }
 
     #[cfg(not(unix))]
-    pub(super) fn listen() -> Self {
-        Self {}
+    pub(super) fn listen(manager: &'a dyn Manager) -> Self {
+        Self { manager }
     }
 
     #[cfg(not(unix))]
-    pub(super) async fn received(&mut self) -> Signal {
+    async fn of_process(&mut self) -> Signal {
         let _ = tokio::signal::ctrl_c().await;
         Signal::Stop("Ctrl-C")
     }
