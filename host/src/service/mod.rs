@@ -5,24 +5,26 @@
 
 mod manager;
 
-#[cfg(target_os = "macos")]
-#[path = "launchd.rs"]
-mod platform;
-#[cfg(target_os = "linux")]
-#[path = "systemd/mod.rs"]
-mod platform;
-#[cfg(windows)]
-#[path = "windows.rs"]
-mod platform;
-
+#[cfg(any(target_os = "macos", test))]
+#[cfg_attr(not(target_os = "macos"), allow(dead_code, reason = "elsewhere it is compiled for its tests"))]
+mod launchd;
 #[cfg(target_os = "linux")]
 mod notify;
+#[cfg(target_os = "linux")]
+mod systemd;
+#[cfg(windows)]
+mod windows;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+#[cfg(target_os = "macos")]
+pub use launchd::{install, run, start, status, stop, uninstall};
 pub use manager::{Manager, State, Unmanaged};
-pub use platform::{install, run, start, status, stop, uninstall};
+#[cfg(target_os = "linux")]
+pub use systemd::{install, run, start, status, stop, uninstall};
+#[cfg(windows)]
+pub use windows::{install, run, start, status, stop, uninstall};
 
 use crate::config::placeholders;
 use crate::daemon::Setup;
