@@ -6,6 +6,7 @@
 //! cloud -----^  (by rest and plugins)
 //! rest, cli: drive the same services from outside                      daemon: the only place that wires
 //! start_tasks: what they and plugins have Qlik Sense do; schedule: at planned times
+//! service: what starts and stops the daemon, and is told how it is
 //! log4net: what makes Qlik Sense send; migrate: configs of Butler 16
 //! ```
 
@@ -28,6 +29,7 @@ pub mod qlik;
 pub mod reconcile;
 pub mod rest;
 pub mod schedule;
+pub mod service;
 pub mod start_tasks;
 mod stop;
 pub mod store;

@@ -21,6 +21,7 @@ mod render;
 mod roads;
 mod schedules;
 mod schema;
+mod service;
 mod settings;
 mod test_alert;
 mod token;
@@ -37,6 +38,7 @@ pub use udp_send::UdpSend;
 use crate::config::Level;
 use crate::daemon::{self, Alone, Failure};
 use crate::observe;
+use crate::service::Manager;
 
 /// Butler, companion daemon of Qlik Sense Enterprise.
 ///
@@ -57,6 +59,9 @@ enum Command {
     Init(Box<init::Init>),
     /// Run the daemon until Ctrl-C or SIGTERM.
     Run(ConfigFile),
+    /// Butler as a service: make, remove, start, stop, look.
+    #[command(subcommand)]
+    Service(service::Service),
     /// Check a config: everything in it, its plugins, their destinations, Qlik Sense and the user's rights there. Sends no alert,
     /// and needs neither a running daemon nor the daemon's machine.
     Check(ConfigFile),
@@ -132,7 +137,8 @@ pub fn run() -> Result<(), Failure> {
     let cli = Cli::parse();
     match cli.command {
         Command::Init(init) => block_on(init.run(cli.log_level)),
-        Command::Run(file) => run_daemon(&file.config, cli.log_level),
+        Command::Run(file) => run_daemon(&file.config, cli.log_level, &*crate::service::manager()),
+        Command::Service(service) => service.run(cli.log_level),
         Command::Check(file) => block_on(check::run(&file.config, cli.log_level)),
         Command::Doctor(doctor) => block_on(doctor.run(cli.log_level)),
         Command::Health(health) => block_on(health.run()),
@@ -162,10 +168,10 @@ async fn try_out(file: &ConfigFile, instance: &str, log_level: Option<Level>) ->
     Ok(progress::waiting(&format!("the start of {instance}"), start).await?)
 }
 
-fn run_daemon(config: &Path, log_level: Option<Level>) -> Result<(), Failure> {
+fn run_daemon(config: &Path, log_level: Option<Level>, manager: &dyn Manager) -> Result<(), Failure> {
     let setup = daemon::load(config, log_level)?;
     observe::init_daemon_logging(&setup.loaded.config.log);
-    let result = block_on(daemon::run(setup));
+    let result = block_on(daemon::run(setup, manager));
     if let Err(failure) = &result {
         observe::log_end(failure);
     }

@@ -53,6 +53,8 @@ pub(crate) use report::{escape, push_key, similar};
 pub use rest::{Grant, Rest, ServerTls, Token, network};
 pub use scheduler::SchedulerConfig;
 pub use schema::{compose, published};
+pub(crate) use secrets::named;
+pub use secrets::placeholders;
 pub(crate) use semantics::is_sender;
 pub use setting::setting_faults;
 pub use types::*;

@@ -6,6 +6,7 @@
 
 mod alone;
 mod certificates;
+mod managed;
 mod member;
 mod parts;
 mod reload;
@@ -27,6 +28,8 @@ pub use setup::{Setup, load, take};
 
 use crate::config::Report;
 use crate::observe;
+use crate::service::Manager;
+use managed::Managed;
 use parts::Parts;
 use running::{Happening, Running};
 use signals::{Signal, Signals};
@@ -70,13 +73,14 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-/// Runs until a signal, or until an instance refuses its settings. The log is installed.
-pub async fn run(setup: Setup) -> Result<(), Failure> {
-    let (mut signals, began) = (Signals::listen(), Instant::now());
+/// Runs until a signal or the service manager asks for a stop, or until an instance refuses its settings. The log is installed.
+pub async fn run(setup: Setup, manager: &dyn Manager) -> Result<(), Failure> {
+    let (mut signals, began) = (Signals::listen(manager), Instant::now());
     for warning in &setup.loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let parts = Parts::make(setup).await?;
+    let parts = managed::starting(manager, Parts::make(setup)).await?;
+    let mut managed = Managed::new(manager, &parts.core);
     let mut running = Running::start(parts);
     running.announce(began);
     let mut heard = None;
@@ -91,11 +95,12 @@ pub async fn run(setup: Setup) -> Result<(), Failure> {
                 }
                 // What became of it is in the log.
                 #[cfg(unix)]
-                Signal::Reload => heard = reload(&mut running, &mut signals).await.1,
+                Signal::Reload => heard = reload(&mut running, &mut signals, &mut managed).await.1,
             },
+            () = managed.next() => {}
             happening = running.happens() => match happening {
                 Happening::ReloadAsked(asked) => {
-                    let (answer, signal) = reload(&mut running, &mut signals).await;
+                    let (answer, signal) = reload(&mut running, &mut signals, &mut managed).await;
                     heard = signal;
                     // Who asked may be gone.
                     let _ = asked.send(answer);
@@ -106,13 +111,13 @@ pub async fn run(setup: Setup) -> Result<(), Failure> {
             },
         }
     };
-    let clean = running.stop(result.is_ok()).await;
+    let clean = managed.stopping(running.stop(result.is_ok())).await;
     tracing::info!("stopped");
     if !clean {
         // A thread of a plugin hangs: the usual end of a process would wait for it.
         if let Err(failure) = &result {
             observe::log_end(failure);
-            eprintln!("{failure}");
+            observe::say(failure);
         }
         observe::flush_log();
         exit_without_destructors(result.err().map_or(0, |failure| failure.exit_code()));
@@ -121,19 +126,28 @@ pub async fn run(setup: Setup) -> Result<(), Failure> {
 }
 
 /// Reloads; with a signal that was heard meanwhile. A stop does not wait for calls that a reload waits for.
-async fn reload(running: &mut Running, signals: &mut Signals) -> (Result<Value, String>, Option<Signal>) {
+async fn reload(
+    running: &mut Running,
+    signals: &mut Signals<'_>,
+    managed: &mut Managed<'_>,
+) -> (Result<Value, String>, Option<Signal>) {
+    managed.reloading();
     let hurry = running.hurry.clone();
     let mut reload = std::pin::pin!(running.reload_and_tell());
     let mut heard = None;
     loop {
         tokio::select! {
-            done = &mut reload => return (done, heard),
+            done = &mut reload => {
+                managed.reloaded();
+                return (done, heard);
+            }
             signal = signals.received(), if !matches!(heard, Some(Signal::Stop(_))) => {
                 if matches!(signal, Signal::Stop(_)) {
                     hurry.send_replace(true);
                 }
                 heard = Some(signal);
             }
+            () = managed.next() => {}
         }
     }
 }

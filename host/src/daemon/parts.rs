@@ -57,7 +57,7 @@ pub(super) struct Core {
     pub(super) queues: Queues,
     pub(super) config: Arc<Current<Config>>,
     router: Arc<Current<Router>>,
-    instances: Arc<Current<Vec<Arc<Instance>>>>,
+    pub(super) instances: Arc<Current<Vec<Arc<Instance>>>>,
     secrets: Arc<Current<Secrets>>,
     pub(super) lookups: Option<Arc<Lookups>>,
     task_starter: Option<Arc<TaskStarter>>,

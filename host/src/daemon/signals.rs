@@ -1,8 +1,10 @@
-//! The signals that ask for a stop or a reload.
+//! What asks for a stop or a reload from outside: signals, and the service manager.
+
+use crate::service::Manager;
 
 /// What a signal asks for.
 pub(super) enum Signal {
-    /// A stop; the name of the signal.
+    /// A stop; who asks for it.
     Stop(&'static str),
     /// The config is to be read anew. Windows has no such signal: `butler reload` asks by REST.
     #[cfg(unix)]
@@ -10,16 +12,26 @@ pub(super) enum Signal {
 }
 
 /// The signals of the process; heard from the moment that they are listened to.
-pub(super) struct Signals {
+pub(super) struct Signals<'a> {
+    manager: &'a dyn Manager,
     #[cfg(unix)]
     streams: Option<[tokio::signal::unix::Signal; 3]>,
     #[cfg(windows)]
     streams: Option<windows::Streams>,
 }
 
-impl Signals {
+impl<'a> Signals<'a> {
+    /// The next one.
+    pub(super) async fn received(&mut self) -> Signal {
+        let manager = self.manager;
+        tokio::select! {
+            signal = self.of_process() => signal,
+            name = manager.stop_asked() => Signal::Stop(name),
+        }
+    }
+
     #[cfg(unix)]
-    pub(super) fn listen() -> Self {
+    pub(super) fn listen(manager: &'a dyn Manager) -> Self {
         use tokio::signal::unix::{SignalKind, signal};
         let all = || {
             Ok::<_, std::io::Error>([
@@ -29,11 +41,11 @@ impl Signals {
             ])
         };
         // Without handlers the system ends the process on a signal; the store survives that.
-        Self { streams: all().ok() }
+        Self { manager, streams: all().ok() }
     }
 
     #[cfg(unix)]
-    pub(super) async fn received(&mut self) -> Signal {
+    async fn of_process(&mut self) -> Signal {
         let Some([terminate, interrupt, hangup]) = &mut self.streams else { return std::future::pending().await };
         tokio::select! {
             _ = terminate.recv() => Signal::Stop("SIGTERM"),
@@ -43,13 +55,13 @@ impl Signals {
     }
 
     #[cfg(windows)]
-    pub(super) fn listen() -> Self {
+    pub(super) fn listen(manager: &'a dyn Manager) -> Self {
         // Without handlers the system ends the process; the store survives that.
-        Self { streams: windows::Streams::listen().ok() }
+        Self { manager, streams: windows::Streams::listen().ok() }
     }
 
     #[cfg(windows)]
-    pub(super) async fn received(&mut self) -> Signal {
+    async fn of_process(&mut self) -> Signal {
         let Some(streams) = &mut self.streams else { return std::future::pending().await };
         Signal::Stop(streams.received().await)
     }

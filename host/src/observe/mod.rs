@@ -1,6 +1,7 @@
 //! What Butler says of itself: log, metrics, health.
 
 pub mod exposition;
+mod journal;
 mod log_file;
 mod log_writer;
 mod logging;
@@ -8,6 +9,7 @@ mod process;
 mod roads;
 mod tasks;
 
+pub use journal::say;
 pub use log_file::log_file_writable;
 pub use logging::{flush_log, init as init_logging, init_daemon as init_daemon_logging, log_end, set_level};
 pub use process::{ProcessUsage, process_usage};

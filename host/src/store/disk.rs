@@ -18,6 +18,8 @@ struct Health {
     /// Why the last commit failed.
     trouble: Option<String>,
     since: Option<Instant>,
+    /// When a commit failed last.
+    last: Option<Instant>,
     /// Length of outages that have ended and were not made up for yet.
     past: Duration,
     /// The room that was set aside is used up.
@@ -37,6 +39,12 @@ impl Disk {
     /// Why it cannot be written.
     pub(super) fn trouble(&self) -> Option<String> {
         self.health().trouble.clone()
+    }
+
+    /// When a commit failed last, while it cannot be written.
+    pub(super) fn tried_in_vain(&self) -> Option<Instant> {
+        let health = self.health();
+        health.trouble.as_ref().and(health.last)
     }
 
     /// How long it could not be written, in ms, until now; since [`Self::forget_outage`].
@@ -95,6 +103,7 @@ impl Disk {
             tracing::error!(%error, "the store cannot be written: nothing is sent until it can; {remedy}");
         }
         health.trouble = Some(error.to_string());
+        health.last = Some(Instant::now());
         freed
     }
 

@@ -36,7 +36,7 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
@@ -197,6 +197,16 @@ impl Store {
     /// Why the store cannot commit at present; `None` when all is well.
     pub fn trouble(&self) -> Option<String> {
         self.inner.writer.disk().trouble()
+    }
+
+    /// Waits until the writer has committed; false when the store is closed. While the disk does not let it, there is no answer.
+    pub async fn answers(&self) -> bool {
+        self.inner.writer.run((), |(), _| Box::pin(async { Ok(()) })).await.is_ok()
+    }
+
+    /// Whether the writer has tried since then, and its disk or connection did not let it.
+    pub fn tried_in_vain_since(&self, then: Instant) -> bool {
+        self.inner.writer.disk().tried_in_vain().is_some_and(|last| last > then)
     }
 
     /// Whether its disk is so full that no reserve can be set aside.

@@ -33,6 +33,8 @@ enum Fault {
     Config,
     /// Is not available when it starts for the first time.
     Unavailable,
+    /// Waits in its start until `url` answers.
+    WaitInStart,
     /// Panics in `start`.
     PanicInStart,
     /// Panics in every delivery.
@@ -93,6 +95,11 @@ impl Plugin for Probe {
         tracing::info!(fault = ?settings.fault, "the probe starts");
         match settings.fault {
             Fault::Config => return Err(StartError::Config("the probe was told to refuse its settings".to_owned())),
+            Fault::WaitInStart => {
+                let url = settings.url.clone().unwrap_or_default();
+                let answer = host.http().get(&url).send().await;
+                answer.map_err(|error| StartError::Unavailable(error.to_string()))?;
+            }
             Fault::PanicInStart => panic!("the probe was told to panic"),
             Fault::Unavailable => {
                 let seen =
