@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Builds Butler for release and makes its packages: `config/packages/build.sh [linux|windows|all] [--out DIR]`, all into
-# target/packages unless told otherwise. Packages by name: zip for Windows; tar.gz and .deb for Linux; SHA256SUMS. For Windows
-# it needs part `windows` of tests/packages.txt. Two runs for one commit with the same compilers make the same bytes.
+# Builds Butler for release and makes its packages: `config/packages/build.sh [linux|windows|all|linux-arm64] [--out DIR]`. `all`, which
+# is what it does unless told otherwise, are linux and windows; DIR is target/packages unless told otherwise. What comes out: a zip
+# for Windows, a tar.gz and a .deb for Linux, SHA256SUMS. Two runs for one commit with the same compilers make the same bytes.
+# For Windows it needs part `windows` of tests/packages.txt, for arm64 `rustup target add aarch64-unknown-linux-gnu` and Debian's
+# gcc-aarch64-linux-gnu with libc6-dev-arm64-cross.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . config/packages/flags.sh
@@ -9,9 +11,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 what=all out=$PWD/target/packages
 while [ $# -gt 0 ]; do
   case $1 in
-    linux | windows | all) what=$1 ;;
+    linux | windows | all | linux-arm64) what=$1 ;;
     --out) out=$(realpath -m "${2:?a folder}"); shift ;;
-    *) echo "config/packages/build.sh: not '$1': [linux|windows|all] [--out DIR]" >&2; exit 2 ;;
+    *) echo "config/packages/build.sh: not '$1': [linux|windows|all|linux-arm64] [--out DIR]" >&2; exit 2 ;;
   esac
   shift
 done
@@ -26,6 +28,14 @@ linux() (
   config/packages/make.sh linux "$target/release" "$bill/linux" "$out"
 )
 
+arm64() (
+  reproducible_flags "$target"
+  export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+  cargo build --release --workspace --locked --target aarch64-unknown-linux-gnu
+  python3 config/packages/bill.py aarch64-unknown-linux-gnu "$bill/arm64"
+  config/packages/make.sh linux-arm64 "$target/aarch64-unknown-linux-gnu/release" "$bill/arm64" "$out"
+)
+
 # Its own target folder: the other toolchain.
 windows() (
   export BUTLER_WINDOWS_TARGET=${BUTLER_WINDOWS_TARGET:-$target/windows}
@@ -37,6 +47,7 @@ windows() (
 
 case $what in linux | all) linux ;; esac
 case $what in windows | all) windows ;; esac
+case $what in linux-arm64) arm64 ;; esac
 cd "$out"
 sha256sum butler[-_]* >SHA256SUMS
 ls -l

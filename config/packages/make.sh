@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes packages of files that are built: `make.sh linux|windows BUILT BILL OUT`. BUILT: the folder of cargo with the executable
-# and the plugins; BILL: what bill.py wrote. linux: butler-VERSION-linux-x64.tar.gz and butler_VERSION_amd64.deb; windows:
-# butler-VERSION-windows-x64.zip. Names are sorted, owners, modes and times fixed: the same files make the same bytes.
+# Makes packages of files that are built: `make.sh linux|linux-arm64|windows BUILT BILL OUT`. BUILT: the folder of cargo with the
+# executable and the plugins; BILL: what bill.py wrote. linux: butler-VERSION-linux-x64.tar.gz and butler_VERSION_amd64.deb (or arm64);
+# windows: butler-VERSION-windows-x64.zip. Names are sorted, owners, modes and times fixed: the same files make the same bytes.
 set -euo pipefail
 export LC_ALL=C TZ=UTC
 umask 022
 
-platform=${1:?linux or windows} built=$(realpath "$2") bill=$(realpath "$3") out=$(realpath "${4:?OUT}")
+platform=${1:?linux, linux-arm64 or windows} built=$(realpath "$2") bill=$(realpath "$3") out=$(realpath "${4:?OUT}")
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
@@ -43,7 +43,7 @@ programs() {
 same_times() { find "$1" -exec touch --no-dereference --date "@$epoch" {} +; }
 
 tarball() {
-  local name=butler-$version-linux-x64
+  local name=butler-$version-linux-$1
   programs "$work/$name" lib .so butler
   papers "$work/$name"
   same_times "$work/$name"
@@ -65,12 +65,12 @@ zipped() {
 
 # Which version of the C library the files need, by the symbols that they name.
 glibc() {
-  find "$1" -type f \( -name butler -o -name '*.so' \) -exec objdump --dynamic-syms {} + 2>/dev/null |
-    grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -1 | cut -d_ -f2
+  find "$1" -type f \( -name butler -o -name '*.so' \) -exec readelf --version-info --wide {} + |
+    grep -o 'Name: GLIBC_[0-9.]*' | sort -uV | tail -1 | cut -d_ -f2
 }
 
 deb() {
-  local root=$work/deb size script
+  local root=$work/deb architecture=$1 size script
   programs "$root/usr/lib/butler" lib .so butler
   papers "$root/usr/share/butler"
   mkdir -p "$root/usr/bin" "$root/etc/butler" "$root/DEBIAN"
@@ -84,16 +84,17 @@ deb() {
   # Secrets may lie below: for root alone, and for those to whom the unit gives what it needs.
   chmod 750 "$root/etc/butler"
   size=$(du -sk --apparent-size "$root/usr" | cut -f1)
-  sed -e "s/@VERSION@/$version/" -e "s/@SIZE@/$size/" -e "s/@GLIBC@/$(glibc "$root")/" \
+  sed -e "s/@VERSION@/$version/" -e "s/@SIZE@/$size/" -e "s/@ARCHITECTURE@/$architecture/" -e "s/@GLIBC@/$(glibc "$root")/" \
     config/packages/debian/control.in >"$root/DEBIAN/control"
   for script in postinst prerm postrm; do install -m 755 "config/packages/debian/$script" "$root/DEBIAN/$script"; done
   (cd "$root" && find usr -type f | sort | xargs -d '\n' md5sum >DEBIAN/md5sums)
   same_times "$root"
-  SOURCE_DATE_EPOCH=$epoch dpkg-deb --build --root-owner-group -Zxz --uniform-compression "$root" "$out/butler_${version}_amd64.deb" >/dev/null
+  SOURCE_DATE_EPOCH=$epoch dpkg-deb --build --root-owner-group -Zxz --uniform-compression "$root" "$out/butler_${version}_$architecture.deb" >/dev/null
 }
 
 case $platform in
-  linux) tarball; deb ;;
+  linux) tarball x64; deb amd64 ;;
+  linux-arm64) tarball arm64; deb arm64 ;;
   windows) zipped ;;
-  *) fail "linux or windows, not '$platform'" ;;
+  *) fail "linux, linux-arm64 or windows, not '$platform'" ;;
 esac

@@ -51,4 +51,5 @@ def main():
     check("ERROR" not in daemon.text() and "WARN" not in daemon.text(), "its log has no warning", daemon.text())
 
 
-main()
+if __name__ == "__main__":
+    main()

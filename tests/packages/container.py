@@ -76,4 +76,5 @@ def main():
     check(not (state / "butler.db.run.json").exists(), "and leaves no run file")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -243,4 +243,5 @@ def main():
     table(folder)
 
 
-main()
+if __name__ == "__main__":
+    main()
