@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import roots
-from machine import PLUGINS, VERSION, Daemon, Receiver, check, config, run
+from machine import PLUGINS, VERSION, Daemon, Receiver, check, config, run, wait
 
 # Notes each call. Active is what was started.
 SYSTEMCTL = """#!/bin/sh
@@ -96,13 +96,20 @@ class Notify:
         self.socket.setblocking(False)
         os.chown(path, user, user)
 
-    def told(self):
-        lines = []
-        while True:
+        self.lines = []
+
+    def told(self, line):
+        """Waits until it was told this line."""
+
+        def look():
             try:
-                lines += self.socket.recv(65536).decode().splitlines()
+                self.lines += self.socket.recv(65536).decode().splitlines()
             except BlockingIOError:
-                return lines
+                pass
+            return line in self.lines
+
+        wait(f"the service manager is told {line}", look, lambda: str(self.lines))
+        return True
 
 
 def start(machine, scratch):
@@ -119,7 +126,7 @@ def start(machine, scratch):
     ask = ["chroot", machine.root, "/usr/bin/butler"]
     daemon = Daemon([*inside, *command], state / "butler.db.run.json", ask, scratch / "installed.log")
     if service["Type"] == "notify":
-        check("READY=1" in notify.told(), "it has told systemd that it is ready")
+        check(notify.told("READY=1"), "it has told systemd that it is ready")
     return daemon, notify
 
 
@@ -159,7 +166,7 @@ def main():
     code = daemon.stop()
     check(code == 0, "it stops when it is asked to, with exit code 0", daemon.text())
     if unit(machine)["Type"] == "notify":
-        check("STOPPING=1" in notify.told(), "and has told systemd so")
+        check(notify.told("STOPPING=1"), "and has told systemd so")
 
     (machine.root / "run/active").touch()
     machine.run("dpkg", "-i", "/tmp/new.deb")

@@ -374,7 +374,10 @@ fn store_path(store: &Path, out: &Path) -> Result<String, Failure> {
     // Such a folder has no file name to put `.run.json` and others beside.
     if store.is_dir() || store.file_name().is_none() {
         let (folder, remedy) = (store.display(), store.join("butler.db"));
-        return Err(Failure::Config(format!("--store: {folder} is a folder: name a file, such as {}", remedy.display())));
+        return Err(Failure::Config(format!(
+            "--store: {folder} is a folder: name a file, such as {}",
+            remedy.display()
+        )));
     }
     Ok(config_text(&site::written(store, out)))
 }
