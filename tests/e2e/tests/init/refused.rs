@@ -41,7 +41,8 @@ async fn without_a_terminal_all_that_is_missing_is_told() {
 async fn a_folder_is_no_store() {
     let sense = sense().await;
     let flags = [&SITE[..], &["--use", "console", "--store", "../certificates"]].concat();
-    refused(&sense, &flags, &["--store: ../certificates is a folder: name a file, such as ../certificates/butler.db"]).await;
+    refused(&sense, &flags, &["--store: ../certificates is a folder: name a file, such as ../certificates/butler.db"])
+        .await;
 }
 
 #[tokio::test]
