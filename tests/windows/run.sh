@@ -9,7 +9,9 @@ tests/python.sh
 export PATH="$PWD/target/venv/bin:$PATH"
 
 began=$SECONDS
-tests/windows/cargo.sh build --workspace --exclude e2e --exclude bench --exclude demo --exclude qlik-simulator
+# Dependencies without optimisation: that is half of the time, and the tests wait for nothing that takes long.
+tests/windows/cargo.sh build --config 'profile.dev.package."*".opt-level=0' --config 'profile.dev.debug=0' \
+  --workspace --exclude e2e --exclude bench --exclude demo --exclude qlik-simulator
 # The simulator and the tests themselves run here.
 cargo build --workspace --features e2e/wine --tests
 printf '=== built in %s s\n' $((SECONDS - began))

@@ -39,9 +39,12 @@ async fn a_new_config_has_secrets_in_files_and_says_how_to_keep_others_out() {
     let run = move || wine_too.run_in(&at, &arguments.each_ref().map(String::as_str), &[]);
     let output = tokio::task::spawn_blocking(run).await.unwrap();
     assert_eq!(output.code, 0, "{output:?}");
-    let secrets = Wine::path(&new.join("secrets"));
-    let icacls = format!("icacls \"{secrets}\" /inheritance:r /grant:r \"*S-1-5-18:(OI)(CI)F\"");
-    assert!(output.stdout.contains(&icacls), "`{icacls}` is not in {}", output.stdout);
+    for icacls in [
+        r#"icacls "secrets" /inheritance:r /grant:r "*S-1-5-18:(OI)(CI)F""#,
+        r#"client_key.pem" /inheritance:r /grant:r "*S-1-5-18:F""#,
+    ] {
+        assert!(output.stdout.contains(icacls), "`{icacls}` is not in {}", output.stdout);
+    }
     assert!(!output.stdout.contains("chmod"), "{}", output.stdout);
     let config = text(&new.join("butler.yaml"));
     assert!(config.contains("${file:secrets/webhook-headers-Authorization}") && !config.contains("geheim"), "{config}");
