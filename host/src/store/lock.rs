@@ -18,7 +18,7 @@ pub(super) struct Lock {
 impl Lock {
     /// Locks the store of this path, whose folder is there. That it can be locked shows as well that files can be made beside it.
     pub(super) fn take(store: &Path) -> Result<Self, StoreError> {
-        let failed = |cause: io::Error| StoreError::open(store, &cause);
+        let failed = |cause: io::Error| StoreError::of_system(store, &cause);
         let owner = store.with_extension("owner");
         let file = File::options().write(true).create(true).truncate(false).open(store.with_extension("lock"));
         let file = file.map_err(failed)?;

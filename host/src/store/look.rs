@@ -108,7 +108,7 @@ impl LockedStore {
     /// Locks the store of this path and looks whether it can be opened, so that what refuses it is known before anything in it
     /// is changed. Its folder is made if it is not there.
     pub async fn take(path: &Path) -> Result<Self, StoreError> {
-        let failed = |cause: io::Error| StoreError::open(path, &cause);
+        let failed = |cause: io::Error| StoreError::of_system(path, &cause);
         make_folder(&folder_of(path)).map_err(failed)?;
         let lock = Lock::take(path)?;
         match File::options().append(true).open(path) {

@@ -186,6 +186,13 @@ impl StoreError {
     fn open(path: &Path, cause: &impl fmt::Display) -> Self {
         Self::Open { path: path.to_owned(), cause: cause.to_string() }
     }
+
+    fn of_system(path: &Path, cause: &std::io::Error) -> Self {
+        if cause.kind() == std::io::ErrorKind::StorageFull {
+            return Self::Full { path: path.to_owned(), cause: cause.to_string() };
+        }
+        Self::open(path, cause)
+    }
 }
 
 impl From<sqlx::Error> for StoreError {

@@ -25,14 +25,14 @@ fn needed(config: &Path) -> u64 {
 
 #[tokio::test]
 async fn room_for_the_copy_and_the_changes_is_looked_for_first_and_is_enough() {
-    let disk = Disk::in_memory(64);
+    let disk = Disk::in_memory(96);
     let store = old_store(disk.path(), 1, 20_000);
     let config = write_config(disk.path(), PLAIN);
     let needed = needed(&config);
     let size = std::fs::metadata(&store).unwrap().len();
     assert!(size > 6 << 20 && needed >= 3 * (size >> 20), "{size} {needed}");
 
-    leave(&disk, (needed - 1) << 20);
+    leave(&disk, ((needed - 1) << 20) + (64 << 10));
     let before = contents(disk.path());
     let output = run_with(&["run", "-c", config.to_str().unwrap()], &[]);
     assert_eq!(output.code, 1, "{output:?}");

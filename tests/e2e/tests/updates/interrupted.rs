@@ -1,9 +1,9 @@
-//! Updates of the store that do not come to their end: stopped, or with something in the way. For kills at any moment see
+//! Updates of the store that take long: what arrives meanwhile, a stop; and with something in the way. For kills at any moment see
 //! `store_versions.rs`.
 
 use std::sync::Arc;
 
-use e2e::{Butler, old_store, run_with, sqlite, sqlite_of_dead, stop_gently};
+use e2e::{Butler, Sink, failure, fields, old_store, run_with, sqlite, sqlite_of_dead, stop_gently};
 use tempfile::TempDir;
 
 use super::{PLAIN, PRESENT, Starting, contents, copies, write_config};
@@ -51,4 +51,25 @@ async fn a_migration_that_meets_what_it_does_not_expect_is_undone_with_all_befor
     let (status, log) = Butler::run_config(folder.clone(), "butler.yaml").await.stop().await;
     assert!(status.success(), "{log}");
     assert_eq!(sqlite(&store, "PRAGMA user_version;"), PRESENT.to_string());
+}
+
+#[tokio::test]
+async fn what_arrives_while_the_store_is_brought_to_this_version_waits() {
+    let (folder, sink) = (TempDir::new().unwrap(), Sink::start().await);
+    old_store(folder.path(), 1, 100_000);
+    let plugins = format!(
+        "udp: {{ listen: \"127.0.0.1:0\" }}\nplugins:\n  - use: webhook\n    settings: {{ url: {}, format: event }}\n",
+        sink.url("/")
+    );
+    let config = write_config(folder.path(), &format!("{PLAIN}{plugins}"));
+    let starting = Starting::new(&config);
+    starting.wait_log("the store is of an earlier version").await;
+    let log = starting.log();
+    let address = log.split("udp.listen=").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let address = address.unwrap_or_else(|| panic!("it does not listen yet:\n{log}"));
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let told = fields();
+    socket.send_to(failure(&told).as_bytes(), address).unwrap();
+    assert!(!starting.log().contains("the store is migrated"), "it was too fast for this test: {}", starting.log());
+    sink.wait_where("the alert", |request| request.json()["data"]["task"]["id"] == told.task_id.as_str()).await;
 }
