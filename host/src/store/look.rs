@@ -11,8 +11,7 @@ use super::lock::Lock;
 use super::{StoreError, copies, disk, migrations, plain};
 use crate::free_room::free_room;
 
-/// A migration has its changes in SQLite's log until all of them are made, and then in the file. This comes on top of what the
-/// store has, for one that is small.
+/// On top of what goes with the size of a store: for what grows by a migration.
 const LEAST_ROOM: u64 = 4 << 20;
 
 /// What a look at the file of a store has found.
@@ -57,9 +56,10 @@ impl Look {
         0 < self.found && self.found < self.known
     }
 
-    /// Room on its disk that this takes, in bytes: for the copy, for the log of the changes, and for what grows by them.
+    /// Room on its disk that this takes, in bytes: for the copy, and for SQLite's log, which has every changed page once until all
+    /// changes are made.
     pub fn room(&self) -> u64 {
-        if self.is_older() { self.size.saturating_mul(3).saturating_add(LEAST_ROOM) } else { 0 }
+        if self.is_older() { self.size.saturating_mul(2).saturating_add(LEAST_ROOM) } else { 0 }
     }
 
     /// Why it cannot be opened as it is: it is newer, or there is no room to bring it to this version.
