@@ -23,7 +23,8 @@ pub(super) struct Copy {
 impl Copy {
     /// Copies a store of this version, whole and on the disk when it returns.
     pub(super) async fn make(version: i64, connection: &mut SqliteConnection, store: &Path) -> sqlx::Result<Self> {
-        let path = store.with_extension(format!("v{version}-{}.bak", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ")));
+        let path =
+            store.with_extension(format!("v{version}-{}.bak", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ")));
         let copy = Self { part: part_of(&path), path };
         let made = copy.fill(connection, store).await;
         if made.is_err() {

@@ -33,8 +33,9 @@ impl Lock {
             _ => {}
         }
         let lock = Self { _file: file, owner };
-        let written = File::create_new(&lock.owner)
-            .and_then(|mut file| writeln!(file, "process {}, Butler {}", std::process::id(), env!("CARGO_PKG_VERSION")));
+        let written = File::create_new(&lock.owner).and_then(|mut file| {
+            writeln!(file, "process {}, Butler {}", std::process::id(), env!("CARGO_PKG_VERSION"))
+        });
         written.map_err(failed)?;
         Ok(lock)
     }

@@ -71,9 +71,13 @@ impl Look {
             return Err(StoreError::Newer { path, found, known, copy: copies::Hint(copy) });
         }
         match free_room(&folder_of(store)) {
-            Ok(free) if free < self.room() => {
-                Err(StoreError::NoRoom { path, found, known, needed: Megabytes(self.room()), free: Megabytes(free >> 20 << 20) })
-            }
+            Ok(free) if free < self.room() => Err(StoreError::NoRoom {
+                path,
+                found,
+                known,
+                needed: Megabytes(self.room()),
+                free: Megabytes(free >> 20 << 20),
+            }),
             // Where nobody can tell, the update shows it.
             _ => Ok(()),
         }

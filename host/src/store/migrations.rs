@@ -54,7 +54,11 @@ pub(super) async fn run(look: &Look, connection: &mut SqliteConnection, path: &P
         return all(found, connection).await.map_err(|failed| disk::not_opened(path, &failed.error));
     }
     let begun = Instant::now();
-    tracing::info!(from = found, to = known, "the store is of an earlier version: it is copied, then brought to this one");
+    tracing::info!(
+        from = found,
+        to = known,
+        "the store is of an earlier version: it is copied, then brought to this one"
+    );
     let failed = |error: &sqlx::Error| StoreError::Update {
         path: path.to_owned(),
         found,

@@ -155,7 +155,9 @@ pub enum StoreError {
         free: Megabytes,
     },
     /// It is of an older version, and cannot be brought to this one.
-    #[error("the store {path} cannot be brought from version {found} to {known}: {cause}; nothing was changed: {remedy}")]
+    #[error(
+        "the store {path} cannot be brought from version {found} to {known}: {cause}; nothing was changed: {remedy}"
+    )]
     Update {
         /// The file.
         path: PathBuf,

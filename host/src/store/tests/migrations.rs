@@ -58,7 +58,8 @@ async fn an_older_store_is_copied_and_brought_to_this_version() {
     let names = copies(folder.path());
     assert_eq!((names.len(), names[1].as_str()), (2, "s.v1.bak"), "{names:?}");
     let made = names[0].strip_prefix("s.v1-").unwrap().strip_suffix(".bak").unwrap();
-    let made = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", made).unwrap().to_zoned(jiff::tz::TimeZone::UTC).unwrap();
+    let made =
+        jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", made).unwrap().to_zoned(jiff::tz::TimeZone::UTC).unwrap();
     let late = (made.timestamp() - before).total(jiff::Unit::Second).unwrap();
     assert!((-1.0..60.0).contains(&late), "its name says when it was made: {names:?}");
     let copy = folder.path().join(&names[0]);
@@ -130,8 +131,12 @@ async fn a_newer_store_is_refused_untouched_and_the_copy_to_go_back_to_is_named(
     fixture.store.close().await;
     drop(fixture.store);
     for (folder, path) in [(fixture.folder.path(), &path), (folder.path(), &of_killed)] {
-        for name in [format!("s.v{known}-20260102T030405Z.bak"), format!("s.v{known}-20250102T030405Z.bak"),
-            "s.v98-20260302T030405Z.bak".to_owned(), format!("t.v{known}-20260302T030405Z.bak")] {
+        for name in [
+            format!("s.v{known}-20260102T030405Z.bak"),
+            format!("s.v{known}-20250102T030405Z.bak"),
+            "s.v98-20260302T030405Z.bak".to_owned(),
+            format!("t.v{known}-20260302T030405Z.bak"),
+        ] {
             std::fs::write(folder.join(name), "").unwrap();
         }
         let mut before = contents(folder);
@@ -180,7 +185,10 @@ async fn a_store_that_is_only_locked_is_as_it_was_and_its_lock_says_whose_it_is(
     let before = contents(folder.path());
     let locked = LockedStore::take(&path).await.unwrap();
     let error = LockedStore::take(&path).await.err().unwrap().to_string();
-    assert!(error.contains(&format!("process {}, Butler {}", std::process::id(), env!("CARGO_PKG_VERSION"))), "{error}");
+    assert!(
+        error.contains(&format!("process {}, Butler {}", std::process::id(), env!("CARGO_PKG_VERSION"))),
+        "{error}"
+    );
     drop(locked);
     assert!(contents(folder.path()) == before, "not even the name of the owner stays");
     // Of a process that was killed, which is not asked.

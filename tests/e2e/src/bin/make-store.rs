@@ -193,7 +193,8 @@ async fn main() {
     let target = Path::new(&folder).join(format!("v{version}.db"));
     std::fs::remove_file(&target).unwrap_or_default();
     sqlite(&store, &format!("VACUUM INTO '{}';", target.display()));
-    let said = json!({ "madeAt": made_at, "events": events, "deliveries": deliveries, "schedules": planned["schedules"] });
+    let said =
+        json!({ "madeAt": made_at, "events": events, "deliveries": deliveries, "schedules": planned["schedules"] });
     std::fs::write(target.with_extension("json"), serde_json::to_string_pretty(&said).expect("it is JSON") + "\n")
         .expect("the folder can be written");
     drop(killed);

@@ -36,7 +36,8 @@ async fn room_for_the_copy_and_the_changes_is_looked_for_first_and_is_enough() {
     let before = contents(disk.path());
     let output = run_with(&["run", "-c", config.to_str().unwrap()], &[]);
     assert_eq!(output.code, 1, "{output:?}");
-    let takes = format!("takes {needed} MB on its disk, where {} MB are free; nothing was changed: make room", needed - 1);
+    let takes =
+        format!("takes {needed} MB on its disk, where {} MB are free; nothing was changed: make room", needed - 1);
     assert!(output.stderr.contains(&takes), "{output:?}");
     let output = run_with(&["doctor", "-c", config.to_str().unwrap()], &[]);
     let line = output.stdout.lines().find(|line| line.contains(&takes)).unwrap_or_else(|| panic!("{output:?}"));
@@ -64,9 +65,12 @@ async fn a_disk_that_fills_up_meanwhile_leaves_the_old_store_and_no_half_copy() 
     let status = starting.wait_end().await;
     let log = starting.log();
     assert_eq!(status.code(), Some(1), "{log}");
-    for word in
-        ["cannot be brought from version 1 to 5", "full", "nothing was changed", &format!("make room on its disk, {needed} MB")]
-    {
+    for word in [
+        "cannot be brought from version 1 to 5",
+        "full",
+        "nothing was changed",
+        &format!("make room on its disk, {needed} MB"),
+    ] {
         assert!(log.contains(word), "`{word}` is not in {log}");
     }
     assert!(std::fs::read(&store).unwrap() == before, "the store is as it was");

@@ -42,7 +42,9 @@ async fn a_migration_that_meets_what_it_does_not_expect_is_undone_with_all_befor
         let output = run_with(&["run", "-c", config.to_str().unwrap()], &[]);
         assert_eq!(output.code, 1, "{output:?}");
         let said = format!("cannot be brought from version 1 to {PRESENT}");
-        for word in [said.as_str(), "schedules already exists", "nothing was changed", "go on with the Butler that it is of"] {
+        for word in
+            [said.as_str(), "schedules already exists", "nothing was changed", "go on with the Butler that it is of"]
+        {
             assert!(output.stderr.contains(word), "`{word}` is not in {output:?}");
         }
         assert!(contents(folder.path()) == before, "{:?}", contents(folder.path()).keys());

@@ -15,7 +15,8 @@ use e2e::{butler_exe, wait_for};
 use tempfile::NamedTempFile;
 
 /// Sections for a store that is there, without anything that asks others.
-const PLAIN: &str = "version: 1\nstore: { path: butler.db }\nrest: { listen: \"127.0.0.1:0\" }\npluginDirs: [plugins]\n";
+const PLAIN: &str =
+    "version: 1\nstore: { path: butler.db }\nrest: { listen: \"127.0.0.1:0\" }\npluginDirs: [plugins]\n";
 
 /// The version of stores that the daemon under test makes.
 const PRESENT: u32 = 5;

@@ -79,7 +79,8 @@ fn a_newer_store_is_refused_and_the_copy_to_go_back_to_is_named() {
     assert_eq!(output.code, 1, "{output:?}");
     assert!(words.iter().all(|word| output.stderr.contains(word)), "{output:?}");
     let output = run_with(&["doctor", "-c", config.to_str().unwrap()], &[]);
-    let line = output.stdout.lines().find(|line| line.contains("has version 6")).unwrap_or_else(|| panic!("{output:?}"));
+    let line =
+        output.stdout.lines().find(|line| line.contains("has version 6")).unwrap_or_else(|| panic!("{output:?}"));
     assert!(line.starts_with("failed"), "{line}");
     assert!(words.iter().all(|word| line.contains(word)), "{line}");
     assert!(contents(folder.path()) == before);
@@ -92,7 +93,8 @@ fn doctor_says_beforehand_what_becomes_of_the_store() {
     let config = write_config(folder.path(), PLAIN);
     let before = contents(folder.path());
     let output = run_with(&["doctor", "-c", config.to_str().unwrap()], &[]);
-    let line = output.stdout.lines().find(|line| line.contains("butler.db has version")).expect("a line about the store");
+    let line =
+        output.stdout.lines().find(|line| line.contains("butler.db has version")).expect("a line about the store");
     assert!(line.starts_with("note"), "{line}");
     for word in ["has version 1", "copies it and brings it to 5", "which takes 5 MB"] {
         assert!(line.contains(word), "`{word}` is not in {line}");
