@@ -66,6 +66,10 @@ impl Copy {
 
 /// After an update that was interrupted: its copy goes if the store still is of that version, and is one if it is not.
 pub(super) fn tidy(store: &Path, version: i64) {
+    // SQLite's, of a copy that it was about to make.
+    for (_, journal) in list(store, &format!("bak.{PART}-journal")) {
+        remove(&journal);
+    }
     for (of, part) in list(store, &format!("bak.{PART}")) {
         if of == version {
             remove(&part);

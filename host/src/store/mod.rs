@@ -215,16 +215,19 @@ impl LockedStore {
             tracing::warn!(store = %path.display(), "the store's file was empty; it is made anew");
         }
         let plain = plain(&path);
-        let options = plain
+        let mut options = plain
             .clone()
             .create_if_missing(true)
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             // In KiB: a large group must not be spilled to the log page by page before its commit.
             .pragma("cache_size", "-8192")
             // In pages: a flood writes the same pages of its indexes over and over; in the log they are cheap.
             .pragma("wal_autocheckpoint", "4000");
+        if look.found == 0 {
+            // A file has this from its beginning. Saying it again would be written into it.
+            options = options.auto_vacuum(SqliteAutoVacuum::Incremental);
+        }
         let mut connection = SqliteConnection::connect_with(&options).await.map_err(failed)?;
         if let Err(error) = migrations::run(&look, &mut connection, &path).await {
             // Its log goes with it.

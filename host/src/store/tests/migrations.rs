@@ -98,6 +98,7 @@ async fn what_an_interrupted_update_has_left_is_put_in_order() {
     let path = old_store(folder.path());
     // Of one that was interrupted before its end: the store is as it was.
     std::fs::write(folder.path().join("s.v1-20260102T030405Z.bak.part"), "half").unwrap();
+    std::fs::write(folder.path().join("s.v1-20260102T030405Z.bak.part-journal"), "half").unwrap();
     // Of one that was done, all but for the name of the copy.
     std::fs::write(folder.path().join("s.v0-20250102T030405Z.bak.part"), "whole").unwrap();
     // Those of others.

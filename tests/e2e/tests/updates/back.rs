@@ -8,7 +8,7 @@ use e2e::{Butler, Fields, Sink, failure, fields, run_with, sqlite};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{PRESENT, contents, copies};
+use super::{PRESENT, assert_as_before, contents, copies};
 
 /// The blocks of `sh` in the section about the way back.
 fn blocks() -> Vec<String> {
@@ -66,7 +66,7 @@ async fn the_way_back_works_as_it_is_written() {
     let output = run_with(&["run", "-c", file.to_str().unwrap()], &[]);
     assert_eq!(output.code, 1, "{output:?}");
     assert!(output.stderr.contains(copy.to_str().unwrap()), "{output:?}");
-    assert!(contents(folder.path()) == untouched);
+    assert_as_before(folder.path(), &untouched, "");
 
     let blocks = blocks();
     assert_eq!(blocks.len(), 1, "{blocks:?}");

@@ -7,7 +7,7 @@ use std::process::Command;
 use e2e::{Butler, Disk, Filler, butler_exe, old_store, run_with, sqlite, take_all_room};
 use tempfile::TempDir;
 
-use super::{PLAIN, PRESENT, Starting, contents, copies, write_config};
+use super::{PLAIN, PRESENT, Starting, assert_as_before, contents, copies, write_config};
 
 /// Takes room of a disk until so much is free.
 fn leave(disk: &Disk, bytes: u64) {
@@ -42,7 +42,7 @@ async fn room_for_the_copy_and_the_changes_is_looked_for_first_and_is_enough() {
     let output = run_with(&["doctor", "-c", config.to_str().unwrap()], &[]);
     let line = output.stdout.lines().find(|line| line.contains(&takes)).unwrap_or_else(|| panic!("{output:?}"));
     assert!(line.starts_with("failed"), "{line}");
-    assert!(contents(disk.path()) == before);
+    assert_as_before(disk.path(), &before, "");
 
     // What was asked for is enough.
     std::fs::remove_file(disk.path().join("filler")).unwrap();
@@ -101,7 +101,7 @@ fn a_store_on_a_read_only_disk_is_refused_untouched() {
     let output = run_with(&["run", "-c", config.to_str().unwrap()], &[]);
     assert_eq!(output.code, 1, "{output:?}");
     assert!(output.stderr.contains("ead-only") && output.stderr.contains("that Butler may write"), "{output:?}");
-    assert!(contents(disk.path()) == before);
+    assert_as_before(disk.path(), &before, "");
 }
 
 /// Runs the daemon without the rights by which root reads and writes what is not its own.
@@ -127,6 +127,6 @@ fn a_store_that_this_account_may_not_read_or_write_is_refused_untouched() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("ermission denied") && said.contains("that Butler may write"), "{said}");
-        assert!(contents(folder.path()) == before, "{mode:o}");
+        assert_as_before(folder.path(), &before, "");
     }
 }

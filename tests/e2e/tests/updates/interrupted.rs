@@ -6,7 +6,7 @@ use std::sync::Arc;
 use e2e::{Butler, Sink, failure, fields, old_store, run_with, sqlite, sqlite_of_dead, stop_gently};
 use tempfile::TempDir;
 
-use super::{PLAIN, PRESENT, Starting, contents, copies, write_config};
+use super::{PLAIN, PRESENT, Starting, assert_as_before, contents, copies, write_config};
 
 #[tokio::test]
 async fn a_stop_in_the_middle_is_heard_and_leaves_the_old_store() {
@@ -47,7 +47,7 @@ async fn a_migration_that_meets_what_it_does_not_expect_is_undone_with_all_befor
         {
             assert!(output.stderr.contains(word), "`{word}` is not in {output:?}");
         }
-        assert!(contents(folder.path()) == before, "{:?}", contents(folder.path()).keys());
+        assert_as_before(folder.path(), &before, "");
     }
     sqlite(&store, "DROP TABLE schedules;");
     let (status, log) = Butler::run_config(folder.clone(), "butler.yaml").await.stop().await;

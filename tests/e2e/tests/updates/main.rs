@@ -38,6 +38,13 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
+/// The folder has what it had.
+fn assert_as_before(folder: &Path, before: &BTreeMap<PathBuf, Vec<u8>>, what: &str) {
+    let now = contents(folder);
+    let changed: Vec<_> = before.keys().chain(now.keys()).filter(|path| before.get(*path) != now.get(*path)).collect();
+    assert!(changed.is_empty(), "{what}: changed, made or removed: {changed:?}");
+}
+
 /// Names of the copies that are beside the store of a folder, finished or not.
 fn copies(folder: &Path) -> Vec<String> {
     let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
