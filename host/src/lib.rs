@@ -17,6 +17,7 @@ mod current;
 pub mod daemon;
 pub mod delivery;
 mod file_rights;
+mod free_room;
 pub mod http;
 pub mod ingest;
 pub mod log4net;

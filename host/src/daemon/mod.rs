@@ -1,8 +1,8 @@
 //! The daemon: the only place that knows all parts, wires them, starts and stops them.
 //!
-//! Start: config and plugins validated (`setup`); store locked and opened, sockets bound (`parts`); instances started side by
-//! side (`member`, `running`). All of it or nothing: until the sockets are bound nothing has happened that anybody could see. Stop: the
-//! same backwards.
+//! Start: config and plugins validated (`setup`); store locked, sockets bound, store opened (`parts`); instances started side by
+//! side (`member`, `running`). All of it or nothing: what can refuse a start comes before anything in the store is changed. Stop:
+//! the same backwards.
 
 mod alone;
 mod certificates;
@@ -79,11 +79,14 @@ pub async fn run(setup: Setup, manager: &dyn Manager) -> Result<(), Failure> {
     for warning in &setup.loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let parts = managed::starting(manager, Parts::make(setup)).await?;
+    let making = unless_stopped(Parts::make(setup), &mut signals);
+    let (parts, mut heard) = match managed::starting(manager, making).await {
+        (Some(parts), heard) => (parts?, heard),
+        (None, _) => return Ok(()),
+    };
     let mut managed = Managed::new(manager, &parts.core);
     let mut running = Running::start(parts);
     running.announce(began);
-    let mut heard = None;
     let result = loop {
         let signal = heard.take();
         tokio::select! {
@@ -123,6 +126,33 @@ pub async fn run(setup: Setup, manager: &dyn Manager) -> Result<(), Failure> {
         exit_without_destructors(result.err().map_or(0, |failure| failure.exit_code()));
     }
     result
+}
+
+/// What is made at the start, unless a stop is asked for: bringing a large store to a new version takes a while, and what is cut off
+/// there is undone. With a signal that was heard meanwhile.
+async fn unless_stopped<T>(
+    making: impl Future<Output = T>,
+    signals: &mut Signals<'_>,
+) -> (Option<T>, Option<Signal>) {
+    let mut making = std::pin::pin!(making);
+    let mut heard = None;
+    loop {
+        tokio::select! {
+            made = &mut making => return (Some(made), heard),
+            signal = signals.received() => {
+                let stop = match signal {
+                    Signal::Stop(name) => Some(name),
+                    #[cfg(unix)]
+                    Signal::Reload => None,
+                };
+                if let Some(name) = stop {
+                    tracing::info!(signal = name, "stopped before the start was over");
+                    return (None, None);
+                }
+                heard = Some(signal);
+            }
+        }
+    }
 }
 
 /// Reloads; with a signal that was heard meanwhile. A stop does not wait for calls that a reload waits for.

@@ -23,7 +23,7 @@ use crate::reconcile::{Notifications, Reconciler, ReconcilerParts};
 use crate::rest;
 use crate::schedule::Scheduler;
 use crate::start_tasks::TaskStarter;
-use crate::store::{Released, Store, StoreError, now_ms};
+use crate::store::{LockedStore, Released, Store, StoreError, now_ms};
 
 /// Under this name the store keeps when nodes were heard of.
 pub(super) const NODES: &str = "nodes";
@@ -154,12 +154,14 @@ impl Core {
 }
 
 impl Parts {
-    /// Opens the store, binds the sockets, makes the instances.
+    /// Locks the store, binds the sockets, opens the store, makes the instances. In this order: all that can refuse a start comes
+    /// before the store is brought to the present version, and that another Butler has the store tells more than that it
+    /// has a port. Meanwhile datagrams are received, and the system keeps who calls the REST server.
     pub(super) async fn make(setup: Setup) -> Result<Self, Failure> {
         let config = &setup.loaded.config;
         let lookups = lookups(config).map_err(anyhow::Error::from)?;
         let cloud = Cloud::new(config).map_err(anyhow::Error::from)?;
-        let store = Store::open(&config.store.path).await.map_err(anyhow::Error::from)?;
+        let store = LockedStore::take(&config.store.path).await.map_err(anyhow::Error::from)?;
         let udp = config.udp.as_ref().map(UdpServer::bind).transpose().map_err(anyhow::Error::from)?;
         let server = rest::Server::bind(&rest_of(config)).map_err(|error| match error {
             rest::BindError::Certificate(_) => Failure::Config(error.to_string()),
@@ -168,6 +170,7 @@ impl Parts {
 
         let udp = udp.map(UdpServer::start).transpose().context("the thread that receives UDP cannot be started")?;
         let udp = udp.map(Arc::new);
+        let store = store.open().await.map_err(anyhow::Error::from)?;
         let core = Core::new(&setup.loaded, store.clone(), lookups.clone(), udp.clone()).await;
         let core = core.map_err(anyhow::Error::from)?;
         let instances: Vec<Arc<Instance>> = core.instances(&setup).map(|(_, instance)| instance).collect();

@@ -1,11 +1,16 @@
 //! What the writer knows of its disk: whether it can be written, since when, and the room that is set aside on it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::StoreError;
+
 /// Room that is set aside and given back to the file system when it is full, so that outcomes can still be written.
 const RESERVE: u64 = 4 << 20;
+
+/// Room without which no start is of any use: SQLite's log alone may take a good part of it.
+pub(super) const LEAST: u64 = 100 << 20;
 
 /// The disk of a store.
 pub(super) struct Disk {
@@ -151,6 +156,23 @@ fn result_code(error: &sqlx::Error) -> Option<i32> {
 pub(super) fn told(error: &sqlx::Error) -> String {
     let hint = if result_code(error) == Some(IOERR) { " (is its disk full?)" } else { "" };
     format!("{error}{hint}")
+}
+
+/// Why a store cannot be opened.
+pub(super) fn not_opened(path: &Path, error: &sqlx::Error) -> StoreError {
+    let (path, cause) = (path.to_owned(), told(error));
+    if may_be_full(error) { StoreError::Full { path, cause } } else { StoreError::Open { path, cause } }
+}
+
+/// Whether the disk is full.
+pub(super) fn is_full(error: &sqlx::Error) -> bool {
+    result_code(error) == Some(FULL)
+}
+
+/// Whether the disk is full, or may be by what is known.
+pub(super) fn may_be_full(error: &sqlx::Error) -> bool {
+    let of_system = matches!(error, sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull);
+    of_system || matches!(result_code(error), Some(FULL | IOERR))
 }
 
 /// Whether a statement was ended because it took too long.

@@ -1,13 +1,19 @@
 //! Numbered forward migrations. The number of the last one is SQLite's `user_version`.
+//!
+//! A store that lacks several gets all of them or none: they share a transaction. So what was there before is there after a
+//! migration that fails, is stopped or killed, and the Butler that wrote it can go on with it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
+use super::copies::{self, Copy};
+use super::look::Look;
 use super::{StoreError, disk, keys};
 
-/// Each is run once, in order, in a transaction of its own. Never change one that has been released: add another.
+/// Each is run once, in order. Never change one that has been released: add another.
 const MIGRATIONS: &[Migration] = &[
     Migration::Script(include_str!("migrations/0001_spine.sql")),
     Migration::Script(include_str!("migrations/0002_indexes.sql")),
@@ -27,56 +33,92 @@ enum Migration {
     Code(for<'a> fn(&'a mut SqliteConnection) -> BoxFuture<'a, sqlx::Result<()>>),
 }
 
-/// Brings the file to the present version; makes a backup beside it before it changes an older one.
-pub(super) async fn run(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
-    let open_error = |error: sqlx::Error| StoreError::Open { path: path.to_owned(), cause: disk::told(&error) };
-    let found: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await.map_err(open_error)?;
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    if found > known {
-        return Err(StoreError::Newer { path: path.to_owned(), found, known });
+/// The version that this Butler has.
+pub(super) fn known() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+/// The version of a store; 0 when nothing is in it.
+pub(super) async fn version(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar("PRAGMA user_version").fetch_one(connection).await
+}
+
+/// Brings a store that was looked at to the present version; copies it beside itself before it changes an older one.
+pub(super) async fn run(look: &Look, connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+    let Look { found, known, .. } = *look;
+    copies::tidy(path, found);
+    if found >= known {
+        return Ok(());
     }
-    if found > 0 && found < known {
-        let backup = back_up(found, connection, path).await.map_err(open_error)?;
-        tracing::info!(backup = %backup.display(), from = found, to = known, "the store is migrated");
+    if found == 0 {
+        return all(found, connection).await.map_err(|failed| disk::not_opened(path, &failed.error));
     }
-    for (version, migration) in (1..).zip(MIGRATIONS).skip(usize::try_from(found).unwrap_or(0)) {
-        if let Err(error) = migrate(migration, version, connection).await {
-            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
-            return Err(open_error(error));
+    let begun = Instant::now();
+    tracing::info!(
+        from = found,
+        to = known,
+        "the store is of an earlier version: it is copied, then brought to this one"
+    );
+    let failed = |error: &sqlx::Error| StoreError::Update {
+        path: path.to_owned(),
+        found,
+        known,
+        cause: disk::told(error),
+        remedy: remedy(error, look),
+    };
+    let copy = Copy::make(found, connection, path).await.map_err(|error| failed(&error))?;
+    if let Err(Failed { error, certain }) = all(found, connection).await {
+        if certain {
+            copy.discard();
         }
+        return Err(failed(&error));
+    }
+    copy.keep();
+    tracing::info!(
+        copy = %copy.path().display(),
+        from = found,
+        to = known,
+        ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "the store is migrated; its copy is for the way back, and yours to remove"
+    );
+    Ok(())
+}
+
+fn remedy(error: &sqlx::Error, look: &Look) -> String {
+    if disk::may_be_full(error) {
+        format!("make room on its disk, {} for this, and start Butler again", super::Megabytes::from(look.room()))
+    } else {
+        "go on with the Butler that it is of, and report this, please".to_owned()
+    }
+}
+
+/// Migrations that were not done.
+struct Failed {
+    error: sqlx::Error,
+    /// Nothing of them is in the file. After an error of the disk at the very end it is not known before the next start.
+    certain: bool,
+}
+
+async fn all(found: i64, connection: &mut SqliteConnection) -> Result<(), Failed> {
+    if let Err(error) = pending(found, connection).await {
+        let _ = sqlx::raw_sql("ROLLBACK").execute(connection).await;
+        return Err(Failed { error, certain: true });
+    }
+    if let Err(error) = sqlx::raw_sql("COMMIT").execute(&mut *connection).await {
+        let _ = sqlx::raw_sql("ROLLBACK").execute(connection).await;
+        return Err(Failed { certain: disk::is_full(&error), error });
     }
     Ok(())
 }
 
-/// Makes a backup beside the file. Its name says until when it goes: to the last event. A migration that is tried again
-/// needs no other, but one that is there from an earlier update is of an earlier time.
-async fn back_up(version: i64, connection: &mut SqliteConnection, path: &Path) -> sqlx::Result<PathBuf> {
-    let last: Option<i64> = sqlx::query_scalar("SELECT received FROM events ORDER BY seq DESC LIMIT 1")
-        .fetch_optional(&mut *connection)
-        .await?;
-    let last = jiff::Timestamp::from_millisecond(last.unwrap_or_default()).unwrap_or_default();
-    let name = format!("v{version}-{}.bak", last.strftime("%Y%m%dT%H%M%S%3fZ"));
-    let backup = path.with_extension(&name);
-    if !backup.exists() {
-        // Under its name it is there when it is whole.
-        let part = path.with_extension(format!("{name}.part"));
-        match std::fs::remove_file(&part) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
-        sqlx::query("VACUUM INTO ?").bind(part.to_string_lossy().into_owned()).execute(&mut *connection).await?;
-        std::fs::File::open(&part)?.sync_all()?;
-        std::fs::rename(&part, &backup)?;
-    }
-    Ok(backup)
-}
-
-async fn migrate(migration: &Migration, version: i64, connection: &mut SqliteConnection) -> sqlx::Result<()> {
+async fn pending(found: i64, connection: &mut SqliteConnection) -> sqlx::Result<()> {
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-    match migration {
-        Migration::Script(sql) => sqlx::raw_sql(*sql).execute(&mut *connection).await.map(drop)?,
-        Migration::Code(code) => code(connection).await?,
+    for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+        match migration {
+            Migration::Script(sql) => sqlx::raw_sql(*sql).execute(&mut *connection).await.map(drop)?,
+            Migration::Code(code) => code(connection).await?,
+        }
     }
-    let done = format!("PRAGMA user_version = {version}; COMMIT");
-    sqlx::raw_sql(AssertSqlSafe(done)).execute(connection).await.map(drop)
+    let version = format!("PRAGMA user_version = {}", known());
+    sqlx::raw_sql(AssertSqlSafe(version)).execute(connection).await.map(drop)
 }

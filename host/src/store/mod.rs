@@ -5,17 +5,23 @@
 //!   far holds up an alert.
 //! * The operations are those that a store shared by several hosts would need as well: accept, route, claim, settle.
 //!
+//! It is opened in two steps. [`LockedStore::take`] locks it and finds out what would refuse it, without changing anything (`look`);
+//! [`LockedStore::open`] brings it to the present version (`migrations`, `copies`).
+//!
 //! An operation returns when it is committed. While the disk is full or read-only, operations wait and
 //! [`Store::trouble`] says why; nothing is lost, and callers feel it as back-pressure.
 
 mod accept;
 mod clock;
+mod copies;
 mod deliveries;
 mod disk;
 mod history;
 mod joins;
 mod keys;
 mod known;
+mod lock;
+mod look;
 mod migrations;
 mod numbers;
 mod retention;
@@ -31,8 +37,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -45,6 +50,7 @@ pub use accept::{Accepted, NewEvent};
 pub use clock::{waiting_ms, wall_ms};
 pub use deliveries::{Claimed, State};
 pub use history::{DeliveryFilter, DeliveryRow, EventFilter, EventRow, QueueDepth};
+pub use look::{LockedStore, Look, Megabytes};
 pub use retention::{Limits, Place, Removed};
 pub use route::{NewDelivery, Routed, RoutedDelivery, ThrottleKey};
 pub use schedules::{Claim, Run, RunState, ScheduleRow};
@@ -53,6 +59,8 @@ pub use settle::{Released, Settled, Settlement};
 pub use storage::{StorageChange, StorageEntry, StorageError, StoragePage};
 pub use waiting::{PutOff, Waiting};
 
+use copies::Hint;
+use lock::Lock;
 use writer::Writer;
 
 /// The store. Cheap to clone; closed when [`Store::close`] was called and all operations under way have ended.
@@ -79,7 +87,7 @@ struct Inner {
     /// How far the last round of forgetting has looked at the keys.
     keys_seen: Mutex<Vec<u8>>,
     /// Held for as long as the store is open.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// Why the store cannot be used.
@@ -95,6 +103,17 @@ pub enum StoreError {
         /// What the system or SQLite said.
         cause: String,
     },
+    /// Its disk has no room for what a start writes.
+    #[error(
+        "the store {path} cannot be written: {cause}; make room on its disk, {} MB at least, and start Butler again",
+        disk::LEAST >> 20
+    )]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        cause: String,
+    },
     /// Another process uses it.
     #[error("the store {path} is in use by another Butler ({owner}); stop it, or give this one its own `store.path`")]
     Locked {
@@ -105,7 +124,8 @@ pub enum StoreError {
     },
     /// It was written by a newer Butler.
     #[error(
-        "the store {path} has version {found}, this Butler knows up to {known}: install the newer Butler again, or restore the backup made by its update"
+        "the store {path} has version {found}, this Butler knows up to {known}, so it was left as it was: install the newer Butler \
+         again, or restore {copy}"
     )]
     Newer {
         /// The file.
@@ -114,6 +134,41 @@ pub enum StoreError {
         found: i64,
         /// Ours.
         known: i64,
+        /// Which copy this Butler can use.
+        copy: Hint,
+    },
+    /// It is of an older version, and its disk has no room to bring it to this one.
+    #[error(
+        "the store {path} has version {found}, and bringing it to {known} takes {needed} on its disk, where {free} are free; nothing \
+         was changed: make room there, or go on with the former Butler"
+    )]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+        /// What is needed.
+        needed: Megabytes,
+        /// What there is.
+        free: Megabytes,
+    },
+    /// It is of an older version, and cannot be brought to this one.
+    #[error(
+        "the store {path} cannot be brought from version {found} to {known}: {cause}; nothing was changed: {remedy}"
+    )]
+    Update {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+        /// What SQLite said.
+        cause: String,
+        /// What to do.
+        remedy: String,
     },
     /// A question took too long.
     #[error(
@@ -129,6 +184,19 @@ pub enum StoreError {
     Database(#[source] sqlx::Error),
 }
 
+impl StoreError {
+    fn open(path: &Path, cause: &impl fmt::Display) -> Self {
+        Self::Open { path: path.to_owned(), cause: cause.to_string() }
+    }
+
+    fn of_system(path: &Path, cause: &std::io::Error) -> Self {
+        if cause.kind() == std::io::ErrorKind::StorageFull {
+            return Self::Full { path: path.to_owned(), cause: cause.to_string() };
+        }
+        Self::open(path, cause)
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match error {
@@ -138,50 +206,49 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-impl Store {
-    /// Opens the store, making or migrating it, and frees leases of an earlier process.
-    pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let no_folder = |error: std::io::Error| StoreError::Open { path: path.to_owned(), cause: error.to_string() };
-        let open_error = |error: sqlx::Error| StoreError::Open { path: path.to_owned(), cause: disk::told(&error) };
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(no_folder)?;
-        }
-        let lock = lock(path)?;
-        if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+impl LockedStore {
+    /// Opens it, making or migrating it, and frees leases of an earlier process.
+    pub async fn open(self) -> Result<Store, StoreError> {
+        let Self { path, look, lock } = self;
+        let failed = |error: sqlx::Error| disk::not_opened(&path, &error);
+        if std::fs::metadata(&path).is_ok_and(|file| file.len() == 0) {
             tracing::warn!(store = %path.display(), "the store's file was empty; it is made anew");
         }
-        let plain = SqliteConnectOptions::new()
-            .filename(path)
-            .busy_timeout(Duration::from_secs(5))
-            .foreign_keys(false)
-            .disable_statement_logging();
-        let options = plain
+        let plain = plain(&path);
+        let mut options = plain
             .clone()
             .create_if_missing(true)
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             // In KiB: a large group must not be spilled to the log page by page before its commit.
             .pragma("cache_size", "-8192")
             // In pages: a flood writes the same pages of its indexes over and over; in the log they are cheap.
             .pragma("wal_autocheckpoint", "4000");
-        let mut connection = SqliteConnection::connect_with(&options).await.map_err(open_error)?;
-        migrations::run(&mut connection, path).await?;
-        let id = numbers::store_id(&mut connection).await.map_err(open_error)?;
-        let next_event = numbers::next_event(&mut connection).await.map_err(open_error)?;
-        numbers::advance_deliveries(&mut connection).await.map_err(open_error)?;
-        clock::resume(&mut connection).await.map_err(open_error)?;
-        deliveries::free_leases(&mut connection).await.map_err(open_error)?;
-        storage::prepare(&mut connection).await.map_err(open_error)?;
+        if look.found == 0 {
+            // A file has this from its beginning. Saying it again would be written into it.
+            options = options.auto_vacuum(SqliteAutoVacuum::Incremental);
+        }
+        let mut connection = SqliteConnection::connect_with(&options).await.map_err(failed)?;
+        if let Err(error) = migrations::run(&look, &mut connection, &path).await {
+            // Its log goes with it.
+            let _ = connection.close().await;
+            return Err(error);
+        }
+        let id = numbers::store_id(&mut connection).await.map_err(failed)?;
+        let next_event = numbers::next_event(&mut connection).await.map_err(failed)?;
+        numbers::advance_deliveries(&mut connection).await.map_err(failed)?;
+        clock::resume(&mut connection).await.map_err(failed)?;
+        deliveries::free_leases(&mut connection).await.map_err(failed)?;
+        storage::prepare(&mut connection).await.map_err(failed)?;
         let read_only = plain.read_only(true);
         let readers = SqlitePoolOptions::new().max_connections(2).connect_lazy_with(read_only.clone());
         let history = history::pool(read_only);
         // A file that has gone must not be made anew under the feet of this process.
         let writer = Writer::start(connection, options.create_if_missing(false), path.with_extension("reserve"));
-        Ok(Self {
+        Ok(Store {
             inner: Arc::new(Inner {
                 id,
-                path: path.to_owned(),
+                path,
                 writer,
                 readers,
                 history,
@@ -192,6 +259,22 @@ impl Store {
                 _lock: lock,
             }),
         })
+    }
+}
+
+/// How every connection opens the file.
+fn plain(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(Duration::from_secs(5))
+        .foreign_keys(false)
+        .disable_statement_logging()
+}
+
+impl Store {
+    /// Opens the store of this path: [`LockedStore::take`] and [`LockedStore::open`] in one.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        LockedStore::take(path).await?.open().await
     }
 
     /// Why the store cannot commit at present; `None` when all is well.
@@ -262,26 +345,6 @@ impl Store {
     fn next_token(&self) -> i64 {
         self.inner.next_token.fetch_add(1, Ordering::Relaxed)
     }
-}
-
-/// Locks `<store>.lock` for this process and writes into it who holds it.
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let lock_path = path.with_extension("lock");
-    let open_error = |cause: std::io::Error| StoreError::Open { path: path.to_owned(), cause: cause.to_string() };
-    let mut file =
-        File::options().read(true).write(true).create(true).truncate(false).open(&lock_path).map_err(open_error)?;
-    if file.try_lock().is_err() {
-        let mut owner = String::new();
-        // Windows does not let others read a locked file: then the owner stays unknown.
-        let _ = file.read_to_string(&mut owner);
-        let owner = owner.trim();
-        let owner = if owner.is_empty() { "unknown process".to_owned() } else { owner.to_owned() };
-        return Err(StoreError::Locked { path: path.to_owned(), owner });
-    }
-    file.set_len(0).map_err(open_error)?;
-    file.rewind().map_err(open_error)?;
-    writeln!(file, "process {}", std::process::id()).map_err(open_error)?;
-    Ok(file)
 }
 
 /// Milliseconds since 1970 by the wall clock.

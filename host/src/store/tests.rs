@@ -11,6 +11,7 @@ mod expired;
 mod history;
 mod joins;
 mod jumps;
+mod migrations;
 mod numbers;
 mod parked;
 mod retention;

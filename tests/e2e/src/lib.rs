@@ -52,7 +52,7 @@ pub use self::machine::{Disk, Filler, HangingDisk, StoreLock, peak, resident, sq
 pub use self::mail::MailServer;
 pub use self::mosquitto::{Mosquitto, MqttMessage, Subscriber};
 pub use self::new_relic::{NewRelic, NewRelicApi, NewRelicCall, NewRelicTrouble};
-pub use self::past::stopped_store;
+pub use self::past::{old_store, stopped_store};
 pub use self::peer::{WireEvent, WirePeer};
 #[cfg(unix)]
 pub use self::samba::Samba;

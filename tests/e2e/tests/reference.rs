@@ -197,27 +197,46 @@ fn the_reference_has_every_key() {
     }
 }
 
+/// Configs of released versions, with every key that there was.
+fn released() -> Vec<PathBuf> {
+    let files = std::fs::read_dir(workspace().join("tests/configs/released")).unwrap();
+    let files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
+    assert!(files.iter().any(|file| file.ends_with("0.1.0.yaml")), "{files:?}");
+    files
+}
+
 #[test]
 fn everything_switched_on_fits_the_schema() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("butler.yaml");
     std::fs::write(&file, switched_on()).unwrap();
     let schema = workspace().join("schemas/butler.schema.json");
-    let output = Command::new("check-jsonschema").arg("--schemafile").arg(schema).arg(file).output();
+    let output = Command::new("check-jsonschema").arg("--schemafile").arg(schema).arg(file).args(released()).output();
     let output = output.expect("check-jsonschema is installed (tests/requirements.txt)");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// The host takes it up to the certificates of Qlik Sense, which are not there.
 #[test]
 fn the_host_takes_everything_switched_on() {
+    host_takes(&switched_on());
+}
+
+/// What is promised about updates: a config that was valid stays valid.
+#[test]
+fn the_host_takes_every_config_that_was_released() {
+    for file in released() {
+        host_takes(&std::fs::read_to_string(file).unwrap());
+    }
+}
+
+/// The host takes it up to the certificates of Qlik Sense, which are not there.
+fn host_takes(text: &str) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(folder.path().join("certs")).unwrap();
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
     std::fs::write(folder.path().join("certs/butler.pem"), certificate.pem()).unwrap();
     std::fs::write(folder.path().join("certs/butler_key.pem"), key.serialize_pem()).unwrap();
-    let text = switched_on();
     // No plugin file has this sum.
     let (before, pinned) = text.split_once("\n    sha256: ").unwrap();
     let text = format!("{before}\n{}", pinned.split_once('\n').unwrap().1);

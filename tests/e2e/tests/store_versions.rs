@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use e2e::{Butler, Fields, Sink, WallClock, failure, fields, sqlite, sqlite_of_dead, wait_for};
+use e2e::{Butler, Fields, Sink, WallClock, failure, fields, old_store, sqlite, sqlite_of_dead, wait_for};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -172,6 +172,29 @@ fn assert_backup(old: &Old, store: &Path, wanted: &str) {
     let backup = backup(store, old.version).expect("a migration makes a backup");
     assert_eq!(sqlite(&backup, "PRAGMA user_version;"), old.version.to_string());
     assert_eq!(sqlite(&backup, COUNTS), wanted, "the backup is whole");
+    let folder = std::fs::read_dir(store.parent().expect("it is in a folder")).expect("the folder is there");
+    let parts = folder.flatten().filter(|entry| entry.path().extension().is_some_and(|end| end == "part"));
+    assert_eq!(parts.count(), 0, "nothing is left of copies that were interrupted");
+}
+
+/// What is planned is planned as before, and what has run is known. Versions up to 4 had no schedules.
+async fn assert_schedules(butler: &Butler, old: &Old) {
+    let Some(before) = old.said["schedules"].as_array() else {
+        assert!(old.version < 5, "there are no schedules in version {}", old.version);
+        return;
+    };
+    assert!(before.len() >= 2 && before.iter().any(|schedule| schedule["lastRun"].is_object()), "{before:?}");
+    let (_, now) = butler.get("/v5/schedules").await;
+    assert_eq!(now["schedules"].as_array().map(Vec::len), Some(before.len()), "{now}");
+    for (before, now) in before.iter().zip(now["schedules"].as_array().into_iter().flatten()) {
+        let before = before.as_object().expect("a schedule");
+        for (name, value) in before.iter().filter(|(name, _)| !name.starts_with("next")) {
+            assert_eq!(&now[name], value, "{name}: {now}");
+        }
+    }
+    let ticks = "SELECT count(*) FROM plugin_ticks WHERE instance = 'ticks'; SELECT count(*) FROM schedule_runs WHERE state = 1;";
+    let counts = sqlite(&butler.folder().join("butler.db"), ticks);
+    assert!(counts.starts_with("1\n") && !counts.ends_with("\n0"), "{counts}");
 }
 
 /// Everything that was remembered for later has its effect.
@@ -198,7 +221,9 @@ async fn assert_memory(butler: &Butler, sink: &Sink, old: &Old) {
     let reported = |request: &&e2e::Received| request.target == "/probe" && request.json()["delivery"].is_object();
     let report = sink.received().iter().find(reported).expect("a report").json();
     assert_eq!(report["delivery"]["progress"], json!({ "step": 1 }), "{report}");
-    assert_eq!(report["count"], 3, "two reports were counted: {report}");
+    let counted = sqlite(&old.file, "SELECT value FROM storage WHERE instance = 'probe' AND key = 'count';");
+    let counted: u64 = counted.parse().expect("the probe counts its reports");
+    assert_eq!(report["count"], counted + 1, "reports were counted: {report}");
     assert!(!butler.log().contains("not yet"), "the probe has seen this store before: {}", butler.log());
 
     // What was not said of deaths is said.
@@ -230,6 +255,7 @@ async fn a_store_of_every_earlier_version_is_migrated_and_complete() {
         let butler = Butler::start_in(folder.clone(), &config(&sink, &[]), &clock.environment()).await;
         assert_complete(&butler, &old).await;
         assert_memory(&butler, &sink, &old).await;
+        assert_schedules(&butler, &old).await;
         let (status, log) = butler.stop().await;
         assert_eq!(status.code(), Some(0), "{log}");
         assert_eq!(log.contains("the store is migrated"), old.version < version, "{log}");
@@ -250,19 +276,6 @@ async fn a_store_of_every_earlier_version_is_migrated_and_complete() {
         assert_eq!(sink.received().len(), before + 1, "nothing else is sent again");
     }
 }
-
-/// Finished events with keys and deliveries, so that a migration takes a while. In the form of version 1.
-const HISTORY: &str = "BEGIN;
-    CREATE TEMP TABLE n (n INTEGER PRIMARY KEY);
-    WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 150000) INSERT INTO n SELECT n FROM c;
-    INSERT INTO events (seq, kind, time, received, source, state, task, keys, data)
-      SELECT -n, 'reload-task.failed', t, t, 'udp', 1, 'old', 'exec:old-' || n || ':failed',
-             '{\"task\":{\"id\":\"old\",\"name\":\"Old\"},\"message\":\"' || hex(zeroblob(150)) || '\"}'
-      FROM n, (SELECT max(received) - 3600000 AS t FROM events);
-    INSERT INTO keys (key, event) SELECT 'exec:old-' || n || ':failed', -n FROM n;
-    INSERT INTO deliveries (event, instance, state, due, created, updated)
-      SELECT -n, 'hook', 2, t, t, t FROM n, (SELECT max(received) - 3600000 AS t FROM events);
-    COMMIT;";
 
 /// Starts a daemon and kills it after a time.
 async fn kill_start(config: &Path, clock: &WallClock, after: Duration) {
@@ -291,9 +304,8 @@ async fn a_migration_that_is_killed_at_any_moment_is_done_by_the_next_start() {
     let (version, tables) = fresh().await;
     let old = Old::all().remove(0);
     assert!(old.version < version, "there is no migration to kill");
-    let (template, clock) = (old.copy(), old.clock());
-    let template = template.path().join("butler.db");
-    sqlite(&template, HISTORY);
+    let (template, clock) = (TempDir::new().expect("a folder can be made"), old.clock());
+    let template = old_store(template.path(), old.version, 150_000);
     let counts = sqlite(&template, COUNTS);
     let renew = |folder: &TempDir| {
         std::fs::copy(&template, folder.path().join("butler.db")).expect("the store can be copied");
@@ -322,6 +334,7 @@ async fn a_migration_that_is_killed_at_any_moment_is_done_by_the_next_start() {
         if killed == old.version.to_string() {
             met += 1;
         } else {
+            assert_eq!(killed, version.to_string(), "all migrations or none");
             // Starts are faster now than the one that was measured.
             start = start * 3 / 4;
         }

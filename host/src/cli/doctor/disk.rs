@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::super::findings::Findings;
 use crate::config::{LogFile, Size, Store};
+use crate::free_room::free_room;
 use crate::observe;
+use crate::store::{Look, Megabytes};
 
 const LINK: &str = "store";
 const LOG: &str = "log file";
@@ -14,23 +16,45 @@ const ROOM: &str = "disk space";
 /// With less than this an event more or less fills the disk: the log of the store alone may take as much.
 const LEAST: u64 = 100 << 20;
 
-/// Looks at the folder of the store and its disk. Makes nothing that stays.
-pub(super) fn check(store: &Store, findings: &mut Findings) {
+/// Looks at the store, its folder and its disk. Makes nothing that stays.
+pub(super) async fn check(store: &Store, findings: &mut Findings) {
     let folder = existing(&store.path);
     match writable(&store.path, &folder) {
-        Ok(()) => findings.ok(LINK, &format!("{} can be written by this account", store.path.display())),
+        Ok(()) => version(&store.path, findings).await,
         Err(error) => {
             let detail = format!("{} cannot be written by this account: {error}", store.path.display());
             let remedy = "let the account that Butler runs under write to the folder of `store.path`, and run this as that account";
             findings.failed(LINK, &detail, remedy);
         }
     }
-    match free(&folder) {
+    match free_room(&folder) {
         Ok(free) => room(free, used(&store.path), store.max_size.as_bytes(), findings),
         Err(error) => {
             let detail = format!("the room on the disk of {} cannot be told: {error}", folder.display());
             findings.note(ROOM, &detail, "");
         }
+    }
+}
+
+/// Whether this Butler can open it, and what becomes of it then.
+async fn version(path: &Path, findings: &mut Findings) {
+    let look = match Look::at(path).await {
+        Ok(look) => look,
+        Err(error) => return findings.failed(LINK, &error.to_string(), ""),
+    };
+    let Look { found, known, .. } = look;
+    if let Err(error) = look.check(path) {
+        findings.failed(LINK, &error.to_string(), "");
+    } else if look.is_older() {
+        let detail = format!(
+            "{} has version {found}: the next start of this Butler copies it and brings it to {known}, which takes {} on its disk",
+            path.display(),
+            Megabytes::from(look.room())
+        );
+        findings.note(LINK, &detail, "if you go back to the former Butler later, it needs that copy");
+    } else {
+        let what = if found == 0 { "is made by the first start".to_owned() } else { format!("has version {found}") };
+        findings.ok(LINK, &format!("{} {what} and can be written by this account", path.display()));
     }
 }
 
@@ -91,18 +115,6 @@ fn used(file: &Path) -> u64 {
         .sum()
 }
 
-/// Room for who has no special rights, in bytes.
-#[cfg(unix)]
-fn free(folder: &Path) -> io::Result<u64> {
-    let disk = rustix::fs::statvfs(folder)?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
-#[cfg(windows)]
-fn free(folder: &Path) -> io::Result<u64> {
-    fs4::available_space(folder)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::super::findings::{Form, Verdict};
@@ -134,7 +146,7 @@ mod tests {
         assert_eq!(existing(&file), folder.path());
         writable(&file, folder.path()).unwrap();
         assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "nothing stays");
-        assert!(free(folder.path()).unwrap() > 0);
+        assert!(free_room(folder.path()).unwrap() > 0);
         std::fs::create_dir_all(&file).unwrap();
         assert!(writable(&file, &existing(&file)).is_err(), "a folder in its place");
     }

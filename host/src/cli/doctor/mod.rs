@@ -68,7 +68,7 @@ impl Doctor {
         let mut findings = Findings::new(form, setup.loaded.secrets.clone());
         check::look(path, &setup, &mut findings).await;
         files::check(&setup, &mut findings);
-        disk::check(&setup.loaded.config.store, &mut findings);
+        disk::check(&setup.loaded.config.store, &mut findings).await;
         if let Some(log) = &setup.loaded.config.log.file {
             disk::check_log(log, &mut findings);
         }

@@ -132,11 +132,40 @@ async fn deliveries(butler: &Butler) {
     wait_delivery(butler, "probe", |delivery| delivery["attempt"].as_u64() >= Some(3)).await;
 }
 
+/// Schedules with and without runs, and a time at which a schedule of a plugin was handed out.
+async fn schedules(sense: &Sense) {
+    let ticking = "plugins:\n  - use: probe\n    name: ticks\n    on: []\n    settings: { when: { every: 1s } }\n";
+    let butler = sense.butler(ticking).await;
+    let schedule = |id: &str, cron: &str| {
+        json!({ "id": id, "name": format!("Schedule {id}"), "cron": cron, "timeZone": "Europe/Oslo",
+                "taskId": Site::SAMPLE_RELOAD_TASK, "missed": "once", "overlap": "skip" })
+    };
+    // Not due within the hour after this, whenever that is.
+    for (id, cron) in [("yearly", "0 6 29 2 *"), ("often", "* * * * * *")] {
+        let (status, answer) = butler.post("/v5/schedules", &schedule(id, cron)).await;
+        assert_eq!(status, 201, "{answer}");
+    }
+    wait_for(&format!("a run of a schedule; log:\n{}", butler.log()), || async {
+        (butler.get("/v5/schedules/often").await.1["lastRun"]["result"] == "started").then_some(())
+    })
+    .await;
+    let (status, answer) = butler.post("/v5/schedules/often/stop", &Value::Null).await;
+    assert_eq!(status, 200, "{answer}");
+    wait_for("a tick", || async {
+        let events = list(&butler, "events").await;
+        events.as_array().into_iter().flatten().any(|event| event["kind"] == "node.silent").then_some(())
+    })
+    .await;
+    let (status, log) = butler.stop().await;
+    assert!(status.success(), "{log}");
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let folder = std::env::args().nth(1).expect("usage: make-store FOLDER");
     let (sense, sink) = (Sense::start().await, Sink::start().await);
     sink.choose(|request| answer(&request.target));
+    schedules(&sense).await;
     let butler = sense.butler(&config(&sink, "")).await;
     history(&sense, &butler).await;
     deliveries(&butler).await;
@@ -155,6 +184,7 @@ async fn main() {
     // Nothing moves any more, for a while.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (events, deliveries) = (list(&butler, "events").await, list(&butler, "deliveries").await);
+    let (_, planned) = butler.get("/v5/schedules").await;
     let store = butler.folder().join("butler.db");
     let killed = butler.kill();
     sqlite(&store, "PRAGMA wal_checkpoint(TRUNCATE);");
@@ -163,7 +193,8 @@ async fn main() {
     let target = Path::new(&folder).join(format!("v{version}.db"));
     std::fs::remove_file(&target).unwrap_or_default();
     sqlite(&store, &format!("VACUUM INTO '{}';", target.display()));
-    let said = json!({ "madeAt": made_at, "events": events, "deliveries": deliveries });
+    let said =
+        json!({ "madeAt": made_at, "events": events, "deliveries": deliveries, "schedules": planned["schedules"] });
     std::fs::write(target.with_extension("json"), serde_json::to_string_pretty(&said).expect("it is JSON") + "\n")
         .expect("the folder can be written");
     drop(killed);
