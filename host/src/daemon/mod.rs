@@ -130,10 +130,7 @@ pub async fn run(setup: Setup, manager: &dyn Manager) -> Result<(), Failure> {
 
 /// What is made at the start, unless a stop is asked for: bringing a large store to a new version takes a while, and what is cut off
 /// there is undone. With a signal that was heard meanwhile.
-async fn unless_stopped<T>(
-    making: impl Future<Output = T>,
-    signals: &mut Signals<'_>,
-) -> (Option<T>, Option<Signal>) {
+async fn unless_stopped<T>(making: impl Future<Output = T>, signals: &mut Signals<'_>) -> (Option<T>, Option<Signal>) {
     let mut making = std::pin::pin!(making);
     let mut heard = None;
     loop {
