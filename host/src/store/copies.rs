@@ -61,6 +61,10 @@ impl Copy {
     /// The update is not done, and will not be.
     pub(super) fn discard(&self) {
         remove(&self.part);
+        // SQLite leaves its journal when the disk is full.
+        let mut journal = self.part.as_os_str().to_owned();
+        journal.push("-journal");
+        remove(Path::new(&journal));
     }
 }
 

@@ -41,9 +41,16 @@ impl Lock {
     }
 }
 
+impl Lock {
+    /// The owner is about to end, perhaps without dropping this: what it has written about itself goes.
+    pub(super) fn ending(&self) {
+        // If it stays: nobody reads it while nobody has the lock.
+        let _ = fs::remove_file(&self.owner);
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Nobody reads it while nobody has the lock.
-        let _ = fs::remove_file(&self.owner);
+        self.ending();
     }
 }

@@ -87,7 +87,7 @@ struct Inner {
     /// How far the last round of forgetting has looked at the keys.
     keys_seen: Mutex<Vec<u8>>,
     /// Held for as long as the store is open.
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// Why the store cannot be used.
@@ -256,7 +256,7 @@ impl LockedStore {
                 next_token: AtomicI64::new(1),
                 overfull: Mutex::default(),
                 keys_seen: Mutex::default(),
-                _lock: lock,
+                lock,
             }),
         })
     }
@@ -328,6 +328,7 @@ impl Store {
         self.inner.writer.close().await;
         self.inner.readers.close().await;
         self.inner.history.close().await;
+        self.inner.lock.ending();
     }
 
     /// Takes all connections that read: nobody reads until they are dropped. The second ones are those of people.

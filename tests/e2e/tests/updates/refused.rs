@@ -39,7 +39,7 @@ fn what_refuses_a_start_comes_before_the_store_is_touched() {
     let newer = with("plugins: [{ use: other-version }]");
     refuses("a plugin of a newer API", &newer, 2, &["butler-plugin-api 9.0.0", "install a newer Butler"]);
     refuses("a plugin of another layout", &with("plugins: [{ use: other-layout }]"), 2, &["another layout"]);
-    let sum = format!("plugins: [{{ use: console, sha256: {} }}]", "0".repeat(64));
+    let sum = format!("plugins: [{{ use: console, sha256: \"{}\" }}]", "0".repeat(64));
     refuses("a plugin that is not the one pinned", &with(&sum), 2, &["sha256", "butler plugins pin"]);
     let settings = with("plugins: [{ use: webhook, settings: { urll: \"http://localhost/\" } }]");
     refuses("settings that do not fit", &settings, 2, &["plugins[0].settings.urll: unknown key"]);
