@@ -12,12 +12,14 @@ from pathlib import Path
 import roots
 from machine import PLUGINS, VERSION, Daemon, Receiver, check, config, run, wait
 
-# Notes each call. Active is what was started.
+# Notes each call. The test says what is active; Debian enables by its presets, which are to enable everything.
 SYSTEMCTL = """#!/bin/sh
 echo "$*" >>/run/calls
 case "$*" in
 *is-active*) [ -e /run/active ] ;;
 *is-enabled*) [ -e /etc/systemd/system/multi-user.target.wants/butler.service ] && echo enabled ;;
+*preset*) mkdir -p /etc/systemd/system/multi-user.target.wants
+    ln -sf /lib/systemd/system/butler.service /etc/systemd/system/multi-user.target.wants/butler.service ;;
 *) exit 0 ;;
 esac
 """
@@ -53,14 +55,16 @@ class Machine:
         path = self.root / "run/calls"
         calls = path.read_text().splitlines() if path.exists() else []
         path.unlink(missing_ok=True)
-        return [re.sub(r"--\S+ ", "", call) for call in calls if not re.search(r"is-(active|enabled)|daemon-reload", call)]
+        return [re.sub(r"--\S+ ", "", call) for call in calls if not re.search(r"is-(active|enabled)|daemon-reload|preset", call)]
 
     def written(self):
         """Paths that are new or changed, beside the books that are kept of packages."""
         found = set()
         for folder, folders, files in os.walk(self.upper):
             below = os.path.relpath(folder, self.upper)
-            names = files + [name for name in folders if not os.listdir(os.path.join(folder, name))]
+            # A folder of the machine is there as well once something in it has changed.
+            new = [name for name in folders if not os.path.isdir(os.path.join("/", below, name))]
+            names = files + [name for name in new if not os.listdir(os.path.join(folder, name))]
             found |= {os.path.normpath(os.path.join(below, name)) for name in names}
         return {path for path in found if not BOOKS.match(path)}
 
@@ -185,7 +189,7 @@ def main():
     check(not (machine.root / "usr/lib/butler").exists() and not (machine.root / "usr/share/butler").exists(), "the files are gone")
     (machine.root / "run/active").unlink()
     machine.run("dpkg", "-i", "/tmp/new.deb")
-    check(machine.enabled() and machine.told("start butler.service"), "installed with a config it is enabled and started")
+    check(machine.enabled() and machine.told("restart butler.service"), "installed with a config it is enabled and started")
     said = machine.run("dpkg", "-P", "butler")
     check(not (machine.root / "var/lib/butler").exists(), "purging removes the state")
     check(kept.read_text() == text and "/etc/butler is left" in said, "and leaves the config, and says so")

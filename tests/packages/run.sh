@@ -23,6 +23,7 @@ part() { # NAME COMMAND…
 alone() { mkdir "$scratch/$1"; unshare --mount --propagation private "$python" "tests/packages/$1.py" "$packages" "$scratch/$1"; }
 
 part 'what is in the packages' "$python" tests/packages/content.py "$packages" "$scratch"
+part 'the packages once more, of the same files' tests/packages/again.sh "$packages"
 part 'the .deb: installed, run, upgraded, removed, purged' alone installed
 part 'the tar.gz: another user, a read-only root' alone archive
 part 'the Dockerfile, without an engine' alone container
