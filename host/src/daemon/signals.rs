@@ -6,8 +6,7 @@ use crate::service::Manager;
 pub(super) enum Signal {
     /// A stop; who asks for it.
     Stop(&'static str),
-    /// The config is to be read anew. Windows has no such signal: `butler reload` asks by REST.
-    #[cfg(unix)]
+    /// The config is to be read anew. A process of Windows has no such signal, a service has; `butler reload` asks by REST.
     Reload,
 }
 
@@ -25,6 +24,7 @@ impl<'a> Signals<'a> {
         tokio::select! {
             signal = self.of_process() => signal,
             name = manager.stop_asked() => Signal::Stop(name),
+            () = manager.reload_asked() => Signal::Reload,
         }
     }
 

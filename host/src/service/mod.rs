@@ -12,8 +12,10 @@ mod platform;
 #[path = "systemd/mod.rs"]
 mod platform;
 #[cfg(windows)]
-#[path = "windows.rs"]
+#[path = "windows/mod.rs"]
 mod platform;
+#[cfg(all(test, not(windows)))]
+mod windows;
 
 #[cfg(unix)]
 mod notify;
@@ -21,6 +23,8 @@ mod notify;
 use std::path::PathBuf;
 
 pub use manager::{Manager, State, Unmanaged};
+#[cfg(windows)]
+pub use platform::needs_password;
 pub use platform::{install, run, start, status, stop, uninstall};
 
 use crate::daemon::Setup;
@@ -40,6 +44,12 @@ pub struct Install {
     pub account: Option<String>,
     /// The config, checked.
     pub setup: Setup,
+    /// The password of that account, if it has one.
+    #[cfg(windows)]
+    pub password: Option<String>,
+    /// Files with secrets, which the account must be able to read.
+    #[cfg(windows)]
+    pub private: Vec<PathBuf>,
 }
 
 /// The manager that has started this process, if it wants to be told: for `butler run`.
