@@ -15,6 +15,8 @@ pub(super) struct Signals<'a> {
     manager: &'a dyn Manager,
     #[cfg(unix)]
     streams: Option<[tokio::signal::unix::Signal; 3]>,
+    #[cfg(windows)]
+    streams: Option<windows::Streams>,
 }
 
 impl<'a> Signals<'a> {
@@ -52,14 +54,51 @@ impl<'a> Signals<'a> {
         }
     }
 
-    #[cfg(not(unix))]
+    #[cfg(windows)]
     pub(super) fn listen(manager: &'a dyn Manager) -> Self {
-        Self { manager }
+        // Without handlers the system ends the process; the store survives that.
+        Self { manager, streams: windows::Streams::listen().ok() }
     }
 
-    #[cfg(not(unix))]
+    #[cfg(windows)]
     async fn of_process(&mut self) -> Signal {
-        let _ = tokio::signal::ctrl_c().await;
-        Signal::Stop("Ctrl-C")
+        let Some(streams) = &mut self.streams else { return std::future::pending().await };
+        Signal::Stop(streams.received().await)
+    }
+}
+
+#[cfg(windows)]
+mod windows {
+    //! What a console tells its programs. Not that somebody logs off: programs in a window end with it, and others should not.
+
+    use std::io;
+
+    use tokio::signal::windows::{
+        CtrlBreak, CtrlC, CtrlClose, CtrlShutdown, ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown,
+    };
+
+    pub(super) struct Streams {
+        c: CtrlC,
+        pause: CtrlBreak,
+        /// The window of the console is closed. Windows ends the process a few seconds later.
+        close: CtrlClose,
+        /// Likewise, with the whole machine.
+        shutdown: CtrlShutdown,
+    }
+
+    impl Streams {
+        pub(super) fn listen() -> io::Result<Self> {
+            Ok(Self { c: ctrl_c()?, pause: ctrl_break()?, close: ctrl_close()?, shutdown: ctrl_shutdown()? })
+        }
+
+        /// Waits for the next one; its name.
+        pub(super) async fn received(&mut self) -> &'static str {
+            tokio::select! {
+                _ = self.c.recv() => "Ctrl-C",
+                _ = self.pause.recv() => "Ctrl-Break",
+                _ = self.close.recv() => "the console was closed",
+                _ = self.shutdown.recv() => "the system shuts down",
+            }
+        }
     }
 }

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::{butler_exe, http, provide_test_plugins, wait_for};
+use crate::{Launcher, butler_exe, http, provide_plugins_for, wait_for};
 
 /// A running daemon. It is killed when it is dropped.
 pub struct Butler {
     child: Child,
+    launcher: Launcher,
     folder: Arc<TempDir>,
     config: PathBuf,
     environment: Vec<(String, String)>,
@@ -24,12 +25,23 @@ pub struct Butler {
 
 /// What is left of a daemon that was killed.
 pub struct Killed {
+    launcher: Launcher,
     folder: Arc<TempDir>,
     config: PathBuf,
     environment: Vec<(String, String)>,
 }
 
 impl Killed {
+    /// A daemon that has not been started yet.
+    pub(crate) fn of(
+        launcher: Launcher,
+        folder: Arc<TempDir>,
+        config: PathBuf,
+        environment: Vec<(String, String)>,
+    ) -> Self {
+        Self { launcher, folder, config, environment }
+    }
+
     /// Its folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -40,7 +52,7 @@ impl Killed {
     /// # Panics
     /// When it does not become ready.
     pub async fn start(self) -> Butler {
-        Butler::spawn(self.folder, self.config, self.environment).await
+        Butler::spawn(self).await
     }
 }
 
@@ -80,7 +92,7 @@ pub fn run_in(folder: &Path, arguments: &[&str]) -> Output {
     run_command(Command::new(butler_exe()).env_remove("BUTLER_CONFIG").current_dir(folder), arguments)
 }
 
-fn run_command(command: &mut Command, arguments: &[&str]) -> Output {
+pub(crate) fn run_command(command: &mut Command, arguments: &[&str]) -> Output {
     let mut child = command
         .args(arguments)
         .stdin(Stdio::null())
@@ -119,12 +131,23 @@ pub async fn command(arguments: &[&str]) -> Output {
 /// Asks a process to stop (SIGTERM).
 pub fn stop_gently(child: &Child) {
     #[cfg(unix)]
-    {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap_or_default());
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-    }
+    signal(child, nix::sys::signal::Signal::SIGTERM);
     #[cfg(not(unix))]
     let _ = child;
+}
+
+/// What a Ctrl-C at its terminal sends to a process (SIGINT).
+pub(crate) fn interrupt(child: &Child) {
+    #[cfg(unix)]
+    signal(child, nix::sys::signal::Signal::SIGINT);
+    #[cfg(not(unix))]
+    let _ = child;
+}
+
+#[cfg(unix)]
+fn signal(child: &Child, signal: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap_or_default());
+    let _ = nix::sys::signal::kill(pid, signal);
 }
 
 impl Butler {
@@ -155,7 +178,7 @@ impl Butler {
     pub async fn start_in(folder: Arc<TempDir>, config: &str, environment: &[(&str, &str)]) -> Self {
         let path = Self::prepare(&folder, config);
         let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Self::spawn(folder, path, environment).await
+        Self::spawn(Killed::of(Launcher::Here, folder, path, environment)).await
     }
 
     /// Writes the config into a folder, with the test plugins that it uses, and starts nothing; the file of the config.
@@ -163,9 +186,13 @@ impl Butler {
     /// # Panics
     /// When the folder cannot be written.
     pub fn prepare(folder: &TempDir, config: &str) -> PathBuf {
+        Self::prepare_for(&Launcher::Here, folder, config)
+    }
+
+    pub(crate) fn prepare_for(launcher: &Launcher, folder: &TempDir, config: &str) -> PathBuf {
         let path = folder.path().join("butler.yaml");
         std::fs::write(&path, complete(config)).expect("the config can be written");
-        provide_test_plugins(folder.path(), config);
+        provide_plugins_for(launcher, folder.path(), config);
         path
     }
 
@@ -175,15 +202,21 @@ impl Butler {
     /// When it does not become ready.
     pub async fn run_config(folder: Arc<TempDir>, config: &str) -> Self {
         let config = folder.path().join(config);
-        Self::spawn(folder, config, Vec::new()).await
+        Self::spawn(Killed::of(Launcher::Here, folder, config, Vec::new())).await
     }
 
-    async fn spawn(folder: Arc<TempDir>, config: PathBuf, environment: Vec<(String, String)>) -> Self {
+    async fn spawn(what: Killed) -> Self {
+        let Killed { launcher, folder, config, environment } = what;
         let (log, stdout) = (output_file(), output_file());
-        let child = Command::new(butler_exe())
+        // Where tests have the store, and where configs have it that do not say where.
+        let run_files = ["butler.db.run.json", "data/butler.db.run.json"].map(|file| config.with_file_name(file));
+        let read = |file: &PathBuf| serde_json::from_slice::<Value>(&std::fs::read(file).ok()?).ok();
+        let before = run_files.iter().find_map(read).unwrap_or_default();
+        let child = launcher
+            .command()
             .arg("run")
             .arg("-c")
-            .arg(&config)
+            .arg(launcher.path(&config))
             .env_remove("BUTLER_CONFIG")
             .envs(environment.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::null())
@@ -191,14 +224,11 @@ impl Butler {
             .stderr(log.reopen().expect("the file can be opened"))
             .spawn()
             .expect("the executable starts");
-        // Where tests have the store, and where configs have it that do not say where.
-        let run_files = ["butler.db.run.json", "data/butler.db.run.json"].map(|file| config.with_file_name(file));
-        let pid = u64::from(child.id());
-        let mut butler = Self { child, folder, config, environment, log, stdout, run: Value::Null };
+        let mut butler = Self { child, launcher, folder, config, environment, log, stdout, run: Value::Null };
         let until = std::time::Instant::now() + crate::PATIENCE;
         loop {
-            let read = |file| serde_json::from_slice::<Value>(&std::fs::read(file).ok()?).ok();
-            if let Some(run) = run_files.iter().filter_map(read).find(|run| run["pid"].as_u64() == Some(pid)) {
+            let ours = |run: &Value| butler.launcher.is_run_of(run, &butler.child, &before);
+            if let Some(run) = run_files.iter().filter_map(read).find(ours) {
                 butler.run = run;
                 return butler;
             }
@@ -225,7 +255,7 @@ impl Butler {
     /// # Panics
     /// When the file cannot be written.
     pub fn rewrite(&self, config: &str) {
-        Self::prepare(&self.folder, config);
+        Self::prepare_for(&self.launcher, &self.folder, config);
     }
 
     /// Process id.
@@ -384,7 +414,7 @@ impl Butler {
     /// # Panics
     /// When it does not end.
     pub async fn stop(mut self) -> (ExitStatus, String) {
-        stop_gently(&self.child);
+        self.launcher.stop_gently(&self.child);
         let status = self.wait_end().await;
         (status, self.log())
     }
@@ -416,7 +446,8 @@ impl Butler {
     pub fn kill(mut self) -> Killed {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        Killed { folder: self.folder.clone(), config: self.config.clone(), environment: self.environment.clone() }
+        let (folder, config) = (self.folder.clone(), self.config.clone());
+        Killed { launcher: self.launcher.clone(), folder, config, environment: self.environment.clone() }
     }
 }
 

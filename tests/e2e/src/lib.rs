@@ -11,6 +11,7 @@ mod cloud;
 mod everything;
 mod influx;
 mod influxd;
+mod launcher;
 mod machine;
 mod mail;
 mod mosquitto;
@@ -29,6 +30,7 @@ mod strangers;
 mod teams;
 #[cfg(unix)]
 mod terminal;
+mod wine;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -45,6 +47,7 @@ pub use self::cloud::{Tenants, call_webhook, cloud_failure, webhook};
 pub use self::everything::Everything;
 pub use self::influx::Influx;
 pub use self::influxd::Influxd;
+pub use self::launcher::Launcher;
 pub use self::machine::{Disk, Filler, HangingDisk, StoreLock, peak, resident, sqlite, sqlite_of_dead, take_all_room};
 pub use self::mail::MailServer;
 pub use self::mosquitto::{Mosquitto, MqttMessage, Subscriber};
@@ -61,6 +64,7 @@ pub use self::strangers::{Compiler, compiler_of, provide_stranger, stranger_file
 pub use self::teams::{TeamsChannel, TeamsTrouble, fault_of_message};
 #[cfg(unix)]
 pub use self::terminal::Terminal;
+pub use self::wine::Wine;
 
 /// Longest time that a condition may take to come true; generous, since machines are shared.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -121,12 +125,17 @@ fn library_name(package: &str) -> String {
 /// # Panics
 /// When the folder cannot be written.
 pub fn provide_test_plugins(folder: &Path, config: &str) {
+    provide_plugins_for(&Launcher::Here, folder, config);
+}
+
+fn provide_plugins_for(launcher: &Launcher, folder: &Path, config: &str) {
     for plugin in TEST_PLUGINS.iter().filter(|plugin| config.contains(&format!("use: {plugin}"))) {
         let plugins = folder.join("plugins");
         std::fs::create_dir_all(&plugins).expect("the folder of the test can be written");
-        let target = plugins.join(plugin_file_name(plugin));
+        let (file, name) = launcher.plugin(plugin);
+        let target = plugins.join(name);
         if !target.exists() {
-            std::fs::copy(plugin_file(plugin), target).expect("the folder of the test can be written");
+            std::fs::copy(file, target).expect("the folder of the test can be written");
         }
     }
 }

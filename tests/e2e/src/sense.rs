@@ -52,6 +52,11 @@ impl Sense {
         self.folder.path()
     }
 
+    /// The same, to share it with a daemon.
+    pub fn shared_folder(&self) -> Arc<TempDir> {
+        self.folder.clone()
+    }
+
     /// The section `qlik:` of a daemon that asks it; `more` is added, such as `verify: chain`. Without `reconcile:` in it the
     /// daemon asks only for the facts of what it has heard.
     pub fn section(&self, more: &str) -> String {

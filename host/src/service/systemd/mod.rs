@@ -31,6 +31,10 @@ pub fn status(name: &str) -> anyhow::Result<String> {
 }
 
 /// Runs the daemon as the service of this name. `daemon` loads the config and works until it is asked to stop.
-pub fn run(_name: &str, _config: &Path, daemon: impl FnOnce(&dyn Manager) -> Result<(), Failure> + Send + 'static) -> Result<(), Failure> {
+pub fn run(
+    _name: &str,
+    _config: &Path,
+    daemon: impl FnOnce(&dyn Manager) -> Result<(), Failure> + Send + 'static,
+) -> Result<(), Failure> {
     daemon(&*super::manager())
 }

@@ -83,11 +83,14 @@ mod tests {
 
     #[test]
     fn services_of_butler_are_known_by_what_they_start() {
-        let line = r#""C:\Program Files\Butler\butler.exe" service run --config "C:\Qlik alerts\butler.yaml" --name butler"#;
+        let line =
+            r#""C:\Program Files\Butler\butler.exe" service run --config "C:\Qlik alerts\butler.yaml" --name butler"#;
         let started = parse(line).unwrap();
         assert_eq!(started.executable, r"C:\Program Files\Butler\butler.exe");
         assert_eq!(started.config, r"C:\Qlik alerts\butler.yaml");
-        for other in ["", r"C:\nssm.exe", r"C:\butler.exe run -c x", r"C:\butler.exe service run", "x service run --config"] {
+        for other in
+            ["", r"C:\nssm.exe", r"C:\butler.exe run -c x", r"C:\butler.exe service run", "x service run --config"]
+        {
             assert_eq!(parse(other), None, "{other}");
         }
         let arguments = arguments("butler", "x.yaml");

@@ -19,13 +19,16 @@ pub fn start(name: &str) -> anyhow::Result<String> {
             let code = scm::code(&error).map(i32::cast_unsigned);
             let words = code.and_then(|code| super::exit::meaning(super::exit::Code::System(code), |_| String::new()));
             let why = match words {
-                Some(words) if code != Some(scm::ACCESS_DENIED.cast_unsigned()) && !words.is_empty() => anyhow::anyhow!(words),
+                Some(words) if code != Some(scm::ACCESS_DENIED.cast_unsigned()) && !words.is_empty() => {
+                    anyhow::anyhow!(words)
+                }
                 _ => scm::explained(error),
             };
             return Err(why.context(format!("the service {name} does not start")));
         }
     }
-    let status = scm::leaves(&service, ServiceState::StartPending).context(format!("the service {name} does not start"))?;
+    let status =
+        scm::leaves(&service, ServiceState::StartPending).context(format!("the service {name} does not start"))?;
     if status.current_state == ServiceState::Running {
         return Ok(format!("the service {name} runs, with {}", started.config));
     }
@@ -91,7 +94,10 @@ pub fn status(name: &str) -> anyhow::Result<String> {
         row("process", &pid.to_string());
     }
     if status.current_state == ServiceState::Stopped {
-        row("ended", &scm::why_ended(&status).unwrap_or_else(|| "as it was asked to, or it has not run yet".to_owned()));
+        row(
+            "ended",
+            &scm::why_ended(&status).unwrap_or_else(|| "as it was asked to, or it has not run yet".to_owned()),
+        );
     }
     row("start", start_type(name, &config));
     row("account", &config.account_name.unwrap_or_default().to_string_lossy());

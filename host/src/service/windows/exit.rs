@@ -23,7 +23,9 @@ const KNOWN: [(u32, &str); 8] = [
 pub(super) fn meaning(code: Code, text: impl FnOnce(u32) -> String) -> Option<String> {
     match code {
         Code::System(0) => None,
-        Code::Own(2) => Some("its config cannot work: `butler check` with that config says why, and so does the event log".into()),
+        Code::Own(2) => {
+            Some("its config cannot work: `butler check` with that config says why, and so does the event log".into())
+        }
         Code::Own(1) => Some("Butler could not go on: the event log says why".into()),
         Code::Own(code) => Some(format!("it ended with exit code {code}: the event log may say why")),
         Code::System(code) => {

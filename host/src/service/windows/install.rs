@@ -38,7 +38,8 @@ pub fn install(install: &Install) -> anyhow::Result<String> {
     let asked = account.as_deref().map(Account::named);
     let manager = scm::manager(ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE)?;
     // To start a service is a right that its restarts take.
-    let access = ServiceAccess::QUERY_CONFIG | ServiceAccess::CHANGE_CONFIG | ServiceAccess::QUERY_STATUS | ServiceAccess::START;
+    let access =
+        ServiceAccess::QUERY_CONFIG | ServiceAccess::CHANGE_CONFIG | ServiceAccess::QUERY_STATUS | ServiceAccess::START;
     let there = scm::find(&manager, name, access)?;
     let account = match (&there, &asked) {
         (_, Some(asked)) => asked.clone(),
@@ -69,9 +70,15 @@ pub fn install(install: &Install) -> anyhow::Result<String> {
     let service = match there {
         Some(service) => {
             scm::ours(&service, name)?;
-            service.change_config(&info).map_err(scm::explained).context(format!("the service {name} cannot be changed"))?;
+            service
+                .change_config(&info)
+                .map_err(scm::explained)
+                .context(format!("the service {name} cannot be changed"))?;
             let runs = scm::status(&service)?.current_state != ServiceState::Stopped;
-            line(&format!("changed    the service {name}{}", if runs { "; it takes effect when it is started again" } else { "" }));
+            line(&format!(
+                "changed    the service {name}{}",
+                if runs { "; it takes effect when it is started again" } else { "" }
+            ));
             service
         }
         None => {
@@ -102,10 +109,12 @@ pub fn install(install: &Install) -> anyhow::Result<String> {
     let loaded = &setup.loaded;
     if let Some(account) = account.in_access_lists() {
         let files = [Some(&loaded.config.store.path), loaded.config.log.file.as_ref().map(|file| &file.path)];
-        let written: Vec<_> = files.into_iter().flatten().filter_map(|file| file.parent()).map(Path::to_owned).collect();
+        let written: Vec<_> =
+            files.into_iter().flatten().filter_map(|file| file.parent()).map(Path::to_owned).collect();
         for folder in &written {
             // The account may not make it.
-            std::fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
         }
         let needs = Needs {
             program: executable.parent().unwrap_or(executable),
@@ -114,16 +123,24 @@ pub fn install(install: &Install) -> anyhow::Result<String> {
             written,
             private,
         };
-        next("Give the account its rights, and the same to other files that the config names (certificates, what plugins write):", &commands(needs, account));
+        next(
+            "Give the account its rights, and the same to other files that the config names (certificates, what plugins write):",
+            &commands(needs, account),
+        );
     }
     if !account.is_own() {
-        let how = "secpol.msc, Local Policies, User Rights Assignment: add the account, unless a group policy has it".to_owned();
+        let how = "secpol.msc, Local Policies, User Rights Assignment: add the account, unless a group policy has it"
+            .to_owned();
         next("Let the account \"Log on as a service\":", &[how]);
     }
     let option = if name == NAME { String::new() } else { format!(" --name {name}") };
-    next("Start it, now and whenever its executable was replaced (stop it before):", &[format!("butler service start{option}")]);
+    next(
+        "Start it, now and whenever its executable was replaced (stop it before):",
+        &[format!("butler service start{option}")],
+    );
     if loaded.config.log.file.is_none() {
-        let how = "a service has no standard error. Without it only warnings and errors are kept, in the event log".to_owned();
+        let how = "a service has no standard error. Without it only warnings and errors are kept, in the event log"
+            .to_owned();
         next("Have a log in files, by `log: { file: { path: logs/butler.log } }` in the config:", &[how]);
     }
     Ok(text)

@@ -21,9 +21,8 @@ pub(super) struct Needs<'a> {
 /// The commands, in this order: others win over the rights of folders around them.
 pub(super) fn commands(needs: Needs<'_>, account: &str) -> Vec<String> {
     let Needs { program, config, plugins, mut written, private } = needs;
-    let grant = |folder: &Path, rights: &str| {
-        format!("icacls \"{}\" /grant \"{account}:(OI)(CI){rights}\"", folder.display())
-    };
+    let grant =
+        |folder: &Path, rights: &str| format!("icacls \"{}\" /grant \"{account}:(OI)(CI){rights}\"", folder.display());
     let mut run: Vec<&Path> = vec![program];
     for folder in [config].into_iter().chain(plugins.iter().map(PathBuf::as_path)) {
         // Rights of a folder are those of what is in it.
@@ -57,7 +56,11 @@ mod tests {
             program: Path::new("/butler"),
             config: Path::new("/butler/config"),
             plugins: vec![PathBuf::from("/other"), PathBuf::from("/butler/plugins")],
-            written: vec![PathBuf::from("/butler/data"), PathBuf::from("/butler/config/logs"), PathBuf::from("/butler/data")],
+            written: vec![
+                PathBuf::from("/butler/data"),
+                PathBuf::from("/butler/config/logs"),
+                PathBuf::from("/butler/data"),
+            ],
             private: &[PathBuf::from("/butler/config/key.pem")],
         };
         let expected = [

@@ -72,7 +72,8 @@ fn work(_: Vec<OsString>) {
     // It has no way to fail that it could tell: without a log of events there is still the log.
     let events = EventLog::start_of_process(&name);
     // Must carry nothing: what it carried would be gone after the first stop, and Windows may call it once more.
-    let handler = |asked| CONTROL.get().map_or(ServiceControlHandlerResult::NotImplemented, |control| control.asked(asked));
+    let handler =
+        |asked| CONTROL.get().map_or(ServiceControlHandlerResult::NotImplemented, |control| control.asked(asked));
     match service_control_handler::register(&name, handler) {
         Ok(handle) => drop(control.handle.set(handle)),
         Err(error) => {
@@ -151,11 +152,19 @@ impl Control {
         let mut told = lock(&self.told);
         // A stop is not taken back by a start or a reload that is through meanwhile.
         let stops = matches!(told.state, ServiceState::StopPending | ServiceState::Stopped);
-        if stops && !matches!(state, ServiceState::StopPending | ServiceState::Stopped) || told.state == ServiceState::Stopped {
+        if stops && !matches!(state, ServiceState::StopPending | ServiceState::Stopped)
+            || told.state == ServiceState::Stopped
+        {
             return;
         }
         let pending = matches!(state, ServiceState::StartPending | ServiceState::StopPending);
-        told.checkpoint = if !pending { 0 } else if told.state == state { told.checkpoint + 1 } else { 1 };
+        told.checkpoint = if !pending {
+            0
+        } else if told.state == state {
+            told.checkpoint + 1
+        } else {
+            1
+        };
         if told.state != state && state == ServiceState::Running {
             report_ready();
         }

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# The executable for Windows with its plugins under Wine, end to end: installs, builds, runs. Arguments go to the test runner.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+export CARGO_TERM_COLOR=never PATH="$PATH:/usr/sbin:/sbin"
+
+tests/install.sh tests windows wine
+tests/python.sh
+export PATH="$PWD/target/venv/bin:$PATH"
+
+began=$SECONDS
+tests/windows/cargo.sh build --workspace --exclude e2e --exclude bench --exclude demo --exclude qlik-simulator
+# The simulator and the tests themselves run here.
+cargo build --workspace --features e2e/wine --tests
+printf '=== built in %s s\n' $((SECONDS - began))
+
+made=$(mktemp -d)
+export WINEPREFIX="$made/prefix" WINEDEBUG=-all BUTLER_WINDOWS_BUILD="$made/build"
+finish() { /usr/lib/wine/wineserver64 -k || true; /usr/lib/wine/wineserver64 -w || true; rm -rf "$made"; }
+trap finish EXIT
+
+mkdir "$BUTLER_WINDOWS_BUILD"
+results=${BUTLER_WINDOWS_TARGET:-target/windows}/x86_64-pc-windows-gnu/debug
+for file in "$results"/butler.exe "$results"/butler_plugin_*.dll "$results"/test_plugin_*.dll; do
+  ln "$file" "$BUTLER_WINDOWS_BUILD" 2>/dev/null || cp "$file" "$BUTLER_WINDOWS_BUILD"
+done
+cc=x86_64-w64-mingw32-gcc
+$cc -shared -o "$BUTLER_WINDOWS_BUILD/bcryptprimitives.dll" tests/windows/programs/bcryptprimitives.c -ladvapi32
+$cc -Wall -o "$BUTLER_WINDOWS_BUILD/sc.exe" tests/windows/programs/sc.c
+
+# One server for all tests: it would end with the last program, and start again with the next.
+/usr/lib/wine/wineserver64 -p
+began=$SECONDS
+/usr/lib/wine/wine64 wineboot --init
+printf '=== prefix made in %s s\n' $((SECONDS - began))
+
+began=$SECONDS
+if cargo nextest --version >/dev/null 2>&1; then
+  cargo nextest run --workspace --features e2e/wine --no-fail-fast --status-level pass --final-status-level fail \
+    -E 'binary(windows)' "$@"
+else
+  cargo test --workspace --features e2e/wine --test windows "$@"
+fi
+printf '=== tested in %s s\n' $((SECONDS - began))
