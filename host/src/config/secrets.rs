@@ -268,9 +268,14 @@ impl<'a> Source<'a> {
         if bytes.len() as u64 > LONGEST_FILE {
             return Err(fail("is larger than 64 kB".to_owned()));
         }
-        let mut text = String::from_utf8(bytes).map_err(|_| fail("is not UTF-8".to_owned()))?;
-        text.truncate(text.trim_end_matches(['\r', '\n']).len());
-        Ok(text)
+        // What `>` of an older PowerShell writes.
+        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+            return Err(fail("is encoded as UTF-16: save it as UTF-8".to_owned()));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| fail("is not UTF-8: save it as UTF-8".to_owned()))?;
+        // Editors of Windows put a mark at the beginning, which nobody sees.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        Ok(text.trim_end_matches(['\r', '\n']).to_owned())
     }
 }
 

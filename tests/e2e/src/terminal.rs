@@ -26,14 +26,24 @@ impl Terminal {
     /// # Panics
     /// When the system has no terminal, or no `setsid`.
     pub fn start(folder: &Path, arguments: &[&str]) -> Self {
+        Self::of(&Command::new(butler_exe()), folder, arguments)
+    }
+
+    /// Starts another program, with its first arguments and its environment, in a folder.
+    ///
+    /// # Panics
+    /// When the system has no terminal, or no `setsid`.
+    pub fn of(program: &Command, folder: &Path, arguments: &[&str]) -> Self {
         let pair = openpty(None, None).expect("the system has a terminal");
         let side = || File::from(pair.slave.try_clone().expect("a handle can be doubled"));
         // Without a session of its own a Ctrl-C that is typed reaches nobody.
         let child = Command::new("setsid")
             .arg("--ctty")
-            .arg(butler_exe())
+            .arg(program.get_program())
+            .args(program.get_args())
             .args(arguments)
             .current_dir(folder)
+            .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
             .env_remove("BUTLER_CONFIG")
             .stdin(side())
             .stdout(side())

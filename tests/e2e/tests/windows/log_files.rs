@@ -1,0 +1,45 @@
+//! The log in files.
+
+use std::fs;
+
+use e2e::{failure, fields, wait_for};
+
+use super::{folder, stops, text, wine};
+
+#[tokio::test]
+async fn the_log_goes_on_when_its_file_is_renamed_and_old_ones_are_removed() {
+    let (wine, folder) = (wine(), folder());
+    let logs = folder.path().join("logs");
+    fs::create_dir(&logs).unwrap();
+    for day in ["2020-01-01", "2020-01-02", "2020-01-03"] {
+        fs::write(logs.join(format!("butler.{day}.log")), "old\n").unwrap();
+    }
+    fs::write(logs.join("other.2020-01-01.log"), "somebody else's\n").unwrap();
+    let config = "log: { level: debug, file: { path: 'logs\\butler.log', keep: 2 } }\nplugins:\n  - use: console\n";
+    let butler = wine.butler(&folder, config).await;
+    let names = || {
+        let mut names: Vec<String> =
+            fs::read_dir(&logs).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    wait_for("the old ones to be removed", || async { (names().len() == 3).then_some(()) }).await;
+    assert_eq!((names()[0].as_str(), names()[2].as_str()), ("butler.2020-01-03.log", "other.2020-01-01.log"));
+    let today = logs.join(&names()[1]);
+    assert!(text(&today).contains("console"), "{}", text(&today));
+    assert!(!text(&today).contains('\u{1b}'), "no colours in files");
+
+    // It may be read, renamed and removed by other programs meanwhile.
+    let (from, to) = (e2e::Wine::path(&today), "butler.saved");
+    let renamed = wine.command_of("cmd.exe".as_ref()).args(["/c", "ren", &from, to]).output().unwrap();
+    assert!(renamed.status.success() && !today.exists(), "{renamed:?}");
+    wait_for("a new file", || async {
+        butler.send(&[failure(&fields())]);
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        today.exists().then_some(())
+    })
+    .await;
+    let log = stops(butler).await;
+    assert!(log.contains("was removed or renamed: a new one is begun"), "{log}");
+    assert!(text(&today).contains("stopped"), "{}", text(&today));
+}
