@@ -6,7 +6,7 @@ fn main() -> ExitCode {
     match butler::cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            butler::observe::say(&failure);
             ExitCode::from(u8::try_from(failure.exit_code()).unwrap_or(1))
         }
     }

@@ -128,11 +128,11 @@ fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("{} is no path of a config", path.display()))
 }
 
-/// Names that both systemd and Windows take, and that need no quotes anywhere.
+/// Names that both systemd and Windows take, that need no quotes anywhere, and that are names of accounts too.
 fn name(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if text.is_empty() || text.len() > 64 || text.starts_with('-') || !text.chars().all(plain) {
-        return Err("letters, digits, `-` and `_` make a name of a service, at most 64".to_owned());
+    if text.len() > 31 || !text.starts_with(|c: char| c.is_ascii_alphabetic()) || !text.chars().all(plain) {
+        return Err("a name of a service is a letter and then letters, digits, `-` and `_`, at most 31 in all".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -146,7 +146,7 @@ mod tests {
         for good in ["butler", "Butler_2", "butler-test"] {
             assert_eq!(name(good).as_deref(), Ok(good));
         }
-        for bad in ["", "-butler", "but ler", "butler@x", "../butler", "büttler", &"x".repeat(65)] {
+        for bad in ["", "-butler", "but ler", "butler@x", "../butler", "büttler", "2butler", &"x".repeat(32)] {
             assert!(name(bad).is_err(), "{bad}");
         }
     }

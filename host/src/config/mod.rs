@@ -52,6 +52,8 @@ pub use report::{ConfigError, Report};
 pub(crate) use report::{escape, push_key, similar};
 pub use rest::{Grant, Rest, ServerTls, Token, network};
 pub use scheduler::SchedulerConfig;
+pub(crate) use secrets::named;
+pub use secrets::placeholders;
 pub use schema::{compose, published};
 pub(crate) use semantics::is_sender;
 pub use setting::setting_faults;

@@ -279,6 +279,24 @@ impl<'a> Source<'a> {
     }
 }
 
+/// What the placeholders of a kind (`env` or `file`) in the texts of a config name.
+pub fn placeholders(config: &Value, kind: &str) -> BTreeSet<String> {
+    let mut texts = Vec::new();
+    find_texts(config, "", &mut texts);
+    texts.into_iter().flat_map(|(_, text)| named(text, kind)).map(str::to_owned).collect()
+}
+
+/// The names in the placeholders of a kind in a text; `$${` begins none.
+pub(crate) fn named<'t>(text: &'t str, kind: &str) -> impl Iterator<Item = &'t str> {
+    let begin = format!("${{{kind}:");
+    let begins: Vec<usize> = text.match_indices(&begin).map(|(at, _)| at).collect();
+    begins.into_iter().filter_map(move |at| {
+        let escaped = text[..at].ends_with('$');
+        let (name, _) = text[at + begin.len()..].split_once('}')?;
+        (!escaped).then_some(name)
+    })
+}
+
 /// The texts in a value that may have a placeholder.
 fn find_texts<'v>(value: &'v Value, pointer: &str, texts: &mut Vec<(String, &'v str)>) {
     match value {

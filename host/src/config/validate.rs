@@ -341,12 +341,25 @@ fn number(text: &str) -> Option<Number> {
 
 /// Makes the paths of the host's own settings absolute.
 fn absolute_paths(config: &mut Config, base_dir: &Path) {
-    let certificates = config.qlik.iter_mut().flat_map(|qlik| qlik.certificates.paths_mut());
-    let profiles = config.tls.values_mut().flat_map(|tls| [&mut tls.ca, &mut tls.client, &mut tls.key]).flatten();
-    let server = config.rest.tls.iter_mut().flat_map(|tls| [&mut tls.certificate, &mut tls.key]);
-    let log = config.log.file.as_mut().map(|file| &mut file.path);
-    let others = std::iter::once(&mut config.store.path).chain(&mut config.plugin_dirs).chain(log);
-    for path in certificates.chain(profiles).chain(server).chain(others) {
+    for path in config.certificate_files_mut() {
         *path = base_dir.join(&*path);
+    }
+    let log = config.log.file.as_mut().map(|file| &mut file.path);
+    for path in std::iter::once(&mut config.store.path).chain(&mut config.plugin_dirs).chain(log) {
+        *path = base_dir.join(&*path);
+    }
+}
+
+impl Config {
+    /// The files of certificates and keys.
+    pub fn certificate_files(&self) -> Vec<PathBuf> {
+        self.clone().certificate_files_mut().map(std::mem::take).collect()
+    }
+
+    fn certificate_files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let certificates = self.qlik.iter_mut().flat_map(|qlik| qlik.certificates.paths_mut());
+        let profiles = self.tls.values_mut().flat_map(|tls| [&mut tls.ca, &mut tls.client, &mut tls.key]).flatten();
+        let server = self.rest.tls.iter_mut().flat_map(|tls| [&mut tls.certificate, &mut tls.key]);
+        certificates.chain(profiles).chain(server)
     }
 }

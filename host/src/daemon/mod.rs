@@ -116,7 +116,7 @@ pub async fn run(setup: Setup, manager: &dyn Manager) -> Result<(), Failure> {
         // A thread of a plugin hangs: the usual end of a process would wait for it.
         if let Err(failure) = &result {
             observe::log_end(failure);
-            eprintln!("{failure}");
+            observe::say(failure);
         }
         observe::flush_log();
         let code = result.err().map_or(0, |failure| failure.exit_code());

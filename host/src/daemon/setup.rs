@@ -40,6 +40,11 @@ impl Opened {
         Self { library: Arc::new(library), changed: changed(&path), path }
     }
 
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether the file at this path is no longer the one that was opened.
     fn is_other(&self, path: &Path) -> bool {
         self.path != path || self.changed != changed(path)

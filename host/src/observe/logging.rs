@@ -1,4 +1,5 @@
-//! Butler's log: for people, or one JSON object a line; on standard error, and in files if the config says so.
+//! Butler's log: for people, or one JSON object a line; on standard error, in the form of the journal where that reads it, and in
+//! files if the config says so.
 //!
 //! Secrets are replaced where texts come in, from plugins and destinations: no line has one, wherever it is written.
 
@@ -14,6 +15,7 @@ use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
+use super::journal::{self, Journal};
 use super::log_file::DailyFile;
 use super::log_writer::LogWriter;
 use crate::config::{Level, Log, LogFormat};
@@ -140,6 +142,14 @@ fn install(level: Level, lines: Vec<Lines>) -> bool {
 }
 
 fn stderr(format: LogFormat) -> Lines {
+    if journal::reads_stderr() {
+        let writer = Journal.with_filter(|record| record.target() != FILE_ONLY);
+        let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
+        return match format {
+            LogFormat::Human => layer.without_time().with_target(false).boxed(),
+            LogFormat::Json => layer.with_timer(Utc).json().flatten_event(true).boxed(),
+        };
+    }
     let writer = io::stderr.with_filter(|record| record.target() != FILE_ONLY);
     lines(format, io::stderr().is_terminal(), writer)
 }

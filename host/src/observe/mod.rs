@@ -3,6 +3,7 @@
 #[cfg(any(windows, test))]
 pub mod event_log;
 pub mod exposition;
+mod journal;
 mod log_file;
 mod log_writer;
 mod logging;
@@ -10,6 +11,7 @@ mod process;
 mod roads;
 mod tasks;
 
+pub use journal::say;
 pub use log_file::log_file_writable;
 #[cfg(windows)]
 pub use logging::is_installed as log_is_installed;

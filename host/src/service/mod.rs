@@ -17,9 +17,10 @@ mod platform;
 #[cfg(all(test, not(windows)))]
 mod windows;
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod notify;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use manager::{Manager, State, Unmanaged};
@@ -27,6 +28,7 @@ pub use manager::{Manager, State, Unmanaged};
 pub use platform::needs_password;
 pub use platform::{install, run, start, status, stop, uninstall};
 
+use crate::config::placeholders;
 use crate::daemon::Setup;
 
 /// The name of the service, where none is given.
@@ -52,9 +54,25 @@ pub struct Install {
     pub private: Vec<PathBuf>,
 }
 
+impl Install {
+    /// The files that the daemon reads, beside executable and config: certificates, secrets, plugins. What plugins read by themselves
+    /// is theirs.
+    pub(crate) fn reads(&self) -> Vec<PathBuf> {
+        let loaded = &self.setup.loaded;
+        let secrets = placeholders(&loaded.raw, "file").into_iter().map(|path| loaded.base_dir.join(path));
+        let plugins = self.setup.libraries.values().map(|opened| opened.path().to_owned());
+        loaded.config.certificate_files().into_iter().chain(secrets).chain(plugins).collect()
+    }
+
+    /// The names of the environment variables that the config takes secrets from.
+    pub(crate) fn environment(&self) -> BTreeSet<String> {
+        placeholders(&self.setup.loaded.raw, "env")
+    }
+}
+
 /// The manager that has started this process, if it wants to be told: for `butler run`.
 pub fn manager() -> Box<dyn Manager> {
-    #[cfg(unix)]
+    #[cfg(target_os = "linux")]
     if let Some(notify) = notify::Notify::from_env() {
         return Box::new(notify);
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::super::findings::Findings;
 use super::settings;
-use crate::config::{ClientFiles, Config};
+use crate::config::{ClientFiles, Config, named};
 use crate::daemon::Setup;
 use crate::file_rights::{Platform, icacls};
 
@@ -131,7 +131,7 @@ impl Secrets {
     fn look(&mut self, value: &Value, place: &str, secret: bool) {
         match value {
             Value::String(text) => {
-                self.files.extend(files(text).map(str::to_owned));
+                self.files.extend(named(text, "file").map(str::to_owned));
                 if secret && is_written_out(text) {
                     self.written_out.push(place.to_owned());
                 }
@@ -162,16 +162,6 @@ fn is_written_out(text: &str) -> bool {
 fn is_secret(name: &str) -> bool {
     let name = name.to_lowercase().replace(['-', '_'], "");
     SECRET.iter().any(|part| name.contains(part)) && !NO_SECRET.iter().any(|end| name.ends_with(end))
-}
-
-/// The paths of the placeholders `${file:PATH}` in a text; `$${` is none.
-fn files(text: &str) -> impl Iterator<Item = &str> {
-    const BEGIN: &str = "${file:";
-    text.match_indices(BEGIN).filter_map(|(at, _)| {
-        let escaped = text[..at].ends_with('$');
-        let (path, _) = text[at + BEGIN.len()..].split_once('}')?;
-        (!escaped).then_some(path)
-    })
 }
 
 /// Whether every user may read a file: by its own mode, and those of all folders on the way. What is not there is no risk.
