@@ -41,8 +41,7 @@ impl EventLog {
         winlog2::init(source).map_err(io::Error::other)?;
         log::set_max_level(log::LevelFilter::Off);
         let log = Self::start(|level, text| {
-            let arguments = format_args!("{text}");
-            log::logger().log(&log::Record::builder().level(level).args(arguments).build());
+            log::logger().log(&log::Record::builder().level(level).args(format_args!("{text}")).build());
         })?;
         // Set once, at the start of the service.
         let _ = OF_PROCESS.set(log);

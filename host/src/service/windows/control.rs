@@ -1,6 +1,8 @@
 //! Starting, stopping and looking at a service.
 
 use std::fmt::Write as _;
+use std::thread::sleep;
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use windows_service::service::{Service, ServiceAccess, ServiceConfig, ServiceStartType, ServiceState};
@@ -12,6 +14,7 @@ use super::scm::{self, SERVICE_ALREADY_RUNNING, SERVICE_CANNOT_ACCEPT_CTRL, SERV
 /// Starts the service, and waits until it works.
 pub fn start(name: &str) -> anyhow::Result<String> {
     let (service, _, started) = scm::open(name, ServiceAccess::START | ServiceAccess::QUERY_STATUS)?;
+    scm::leaves(&service, ServiceState::StopPending).with_context(|| format!("the service {name} does not start"))?;
     match service.start::<&str>(&[]) {
         Ok(()) => {}
         Err(error) if scm::code(&error) == Some(SERVICE_ALREADY_RUNNING) => {}
@@ -56,6 +59,7 @@ pub(super) enum Stopped {
 
 /// Stops a service and waits until it has ended.
 pub(super) fn stopped(service: &Service) -> anyhow::Result<Stopped> {
+    let until = Instant::now() + scm::PATIENCE;
     loop {
         match service.stop() {
             Ok(_) => break,
@@ -64,7 +68,10 @@ pub(super) fn stopped(service: &Service) -> anyhow::Result<Stopped> {
                 // While it starts it cannot be stopped, and while it stops it need not.
                 Some(SERVICE_CANNOT_ACCEPT_CTRL) => match scm::status(service)?.current_state {
                     ServiceState::StopPending => break,
-                    pending => drop(scm::leaves(service, pending)?),
+                    ServiceState::StartPending => drop(scm::leaves(service, ServiceState::StartPending)?),
+                    // It has changed meanwhile.
+                    _ if Instant::now() < until => sleep(scm::LOOK),
+                    _ => return Err(scm::explained(error)),
                 },
                 _ => return Err(scm::explained(error)),
             },

@@ -184,7 +184,7 @@ pub fn uninstall(name: &str) -> anyhow::Result<String> {
         if Instant::now() > until {
             bail!("the service {name} is gone as soon as the windows that show services are closed");
         }
-        sleep(Duration::from_millis(100));
+        sleep(scm::LOOK);
     }
     Ok(format!("removed the service {name}; config, store and log stay{}", source.unwrap_or_default()))
 }

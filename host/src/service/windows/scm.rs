@@ -22,9 +22,9 @@ pub(super) const FAILED_SERVICE_CONTROLLER_CONNECT: i32 = 1063;
 pub(super) const SERVICE_MARKED_FOR_DELETE: i32 = 1072;
 
 /// A state is looked at so often.
-const LOOK: Duration = Duration::from_millis(100);
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// A service that says nothing of the time it needs gets this.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The code of an error of Windows.
 pub(super) fn code(error: &windows_service::Error) -> Option<i32> {

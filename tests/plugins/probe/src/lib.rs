@@ -35,6 +35,8 @@ enum Fault {
     Unavailable,
     /// Panics in `start`.
     PanicInStart,
+    /// Never ends `start`.
+    HangInStart,
     /// Panics in every delivery.
     Panic,
     /// Panics when a future is dropped.
@@ -94,6 +96,7 @@ impl Plugin for Probe {
         match settings.fault {
             Fault::Config => return Err(StartError::Config("the probe was told to refuse its settings".to_owned())),
             Fault::PanicInStart => panic!("the probe was told to panic"),
+            Fault::HangInStart => std::future::pending().await,
             Fault::Unavailable => {
                 let seen =
                     host.storage().get("seen").await.map_err(|error| StartError::Unavailable(error.to_string()))?;
