@@ -132,7 +132,9 @@ fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
 fn name(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if text.len() > 31 || !text.starts_with(|c: char| c.is_ascii_alphabetic()) || !text.chars().all(plain) {
-        return Err("a name of a service is a letter and then letters, digits, `-` and `_`, at most 31 in all".to_owned());
+        return Err(
+            "a name of a service is a letter and then letters, digits, `-` and `_`, at most 31 in all".to_owned()
+        );
     }
     Ok(text.to_owned())
 }

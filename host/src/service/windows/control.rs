@@ -33,7 +33,7 @@ pub fn start(name: &str) -> anyhow::Result<String> {
     let status =
         scm::leaves(&service, ServiceState::StartPending).context(format!("the service {name} does not start"))?;
     if status.current_state == ServiceState::Running {
-        return Ok(format!("the service {name} runs, with {}", started.config));
+        return Ok(format!("The service {name} runs, with {}.", started.config));
     }
     let why = scm::why_ended(&status).unwrap_or_else(|| "it was stopped again".to_owned());
     bail!("the service {name} does not start: {why}")
@@ -43,9 +43,9 @@ pub fn start(name: &str) -> anyhow::Result<String> {
 pub fn stop(name: &str) -> anyhow::Result<String> {
     let (service, ..) = scm::open(name, ServiceAccess::STOP | ServiceAccess::QUERY_STATUS)?;
     Ok(match stopped(&service).with_context(|| format!("the service {name} does not stop"))? {
-        Stopped::Before => format!("the service {name} does not run"),
-        Stopped::Now(None) => format!("the service {name} has stopped"),
-        Stopped::Now(Some(why)) => format!("the service {name} has stopped, but {why}"),
+        Stopped::Before => format!("The service {name} did not run."),
+        Stopped::Now(None) => format!("The service {name} is stopped."),
+        Stopped::Now(Some(why)) => format!("The service {name} is stopped, but {why}."),
     })
 }
 

@@ -133,6 +133,15 @@ pub fn install(install: &Install) -> anyhow::Result<String> {
             .to_owned();
         next("Let the account \"Log on as a service\":", &[how]);
     }
+    let variables = install.environment();
+    if !variables.is_empty() {
+        let names = variables.into_iter().collect::<Vec<_>>().join(", ");
+        let how = format!("{names}: put them as `${{file:PATH}}`, for everybody can read the variables of the system");
+        next(
+            "A service sees the variables of the system only, and the config takes some from the environment:",
+            &[how],
+        );
+    }
     let option = if name == NAME { String::new() } else { format!(" --name {name}") };
     next(
         "Start it, now and whenever its executable was replaced (stop it before):",
@@ -177,7 +186,7 @@ pub fn uninstall(name: &str) -> anyhow::Result<String> {
     service.delete().map_err(scm::explained).with_context(|| format!("the service {name} cannot be removed"))?;
     // It is there as long as somebody holds it.
     drop(service);
-    let source = winlog2::deregister(name).err().map(|error| format!("; its source in the event log stays: {error}"));
+    let source = winlog2::deregister(name).err().map(|error| format!(" Its source in the event log stays: {error}"));
     let until = Instant::now() + GONE;
     let manager = scm::manager(ServiceManagerAccess::CONNECT)?;
     while scm::find(&manager, name, ServiceAccess::QUERY_STATUS)?.is_some() {
@@ -186,7 +195,8 @@ pub fn uninstall(name: &str) -> anyhow::Result<String> {
         }
         sleep(scm::LOOK);
     }
-    Ok(format!("removed the service {name}; config, store and log stay{}", source.unwrap_or_default()))
+    let source = source.unwrap_or_default();
+    Ok(format!("The service {name} is stopped and removed. Config, store and log are where they were.{source}"))
 }
 
 /// No two services may have the same.

@@ -14,13 +14,15 @@ pub(super) struct Needs<'a> {
     pub(super) plugins: Vec<PathBuf>,
     /// Folders that are written: store, log.
     pub(super) written: Vec<PathBuf>,
+    /// Files that are read, wherever they are.
+    pub(super) read: Vec<PathBuf>,
     /// Files with secrets.
     pub(super) private: &'a [PathBuf],
 }
 
 /// The commands, in this order: others win over the rights of folders around them.
 pub(super) fn commands(needs: Needs<'_>, account: &str) -> Vec<String> {
-    let Needs { program, config, plugins, mut written, private } = needs;
+    let Needs { program, config, plugins, mut written, read: files, private } = needs;
     let grant =
         |folder: &Path, rights: &str| format!("icacls \"{}\" /grant \"{account}:(OI)(CI){rights}\"", folder.display());
     let mut run: Vec<&Path> = vec![program];
@@ -32,7 +34,11 @@ pub(super) fn commands(needs: Needs<'_>, account: &str) -> Vec<String> {
     }
     written.sort();
     written.dedup();
-    let read = run.into_iter().map(|folder| grant(folder, "RX"));
+    let elsewhere =
+        files.iter().filter(|file| !run.iter().any(|folder| file.starts_with(folder)) && !private.contains(file));
+    let elsewhere: Vec<String> =
+        elsewhere.map(|file| format!("icacls \"{}\" /grant \"{account}:R\"", file.display())).collect();
+    let read = run.into_iter().map(|folder| grant(folder, "RX")).chain(elsewhere);
     let write = written.iter().map(|folder| grant(folder, "M"));
     let secret = private.iter().map(|file| icacls(file, false).replace("ACCOUNT", account));
     read.chain(write).chain(secret).collect()
@@ -61,14 +67,17 @@ mod tests {
                 PathBuf::from("/butler/config/logs"),
                 PathBuf::from("/butler/data"),
             ],
-            private: &[PathBuf::from("/butler/config/key.pem")],
+            read: ["/butler/config/client.pem", "/pki/root.pem", "/pki/key.pem"].map(PathBuf::from).to_vec(),
+            private: &["/butler/config/key.pem", "/pki/key.pem"].map(PathBuf::from),
         };
         let expected = [
             r#"icacls "/butler" /grant "NT SERVICE\butler:(OI)(CI)RX""#,
             r#"icacls "/other" /grant "NT SERVICE\butler:(OI)(CI)RX""#,
+            r#"icacls "/pki/root.pem" /grant "NT SERVICE\butler:R""#,
             r#"icacls "/butler/config/logs" /grant "NT SERVICE\butler:(OI)(CI)M""#,
             r#"icacls "/butler/data" /grant "NT SERVICE\butler:(OI)(CI)M""#,
             r#"icacls "/butler/config/key.pem" /inheritance:r /grant:r "*S-1-5-18:F" "*S-1-5-32-544:F" "NT SERVICE\butler:R""#,
+            r#"icacls "/pki/key.pem" /inheritance:r /grant:r "*S-1-5-18:F" "*S-1-5-32-544:F" "NT SERVICE\butler:R""#,
         ];
         assert_eq!(commands(needs, r"NT SERVICE\butler"), expected);
     }

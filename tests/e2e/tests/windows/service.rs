@@ -52,9 +52,7 @@ impl Service {
     /// Installs it by a path that is relative to the folder that the command is given in.
     async fn installed(self) -> (Self, String) {
         let (wine, folder, name) = (self.wine.clone(), self.folder.clone(), self.name);
-        let run = move || {
-            wine.run_in(folder.path(), &["service", "install", "-c", "butler.yaml", "--name", name], &[])
-        };
+        let run = move || wine.run_in(folder.path(), &["service", "install", "-c", "butler.yaml", "--name", name], &[]);
         let output = tokio::task::spawn_blocking(run).await.unwrap();
         assert_eq!(output.code, 0, "{output:?}");
         (self, output.stdout)
@@ -131,7 +129,7 @@ async fn a_service_is_installed_runs_stops_and_is_removed() {
     let status = service.fails("status", &[]).await;
     assert!(status.contains("state     stopped") && status.contains("butler service start"), "{status}");
     let started = service.works("start", &[]).await;
-    assert!(started.contains("the service test-life runs"), "{started}");
+    assert!(started.contains("The service test-life runs, with "), "{started}");
     let run = service.run_file().expect("the store is beside the config");
     let status = service.works("status", &[]).await;
     for part in ["state     running", "account   NT SERVICE\\test-life", &format!("config    {}", service.config())] {
@@ -146,14 +144,14 @@ async fn a_service_is_installed_runs_stops_and_is_removed() {
     wait_for("the alert", || async { sink.successes().pop() }).await;
 
     let stopped = service.works("stop", &[]).await;
-    assert!(stopped.contains("the service test-life has stopped\n"), "{stopped}");
+    assert!(stopped.contains("The service test-life is stopped."), "{stopped}");
     let log = service.log();
     assert!(log.contains("stopping signal=\"stop of the service\"") && log.contains("INFO stopped"), "{log}");
     assert!(service.run_file().is_none());
-    assert!(service.works("stop", &[]).await.contains("does not run"));
+    assert!(service.works("stop", &[]).await.contains("did not run"));
 
     let removed = service.works("uninstall", &[]).await;
-    assert!(removed.contains("removed the service test-life"), "{removed}");
+    assert!(removed.contains("The service test-life is stopped and removed."), "{removed}");
     assert_eq!(registry(&service.wine, &format!(r"{SERVICES}\test-life")).await, "");
     assert_eq!(registry(&service.wine, &format!(r"{SOURCES}\test-life")).await, "");
     assert!(service.folder.path().join("butler.db").exists());
@@ -208,7 +206,7 @@ async fn a_stop_while_the_service_starts_waits_until_it_can_be_stopped() {
     })
     .await;
     let stopped = service.works("stop", &[]).await;
-    assert!(stopped.contains("has stopped"), "{stopped}");
+    assert!(stopped.contains("is stopped."), "{stopped}");
     assert!(service.log().contains("is ready"), "{}", service.log());
     start.wait().unwrap();
 }
