@@ -1,40 +1,190 @@
-//! launchd of macOS: a property list. Not tested on a real one.
+//! launchd of macOS: a property list, and `launchctl`. Not tested on a real macOS.
 
-use std::path::Path;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
 
 use super::{Install, Manager};
 use crate::daemon::Failure;
 
-/// Makes the service; answers with what comes next.
+/// Daemons of the administrator.
+const DAEMONS: &str = "/Library/LaunchDaemons";
+/// In every property list that is ours.
+const MARK: &str = "<!-- Written by `butler service install`, which writes it anew. -->";
+
+/// Writes a property list and loads it, which starts the service; answers with what comes next.
 pub fn install(install: &Install) -> anyhow::Result<String> {
-    anyhow::bail!("the service {} cannot be installed yet", install.name)
+    let name = &install.name;
+    let Some(account) = &install.account else {
+        bail!(
+            "name the account that the service is to run as: `--user ACCOUNT`; it reads config, certificates and secrets, and writes the store"
+        )
+    };
+    let file = file(name);
+    if file.exists() && existing(name).is_err() {
+        bail!("{} is a service of somebody else: choose another name by `--name`, or remove it first", file.display());
+    }
+    let text = plist(name, &install.executable, &install.config, account)?;
+    // Of an earlier install.
+    let _ = launchctl(&["bootout", &target(name)]);
+    std::fs::write(&file, text).with_context(|| format!("{} cannot be written; run this with sudo", file.display()))?;
+    launchctl(&["bootstrap", "system", &file.to_string_lossy()])?;
+    Ok(format!(
+        "The service {name} is installed as {} and started as {account}. Its log is {}.\n\nNext:\n    butler service status --name {name}\n",
+        file.display(),
+        log(name)
+    ))
 }
 
 /// Stops and removes the service.
 pub fn uninstall(name: &str) -> anyhow::Result<String> {
-    anyhow::bail!("the service {name} cannot be removed yet")
+    let file = existing(name)?;
+    launchctl(&["bootout", &target(name)])?;
+    std::fs::remove_file(&file).with_context(|| format!("{} cannot be removed", file.display()))?;
+    Ok(format!("The service {name} is stopped and removed. Config, store and log are where they were."))
 }
 
 /// Starts the service.
 pub fn start(name: &str) -> anyhow::Result<String> {
-    anyhow::bail!("the service {name} cannot be started yet")
+    let file = existing(name)?;
+    if launchctl(&["print", &target(name)]).is_err() {
+        launchctl(&["bootstrap", "system", &file.to_string_lossy()])?;
+    }
+    launchctl(&["kickstart", &target(name)])?;
+    Ok(format!("The service {name} is started."))
 }
 
-/// Stops the service.
+/// Stops the service until the next start of the machine; while it is loaded, launchd starts it again.
 pub fn stop(name: &str) -> anyhow::Result<String> {
-    anyhow::bail!("the service {name} cannot be stopped yet")
+    existing(name)?;
+    launchctl(&["bootout", &target(name)])?;
+    Ok(format!("The service {name} is stopped."))
 }
 
 /// How the service is; an error when it does not run.
 pub fn status(name: &str) -> anyhow::Result<String> {
-    anyhow::bail!("the service {name} cannot be looked at yet")
+    existing(name)?;
+    let text = launchctl(&["print", &target(name)]).with_context(|| format!("the service {name} does not run"))?;
+    let of = |key: &str| text.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix(" = "));
+    match of("pid") {
+        Some(pid) => Ok(format!("The service {name} runs as process {pid}.")),
+        None => bail!("the service {name} does not run; its log is {}", log(name)),
+    }
 }
 
-/// Runs the daemon as the service of this name. `daemon` loads the config and works until it is asked to stop.
+/// Runs the daemon as the service of this name. launchd stops it by SIGTERM, and is told nothing.
 pub fn run(
     _name: &str,
     _config: &Path,
     daemon: impl FnOnce(&dyn Manager) -> Result<(), Failure> + Send + 'static,
 ) -> Result<(), Failure> {
-    daemon(&*super::manager())
+    daemon(&super::Unmanaged)
+}
+
+fn file(name: &str) -> PathBuf {
+    Path::new(DAEMONS).join(format!("{name}.plist"))
+}
+
+fn target(name: &str) -> String {
+    format!("system/{name}")
+}
+
+fn log(name: &str) -> String {
+    format!("/Library/Logs/{name}.log")
+}
+
+/// The file of the service, if it is ours.
+fn existing(name: &str) -> anyhow::Result<PathBuf> {
+    let file = file(name);
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("there is no service {name}; `butler service install` makes one"))?;
+    if !text.contains(MARK) {
+        bail!("{} is a service of somebody else, and stays as it is", file.display());
+    }
+    Ok(file)
+}
+
+fn launchctl(arguments: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new("launchctl").args(arguments).stdin(Stdio::null()).output();
+    let output = output.context("`launchctl` cannot be run")?;
+    if !output.status.success() {
+        let told = String::from_utf8_lossy(&output.stderr);
+        bail!("`launchctl {}` failed: {}", arguments.join(" "), told.trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The property list (`launchd.plist(5)`).
+fn plist(name: &str, executable: &Path, config: &Path, account: &str) -> anyhow::Result<String> {
+    let [executable, config] = [executable, config]
+        .map(|path| path.to_str().with_context(|| format!("a property list cannot name {}", path.display())));
+    let mut arguments = String::new();
+    for argument in [executable?, "service", "run", "--name", name, "--config", config?] {
+        let _ = write!(arguments, "\n    <string>{}</string>", escaped(argument));
+    }
+    Ok(format!(
+        r#"<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
+{MARK}
+<plist version="1.0">
+<dict>
+  <key>Label</key>
+  <string>{name}</string>
+  <key>ProgramArguments</key>
+  <array>{arguments}
+  </array>
+  <key>UserName</key>
+  <string>{account}</string>
+  <key>RunAtLoad</key>
+  <true/>
+  <key>KeepAlive</key>
+  <true/>
+  <key>ThrottleInterval</key>
+  <integer>10</integer>
+  <key>ExitTimeOut</key>
+  <integer>60</integer>
+  <key>Umask</key>
+  <integer>63</integer>
+  <key>StandardErrorPath</key>
+  <string>{log}</string>
+</dict>
+</plist>
+"#,
+        name = escaped(name),
+        account = escaped(account),
+        log = escaped(&log(name)),
+    ))
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_xml_with_all_arguments() {
+        let text = plist("butler", Path::new("/opt/a & b/butler"), Path::new("/etc/<x>/b.yaml"), "sense").unwrap();
+        let options = roxmltree::ParsingOptions { allow_dtd: true, ..roxmltree::ParsingOptions::default() };
+        let document = roxmltree::Document::parse_with_options(&text, options).unwrap();
+        let strings: Vec<_> =
+            document.descendants().filter(|node| node.has_tag_name("string")).filter_map(|n| n.text()).collect();
+        let expected = [
+            "butler",
+            "/opt/a & b/butler",
+            "service",
+            "run",
+            "--name",
+            "butler",
+            "--config",
+            "/etc/<x>/b.yaml",
+            "sense",
+            "/Library/Logs/butler.log",
+        ];
+        assert_eq!(strings, expected);
+    }
 }

@@ -5,28 +5,27 @@
 
 mod manager;
 
-#[cfg(target_os = "macos")]
-#[path = "launchd.rs"]
-mod platform;
-#[cfg(target_os = "linux")]
-#[path = "systemd/mod.rs"]
-mod platform;
-#[cfg(windows)]
-#[path = "windows/mod.rs"]
-mod platform;
-#[cfg(all(test, not(windows)))]
-mod windows;
-
+#[cfg(any(target_os = "macos", test))]
+#[cfg_attr(not(target_os = "macos"), allow(dead_code, reason = "elsewhere it is compiled for its tests"))]
+mod launchd;
 #[cfg(target_os = "linux")]
 mod notify;
+#[cfg(target_os = "linux")]
+mod systemd;
+// The account, the command line and the words for exit codes are tested everywhere.
+#[cfg(any(windows, test))]
+mod windows;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+#[cfg(target_os = "macos")]
+pub use launchd::{install, run, start, status, stop, uninstall};
 pub use manager::{Manager, State, Unmanaged};
+#[cfg(target_os = "linux")]
+pub use systemd::{install, run, start, status, stop, uninstall};
 #[cfg(windows)]
-pub use platform::needs_password;
-pub use platform::{install, run, start, status, stop, uninstall};
+pub use windows::{install, needs_password, run, start, status, stop, uninstall};
 
 use crate::config::placeholders;
 use crate::daemon::Setup;

@@ -96,7 +96,7 @@ impl Manager for Notify {
 /// The clock by which systemd tells a reload that it asked for from an earlier one, in microseconds.
 fn monotonic_micros() -> i64 {
     // Every Linux has this clock.
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map(std::time::Duration::from);
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map(Duration::from);
     now.map_or(0, |now| i64::try_from(now.as_micros()).unwrap_or(i64::MAX))
 }
 

@@ -17,15 +17,12 @@ const FLEETING: std::ops::RangeInclusive<u32> = 61184..=65519;
 
 /// The account for a service: the one that is asked for; one that systemd makes, where it has to write nowhere else (`elsewhere`); or
 /// the owner of the config's folder.
-pub(super) fn choose(
-    asked: Option<&str>,
-    name: &str,
-    config: &Path,
-    elsewhere: &[PathBuf],
-) -> anyhow::Result<Account> {
+pub(super) fn choose(asked: Option<&str>, name: &str, config: &Path, elsewhere: &[PathBuf]) -> anyhow::Result<Account> {
     if let Some(account) = asked {
         exists(account).with_context(|| {
-            format!("there is no account {account}; make it with `useradd --system --shell /usr/sbin/nologin {account}`")
+            format!(
+                "there is no account {account}; make it with `useradd --system --shell /usr/sbin/nologin {account}`"
+            )
         })?;
         return Ok(Account::Named(account.to_owned()));
     }

@@ -100,7 +100,16 @@ pub fn status(name: &str) -> anyhow::Result<String> {
     installed(name)?;
     let known = properties(
         name,
-        &["ActiveState", "SubState", "Result", "StatusText", "MainPID", "ActiveEnterTimestamp", "UnitFileState", "NRestarts"],
+        &[
+            "ActiveState",
+            "SubState",
+            "Result",
+            "StatusText",
+            "MainPID",
+            "ActiveEnterTimestamp",
+            "UnitFileState",
+            "NRestarts",
+        ],
     )?;
     let of = |name: &str| known.get(name).map_or("", String::as_str);
     let (active, boot) = (of("ActiveState"), of("UnitFileState"));
@@ -115,7 +124,8 @@ pub fn status(name: &str) -> anyhow::Result<String> {
             of("SubState")
         );
     }
-    let mut text = format!("The service {name} runs since {} as process {}.\n", of("ActiveEnterTimestamp"), of("MainPID"));
+    let mut text =
+        format!("The service {name} runs since {} as process {}.\n", of("ActiveEnterTimestamp"), of("MainPID"));
     if active == "reloading" {
         text += "It reads its config anew.\n";
     }
@@ -221,7 +231,8 @@ fn may_write(person: &Person, unit: &Unit, written: &[&PathBuf]) -> anyhow::Resu
         let stem = file.file_stem().unwrap_or_default().as_encoded_bytes();
         let entries = std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
         let begun = entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(stem));
-        files.extend(begun.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).map(|entry| entry.path()));
+        files
+            .extend(begun.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).map(|entry| entry.path()));
     }
     let closed = person.cannot_write(&files)?;
     if closed.is_empty() {

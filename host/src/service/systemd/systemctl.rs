@@ -7,11 +7,10 @@ use anyhow::{Context as _, bail};
 
 /// Has systemd do something; what `systemctl` prints.
 pub(super) fn call(arguments: &[&str]) -> anyhow::Result<String> {
-    let output = Command::new("systemctl")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .context("`systemctl` cannot be run; on a system without systemd have its service manager run `butler run`")?;
+    let output =
+        Command::new("systemctl").args(arguments).stdin(Stdio::null()).output().context(
+            "`systemctl` cannot be run; on a system without systemd have its service manager run `butler run`",
+        )?;
     let told = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
         let told = told.trim();

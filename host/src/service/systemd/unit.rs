@@ -187,7 +187,9 @@ mod tests {
         assert_eq!(packaged().text().unwrap(), PACKAGED);
         assert!(is_ours(PACKAGED));
         // Each of them is put in elsewhere.
-        for key in ["ExecStart=", "ExecReload=", "EnvironmentFile=", "StateDirectory=", "LogsDirectory=", "User=", "After="] {
+        for key in
+            ["ExecStart=", "ExecReload=", "EnvironmentFile=", "StateDirectory=", "LogsDirectory=", "User=", "After="]
+        {
             assert_eq!(PACKAGED.lines().filter(|line| line.starts_with(key)).count(), 1, "{key}");
         }
         for once in ["DynamicUser=yes", "ProtectHome=yes", "ProtectSystem=strict"] {
@@ -231,11 +233,15 @@ mod tests {
     #[test]
     fn paths_reach_systemd_as_they_are() {
         let odd = r#"/srv/50% "b" $HOME \ [x]/"#;
-        let unit = Unit { executable: format!("{odd}butler").into(), config: format!("{odd}b.yaml").into(), ..packaged() };
+        let unit =
+            Unit { executable: format!("{odd}butler").into(), config: format!("{odd}b.yaml").into(), ..packaged() };
         let text = unit.text().unwrap();
         let program = r#"/srv/50%% \"b\" $HOME \\ [x]/butler"#;
         let config = r#"/srv/50%% \"b\" $$HOME \\ [x]/b.yaml"#;
-        assert!(text.contains(&format!("\nExecStart=\"{program}\" service run --name butler --config \"{config}\"\n")), "{text}");
+        assert!(
+            text.contains(&format!("\nExecStart=\"{program}\" service run --name butler --config \"{config}\"\n")),
+            "{text}"
+        );
         assert!(text.contains("\nEnvironmentFile=-/srv/50%% \"b\" $HOME \\\\ \\[x\\]/butler.env\n"), "{text}");
     }
 

@@ -33,10 +33,10 @@ enum Fault {
     Config,
     /// Is not available when it starts for the first time.
     Unavailable,
+    /// Waits in its start until `url` answers.
+    WaitInStart,
     /// Panics in `start`.
     PanicInStart,
-    /// Never ends `start`.
-    HangInStart,
     /// Panics in every delivery.
     Panic,
     /// Panics when a future is dropped.
@@ -95,8 +95,12 @@ impl Plugin for Probe {
         tracing::info!(fault = ?settings.fault, "the probe starts");
         match settings.fault {
             Fault::Config => return Err(StartError::Config("the probe was told to refuse its settings".to_owned())),
+            Fault::WaitInStart => {
+                let url = settings.url.clone().unwrap_or_default();
+                let answer = host.http().get(&url).send().await;
+                answer.map_err(|error| StartError::Unavailable(error.to_string()))?;
+            }
             Fault::PanicInStart => panic!("the probe was told to panic"),
-            Fault::HangInStart => std::future::pending().await,
             Fault::Unavailable => {
                 let seen =
                     host.storage().get("seen").await.map_err(|error| StartError::Unavailable(error.to_string()))?;
