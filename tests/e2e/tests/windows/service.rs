@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::process::Output as Raw;
 use std::sync::Arc;
 
-use e2e::{Output, Sink, Wine, failure, fields, wait_for};
+use e2e::{Answer, Output, Sink, Wine, failure, fields, wait_for};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -198,7 +198,10 @@ async fn a_service_that_cannot_start_says_why() {
 #[tokio::test]
 async fn a_stop_while_the_service_starts_waits_until_it_can_be_stopped() {
     let sink = Sink::start().await;
-    let slow = format!("{}  - {{ use: probe, settings: {{ fault: hangInStart }} }}\n", config(&sink));
+    let never = Sink::start().await;
+    never.always(Some(Answer::Hang));
+    let settings = format!("{{ fault: waitInStart, url: '{}' }}", never.url("/"));
+    let slow = format!("{}  - {{ use: probe, settings: {settings} }}\n", config(&sink));
     let (service, _) = Service::new("test-slow", &slow).installed().await;
     let mut start = service.wine.spawn("butler.exe", &["service", "start", "--name", "test-slow"]);
     wait_for("the start to be under way", || async {
