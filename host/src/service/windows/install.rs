@@ -121,12 +121,10 @@ pub fn install(install: &Install) -> anyhow::Result<String> {
             config: &loaded.base_dir,
             plugins: loaded.config.plugin_dirs.clone(),
             written,
+            read: install.reads(),
             private,
         };
-        next(
-            "Give the account its rights, and the same to other files that the config names (certificates, what plugins write):",
-            &commands(needs, account),
-        );
+        next("Give the account its rights, and the same for what plugins write:", &commands(needs, account));
     }
     if !account.is_own() {
         let how = "secpol.msc, Local Policies, User Rights Assignment: add the account, unless a group policy has it"
