@@ -28,7 +28,9 @@ for file in "$made_for_windows"/butler.exe "$made_for_windows"/butler_plugin_*.d
 done
 cc=x86_64-w64-mingw32-gcc
 $cc -shared -o "$BUTLER_WINDOWS_BUILD/bcryptprimitives.dll" tests/windows/programs/bcryptprimitives.c -ladvapi32
-$cc -Wall -o "$BUTLER_WINDOWS_BUILD/sc.exe" tests/windows/programs/sc.c
+for program in sc service; do
+  $cc -Wall -o "$BUTLER_WINDOWS_BUILD/$program.exe" "tests/windows/programs/$program.c"
+done
 
 # One server for all tests: it would end with the last program, and start again with the next.
 /usr/lib/wine/wineserver64 -p

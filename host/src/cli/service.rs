@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
+#[cfg(windows)]
+use super::init::terminal::{Question, Terminal};
 use super::{ConfigFile, run_daemon};
 use crate::config::Level;
 use crate::daemon::{self, Failure};
@@ -44,6 +46,10 @@ pub(super) struct Install {
     /// Account that the service runs as, instead of the usual one.
     #[arg(long, value_name = "ACCOUNT")]
     user: Option<String>,
+    /// File with the password of that account, which is asked for otherwise.
+    #[cfg(windows)]
+    #[arg(long, value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -82,8 +88,38 @@ impl Install {
         // A service that cannot start helps nobody.
         let setup = daemon::load(&config, None)?;
         let executable = std::env::current_exe().context("the system does not say where this executable is")?;
-        let Name { name } = self.name;
-        Ok(service::install(&service::Install { name, executable, config, account: self.user, setup })?)
+        #[cfg(windows)]
+        let (password, private) = (self.password()?, super::doctor::files::with_secrets(&setup));
+        let (Name { name }, account) = (self.name, self.user);
+        Ok(service::install(&service::Install {
+            name,
+            executable,
+            config,
+            account,
+            setup,
+            #[cfg(windows)]
+            password,
+            #[cfg(windows)]
+            private,
+        })?)
+    }
+
+    /// The password of the account, if it has one.
+    #[cfg(windows)]
+    fn password(&self) -> anyhow::Result<Option<String>> {
+        let Some(account) = self.user.as_deref().filter(|account| service::needs_password(account)) else {
+            return Ok(None);
+        };
+        if let Some(file) = &self.password_file {
+            let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+            return Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()));
+        }
+        let Some(terminal) = Terminal::of_process() else {
+            anyhow::bail!("the account {account} has a password: put it into a file, and name it by `--password-file`");
+        };
+        let about = &format!("Windows logs the service on by the password of {account}.");
+        let question = Question { about, name: "password", default: None, hidden: true };
+        terminal.ask(question, |password| Ok(password.to_owned())).map(Some)
     }
 }
 

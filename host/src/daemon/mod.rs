@@ -28,7 +28,7 @@ pub use setup::{Setup, load, take};
 
 use crate::config::Report;
 use crate::observe;
-use crate::service::Manager;
+use crate::service::{Manager, State};
 use managed::Managed;
 use parts::Parts;
 use running::{Happening, Running};
@@ -97,7 +97,6 @@ pub async fn run(setup: Setup, manager: &dyn Manager) -> Result<(), Failure> {
                     break Ok(());
                 }
                 // What became of it is in the log.
-                #[cfg(unix)]
                 Signal::Reload => heard = reload(&mut running, &mut signals, &mut managed).await.1,
             },
             () = managed.next() => {}
@@ -123,7 +122,9 @@ pub async fn run(setup: Setup, manager: &dyn Manager) -> Result<(), Failure> {
             observe::say(failure);
         }
         observe::flush_log();
-        exit_without_destructors(result.err().map_or(0, |failure| failure.exit_code()));
+        let code = result.err().map_or(0, |failure| failure.exit_code());
+        manager.tell(State::Ended(code));
+        exit_without_destructors(code);
     }
     result
 }

@@ -6,8 +6,7 @@ use crate::service::Manager;
 pub(super) enum Signal {
     /// A stop; who asks for it.
     Stop(&'static str),
-    /// The config is to be read anew. Windows has no such signal: `butler reload` asks by REST.
-    #[cfg(unix)]
+    /// The config is to be read anew. A process of Windows has no such signal, a service has; `butler reload` asks by REST.
     Reload,
 }
 
@@ -27,6 +26,7 @@ impl<'a> Signals<'a> {
         tokio::select! {
             signal = self.of_process() => signal,
             name = manager.stop_asked() => Signal::Stop(name),
+            () = manager.reload_asked() => Signal::Reload,
         }
     }
 
@@ -69,7 +69,7 @@ impl<'a> Signals<'a> {
 
 #[cfg(windows)]
 mod windows {
-    //! What a console tells its programs.
+    //! What a console tells its programs. Not that somebody logs off: programs in a window end with it, and others should not.
 
     use std::io;
 

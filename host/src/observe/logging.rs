@@ -81,6 +81,8 @@ pub fn init_daemon(log: &Log) {
         Some(Err(error)) => fault = Some(error),
         None => {}
     }
+    #[cfg(windows)]
+    layers.extend(super::event_log::EventLog::of_process().cloned().map(events));
     if install(log.level, layers) {
         log_panics();
     }
@@ -99,6 +101,16 @@ pub fn flush_log() {
     if let Some(file) = FILE.get() {
         file.flush();
     }
+    #[cfg(windows)]
+    if let Some(log) = super::event_log::EventLog::of_process() {
+        log.flush();
+    }
+}
+
+/// Whether there is a log yet.
+#[cfg(windows)]
+pub fn is_installed() -> bool {
+    FILTER.get().is_some()
 }
 
 /// Has panics of the host in the log: as a service it has no standard error.
@@ -151,6 +163,16 @@ where
         LogFormat::Human => layer.with_target(false).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     }
+}
+
+/// What is for the event log: its events have times and levels of their own.
+#[cfg(any(windows, test))]
+pub(super) fn events<S>(log: super::event_log::EventLog) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(log).with_ansi(false);
+    layer.without_time().with_level(false).with_target(false).boxed()
 }
 
 #[cfg(test)]

@@ -19,6 +19,9 @@ pub enum State<'a> {
     Alive,
     /// The stop has begun, and may take so long from now on.
     Stopping(Duration),
+    /// The process ends now, with this exit code: what it consists of does not end by itself. Otherwise whoever runs the daemon
+    /// for the manager sees its end.
+    Ended(i32),
 }
 
 /// A service manager.
@@ -34,6 +37,11 @@ pub trait Manager: Send + Sync {
     /// Ends when it asks for a stop, with what the log is to say about who asks. May be called again and again, and dropped
     /// before it has ended.
     fn stop_asked(&self) -> BoxFuture<'_, &'static str> {
+        Box::pin(std::future::pending())
+    }
+
+    /// Ends when it asks for the config to be read anew. The same holds.
+    fn reload_asked(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::pending())
     }
 }

@@ -12,7 +12,8 @@ mod launchd;
 mod notify;
 #[cfg(target_os = "linux")]
 mod systemd;
-#[cfg(windows)]
+// The account, the command line and the words for exit codes are tested everywhere.
+#[cfg(any(windows, test))]
 mod windows;
 
 use std::collections::BTreeSet;
@@ -24,7 +25,7 @@ pub use manager::{Manager, State, Unmanaged};
 #[cfg(target_os = "linux")]
 pub use systemd::{install, run, start, status, stop, uninstall};
 #[cfg(windows)]
-pub use windows::{install, run, start, status, stop, uninstall};
+pub use windows::{install, needs_password, run, start, status, stop, uninstall};
 
 use crate::config::placeholders;
 use crate::daemon::Setup;
@@ -44,6 +45,12 @@ pub struct Install {
     pub account: Option<String>,
     /// The config, checked.
     pub setup: Setup,
+    /// The password of that account, if it has one.
+    #[cfg(windows)]
+    pub password: Option<String>,
+    /// Files with secrets, which the account must be able to read.
+    #[cfg(windows)]
+    pub private: Vec<PathBuf>,
 }
 
 impl Install {

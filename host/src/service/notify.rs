@@ -75,6 +75,8 @@ impl Manager for Notify {
             State::Ready => "READY=1".to_owned(),
             State::Reloading => format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic_micros()),
             State::Status(line) => format!("STATUS={}", line.replace(['\n', '\r'], " ")),
+            // It sees that the process ends, and how.
+            State::Ended(_) => return,
             State::Alive if self.watchdog.is_none() => return,
             State::Alive => "WATCHDOG=1".to_owned(),
             State::Stopping(limit) => format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", limit.as_micros()),

@@ -110,6 +110,14 @@ impl Wine {
         tokio::task::spawn_blocking(run).await.expect("the command can be run")
     }
 
+    /// Writes a config into a folder, completed as by [`Butler::prepare`], with the test plugins that it uses; its file.
+    ///
+    /// # Panics
+    /// When the folder cannot be written.
+    pub fn prepare(&self, folder: &TempDir, config: &str) -> PathBuf {
+        Butler::prepare_for(&Launcher::Wine(self.clone()), folder, config)
+    }
+
     /// Starts a daemon in a folder with this config, completed as by [`Butler::start`], and waits until it is ready.
     ///
     /// # Panics
@@ -123,8 +131,7 @@ impl Wine {
     /// # Panics
     /// When it does not become ready.
     pub async fn butler_with(&self, folder: &Arc<TempDir>, config: &str, environment: &[(&str, &str)]) -> Butler {
-        let launcher = Launcher::Wine(self.clone());
-        Butler::prepare_for(&launcher, folder, config);
+        self.prepare(folder, config);
         self.butler_as_is(folder, environment).await
     }
 

@@ -67,6 +67,12 @@ fn plugins(count: usize) -> String {
     }
 }
 
+/// Files with secrets, which Butler's account must be able to read.
+#[cfg(windows)]
+pub(in super::super) fn with_secrets(setup: &Setup) -> Vec<PathBuf> {
+    private(setup).into_iter().map(|file| file.path).collect()
+}
+
 fn private(setup: &Setup) -> Vec<Private> {
     let loaded = &setup.loaded;
     let mut found: Vec<Private> = keys(&loaded.config)

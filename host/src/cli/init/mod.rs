@@ -8,7 +8,7 @@ mod document;
 mod next;
 mod settings;
 mod site;
-mod terminal;
+pub(super) mod terminal;
 
 use std::cell::OnceCell;
 use std::net::Ipv6Addr;

@@ -6,30 +6,30 @@ use anyhow::{Context as _, bail};
 
 /// A terminal with somebody at it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Terminal(());
+pub(in super::super) struct Terminal(());
 
 /// A question.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Question<'a> {
+pub(in super::super) struct Question<'a> {
     /// What is asked for, in a sentence or more.
-    pub(super) about: &'a str,
+    pub(in super::super) about: &'a str,
     /// Its short name.
-    pub(super) name: &'a str,
+    pub(in super::super) name: &'a str,
     /// What an empty line stands for.
-    pub(super) default: Option<&'a str>,
+    pub(in super::super) default: Option<&'a str>,
     /// Whether the answer is a secret: what is typed is not shown.
-    pub(super) hidden: bool,
+    pub(in super::super) hidden: bool,
 }
 
 impl Terminal {
     /// The terminal of this process; absent if it has none, or if answers or questions go elsewhere.
-    pub(super) fn of_process() -> Option<Self> {
+    pub(in super::super) fn of_process() -> Option<Self> {
         (io::stdin().is_terminal() && io::stderr().is_terminal()).then_some(Self(()))
     }
 
     #[allow(clippy::unused_self, reason = "whoever has one may ask")]
     /// Asks until the answer is taken. What is wrong with an answer is told.
-    pub(super) fn ask<T>(
+    pub(in super::super) fn ask<T>(
         self,
         question: Question<'_>,
         mut take: impl FnMut(&str) -> Result<T, String>,

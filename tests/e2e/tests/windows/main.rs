@@ -10,6 +10,7 @@ mod in_use;
 mod log_files;
 mod paths;
 mod plugins;
+mod service;
 mod texts;
 mod times;
 
