@@ -54,7 +54,7 @@ async fn an_older_store_is_copied_and_brought_to_this_version() {
     #[cfg(unix)]
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
     Store::open(&path).await.unwrap().close().await;
-    assert_eq!(number(&path, "PRAGMA user_version").await, migrations::known());
+    assert_eq!(number(&path, "PRAGMA user_version").await, crate::store::migrations::known());
     let names = copies(folder.path());
     assert_eq!((names.len(), names[1].as_str()), (2, "s.v1.bak"), "{names:?}");
     let made = names[0].strip_prefix("s.v1-").unwrap().strip_suffix(".bak").unwrap();
@@ -121,7 +121,7 @@ async fn what_an_interrupted_update_has_left_is_put_in_order() {
 async fn a_newer_store_is_refused_untouched_and_the_copy_to_go_back_to_is_named() {
     let fixture = Fixture::new().await;
     let path = fixture.path();
-    let known = migrations::known();
+    let known = crate::store::migrations::known();
     fixture.sql("PRAGMA user_version = 99").await;
     // What a kill leaves: all of this is in the log only.
     let folder = tempfile::tempdir().unwrap();
@@ -156,7 +156,7 @@ async fn a_newer_store_is_refused_untouched_and_the_copy_to_go_back_to_is_named(
 #[tokio::test]
 async fn a_look_sees_what_is_there_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let known = migrations::known();
+    let known = crate::store::migrations::known();
     let absent = folder.path().join("none.db");
     let look = Look::at(&absent).await.unwrap();
     assert_eq!((look.found, look.known, look.room()), (0, known, 0));
