@@ -77,7 +77,8 @@ impl Wine {
     pub fn path(path: &Path) -> String {
         assert!(path.is_absolute(), "{} is not absolute", path.display());
         let text = path.to_str().expect("paths of tests are UTF-8");
-        let (drive, rest) = text.split_once("/drive_c/").map_or(("Z:", text.trim_start_matches('/')), |(_, c)| ("C:", c));
+        let (drive, rest) =
+            text.split_once("/drive_c/").map_or(("Z:", text.trim_start_matches('/')), |(_, c)| ("C:", c));
         format!(r"{drive}\{}", rest.replace('/', r"\"))
     }
 
@@ -103,7 +104,8 @@ impl Wine {
     /// # Panics
     /// When it cannot be started, or does not end.
     pub async fn ask(&self, arguments: &[&str]) -> Output {
-        let (wine, arguments) = (self.clone(), arguments.iter().map(|&argument| argument.to_owned()).collect::<Vec<_>>());
+        let (wine, arguments) =
+            (self.clone(), arguments.iter().map(|&argument| argument.to_owned()).collect::<Vec<_>>());
         let run = move || wine.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         tokio::task::spawn_blocking(run).await.expect("the command can be run")
     }

@@ -31,8 +31,21 @@ async fn a_new_config_has_secrets_in_files_and_says_how_to_keep_others_out() {
     std::fs::create_dir(&new).unwrap();
     let port = sense.addr().port().to_string();
     let arguments = [
-        "init", "--repository-port", &port, "--host", "127.0.0.1", "--certificates", r"..\certificates", "--udp",
-        "127.0.0.1:9998", "--use", "webhook", "--set", "url=http://127.0.0.1:1/", "--set", "headers.Authorization=geheim",
+        "init",
+        "--repository-port",
+        &port,
+        "--host",
+        "127.0.0.1",
+        "--certificates",
+        r"..\certificates",
+        "--udp",
+        "127.0.0.1:9998",
+        "--use",
+        "webhook",
+        "--set",
+        "url=http://127.0.0.1:1/",
+        "--set",
+        "headers.Authorization=geheim",
     ];
     let (at, arguments) = (new.clone(), arguments.map(str::to_owned));
     let wine_too = wine.clone();
