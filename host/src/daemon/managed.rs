@@ -1,6 +1,7 @@
 //! What the service manager is told: that the start is through, that the main loop goes round and the store answers, how
 //! things are.
 
+use std::fmt::Write as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,10 +180,10 @@ impl Core {
             all => format!("{running} of {all} instances run"),
         };
         if !names.is_empty() {
-            status += &format!("; not {}", names.join(", "));
+            let _ = write!(status, "; not {}", names.join(", "));
         }
         if let Some(trouble) = self.store.trouble() {
-            status += &format!("; the store cannot be written: {trouble}");
+            let _ = write!(status, "; the store cannot be written: {trouble}");
         }
         status
     }

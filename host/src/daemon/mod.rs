@@ -74,6 +74,7 @@ impl From<anyhow::Error> for Failure {
 }
 
 /// Runs until a signal or the service manager asks for a stop, or until an instance refuses its settings. The log is installed.
+#[allow(clippy::similar_names, reason = "who manages, and the daemon as that one sees it")]
 pub async fn run(setup: Setup, manager: &dyn Manager) -> Result<(), Failure> {
     let (mut signals, began) = (Signals::listen(manager), Instant::now());
     for warning in &setup.loaded.warnings {

@@ -1,5 +1,6 @@
 //! The unit: the one that the package has, with the paths and the account of a machine put in.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
@@ -80,9 +81,11 @@ impl Unit {
             text += &line;
             text.push('\n');
             match key {
-                "After" => text += &format!("RequiresMountsFor={}\n", list(self.paths())),
+                "After" => {
+                    let _ = writeln!(text, "RequiresMountsFor={}", list(self.paths()));
+                }
                 "ProtectSystem" if !self.writable.is_empty() => {
-                    text += &format!("ReadWritePaths={}\n", list(self.writable.iter().map(PathBuf::as_path)));
+                    let _ = writeln!(text, "ReadWritePaths={}", list(self.writable.iter().map(PathBuf::as_path)));
                 }
                 _ => {}
             }

@@ -2,6 +2,7 @@
 //!
 //! Everything happens in a mount namespace, so that the machine's own units are not touched.
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
@@ -30,10 +31,12 @@ impl Machine {
             String::from("set -e\nchmod 755 \"$0\"/bin/systemctl\nmkdir \"$0\"/own\nmount -t tmpfs tmpfs \"$0\"/own\n");
         for folder in OWN {
             // What is there stays visible: the system itself, and units that ours name.
-            script += &format!(
+            write!(
+                script,
                 "mkdir -p \"$0\"/own{folder}/upper \"$0\"/own{folder}/work\nmount -t overlay overlay -o \
                  lowerdir={folder},upperdir=\"$0\"/own{folder}/upper,workdir=\"$0\"/own{folder}/work {folder}\n"
-            );
+            )
+            .unwrap();
         }
         script += "mkdir -p /srv/butler /usr/lib/butler\nmount --bind \"$1\" /srv/butler\nmount --bind \"$1\" /usr/lib/butler\n\
                    echo ready\nexec cat\n";

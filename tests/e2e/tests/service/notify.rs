@@ -117,10 +117,13 @@ async fn ready_is_told_when_the_instances_have_started_and_not_before() {
 #[tokio::test]
 async fn an_instance_that_hangs_in_its_start_does_not_hold_up_the_others_for_ever() {
     let (manager, gate) = (Manager::at_a_path(), Gate::new());
-    let _butler = Butler::start_with(&gate.config(), &[("NOTIFY_SOCKET", manager.name())]).await;
+    let butler = Butler::start_with(&gate.config(), &[("NOTIFY_SOCKET", manager.name())]).await;
     let _answer = gate.asked();
     let told = manager.until("READY=1");
     assert_eq!(told[told.len() - 2..], ["STATUS=0 of 1 instance runs; not probe", "READY=1"]);
+    // Long before the host gives it up.
+    let (_, plugins) = butler.get("/v5/plugins").await;
+    assert!(plugins.to_string().contains(r#""state":"starting""#), "{plugins}");
 }
 
 #[tokio::test]
