@@ -121,7 +121,11 @@ fn files_are_read_beside_the_config() {
     assert_eq!(load("fits").unwrap().config.plugins[0].settings[0].as_str().unwrap().len(), 65_536);
     assert!(load("long").unwrap_err().to_string().contains("the file `long` is larger than 64 kB"));
     assert!(load("binary").unwrap_err().to_string().contains("the file `binary` is not UTF-8"));
-    assert_eq!(load("notepad").unwrap().config.plugins[0].settings, json!(["Größe"]), "the mark at the beginning is no part");
+    assert_eq!(
+        load("notepad").unwrap().config.plugins[0].settings,
+        json!(["Größe"]),
+        "the mark at the beginning is no part"
+    );
     let utf16 = load("powershell").unwrap_err().to_string();
     assert!(utf16.contains("the file `powershell` is encoded as UTF-16: save it as UTF-8"), "{utf16}");
     assert!(load("none").unwrap_err().to_string().contains(&format!("the full path is {}", at("none").display())));

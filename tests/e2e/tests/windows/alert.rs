@@ -4,7 +4,7 @@ use e2e::qlik::Site;
 use e2e::{Answer, MailServer, Sense, Sink, failure, http, wait_for};
 use serde_json::{Value, json};
 
-use super::{hook, runs, stops, text, wine};
+use super::{hook, runs, stops, wine};
 
 fn config(sink: &Sink, mail: &MailServer) -> String {
     format!(
@@ -27,7 +27,7 @@ async fn an_alert_reaches_its_destinations_with_facts_over_reload_stop_and_resta
     let event = sink.wait(1).await[0].json();
     assert_eq!((&event["kind"], &event["data"]["missing"]), (&json!("reload-task.failed"), &Value::Null), "{event}");
     assert_eq!(event["data"]["app"]["owner"]["name"], "Ann Berg", "{event}");
-    assert!(event["data"]["scriptLog"]["tail"].as_array().is_some_and(|lines| !lines.is_empty()), "{event}");
+    assert!(event["data"]["scriptLog"]["characters"].as_u64() > Some(0), "{event}");
     let task = event["data"]["task"]["name"].as_str().unwrap().to_owned();
     let mail_of_it = mail.wait(1).await[0].clone();
     assert_eq!(mail_of_it["subject"], format!("Failed: {task}"));
@@ -62,8 +62,6 @@ async fn an_alert_reaches_its_destinations_with_facts_over_reload_stop_and_resta
     let butler = wine.butler_as_is(&folder, &[]).await;
     let butler = butler.kill_and_start().await;
     sink.always(None);
-    let told = butler.wait_delivery("delivered", "webhook").await;
-    assert!(told["id"] == waiting["id"] || butler.event(told["event"].as_str().unwrap_or_default()).await.is_object());
     let got = wait_for("the alert that waited", || async {
         let id = waiting["id"].as_str().unwrap();
         sink.successes().into_iter().find(|request| request.header("idempotency-key") == Some(id))
@@ -73,11 +71,10 @@ async fn an_alert_reaches_its_destinations_with_facts_over_reload_stop_and_resta
     runs(&butler, "key-value").await;
     let value = http().get(format!("{}/v4/keyvalues/ns?key=k", butler.rest())).send().await.unwrap();
     assert_eq!(value.text().await.unwrap(), r#"{"namespace":"ns","key":"k","value":"Größe"}"#);
-    // Of the account that runs it, and of memory, the system tells.
+    // What the system tells of the process.
     let (_, page) = butler.get("/metrics").await;
-    assert!(page.as_str().unwrap().lines().any(|line| line.starts_with("process_resident_memory_bytes ")), "{page}");
+    assert!(page.as_str().unwrap().lines().any(|line| line.starts_with("butler_resident_memory_bytes ")), "{page}");
     stops(butler).await;
-    assert!(!text(&sense.folder().join("butler.yaml")).is_empty());
 }
 
 #[tokio::test]

@@ -31,17 +31,33 @@ async fn a_new_config_has_secrets_in_files_and_says_how_to_keep_others_out() {
     std::fs::create_dir(&new).unwrap();
     let port = sense.addr().port().to_string();
     let arguments = [
-        "init", "--repository-port", &port, "--host", "127.0.0.1", "--certificates", r"..\certificates", "--udp",
-        "127.0.0.1:9998", "--use", "webhook", "--set", "url=http://127.0.0.1:1/", "--set", "headers.Authorization=geheim",
+        "init",
+        "--repository-port",
+        &port,
+        "--host",
+        "127.0.0.1",
+        "--certificates",
+        r"..\certificates",
+        "--udp",
+        "127.0.0.1:9998",
+        "--use",
+        "webhook",
+        "--set",
+        "url=http://127.0.0.1:1/",
+        "--set",
+        "headers.Authorization=geheim",
     ];
     let (at, arguments) = (new.clone(), arguments.map(str::to_owned));
     let wine_too = wine.clone();
     let run = move || wine_too.run_in(&at, &arguments.each_ref().map(String::as_str), &[]);
     let output = tokio::task::spawn_blocking(run).await.unwrap();
     assert_eq!(output.code, 0, "{output:?}");
-    let secrets = Wine::path(&new.join("secrets"));
-    let icacls = format!("icacls \"{secrets}\" /inheritance:r /grant:r \"*S-1-5-18:(OI)(CI)F\"");
-    assert!(output.stdout.contains(&icacls), "`{icacls}` is not in {}", output.stdout);
+    for icacls in [
+        r#"icacls "secrets" /inheritance:r /grant:r "*S-1-5-18:(OI)(CI)F""#,
+        r#"client_key.pem" /inheritance:r /grant:r "*S-1-5-18:F""#,
+    ] {
+        assert!(output.stdout.contains(icacls), "`{icacls}` is not in {}", output.stdout);
+    }
     assert!(!output.stdout.contains("chmod"), "{}", output.stdout);
     let config = text(&new.join("butler.yaml"));
     assert!(config.contains("${file:secrets/webhook-headers-Authorization}") && !config.contains("geheim"), "{config}");

@@ -43,8 +43,8 @@ async fn a_plugin_file_that_is_none_of_windows_is_refused_before_anything_is_tou
     let plugins = folder.path().join("plugins");
     fs::create_dir_all(&plugins).unwrap();
     let file = plugins.join("butler_plugin_odd.dll");
-    // A library of another system.
-    fs::copy(e2e::plugin_file("console"), &file).unwrap();
+    // Of another system: this test.
+    fs::copy(std::env::current_exe().unwrap(), &file).unwrap();
     let output = wine.ask(&["run", "-c", &Wine::path(&path)]).await;
     assert_eq!(output.code, 2, "{output:?}");
     assert!(output.stderr.contains(&Wine::path(&file)), "{output:?}");

@@ -18,7 +18,8 @@ async fn a_panic_in_a_plugin_harms_nobody_else() {
     let butler = wine.butler(&folder, &config).await;
     butler.send(&[failure(&fields())]);
     sink.wait(1).await;
-    wait_for("the panic to be told", || async { butler.log().contains("the probe was told to panic").then_some(()) }).await;
+    wait_for("the panic to be told", || async { butler.log().contains("the probe was told to panic").then_some(()) })
+        .await;
     let (status, _) = butler.get("/v5/probe/panic").await;
     assert_eq!(status, 500);
     butler.send(&[failure(&fields())]);
@@ -49,7 +50,11 @@ async fn services_are_watched_by_a_program_in_the_place_of_sc_in_the_code_page_o
     runs(&butler, "windows-services").await;
     let event = sink.wait(1).await[0].json();
     let service = &event["data"]["service"];
-    assert_eq!((&service["name"], &service["displayName"]), (&json!("BITS"), &json!("Acme-Ladedienst für Übersichten")), "{event}");
+    assert_eq!(
+        (&service["name"], &service["displayName"]),
+        (&json!("BITS"), &json!("Acme-Ladedienst für Übersichten")),
+        "{event}"
+    );
     let asked = super::text(&tools.join("asked.txt"));
     assert!(asked.contains(r"\\srv1 query type= service state= all bufsize= 262144"), "{asked}");
     let path = Wine::path(butler.config());

@@ -32,7 +32,9 @@ async fn config_templates_and_secrets_may_have_crlf_and_a_mark_at_the_beginning(
     stops(butler).await;
 
     // What an older PowerShell writes by `>`.
-    let utf16 = |text: &str| "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+    let utf16 = |text: &str| {
+        "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect::<Vec<_>>()
+    };
     std::fs::write(folder.path().join("secret"), utf16("geheim\r\n")).unwrap();
     let check = wine.ask(&["check", "-c", &Wine::path(&path)]).await;
     assert_eq!(check.code, 2, "{check:?}");

@@ -15,8 +15,7 @@ async fn times_are_in_the_zone_of_the_system_or_of_the_config() {
             sink.url(&format!("/{name}"))
         )
     };
-    let config =
-        format!("plugins:\n{}{}", hook("system", ""), hook("tokyo", "      timeZone: Asia/Tokyo\n"));
+    let config = format!("plugins:\n{}{}", hook("system", ""), hook("tokyo", "      timeZone: Asia/Tokyo\n"));
     // What Wine takes the zone of Windows from.
     let butler = wine.butler_with(&folder, &config, &[("TZ", "Europe/Oslo")]).await;
     butler.send(&[failure(&Fields { ..fields() })]);
