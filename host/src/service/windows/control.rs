@@ -9,7 +9,9 @@ use windows_service::service::{Service, ServiceAccess, ServiceConfig, ServiceSta
 use winreg::RegKey;
 use winreg::enums::HKEY_LOCAL_MACHINE;
 
-use super::scm::{self, SERVICE_ALREADY_RUNNING, SERVICE_CANNOT_ACCEPT_CTRL, SERVICE_NOT_ACTIVE};
+use super::scm::{
+    self, INVALID_SERVICE_CONTROL, SERVICE_ALREADY_RUNNING, SERVICE_CANNOT_ACCEPT_CTRL, SERVICE_NOT_ACTIVE,
+};
 
 /// Starts the service, and waits until it works.
 pub fn start(name: &str) -> anyhow::Result<String> {
@@ -66,7 +68,8 @@ pub(super) fn stopped(service: &Service) -> anyhow::Result<Stopped> {
             Err(error) => match scm::code(&error) {
                 Some(SERVICE_NOT_ACTIVE) => return Ok(Stopped::Before),
                 // While it starts it cannot be stopped, and while it stops it need not.
-                Some(SERVICE_CANNOT_ACCEPT_CTRL) => match scm::status(service)?.current_state {
+                Some(SERVICE_CANNOT_ACCEPT_CTRL | INVALID_SERVICE_CONTROL) => match scm::status(service)?.current_state
+                {
                     ServiceState::StopPending => break,
                     ServiceState::StartPending => drop(scm::leaves(service, ServiceState::StartPending)?),
                     // It has changed meanwhile.

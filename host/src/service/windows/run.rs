@@ -52,16 +52,18 @@ pub fn run(
     daemon: impl FnOnce(&dyn Manager) -> Result<(), Failure> + Send + 'static,
 ) -> Result<(), Failure> {
     *lock(&JOB) = Some(Job { name: name.to_owned(), daemon: Box::new(daemon) });
-    match service_dispatcher::start(name, service_main) {
-        Ok(()) => lock(&RESULT).take().unwrap_or(Ok(())),
-        Err(error) if scm::code(&error) == Some(FAILED_SERVICE_CONTROLLER_CONNECT) => Err(Failure::Other(anyhow!(
+    let dispatched = service_dispatcher::start(name, service_main);
+    let called = lock(&JOB).take().is_none();
+    match dispatched {
+        Ok(()) if called => lock(&RESULT).take().unwrap_or(Ok(())),
+        Err(error) if scm::code(&error) != Some(FAILED_SERVICE_CONTROLLER_CONNECT) => {
+            Err(Failure::Other(scm::explained(error).context("Windows does not take this process for a service")))
+        }
+        _ => Err(Failure::Other(anyhow!(
             "`butler service run` is for Windows to call: `butler service start` starts the service, `butler run -c {}` runs Butler \
              in this terminal",
             config.display()
         ))),
-        Err(error) => {
-            Err(Failure::Other(scm::explained(error).context("Windows does not take this process for a service")))
-        }
     }
 }
 

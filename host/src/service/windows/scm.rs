@@ -14,6 +14,7 @@ use super::exit::{Code, meaning};
 
 /// Error codes of the service control manager.
 pub(super) const ACCESS_DENIED: i32 = 5;
+pub(super) const INVALID_SERVICE_CONTROL: i32 = 1052;
 pub(super) const SERVICE_ALREADY_RUNNING: i32 = 1056;
 pub(super) const SERVICE_DOES_NOT_EXIST: i32 = 1060;
 pub(super) const SERVICE_CANNOT_ACCEPT_CTRL: i32 = 1061;

@@ -116,10 +116,12 @@ async fn a_service_is_installed_runs_stops_and_is_removed() {
     let key = registry(&service.wine, &format!(r"{SERVICES}\test-life")).await;
     let executable = Wine::path(&service.wine.file("butler.exe"));
     for part in [
-        &format!("{executable} service run --config \"{}\" --name test-life", service.config()),
         r"NT SERVICE\test-life",
         "Butler for Qlik Sense (test-life)",
         "Tells of failed tasks of Qlik Sense",
+        // Wine's program prints letters beyond ASCII in a code page.
+        &format!("{executable} service run --config \"C:\\"),
+        r#"\butler.yaml" --name test-life"#,
     ] {
         assert!(key.contains(part), "`{part}` is not in {key}");
     }
