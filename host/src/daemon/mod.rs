@@ -138,18 +138,13 @@ async fn unless_stopped<T>(making: impl Future<Output = T>, signals: &mut Signal
     loop {
         tokio::select! {
             made = &mut making => return (Some(made), heard),
-            signal = signals.received() => {
-                let stop = match signal {
-                    Signal::Stop(name) => Some(name),
-                    #[cfg(unix)]
-                    Signal::Reload => None,
-                };
-                if let Some(name) = stop {
+            signal = signals.received() => match signal {
+                Signal::Stop(name) => {
                     tracing::info!(signal = name, "stopped before the start was over");
                     return (None, None);
                 }
-                heard = Some(signal);
-            }
+                Signal::Reload => heard = Some(Signal::Reload),
+            },
         }
     }
 }
