@@ -5,6 +5,7 @@
 # compare those for Linux. It needs part `packages` of tests/packages.txt, for Windows also part `windows`, for arm64 `rustup target
 # add aarch64-unknown-linux-gnu` and Debian's gcc-aarch64-linux-gnu with libc6-dev-arm64-cross. `linux` and `all` are for x86_64.
 set -euo pipefail
+from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . config/packages/flags.sh
 
@@ -12,7 +13,7 @@ what=all out=$PWD/target/packages
 while [ $# -gt 0 ]; do
   case $1 in
     linux | windows | all | linux-arm64) what=$1 ;;
-    --out) out=$(realpath -m "${2:?a folder}"); shift ;;
+    --out) out=$(cd "$from" && realpath -m "${2:?a folder}"); shift ;;
     *) echo "config/packages/build.sh: not '$1': [linux|windows|all|linux-arm64] [--out DIR]" >&2; exit 2 ;;
   esac
   shift
