@@ -21,8 +21,7 @@ export WINEPREFIX="$made/prefix" WINEDEBUG=-all BUTLER_WINDOWS_BUILD="$made/buil
 finish() { /usr/lib/wine/wineserver64 -k || true; /usr/lib/wine/wineserver64 -w || true; rm -rf "$made"; }
 trap finish EXIT
 
-# The server starts in no prefix that is not there.
-mkdir "$BUTLER_WINDOWS_BUILD" "$WINEPREFIX"
+mkdir "$WINEPREFIX" "$BUTLER_WINDOWS_BUILD"
 made_for_windows=${BUTLER_WINDOWS_TARGET:-target/windows}/x86_64-pc-windows-gnu/debug
 for file in "$made_for_windows"/butler.exe "$made_for_windows"/butler_plugin_*.dll "$made_for_windows"/test_plugin_*.dll; do
   ln "$file" "$BUTLER_WINDOWS_BUILD" 2>/dev/null || cp "$file" "$BUTLER_WINDOWS_BUILD"

@@ -201,7 +201,7 @@ async fn a_store_that_is_only_locked_is_as_it_was_and_its_lock_says_whose_it_is(
 #[cfg(unix)]
 #[tokio::test]
 async fn folders_that_are_made_for_a_store_are_its_owner_s_alone() {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::PermissionsExt;
 
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
