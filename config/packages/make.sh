@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes packages of files that are built: `make.sh linux|linux-arm64|windows BUILT BILL OUT`. BUILT: the folder of cargo with the
 # executable and the plugins; BILL: what bill.py wrote. linux: butler-VERSION-linux-x64.tar.gz and butler_VERSION_amd64.deb (or arm64);
-# windows: butler-VERSION-windows-x64.zip. Names are sorted, owners, modes and times fixed: the same files make the same bytes.
+# windows: butler-VERSION-windows-x64.zip. Those of other versions in OUT go. Names are sorted, owners, modes and times fixed: the same files make the same bytes.
 set -euo pipefail
 export LC_ALL=C TZ=UTC
 umask 022
@@ -47,6 +47,7 @@ tarball() {
   programs "$work/$name" lib .so butler
   papers "$work/$name"
   same_times "$work/$name"
+  rm -f "$out"/butler-*-linux-"$1".tar.gz
   tar --create --directory "$work" --sort=name --format=gnu --owner=0 --group=0 --numeric-owner --mtime="@$epoch" "$name" |
     gzip -n -9 >"$out/$name.tar.gz"
 }
@@ -55,10 +56,8 @@ zipped() {
   local name=butler-$version-windows-x64
   programs "$work/$name" '' .dll butler.exe
   papers "$work/$name"
-  # A service of Windows has no unit.
-  rm -r "$work/$name/config/systemd"
   same_times "$work/$name"
-  rm -f "$out/$name.zip"
+  rm -f "$out"/butler-*-windows-x64.zip
   # -X: no times and owners beside those of MS-DOS, which are in the zone that TZ names.
   (cd "$work" && find "$name" | sort | zip -q -9 -X "$out/$name.zip" -@)
 }
@@ -77,18 +76,20 @@ deb() {
   ln -s ../lib/butler/butler "$root/usr/bin/butler"
   mkdir -p "$root/usr/lib/systemd/system"
   mv "$root/usr/share/butler/config/systemd/butler.service" "$root/usr/lib/systemd/system/butler.service"
-  rmdir "$root/usr/share/butler/config/systemd"
+  ln -s ../../../../lib/systemd/system/butler.service "$root/usr/share/butler/config/systemd/butler.service"
   put config/packages/debian/copyright "$root/usr/share/doc/butler/copyright"
   ln -s ../../butler/README.md "$root/usr/share/doc/butler/README.md"
   gzip -n -9 <CHANGELOG.md >"$root/usr/share/doc/butler/changelog.gz"
   # Secrets may lie below: for root alone, and for those to whom the unit gives what it needs.
   chmod 750 "$root/etc/butler"
-  size=$(du -sk --apparent-size "$root/usr" | cut -f1)
+  # Files alone: how large folders are differs between file systems.
+  size=$(find "$root/usr" -type f -printf '%s\n' | awk '{ kB += int(($1 + 1023) / 1024) } END { print kB }')
   sed -e "s/@VERSION@/$version/" -e "s/@SIZE@/$size/" -e "s/@ARCHITECTURE@/$architecture/" -e "s/@GLIBC@/$(glibc "$root")/" \
     config/packages/debian/control.in >"$root/DEBIAN/control"
   for script in postinst prerm postrm; do install -m 755 "config/packages/debian/$script" "$root/DEBIAN/$script"; done
   (cd "$root" && find usr -type f | sort | xargs -d '\n' md5sum >DEBIAN/md5sums)
   same_times "$root"
+  rm -f "$out"/butler_*_"$architecture".deb
   SOURCE_DATE_EPOCH=$epoch dpkg-deb --build --root-owner-group -Zxz --uniform-compression "$root" "$out/butler_${version}_$architecture.deb" >/dev/null
 }
 

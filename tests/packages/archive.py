@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import roots
-from machine import VERSION, Daemon, Receiver, check, config, fail, run
+from machine import VERSION, Daemon, Receiver, check, config, run
 
 # Nobody's, on a usual machine.
 USER = 61001
@@ -28,7 +28,7 @@ def main():
     inside = ["setpriv", "--no-new-privs", "chroot", f"--userspec={USER}:{USER}", root]
     for place in ("/opt", "/etc/butler", "/tmp", "/run"):
         run(*inside, "touch", f"{place}/x", code=1)
-    check(True, "root is read-only, for root too" if subprocess.run(["touch", root / "x"], capture_output=True).returncode else fail("root can be written"))
+    check(subprocess.run(["touch", root / "x"], capture_output=True).returncode != 0, "root is read-only, for root too")
 
     said = run(*inside, butler, "--version")
     check(said == f"butler {VERSION}\n", f"it says {said.strip()}")

@@ -2,7 +2,9 @@
 has nothing else and cannot be written: `container.py DIR SCRATCH`."""
 
 import json
+import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -64,13 +66,14 @@ def main():
     join = ["nsenter", "--target", daemon.pid, "--pid", "--mount", "--root", "--wdns=/", f"--setuid={number}", f"--setgid={number}"]
     said = run(*join, *health)
     check(said.startswith("ready: "), f"the health check holds: {said.strip()}")
-    run(*join, command[0], "migrate", "/nothing", code=2)
+    said = run(*join, command[0], "migrate", "/nothing", code=2)
+    check("/nothing" in said, f"other commands run beside it: {said.strip()}")
     daemon.alert(receiver)
     check(True, "an alert by UDP is delivered")
-    run("kill", "-STOP", daemon.pid)
+    os.kill(daemon.pid, signal.SIGSTOP)
     said = run(*join, *health, code=1)
     check("does not answer within 8s" in said, "the health check fails for a daemon that hangs")
-    run("kill", "-CONT", daemon.pid)
+    os.kill(daemon.pid, signal.SIGCONT)
     code = daemon.stop()
     check(code == 0 and "stopped" in daemon.text().lower(), "SIGTERM reaches it as process 1: it stops in order", daemon.text())
     check(not (state / "butler.db.run.json").exists(), "and leaves no run file")

@@ -18,7 +18,7 @@ echo "$*" >>/run/calls
 case "$*" in
 *is-active*) [ -e /run/active ] ;;
 *is-enabled*) [ -e /etc/systemd/system/multi-user.target.wants/butler.service ] && echo enabled ;;
-*preset*) mkdir -p /etc/systemd/system/multi-user.target.wants
+enable* | *preset*) mkdir -p /etc/systemd/system/multi-user.target.wants
     ln -sf /lib/systemd/system/butler.service /etc/systemd/system/multi-user.target.wants/butler.service ;;
 *) exit 0 ;;
 esac
@@ -72,13 +72,13 @@ class Machine:
         return (self.root / "etc/systemd/system/multi-user.target.wants/butler.service").is_symlink()
 
 
-def older(package, scratch):
+def older(package, scratch, version):
     """The same package as one of an older version."""
-    folder = scratch / "older"
+    folder = scratch / version
     run("dpkg-deb", "--raw-extract", package, folder)
     control = folder / "DEBIAN/control"
-    control.write_text(control.read_text().replace(f"Version: {VERSION}\n", "Version: 0.0.1\n"))
-    path = scratch / "butler_0.0.1_amd64.deb"
+    control.write_text(control.read_text().replace(f"Version: {VERSION}\n", f"Version: {version}\n"))
+    path = scratch / f"butler_{version}_amd64.deb"
     run("dpkg-deb", "--build", "--root-owner-group", "-Zgzip", folder, path)
     return path
 
@@ -139,11 +139,11 @@ def main():
     packages, scratch = Path(sys.argv[1]), Path(sys.argv[2])
     package = packages / f"butler_{VERSION}_amd64.deb"
     machine, receiver = Machine(scratch), Receiver()
-    new, old = machine.root / "tmp/new.deb", machine.root / "tmp/old.deb"
-    new.write_bytes(package.read_bytes())
-    old.write_bytes(older(package, scratch).read_bytes())
+    (machine.root / "tmp/new.deb").write_bytes(package.read_bytes())
+    for version in ("0.0.1", "0.0.2"):
+        (machine.root / f"tmp/{version}.deb").write_bytes(older(package, scratch, version).read_bytes())
 
-    said = machine.run("dpkg", "-i", "/tmp/old.deb")
+    said = machine.run("dpkg", "-i", "/tmp/0.0.1.deb")
     check("butler init --out /etc/butler --store /var/lib/butler/butler.db" in said, "installed without a config it says how to make one")
     check(machine.told() and not machine.enabled(), "and starts and enables nothing")
     check(machine.run("dpkg", "--verify", "butler") == "", "all files are as in the package")
@@ -172,9 +172,13 @@ def main():
     if unit(machine)["Type"] == "notify":
         check(notify.told("STOPPING=1"), "and has told systemd so")
 
+    machine.run("dpkg", "-i", "/tmp/0.0.2.deb")
+    check(not machine.enabled() and machine.told(), "an upgrade enables and starts nothing that nobody has enabled")
+    machine.run("systemctl", "enable", "butler")
     (machine.root / "run/active").touch()
+    machine.calls()
     machine.run("dpkg", "-i", "/tmp/new.deb")
-    check(machine.told("restart butler.service"), "an upgrade restarts what runs, once")
+    check(machine.enabled() and machine.told("restart butler.service"), "an upgrade restarts what runs, once")
     check(kept.read_text() == text and (kept.stat().st_mode & 0o777) == 0o640, "an upgrade leaves the config as it is")
     check(machine.run("dpkg-query", "-W", "-f", "${Version}", "butler") == VERSION, f"{VERSION} is installed")
     daemon, _ = start(machine, scratch)
@@ -189,13 +193,14 @@ def main():
     check(not (machine.root / "usr/lib/butler").exists() and not (machine.root / "usr/share/butler").exists(), "the files are gone")
     (machine.root / "run/active").unlink()
     machine.run("dpkg", "-i", "/tmp/new.deb")
-    check(machine.enabled() and machine.told("restart butler.service"), "installed with a config it is enabled and started")
+    check(machine.enabled() and machine.told("restart butler.service"), "installed again it is enabled as it was, and started")
     said = machine.run("dpkg", "-P", "butler")
-    check(not (machine.root / "var/lib/butler").exists(), "purging removes the state")
+    rest = [place for place in ("var/lib/butler", "var/log/butler") if (machine.root / place).exists()]
+    check(not rest, "purging removes state and log", rest)
     check(kept.read_text() == text and "/etc/butler is left" in said, "and leaves the config, and says so")
     kept.unlink()
     kept.parent.rmdir()
-    left = machine.written() - machine.before - {"etc/butler", "var/log/butler", "usr/local/bin/systemctl"}
+    left = machine.written() - machine.before - {"etc/butler", "usr/local/bin/systemctl"}
     check(not left, "nothing else is left", sorted(left))
 
     print(f"\nof the installed package, with two instances\n{'start to ready, s':<40} {seconds:>8.2f}")

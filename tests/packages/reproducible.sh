@@ -29,7 +29,6 @@ build() { # FOLDER: a source tree of its own, with its own target folder
 
 for folder in first a/second; do
   began=$SECONDS
-  mkdir -p "$made/out-$(dirname "$folder")"
   (umask "$([ "$folder" = first ] && echo 022 || echo 077)"; build "$folder")
   printf 'built in %s s\n' $((SECONDS - began))
 done

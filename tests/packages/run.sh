@@ -2,10 +2,11 @@
 # Tests the packages that config/packages/build.sh makes: `tests/packages/run.sh [DIR]`, target/packages unless told otherwise.
 # As root. What needs mounts gets a mount namespace of its own, so the machine stays as it is.
 set -euo pipefail
+given=${1:+$(realpath "$1")}
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export PATH="$PATH:/usr/sbin:/sbin" PYTHONDONTWRITEBYTECODE=1
 
-packages=$(realpath "${1:-target/packages}")
+packages=${given:-$(realpath target/packages)}
 [ "$(id -u)" = 0 ] || { echo "tests/packages/run.sh: run it as root: it installs a package, in a root of its own" >&2; exit 2; }
 ls "$packages"/butler* >/dev/null || { echo "tests/packages/run.sh: no packages in $packages; run config/packages/build.sh" >&2; exit 2; }
 tests/install.sh packages

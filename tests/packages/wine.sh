@@ -16,14 +16,19 @@ butler=$(echo "$folder"/butler-*-windows-x64)
 # Wine lacks it; in no package.
 x86_64-w64-mingw32-gcc -shared -o "$butler/bcryptprimitives.dll" tests/windows/programs/bcryptprimitives.c -ladvapi32
 cd "$butler"
+# One server for all calls; the prefix is made here, where nobody waits for what is said of it.
+mkdir "$WINEPREFIX"
+/usr/lib/wine/wineserver64 -p
+# Into a file: Wine's own services keep it open, and a pipe would not end.
+timeout 600 /usr/lib/wine/wine64 wineboot --init >"$folder/wineboot.log" 2>&1 || fail "no prefix of Wine: $(cat "$folder/wineboot.log")"
 wine() { timeout 120 /usr/lib/wine/wine64 butler.exe "$@" </dev/null 2>&1 | tr -d '\r'; }
 
 version=$(sed -n 's/.*butler-\(.*\)-windows-x64$/\1/p' <<<"$butler")
-said=$(wine --version)
+said=$(wine --version) || fail "--version: $said"
 [ "$said" = "butler $version" ] || fail "it says '$said' instead of 'butler $version'"
 echo "ok      $said"
 
-listed=$(wine plugins list)
+listed=$(wine plugins list) || fail "plugins list: $listed"
 for file in plugins/butler_plugin_*.dll; do
   name=$(basename "$file" .dll); name=${name#butler_plugin_}
   grep -qw -- "${name//_/-}" <<<"$listed" || fail "plugin $name is not listed: $listed"
