@@ -41,7 +41,7 @@ printf '=== prefix made in %s s\n' $((SECONDS - began))
 
 began=$SECONDS
 if cargo nextest --version >/dev/null 2>&1; then
-  cargo nextest run --workspace --features e2e/wine --test windows --no-fail-fast --status-level pass "$@"
+  cargo nextest run --config-file tests/windows/nextest.toml --workspace --features e2e/wine --test windows --no-fail-fast --status-level pass "$@"
 else
   cargo test --workspace --features e2e/wine --test windows "$@"
 fi

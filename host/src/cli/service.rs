@@ -9,13 +9,15 @@ use clap::{Args, Subcommand};
 use super::init::terminal::{Question, Terminal};
 use super::{ConfigFile, run_daemon};
 use crate::config::Level;
+#[cfg(windows)]
+use crate::config::text_of_secret_file;
 use crate::daemon::{self, Failure};
 use crate::service;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Service {
     /// Make a service that runs this executable with a config, at every start of the machine. Run it as root, on Windows as an
-    /// administrator. Starts nothing yet.
+    /// administrator. Starts nothing yet, but on macOS, where launchd starts it at once.
     Install(Install),
     /// Stop the service and remove it. Config, store and log stay.
     Uninstall(Name),
@@ -111,8 +113,11 @@ impl Install {
             return Ok(None);
         };
         if let Some(file) = &self.password_file {
-            let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
-            return Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()));
+            let password = text_of_secret_file(file).map_err(|what| anyhow::anyhow!("{} {what}", file.display()))?;
+            if password.is_empty() {
+                anyhow::bail!("{} is empty: put the password of {account} into it", file.display());
+            }
+            return Ok(Some(password));
         }
         let Some(terminal) = Terminal::of_process() else {
             anyhow::bail!("the account {account} has a password: put it into a file, and name it by `--password-file`");

@@ -54,7 +54,7 @@ pub use rest::{Grant, Rest, ServerTls, Token, network};
 pub use scheduler::SchedulerConfig;
 pub use schema::{compose, published};
 pub(crate) use secrets::named;
-pub use secrets::placeholders;
+pub use secrets::{placeholders, text_of_secret_file};
 pub(crate) use semantics::is_sender;
 pub use setting::setting_faults;
 pub use types::*;

@@ -258,25 +258,30 @@ impl<'a> Source<'a> {
             message: format!("the file `{path}` {what}"),
             suggestion: (full != Path::new(path)).then(|| format!("the full path is {}", full.display())),
         };
-        let unreadable = |error: std::io::Error| fail(format!("cannot be read: {error}"));
-        // Looked at before it is opened: opening a pipe waits for its other end.
-        if !std::fs::metadata(&full).map_err(unreadable)?.is_file() {
-            return Err(fail("is no regular file".to_owned()));
-        }
-        let mut bytes = Vec::new();
-        File::open(&full).and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
-        if bytes.len() as u64 > LONGEST_FILE {
-            return Err(fail("is larger than 64 kB".to_owned()));
-        }
-        // What `>` of an older PowerShell writes.
-        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-            return Err(fail("is encoded as UTF-16: save it as UTF-8".to_owned()));
-        }
-        let text = String::from_utf8(bytes).map_err(|_| fail("is not UTF-8: save it as UTF-8".to_owned()))?;
-        // Editors of Windows put a mark at the beginning, which nobody sees.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+        text_of_secret_file(&full).map_err(fail)
     }
+}
+
+/// What a file with a secret has, in UTF-8: without the ends of lines at its end. The error says what is wrong with the file (`is no …`).
+pub fn text_of_secret_file(path: &Path) -> Result<String, String> {
+    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    // Looked at before it is opened: opening a pipe waits for its other end.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err("is no regular file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
+    if bytes.len() as u64 > LONGEST_FILE {
+        return Err("is larger than 64 kB".to_owned());
+    }
+    // What `>` of an older PowerShell writes.
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err("is encoded as UTF-16: save it as UTF-8".to_owned());
+    }
+    let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8: save it as UTF-8".to_owned())?;
+    // Editors of Windows put a mark at the beginning, which nobody sees.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// What the placeholders of a kind (`env` or `file`) in the texts of a config name.

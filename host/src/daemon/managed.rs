@@ -122,8 +122,9 @@ impl Rounds {
         Self { ticks, since: None, answer: None }
     }
 
-    /// Waits until it is time, and then for the store: until it has committed something, or has tried in vain. A disk that is
-    /// full or cannot be written is no reason to be started anew, which would not mend it.
+    /// Waits until it is time, and then for the store: until its writer has committed, or has tried in vain. That commit is empty, so a
+    /// disk that hangs shows as soon as there is something to write before it. A disk that is full or cannot be written is no
+    /// reason to be started anew, which would not mend it.
     async fn next(&mut self, store: &Store) {
         if self.since.is_none() {
             self.ticks.tick().await;

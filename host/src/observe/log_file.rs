@@ -315,6 +315,11 @@ fn today() -> Date {
     now.to_zoned(TimeZone::UTC).date()
 }
 
+/// The file that a log with this path in the config goes to today.
+pub fn todays_log_file(path: &Path) -> PathBuf {
+    Names::new(path).path(today())
+}
+
 /// Whether this account could write files at this path. Leaves nothing there. The error: the file and why not, and what helps.
 pub fn log_file_writable(path: &Path) -> Result<PathBuf, (String, &'static str)> {
     let (tell, told) = mpsc::channel();

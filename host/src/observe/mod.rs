@@ -12,7 +12,7 @@ mod roads;
 mod tasks;
 
 pub use journal::say;
-pub use log_file::log_file_writable;
+pub use log_file::{log_file_writable, todays_log_file};
 #[cfg(windows)]
 pub use logging::is_installed as log_is_installed;
 pub use logging::{flush_log, init as init_logging, init_daemon as init_daemon_logging, log_end, set_level};

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
@@ -11,6 +12,8 @@ use crate::daemon::Failure;
 
 /// Daemons of the administrator.
 const DAEMONS: &str = "/Library/LaunchDaemons";
+/// What a stop takes beyond its limit, before the process is killed.
+const STOP_MORE: Duration = Duration::from_secs(15);
 /// In every property list that is ours.
 const MARK: &str = "<!-- Written by `butler service install`, which writes it anew. -->";
 
@@ -26,9 +29,10 @@ pub fn install(install: &Install) -> anyhow::Result<String> {
     if file.exists() && existing(name).is_err() {
         bail!("{} is a service of somebody else: choose another name by `--name`, or remove it first", file.display());
     }
-    let text = plist(name, &install.executable, &install.config, account)?;
+    let stop = install.setup.loaded.config.shutdown_timeout.duration() + STOP_MORE;
+    let text = plist(name, &install.executable, &install.config, account, stop)?;
     // Of an earlier install.
-    let _ = launchctl(&["bootout", &target(name)]);
+    unload(name)?;
     std::fs::write(&file, text).with_context(|| format!("{} cannot be written; run this with sudo", file.display()))?;
     launchctl(&["bootstrap", "system", &file.to_string_lossy()])?;
     Ok(format!(
@@ -41,7 +45,7 @@ pub fn install(install: &Install) -> anyhow::Result<String> {
 /// Stops and removes the service.
 pub fn uninstall(name: &str) -> anyhow::Result<String> {
     let file = existing(name)?;
-    launchctl(&["bootout", &target(name)])?;
+    unload(name)?;
     std::fs::remove_file(&file).with_context(|| format!("{} cannot be removed", file.display()))?;
     Ok(format!("The service {name} is stopped and removed. Config, store and log are where they were."))
 }
@@ -49,7 +53,7 @@ pub fn uninstall(name: &str) -> anyhow::Result<String> {
 /// Starts the service.
 pub fn start(name: &str) -> anyhow::Result<String> {
     let file = existing(name)?;
-    if launchctl(&["print", &target(name)]).is_err() {
+    if !is_loaded(name) {
         launchctl(&["bootstrap", "system", &file.to_string_lossy()])?;
     }
     launchctl(&["kickstart", &target(name)])?;
@@ -59,7 +63,7 @@ pub fn start(name: &str) -> anyhow::Result<String> {
 /// Stops the service until the next start of the machine; while it is loaded, launchd starts it again.
 pub fn stop(name: &str) -> anyhow::Result<String> {
     existing(name)?;
-    launchctl(&["bootout", &target(name)])?;
+    unload(name)?;
     Ok(format!("The service {name} is stopped."))
 }
 
@@ -106,6 +110,18 @@ fn existing(name: &str) -> anyhow::Result<PathBuf> {
     Ok(file)
 }
 
+fn is_loaded(name: &str) -> bool {
+    launchctl(&["print", &target(name)]).is_ok()
+}
+
+/// Stops the service and has launchd forget it until its file is read again. One that is stopped is forgotten already.
+fn unload(name: &str) -> anyhow::Result<()> {
+    if is_loaded(name) {
+        launchctl(&["bootout", &target(name)])?;
+    }
+    Ok(())
+}
+
 fn launchctl(arguments: &[&str]) -> anyhow::Result<String> {
     let output = Command::new("launchctl").args(arguments).stdin(Stdio::null()).output();
     let output = output.context("`launchctl` cannot be run")?;
@@ -116,8 +132,8 @@ fn launchctl(arguments: &[&str]) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The property list (`launchd.plist(5)`).
-fn plist(name: &str, executable: &Path, config: &Path, account: &str) -> anyhow::Result<String> {
+/// The property list (`launchd.plist(5)`); `stop` is what a stop may take.
+fn plist(name: &str, executable: &Path, config: &Path, account: &str, stop: Duration) -> anyhow::Result<String> {
     let [executable, config] = [executable, config]
         .map(|path| path.to_str().with_context(|| format!("a property list cannot name {}", path.display())));
     let mut arguments = String::new();
@@ -144,7 +160,7 @@ fn plist(name: &str, executable: &Path, config: &Path, account: &str) -> anyhow:
   <key>ThrottleInterval</key>
   <integer>10</integer>
   <key>ExitTimeOut</key>
-  <integer>60</integer>
+  <integer>{stop}</integer>
   <key>Umask</key>
   <integer>63</integer>
   <key>StandardErrorPath</key>
@@ -153,6 +169,7 @@ fn plist(name: &str, executable: &Path, config: &Path, account: &str) -> anyhow:
 </plist>
 "#,
         name = escaped(name),
+        stop = stop.as_secs(),
         account = escaped(account),
         log = escaped(&log(name)),
     ))
@@ -168,7 +185,10 @@ mod tests {
 
     #[test]
     fn the_list_is_xml_with_all_arguments() {
-        let text = plist("butler", Path::new("/opt/a & b/butler"), Path::new("/etc/<x>/b.yaml"), "sense").unwrap();
+        let stop = Duration::from_secs(75);
+        let [executable, config] = ["/opt/a & b/butler", "/etc/<x>/b.yaml"].map(Path::new);
+        let text = plist("butler", executable, config, "sense", stop).unwrap();
+        assert!(text.contains("<key>ExitTimeOut</key>\n  <integer>75</integer>"), "{text}");
         let options = roxmltree::ParsingOptions { allow_dtd: true, ..roxmltree::ParsingOptions::default() };
         let document = roxmltree::Document::parse_with_options(&text, options).unwrap();
         let strings: Vec<_> =

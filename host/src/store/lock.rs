@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::StoreError;
 
+/// The file that is locked ends so.
+pub(super) const LOCK: &str = "lock";
+
 /// Held by this process until it is dropped, or the process ends.
 ///
 /// `<store>.lock` is what is locked; `<store>.owner` says by whom, since Windows lets nobody read a file that is locked.
@@ -20,7 +23,7 @@ impl Lock {
     pub(super) fn take(store: &Path) -> Result<Self, StoreError> {
         let failed = |cause: io::Error| StoreError::of_system(store, &cause);
         let owner = store.with_extension("owner");
-        let file = File::options().write(true).create(true).truncate(false).open(store.with_extension("lock"));
+        let file = File::options().write(true).create(true).truncate(false).open(store.with_extension(LOCK));
         let file = file.map_err(failed)?;
         if file.try_lock().is_err() {
             let owner = fs::read_to_string(owner).unwrap_or_default();

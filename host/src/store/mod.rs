@@ -60,8 +60,11 @@ pub use storage::{StorageChange, StorageEntry, StorageError, StoragePage};
 pub use waiting::{PutOff, Waiting};
 
 use copies::Hint;
-use lock::Lock;
+use lock::{LOCK, Lock};
 use writer::Writer;
+
+/// The file with the room that is set aside ends so.
+const RESERVE: &str = "reserve";
 
 /// The store. Cheap to clone; closed when [`Store::close`] was called and all operations under way have ended.
 #[derive(Clone)]
@@ -244,7 +247,7 @@ impl LockedStore {
         let readers = SqlitePoolOptions::new().max_connections(2).connect_lazy_with(read_only.clone());
         let history = history::pool(read_only);
         // A file that has gone must not be made anew under the feet of this process.
-        let writer = Writer::start(connection, options.create_if_missing(false), path.with_extension("reserve"));
+        let writer = Writer::start(connection, options.create_if_missing(false), path.with_extension(RESERVE));
         Ok(Store {
             inner: Arc::new(Inner {
                 id,
@@ -260,6 +263,18 @@ impl LockedStore {
             }),
         })
     }
+}
+
+/// The files that a Butler with the store of this path goes on writing, if they are there: the store with those of SQLite, its lock, the
+/// room that is set aside. Others beside it are only replaced or removed, which is a right of the folder.
+pub fn written_files(path: &Path) -> Vec<PathBuf> {
+    let beside = |end: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    let [lock, reserve] = [LOCK, RESERVE].map(|extension| path.with_extension(extension));
+    vec![path.to_owned(), beside("-wal"), beside("-shm"), lock, reserve]
 }
 
 /// How every connection opens the file.

@@ -90,6 +90,11 @@ impl Person {
         self.fails("-w", files)
     }
 
+    /// Those of the folders that it cannot go through.
+    pub(super) fn cannot_enter(&self, folders: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+        self.fails("-x", folders)
+    }
+
     /// Makes it the owner of a folder.
     pub(super) fn own(&self, folder: &Path) -> anyhow::Result<()> {
         let Some((uid, gid)) = self.ids else { return Ok(()) };

@@ -2,9 +2,10 @@
 //!
 //! The unit is the package's with other paths. Its account is one that systemd makes for the run (`DynamicUser=`) where Butler writes to
 //! `/var/lib/NAME` and `/var/log/NAME` only, and otherwise one that there is. What that account cannot read or write is said before
-//! anything is written.
+//! anything is made or written.
 
 mod account;
+mod places;
 mod systemctl;
 mod unit;
 
@@ -15,7 +16,9 @@ use anyhow::{Context as _, bail};
 
 use super::{Install, Manager};
 use crate::daemon::Failure;
+use crate::{observe, store};
 use account::Person;
+use places::plain;
 use systemctl::{call, properties};
 use unit::{Account, Unit};
 
@@ -28,37 +31,44 @@ pub fn install(install: &Install) -> anyhow::Result<String> {
     // Fails where systemd does not run.
     call(&["show", "--property=Version"])?;
     let name = &install.name;
-    let config = &install.setup.loaded.config;
+    let settings = &install.setup.loaded.config;
     let own = [account::state_folder(name), account::log_folder(name)];
-    let log = config.log.file.as_ref().map(|file| &file.path);
-    let written: Vec<&PathBuf> = std::iter::once(&config.store.path)
-        .chain(log)
-        .filter(|file| !own.iter().any(|own| file.starts_with(own)))
-        .collect();
-    let writable: Vec<PathBuf> = written.iter().map(|file| file.parent().unwrap_or(file).to_owned()).collect();
-    let account = account::choose(install.account.as_deref(), name, &install.config, &writable)?;
+    let elsewhere = |file: &PathBuf| !own.iter().any(|own| file.starts_with(own));
+    let store = Some(plain(&settings.store.path)?).filter(elsewhere);
+    let log = settings.log.file.as_ref().map(|file| plain(&file.path)).transpose()?.filter(elsewhere);
+    let writable: Vec<PathBuf> =
+        store.iter().chain(&log).map(|file| file.parent().unwrap_or(file).to_owned()).collect();
+    let config = plain(&install.config)?;
+    let account = account::choose(install.account.as_deref(), name, &config, &writable)?;
     let unit = Unit {
         name: name.clone(),
-        executable: install.executable.clone(),
-        config: install.config.clone(),
+        executable: plain(&install.executable)?,
+        config,
         account,
         writable,
-        readable: install.reads(),
+        readable: install.reads().iter().map(|file| plain(file)).collect::<anyhow::Result<_>>()?,
     };
     let text = unit.text()?;
     let person = Person::of(&unit.account, name)?;
     may_read(&person, &unit)?;
-    may_write(&person, &unit, &written)?;
+    // What somebody else has begun, as root has by `butler run`.
+    let begun = store.iter().flat_map(|store| store::written_files(store));
+    let begun = begun.chain(log.iter().map(|log| observe::todays_log_file(log))).filter(|file| file.is_file());
+    may_write(&person, &unit, begun.collect())?;
 
     let file = Path::new(UNITS).join(systemctl::unit(name));
     let found = existing(name)?;
     let unchanged = found.as_ref().is_some_and(|found| std::fs::read_to_string(found).is_ok_and(|there| there == text));
+    make_folders(&person, &unit)?;
     if !unchanged {
         write(&file, &text).with_context(|| format!("the unit {} cannot be written", file.display()))?;
     }
     call(&["daemon-reload"])?;
     call(&["enable", &systemctl::unit(name)])?;
-    Ok(said(install, &unit, &person, if unchanged { found.as_deref().unwrap_or(&file) } else { &file }))
+    let known = properties(name, &["ActiveState"])?;
+    let runs = known.get("ActiveState").is_some_and(|state| matches!(&**state, "active" | "activating" | "reloading"));
+    let file = if unchanged { found.as_deref().unwrap_or(&file) } else { &file };
+    Ok(said(install, &unit, &person, file, runs && !unchanged))
 }
 
 /// Stops the service and removes its unit; that of a package stays.
@@ -217,33 +227,54 @@ fn may_read(person: &Person, unit: &Unit) -> anyhow::Result<()> {
     bail!(text)
 }
 
-/// Makes the folders that Butler writes to, where they are missing, and refuses those that its account cannot write.
-fn may_write(person: &Person, unit: &Unit, written: &[&PathBuf]) -> anyhow::Result<()> {
-    for folder in &unit.writable {
-        if !folder.exists() {
-            std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-            person.own(folder)?;
-        }
+/// Refuses an account that cannot write the folders that Butler writes to, or the files there that it goes on with. Folders that are
+/// missing will be made.
+fn may_write(person: &Person, unit: &Unit, begun: Vec<PathBuf>) -> anyhow::Result<()> {
+    let listed = |files: &[PathBuf]| files.iter().map(|file| quoted(file)).collect::<Vec<_>>().join(" ");
+    let name = &person.name;
+    let (there, missing): (Vec<&PathBuf>, Vec<&PathBuf>) = unit.writable.iter().partition(|folder| folder.exists());
+    let above: Vec<PathBuf> = missing.into_iter().map(|folder| places::nearest(folder).to_owned()).collect();
+    let barred = person.cannot_enter(&above)?;
+    if !barred.is_empty() {
+        bail!(
+            "the account of the service, {name}, does not get to where it must write. Let it through there and \
+             through the folders above, and install again:\n    chmod o+x {}",
+            listed(&barred)
+        );
     }
-    // And what somebody else has begun, as root has by `butler run`: the store and what lies beside it under its name, the log.
-    let mut files = unit.writable.clone();
-    for (file, folder) in written.iter().zip(&unit.writable) {
-        let stem = file.file_stem().unwrap_or_default().as_encoded_bytes();
-        let entries = std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
-        let begun = entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(stem));
-        files
-            .extend(begun.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).map(|entry| entry.path()));
-    }
+    let mut files: Vec<PathBuf> = there.into_iter().cloned().chain(begun).collect();
+    files.sort();
+    files.dedup();
     let closed = person.cannot_write(&files)?;
     if closed.is_empty() {
         return Ok(());
     }
-    let list: Vec<String> = closed.iter().map(|file| quoted(file)).collect();
-    bail!(
-        "the account of the service, {name}, cannot write where it must. Let it, and install again:\n    chown -R {name} {list}",
-        name = person.name,
-        list = list.join(" ")
-    )
+    let mut text = format!("the account of the service, {name}, cannot write where it must. ");
+    if [&unit.executable, &unit.config]
+        .iter()
+        .any(|file| closed.iter().any(|closed| file.parent() == Some(closed.as_path())))
+    {
+        text += "Who may write the folder of executable or config may replace them: better give store and log one of their own \
+                 (`store: { path: data/butler.db }`). ";
+    }
+    let _ = write!(text, "Let it, and install again:\n    chown {name} {}", listed(&closed));
+    bail!(text)
+}
+
+/// Makes the folders that Butler writes to, where they are missing, for its account alone; those above them remain root's.
+fn make_folders(person: &Person, unit: &Unit) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    for folder in unit.writable.iter().flat_map(|folder| places::missing(folder)) {
+        let written = unit.writable.iter().any(|one| one == folder);
+        let mode = std::fs::Permissions::from_mode(if written { 0o700 } else { 0o755 });
+        let made = std::fs::create_dir(folder).and_then(|()| std::fs::set_permissions(folder, mode));
+        made.with_context(|| format!("{} cannot be made", folder.display()))?;
+        if written {
+            person.own(folder)?;
+        }
+    }
+    Ok(())
 }
 
 /// A path for a shell.
@@ -253,8 +284,8 @@ fn quoted(path: &Path) -> String {
     if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
-/// What has been done and what comes next.
-fn said(install: &Install, unit: &Unit, person: &Person, file: &Path) -> String {
+/// What has been done and what comes next; `runs`: as it was before.
+fn said(install: &Install, unit: &Unit, person: &Person, file: &Path, runs: bool) -> String {
     let name = &unit.name;
     let option = if name == super::NAME { String::new() } else { format!(" --name {name}") };
     let account = match &unit.account {
@@ -272,9 +303,15 @@ fn said(install: &Install, unit: &Unit, person: &Person, file: &Path) -> String 
             unit.environment_file().display()
         );
     }
+    let stop = if runs {
+        text += "\nIt runs as it was before, until it is stopped and started again.\n";
+        format!("    butler service stop{option}\n")
+    } else {
+        String::new()
+    };
     let _ = write!(
         text,
-        "\nNext:\n    butler service start{option}\n    butler service status{option}\n    journalctl -u {name} -f        the log\n\
+        "\nNext:\n{stop}    butler service start{option}\n    butler service status{option}\n    journalctl -u {name} -f        the log\n\
          A plugin that writes files needs their folder in the unit: `systemctl edit {name}`, with\n    [Service]\n    \
          ReadWritePaths=/the/folder\n"
     );

@@ -116,8 +116,7 @@ pub fn status(name: &str) -> anyhow::Result<String> {
     if status.current_state == ServiceState::Running {
         return Ok(text);
     }
-    println!("{}", text.trim_end());
-    bail!("the service {name} does not run: `butler service start` starts it")
+    bail!("the service {name} does not run: `butler service start --name {name}` starts it\n{}", text.trim_end())
 }
 
 fn start_type(name: &str, config: &ServiceConfig) -> &'static str {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,10 @@ const GONE: Duration = Duration::from_secs(10);
 /// Makes the service, or sets up anew one of Butler's; answers with what comes next.
 pub fn install(install: &Install) -> anyhow::Result<String> {
     let Install { name, executable, config, account, setup, password, private } = install;
-    for path in [executable, config] {
+    let settings = &setup.loaded.config;
+    let written = std::iter::once(&settings.store.path).chain(settings.log.file.as_ref().map(|file| &file.path));
+    let named = [executable, config].into_iter().chain(written).chain(&settings.plugin_dirs);
+    for path in named.chain(&install.reads()) {
         refuse_mapped_drive(path)?;
     }
     let asked = account.as_deref().map(Account::named);
@@ -202,10 +205,15 @@ fn display_name(name: &str) -> String {
     if name == NAME { "Butler for Qlik Sense".to_owned() } else { format!("Butler for Qlik Sense ({name})") }
 }
 
+/// What is not there yet is on the drive of the folder that it will be made in.
 fn refuse_mapped_drive(path: &Path) -> anyhow::Result<()> {
-    let canonical = std::fs::canonicalize(path).with_context(|| format!("{} is not there", path.display()))?;
-    if let Some(server) = behind_mapped_drive(&path.to_string_lossy(), &canonical.to_string_lossy()) {
-        bail!("{} is on a drive that services do not see: name it {server}", path.display());
+    let mut above = path.ancestors();
+    let there = above.find_map(|there| Some((there, std::fs::canonicalize(there).ok()?)));
+    let (there, canonical) = there.with_context(|| format!("{} is not there", path.display()))?;
+    if let Some(server) = behind_mapped_drive(&there.to_string_lossy(), &canonical.to_string_lossy()) {
+        let rest = path.strip_prefix(there).unwrap_or(Path::new(""));
+        let server: PathBuf = Path::new(&server).components().chain(rest.components()).collect();
+        bail!("{} is on a drive that services do not see: name it {}", path.display(), server.display());
     }
     Ok(())
 }

@@ -60,8 +60,8 @@ pub fn run(
             Err(Failure::Other(scm::explained(error).context("Windows does not take this process for a service")))
         }
         _ => Err(Failure::Other(anyhow!(
-            "`butler service run` is for Windows to call: `butler service start` starts the service, `butler run -c {}` runs Butler \
-             in this terminal",
+            "`butler service run` is for Windows to call: `butler service start --name {name}` starts the service, `butler run -c {}` \
+             runs Butler in this terminal",
             config.display()
         ))),
     }
@@ -72,7 +72,7 @@ fn work(_: Vec<OsString>) {
     let Some(Job { name, daemon }) = lock(&JOB).take() else { return };
     let control = CONTROL.get_or_init(Control::new);
     // It has no way to fail that it could tell: without a log of events there is still the log.
-    let events = EventLog::start_of_process(&name);
+    drop(EventLog::start_of_process(&name));
     // Must carry nothing: what it carried would be gone after the first stop, and Windows may call it once more.
     let handler =
         |asked| CONTROL.get().map_or(ServiceControlHandlerResult::NotImplemented, |control| control.asked(asked));
@@ -92,9 +92,6 @@ fn work(_: Vec<OsString>) {
         && !observe::log_is_installed()
     {
         report(Level::Error, &format!("Butler ends: {failure}"));
-    }
-    if events.is_ok() && result.is_ok() {
-        report(Level::Info, "Butler has stopped");
     }
     observe::flush_log();
     let code = result.as_ref().err().map_or(0, Failure::exit_code);
@@ -210,7 +207,12 @@ impl Manager for Control {
             State::Starting(more) => self.set(ServiceState::StartPending, more, 0),
             State::Ready => self.set(ServiceState::Running, Duration::ZERO, 0),
             State::Stopping(limit) => self.set(ServiceState::StopPending, limit, 0),
-            State::Ended(code) => self.set(ServiceState::Stopped, Duration::ZERO, code),
+            State::Ended(code) => {
+                if code == 0 {
+                    report(Level::Info, "Butler has stopped");
+                }
+                self.set(ServiceState::Stopped, Duration::ZERO, code);
+            }
             State::Reloading | State::Status(_) | State::Alive => {}
         }
     }

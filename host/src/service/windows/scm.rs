@@ -68,7 +68,7 @@ pub(super) fn find(manager: &ServiceManager, name: &str, access: ServiceAccess) 
 pub(super) fn open(name: &str, access: ServiceAccess) -> anyhow::Result<(Service, ServiceConfig, Started)> {
     let manager = manager(ServiceManagerAccess::CONNECT)?;
     let Some(service) = find(&manager, name, access | ServiceAccess::QUERY_CONFIG)? else {
-        bail!("there is no service {name}: `butler service install` makes it");
+        bail!("there is no service {name}: `butler service install --name {name}` makes it");
     };
     let (config, started) = ours(&service, name)?;
     Ok((service, config, started))

@@ -97,6 +97,11 @@ impl Machine {
         assert!(!changes.iter().any(|change| self.calls().contains(change)), "{}", self.calls());
     }
 
+    /// Puts a file where the machine's systemctl looks.
+    fn keeps(&self, name: &str, text: &str) {
+        std::fs::write(self.state.path().join(name), text).unwrap();
+    }
+
     fn calls(&self) -> String {
         std::fs::read_to_string(self.state.path().join("calls")).unwrap_or_default()
     }
@@ -181,9 +186,13 @@ fn a_service_is_made_started_looked_at_stopped_and_removed() {
     let runs = machine.does(&["start"]);
     assert!(runs.contains("as process 4711") && runs.contains("1 of 1 instance runs."), "{runs}");
     assert!(!runs.contains("not started with the machine"), "{runs}");
-    // Again, with another config: the unit is written anew.
+    // Again: nothing changes. With another config the unit is written anew, and what runs is as it was.
+    let stop = "butler service stop";
+    let said = machine.does(&["install", "--config", CONFIG]);
+    assert!(!said.contains(stop), "{said}");
     machine.config("/srv/etc/other.yaml", "/var/lib/butler/butler.db", "");
-    machine.does(&["install", "--config", "/srv/etc/other.yaml"]);
+    let said = machine.does(&["install", "--config", "/srv/etc/other.yaml"]);
+    assert!(said.contains(stop) && said.contains("It runs as it was before"), "{said}");
     assert!(machine.read("/etc/systemd/system/butler.service").contains("/srv/etc/other.yaml"));
     machine.does(&["stop"]);
     machine.does(&["uninstall"]);
@@ -191,6 +200,61 @@ fn a_service_is_made_started_looked_at_stopped_and_removed() {
     assert_ne!(machine.sh("ls /etc/systemd/system/multi-user.target.wants/butler.service", &[]).code, 0);
     let gone = machine.service(&["uninstall"]);
     assert!(gone.code == 1 && gone.stderr.contains("there is no service butler"), "{gone:?}");
+}
+
+#[test]
+fn what_is_wrong_with_a_service_is_said() {
+    let machine = Machine::new();
+    machine.config(CONFIG, "/var/lib/butler/butler.db", "");
+    machine.does(&["install", "-c", CONFIG]);
+    machine.keeps("fails", "");
+    let failed = machine.service(&["start"]);
+    for part in ["the service butler does not start", "`journalctl -u butler -n 30` says why", "exited with error code"]
+    {
+        assert!(failed.code == 1 && failed.stderr.contains(part), "{failed:?}");
+    }
+    machine.keeps(
+        "properties.json",
+        r#"{"ActiveState": "activating", "SubState": "auto-restart", "Result": "exit-code"}"#,
+    );
+    let status = machine.service(&["status"]);
+    let said = "the service butler does not run: activating (auto-restart), after `exit-code`; `butler service start --name butler`";
+    assert!(status.code == 1 && status.stderr.contains(said), "{status:?}");
+    let reloads = r#"{"ActiveState": "reloading", "NRestarts": "3", "UnitFileState": "disabled"}"#;
+    machine.keeps("properties.json", reloads);
+    let said = machine.does(&["status"]);
+    for part in [
+        "The service butler runs since ",
+        "It reads its config anew.",
+        "started again 3 times: `journalctl -u butler`",
+        "not started with the machine (disabled): `systemctl enable butler`",
+    ] {
+        assert!(said.contains(part), "`{part}` is not in {said}");
+    }
+}
+
+#[test]
+fn paths_by_the_folder_above_are_those_that_systemd_takes() {
+    let machine = Machine::new();
+    machine
+        .sh("mkdir -p /srv/real/etc /srv/here && ln -s /srv/real/etc /srv/here/etc && chown daemon /srv/real/etc", &[]);
+    let more = "log: { file: { path: ../../real/logs/butler.log } }\n";
+    machine.config("/srv/real/etc/butler.yaml", "../new/data/butler.db", more);
+    // By its letters `..` would be /srv/here; for the system it is /srv/real.
+    for config in ["/srv/here/etc/../etc/butler.yaml", "../etc/butler.yaml"] {
+        let output = machine.sh("cd /srv/real/etc && /srv/butler/butler service install -c \"$1\"", &[config]);
+        assert_eq!(output.code, 0, "{output:?}");
+        let unit = machine.read("/etc/systemd/system/butler.service");
+        assert!(unit.contains("\nReadWritePaths=\"/srv/real/new/data\" \"/srv/real/logs\"\n"), "{unit}");
+        assert!(unit.contains(" --config \"/srv/real/etc/butler.yaml\"\n") && !unit.contains("/.."), "{unit}");
+        machine.verified("/etc/systemd/system/butler.service");
+    }
+    let made = machine.sh("cd /srv/real && stat -c '%U %a' logs new/data new", &[]);
+    assert_eq!(made.stdout, "daemon 700\ndaemon 700\nroot 755\n");
+    // And they are where no service gets, however they are written.
+    machine.config("/srv/real/etc/tmp.yaml", "../../../tmp/butler.db", "");
+    let refused = machine.service(&["install", "-c", "/srv/real/etc/tmp.yaml", "--user", "daemon"]);
+    assert!(refused.code == 1 && refused.stderr.contains("nothing of /tmp"), "{refused:?}");
 }
 
 #[test]
@@ -247,9 +311,35 @@ fn what_the_account_may_not_read_or_write_is_said_before_anything_is_done() {
         "mkdir /srv/data && chown daemon /srv/data && touch /srv/data/butler.db && chmod 600 /srv/data/butler.db",
         &[],
     );
-    machine.refuses(&["install", "-c", CONFIG, "--user", "daemon"], &["chown -R daemon /srv/data/butler.db"]);
+    machine.refuses(&["install", "-c", CONFIG, "--user", "daemon"], &["chown daemon /srv/data/butler.db\n"]);
     machine.sh("chown daemon /srv/data/butler.db", &[]);
+    // Folders that would be made, while something else is refused: none is there then.
+    machine.sh("mkdir -m 700 /srv/closed && mkdir /srv/logs", &[]);
+    machine.config("/srv/etc/barred.yaml", "/srv/closed/new/butler.db", "");
+    machine.refuses(&["install", "-c", "/srv/etc/barred.yaml", "--user", "daemon"], &["chmod o+x /srv/closed\n"]);
+    machine.config("/srv/etc/log.yaml", "/srv/new/butler.db", "log: { file: { path: /srv/logs/butler.log } }\n");
+    machine.refuses(&["install", "-c", "/srv/etc/log.yaml", "--user", "daemon"], &["chown daemon /srv/logs\n"]);
+    assert_eq!(machine.sh("ls -d /srv/closed/new /srv/new 2>&- | cat", &[]).stdout, "");
     machine.does(&["install", "-c", CONFIG, "--user", "daemon"]);
+}
+
+#[test]
+fn a_store_beside_config_and_executable_leaves_these_to_root() {
+    let machine = Machine::new();
+    machine.config(CONFIG, "butler.db", "log: { file: { path: butler.log } }\n");
+    // All of root.
+    let others = "butler butler.env butler.v4-20260304T050607Z.bak butler.2020-01-01.log butler.db.run.json";
+    machine.sh(&format!("cd /srv/etc && touch {others} && chmod 600 {others}"), &[]);
+    let install = &["install", "-c", CONFIG, "--user", "daemon"];
+    machine.refuses(install, &["chown daemon /srv/etc\n", "may replace them"]);
+    machine.sh("chown daemon /srv/etc && cd /srv/etc && touch butler.db butler.db-wal butler.lock", &[]);
+    machine.sh("touch /srv/etc/butler.$(date -u +%F).log", &[]);
+    let today = machine.sh("date -u +%F", &[]).stdout;
+    let files =
+        format!("butler.{}.log /srv/etc/butler.db /srv/etc/butler.db-wal /srv/etc/butler.lock", today.trim_end());
+    machine.refuses(install, &[&format!("chown daemon /srv/etc/{files}\n")]);
+    machine.sh(&format!("chown daemon /srv/etc/{files}"), &[]);
+    machine.does(install);
 }
 
 #[test]
@@ -259,7 +349,8 @@ fn units_of_others_configs_that_cannot_work_and_people_without_rights_are_refuse
     machine.config("/srv/etc/bad.yaml", "/var/lib/butler/butler.db", "nonsense: 1\n");
     let bad = machine.service(&["install", "-c", "/srv/etc/bad.yaml"]);
     assert!(bad.code == 2 && bad.stderr.contains("nonsense"), "{bad:?}");
-    let fleeting = machine.state.path().join("butler.yaml");
+    let fleeting = TempDir::new_in("/tmp").unwrap();
+    let fleeting = fleeting.path().join("butler.yaml");
     let fleeting = fleeting.to_str().unwrap();
     machine.config(fleeting, "/var/lib/butler/butler.db", "");
     machine.refuses(&["install", "-c", fleeting], &["nothing of /tmp", "move"]);
@@ -272,6 +363,6 @@ fn units_of_others_configs_that_cannot_work_and_people_without_rights_are_refuse
     machine.refuses(&["uninstall"], &["a unit of somebody else"]);
     machine.refuses(&["start"], &["a unit of somebody else"]);
 
-    std::fs::write(machine.state.path().join("down"), "").unwrap();
+    machine.keeps("down", "");
     machine.refuses(&["install", "-c", CONFIG, "--name", "butler-2"], &["has not been booted with systemd"]);
 }

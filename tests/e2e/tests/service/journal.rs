@@ -33,7 +33,10 @@ async fn log(config: &str, named: impl Fn(u64, u64) -> String) -> String {
         async move { done.then_some(()) }
     })
     .await;
-    stop_gently(&child);
+    // One that has ended has no number any more.
+    if child.try_wait().unwrap().is_none() {
+        stop_gently(&child);
+    }
     child.wait().unwrap();
     read()
 }

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::{Butler, PATIENCE};
 use nix::sys::signal::{Signal, kill};
@@ -58,10 +58,22 @@ impl Manager {
 
     /// Waits for a message that begins so; with those before it.
     pub fn until(&self, begin: &str) -> Vec<String> {
-        let mut all = Vec::new();
+        self.until_one(begin, |message| message.starts_with(begin))
+    }
+
+    /// Waits for this message; with those before it.
+    pub fn until_whole(&self, whole: &str) -> Vec<String> {
+        self.until_one(whole, |message| message == whole)
+    }
+
+    /// However many others come: a watchdog is told something all the time.
+    fn until_one(&self, what: &str, is_it: impl Fn(&str) -> bool) -> Vec<String> {
+        let (mut all, until) = (Vec::new(), Instant::now() + PATIENCE);
         loop {
-            let Some(message) = self.next_within(PATIENCE) else { panic!("no `{begin}` comes after {all:?}") };
-            let found = message.starts_with(begin);
+            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            let message = self.next_within(left).filter(|_| Instant::now() < until);
+            let Some(message) = message else { panic!("no `{what}` comes after {all:?}") };
+            let found = is_it(&message);
             all.push(message);
             if found {
                 return all;
@@ -148,7 +160,7 @@ async fn a_reload_is_told_from_its_begin_to_its_end_whatever_comes_of_it() {
 }
 
 #[tokio::test]
-async fn a_socket_that_nobody_reads_holds_nothing_up() {
+async fn a_socket_that_is_not_there_holds_nothing_up() {
     let config = "plugins:\n  - use: probe\n";
     let butler = Butler::start_with(config, &[("NOTIFY_SOCKET", "/nowhere/notify")]).await;
     let (status, log) = butler.stop().await;

@@ -1,7 +1,8 @@
 """systemctl for tests, where systemd does not run: it knows units from their files, and refuses what the real one refuses.
 
 Units are read and checked at `daemon-reload`, by `systemd-analyze verify`. `enable` and `disable` are the real systemctl's, which needs
-no systemd for them. `start` and `stop` only keep the state. Calls are written down in the folder STATE.
+no systemd for them. `start` and `stop` only keep the state. Calls are written down in the folder STATE; a file `fails` there has
+a start fail, `properties.json` says what is otherwise of a unit.
 """
 
 import json
@@ -71,6 +72,8 @@ elif command == "show":
             "UnitFileState": enabled(units[0]) if unit else "",
             "NRestarts": "0",
         }
+        if (STATE / "properties.json").exists():
+            values.update(json.loads((STATE / "properties.json").read_text()))
     print("\n".join(f"{name}={values[name]}" for name in wanted))
 elif command in ("enable", "disable"):
     changed = subprocess.run(["/usr/bin/systemctl", command, *units], capture_output=True, text=True, env=OFFLINE)
@@ -85,6 +88,8 @@ elif command in ("start", "stop", "reset-failed"):
         fail(f"Failed to {command} {units[0]}: Unit {units[0]} not found.", 5)
     if command == "start" and unit["text"] != pathlib.Path(unit["path"]).read_text():
         fail(f"Warning: The unit file of {units[0]} changed on disk. Run 'systemctl daemon-reload' to reload units.")
+    if command == "start" and (STATE / "fails").exists():
+        fail(f"Job for {units[0]} failed because the control process exited with error code.")
     if command != "reset-failed":
         unit["state"] = "active" if command == "start" else "inactive"
         keep()
