@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::pty::openpty;
+use nix::pty::{Winsize, openpty};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 
 use crate::{PATIENCE, butler_exe};
@@ -26,15 +26,21 @@ impl Terminal {
     /// # Panics
     /// When the system has no terminal, or no `setsid`.
     pub fn start(folder: &Path, arguments: &[&str]) -> Self {
-        Self::of(&Command::new(butler_exe()), folder, arguments)
+        Self::open(&Command::new(butler_exe()), folder, arguments, None)
     }
 
-    /// Starts another program, with its first arguments and its environment, in a folder.
+    /// Starts another program, with its first arguments and its environment, in a folder. The terminal is so wide that no line of
+    /// a log is broken in two.
     ///
     /// # Panics
     /// When the system has no terminal, or no `setsid`.
-    pub fn of(program: &Command, folder: &Path, arguments: &[&str]) -> Self {
-        let pair = openpty(None, None).expect("the system has a terminal");
+    pub fn wide(program: &Command, folder: &Path, arguments: &[&str]) -> Self {
+        let size = Winsize { ws_row: 50, ws_col: 500, ws_xpixel: 0, ws_ypixel: 0 };
+        Self::open(program, folder, arguments, Some(size))
+    }
+
+    fn open(program: &Command, folder: &Path, arguments: &[&str], size: Option<Winsize>) -> Self {
+        let pair = openpty(size.as_ref(), None).expect("the system has a terminal");
         let side = || File::from(pair.slave.try_clone().expect("a handle can be doubled"));
         // Without a session of its own a Ctrl-C that is typed reaches nobody.
         let child = Command::new("setsid")

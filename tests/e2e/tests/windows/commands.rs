@@ -61,7 +61,8 @@ async fn a_new_config_has_secrets_in_files_and_says_how_to_keep_others_out() {
     assert!(!output.stdout.contains("chmod"), "{}", output.stdout);
     let config = text(&new.join("butler.yaml"));
     assert!(config.contains("${file:secrets/webhook-headers-Authorization}") && !config.contains("geheim"), "{config}");
-    assert!(config.contains("client: ../certificates/client.pem"), "{config}");
+    let certificate = Wine::path(&sense.folder().join("certificates/client.pem"));
+    assert!(config.contains(&format!("client: {certificate}\n")), "{config}");
     let check = wine.ask(&["check", "-c", &Wine::path(&new.join("butler.yaml"))]).await;
     assert!(check.stdout.contains("answers, version 14.187.4.0"), "{check:?}");
 }

@@ -24,7 +24,7 @@ fn plain(screen: &str) -> String {
 async fn letters_of_all_languages_are_shown_and_ctrl_c_stops() {
     let (wine, folder) = (wine(), folder());
     Butler::prepare(&folder, "plugins:\n  - use: console\n");
-    let mut terminal = Terminal::of(&wine.command("butler.exe"), folder.path(), &["run", "-c", "butler.yaml"]);
+    let mut terminal = Terminal::wide(&wine.command("butler.exe"), folder.path(), &["run", "-c", "butler.yaml"]);
     let run = folder.path().join("butler.db.run.json");
     let run: Value = wait_for("the daemon", || async { serde_json::from_slice(&std::fs::read(&run).ok()?).ok() }).await;
     let name = "Übersicht łódź Ελλάδα";

@@ -26,7 +26,7 @@ async fn the_log_goes_on_when_its_file_is_renamed_and_old_ones_are_removed() {
     wait_for("the old ones to be removed", || async { (names().len() == 3).then_some(()) }).await;
     assert_eq!((names()[0].as_str(), names()[2].as_str()), ("butler.2020-01-03.log", "other.2020-01-01.log"));
     let today = logs.join(&names()[1]);
-    assert!(text(&today).contains("console"), "{}", text(&today));
+    wait_for("the log", || async { text(&today).contains("started instance=\"console\"").then_some(()) }).await;
     assert!(!text(&today).contains('\u{1b}'), "no colours in files");
 
     // It may be read, renamed and removed by other programs meanwhile.

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use super::{hook, runs, stops, wine};
 
-/// Starts with store and log file named by such a path to this folder, tells an event, and stops.
-async fn works(wine: &Wine, folder: &Arc<TempDir>, inside: &str) {
+/// Starts with store and log file named by such a path to this folder, tells an event, and stops. What `doctor` says meanwhile.
+async fn works(wine: &Wine, folder: &Arc<TempDir>, inside: &str) -> String {
     let sink = Sink::start().await;
     let config = format!(
         "store: {{ path: '{inside}\\butler.db' }}\nlog: {{ file: {{ path: '{inside}\\logs\\butler.log' }} }}\n\
@@ -30,7 +30,11 @@ async fn works(wine: &Wine, folder: &Arc<TempDir>, inside: &str) {
     assert!(folder.path().join("butler.db").is_file());
     let logs: Vec<_> = fs::read_dir(folder.path().join("logs")).unwrap().collect();
     assert_eq!(logs.len(), 1, "{logs:?}");
-    assert!(doctor.stdout.contains(" MB free"), "{doctor:?}");
+    assert!(
+        doctor.stdout.contains(&format!("ok      store                        {inside}\\butler.db has version ")),
+        "{doctor:?}"
+    );
+    doctor.stdout
 }
 
 #[tokio::test]
@@ -39,9 +43,10 @@ async fn the_store_may_be_named_by_a_drive_by_a_share_and_past_the_rules_for_nam
     for form in [r"C:\", r"\\?\C:\", r"C:/"] {
         let folder = wine.folder_on_c("büro größe ");
         let name = folder.path().file_name().unwrap().to_str().unwrap().to_owned();
-        works(&wine, &folder, &format!("{form}{name}")).await;
+        let doctor = works(&wine, &folder, &format!("{form}{name}")).await;
+        assert!(doctor.contains(" MB free"), "{doctor}");
     }
-    // Wine has no shares but this one: the whole system.
+    // Wine has no shares but this one: the whole system. It does not tell the room on it.
     let folder = Arc::new(tempfile::Builder::new().prefix("büro größe ").tempdir().unwrap());
     let inside = Wine::path(folder.path()).replacen("Z:", r"\\?\unix", 1);
     works(&wine, &folder, &inside).await;

@@ -97,7 +97,9 @@ async fn program(wine: &Wine, program: &str, arguments: &[&str]) -> Raw {
 
 /// What the registry has there; empty if there is nothing.
 async fn registry(wine: &Wine, key: &str) -> String {
-    String::from_utf8_lossy(&program(wine, "reg.exe", &["query", key]).await.stdout).into_owned()
+    let output = program(wine, "reg.exe", &["query", key]).await;
+    // Wine's program complains on its standard output.
+    if output.status.success() { String::from_utf8_lossy(&output.stdout).into_owned() } else { String::new() }
 }
 
 fn config(sink: &Sink) -> String {
