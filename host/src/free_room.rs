@@ -4,13 +4,6 @@ use std::io;
 use std::path::Path;
 
 /// Room on the disk of a folder for who has no special rights, in bytes.
-#[cfg(unix)]
-pub(crate) fn free_room(folder: &Path) -> io::Result<u64> {
-    let disk = rustix::fs::statvfs(folder)?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
-#[cfg(windows)]
 pub(crate) fn free_room(folder: &Path) -> io::Result<u64> {
     fs4::available_space(folder)
 }

@@ -170,6 +170,7 @@ impl Parts {
 
         let udp = udp.map(UdpServer::start).transpose().context("the thread that receives UDP cannot be started")?;
         let udp = udp.map(Arc::new);
+        let meanwhile = Meanwhile(udp.clone());
         let store = store.open().await.map_err(anyhow::Error::from)?;
         let core = Core::new(&setup.loaded, store.clone(), lookups.clone(), udp.clone()).await;
         let core = core.map_err(anyhow::Error::from)?;
@@ -245,6 +246,7 @@ impl Parts {
         });
         let server =
             server.with_routes(Arc::new(context), &run_file).map_err(|error| Failure::Config(error.to_string()))?;
+        meanwhile.is_over();
         Ok(Self {
             core,
             setup,
@@ -261,6 +263,28 @@ impl Parts {
             run_file,
             reloads,
         })
+    }
+}
+
+/// The time in which a start may still fail or be stopped. What comes by UDP then is in memory only, and lost with it; that is told.
+struct Meanwhile(Option<Arc<ingest::Running>>);
+
+impl Meanwhile {
+    fn is_over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Meanwhile {
+    fn drop(&mut self) {
+        let messages = self.0.as_ref().map_or(0, |udp| udp.snapshot().buffered);
+        if messages > 0 {
+            tracing::warn!(
+                messages,
+                "what came by UDP during this start is not kept; failures that Qlik Sense still lists are found by the next \
+                 one (`qlik.reconcile`)"
+            );
+        }
     }
 }
 

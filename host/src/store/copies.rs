@@ -1,8 +1,8 @@
 //! Copies of a store from before its updates, beside it: `butler.v4-20260304T050607Z.bak` is `butler.db` as it was in version 4, made
 //! at that time. They are kept until somebody removes them.
 //!
-//! Until the update is committed a copy is called `….bak.part`: if that never comes, nothing has changed, and the next start
-//! makes another.
+//! While it is written a copy is called `….bak.new`. When it is whole it is called `….bak.part`, until the update is committed: if that
+//! never comes, nothing has changed, and the next start makes another.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -11,11 +11,14 @@ use std::path::{Path, PathBuf};
 
 use sqlx::SqliteConnection;
 
-const PART: &str = "part";
+const NEW: &str = "bak.new";
+const NEW_JOURNAL: &str = "bak.new-journal";
+const PART: &str = "bak.part";
 
 /// A copy that was made for an update which is not done yet.
 #[derive(Debug)]
 pub(super) struct Copy {
+    new: PathBuf,
     part: PathBuf,
     path: PathBuf,
 }
@@ -23,9 +26,9 @@ pub(super) struct Copy {
 impl Copy {
     /// Copies a store of this version, whole and on the disk when it returns.
     pub(super) async fn make(version: i64, connection: &mut SqliteConnection, store: &Path) -> sqlx::Result<Self> {
-        let path =
-            store.with_extension(format!("v{version}-{}.bak", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ")));
-        let copy = Self { part: part_of(&path), path };
+        let name = format!("v{version}-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ"));
+        let [new, part, path] = [NEW, PART, "bak"].map(|end| store.with_extension(format!("{name}.{end}")));
+        let copy = Self { new, part, path };
         let made = copy.fill(connection, store).await;
         if made.is_err() {
             copy.discard();
@@ -39,12 +42,13 @@ impl Copy {
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(&self.part)?;
-        fs::set_permissions(&self.part, fs::metadata(store)?.permissions())?;
-        let name = self.part.to_string_lossy().into_owned();
+        options.open(&self.new)?;
+        fs::set_permissions(&self.new, fs::metadata(store)?.permissions())?;
+        let name = self.new.to_string_lossy().into_owned();
         sqlx::query("VACUUM INTO ?").bind(name).execute(connection).await?;
         // Windows only lets those have it written who may write it.
-        File::options().write(true).open(&self.part)?.sync_all()?;
+        File::options().write(true).open(&self.new)?.sync_all()?;
+        fs::rename(&self.new, &self.part)?;
         Ok(())
     }
 
@@ -60,21 +64,20 @@ impl Copy {
 
     /// The update is not done, and will not be.
     pub(super) fn discard(&self) {
-        remove(&self.part);
         // SQLite leaves its journal when the disk is full.
-        let mut journal = self.part.as_os_str().to_owned();
-        journal.push("-journal");
-        remove(Path::new(&journal));
+        for file in [&self.part, &self.new, &self.path.with_extension(NEW_JOURNAL)] {
+            remove(file);
+        }
     }
 }
 
-/// After an update that was interrupted: its copy goes if the store still is of that version, and is one if it is not.
+/// After an update that was interrupted: its copy goes if it is not whole, or if the store still is of that version; if the store is
+/// of another, it is a copy.
 pub(super) fn tidy(store: &Path, version: i64) {
-    // SQLite's, of a copy that it was about to make.
-    for (_, journal) in list(store, &format!("bak.{PART}-journal")) {
-        remove(&journal);
+    for (_, half) in [NEW, NEW_JOURNAL].into_iter().flat_map(|end| list(store, end)) {
+        remove(&half);
     }
-    for (of, part) in list(store, &format!("bak.{PART}")) {
+    for (of, part) in list(store, PART) {
         if of == version {
             remove(&part);
         } else if of < version {
@@ -107,12 +110,6 @@ fn list(store: &Path, end: &str) -> Vec<(i64, PathBuf)> {
         Some((rest.split_once('-')?.0.parse().ok()?, store.with_file_name(&name)))
     });
     copies.collect()
-}
-
-fn part_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{PART}"));
-    name.into()
 }
 
 fn finish(part: &Path, path: &Path) {

@@ -9,8 +9,9 @@ use super::StoreError;
 /// Room that is set aside and given back to the file system when it is full, so that outcomes can still be written.
 const RESERVE: u64 = 4 << 20;
 
-/// Room without which no start is of any use: SQLite's log alone may take a good part of it.
-pub(super) const LEAST: u64 = 100 << 20;
+/// Room without which no start is of any use, in bytes: SQLite's log alone may take a good part of it, and then an event more or
+/// less fills the disk.
+pub(crate) const LEAST_ROOM: u64 = 100 << 20;
 
 /// The disk of a store.
 pub(super) struct Disk {

@@ -12,7 +12,7 @@ use super::{StoreError, copies, disk, migrations, plain};
 use crate::free_room::free_room;
 
 /// On top of what goes with the size of a store: for what grows by a migration.
-const LEAST_ROOM: u64 = 4 << 20;
+const TO_GROW: u64 = 4 << 20;
 
 /// What a look at the file of a store has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Look {
     /// Room on its disk that this takes, in bytes: for the copy, and for SQLite's log, which has every changed page once until all
     /// changes are made.
     pub fn room(&self) -> u64 {
-        if self.is_older() { self.size.saturating_mul(2).saturating_add(LEAST_ROOM) } else { 0 }
+        if self.is_older() { self.size.saturating_mul(2).saturating_add(TO_GROW) } else { 0 }
     }
 
     /// Why it cannot be opened as it is: it is newer, or there is no room to bring it to this version.
@@ -75,8 +75,8 @@ impl Look {
                 path,
                 found,
                 known,
-                needed: Megabytes(self.room()),
-                free: Megabytes(free >> 20 << 20),
+                needed: Megabytes::from(self.room()),
+                free: Megabytes::there(free),
             }),
             // Where nobody can tell, the update shows it.
             _ => Ok(()),
@@ -84,13 +84,20 @@ impl Look {
     }
 }
 
-/// Bytes, as people are told of them: in MB, rounded up.
+/// Bytes, as people are told of them: in MB. What is needed is rounded up.
 #[derive(Debug, Clone, Copy)]
 pub struct Megabytes(u64);
 
 impl std::fmt::Display for Megabytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} MB", self.0.div_ceil(1 << 20))
+    }
+}
+
+impl Megabytes {
+    /// Bytes that there are: rounded down.
+    pub fn there(bytes: u64) -> Self {
+        Self(bytes >> 20 << 20)
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) async fn run(look: &Look, connection: &mut SqliteConnection, path: &P
         return Ok(());
     }
     if found == 0 {
-        return all(found, connection).await.map_err(|failed| disk::not_opened(path, &failed.error));
+        return all(connection).await.map(drop).map_err(|failed| disk::not_opened(path, &failed.error));
     }
     let begun = Instant::now();
     tracing::info!(
@@ -59,21 +59,29 @@ pub(super) async fn run(look: &Look, connection: &mut SqliteConnection, path: &P
         to = known,
         "the store is of an earlier version: it is copied, then brought to this one"
     );
-    let failed = |error: &sqlx::Error| StoreError::Update {
+    let failed = |failed: &Failed| StoreError::Update {
         path: path.to_owned(),
         found,
         known,
-        cause: disk::told(error),
-        remedy: remedy(error, look),
+        cause: disk::told(&failed.error),
+        remedy: remedy(failed, look),
     };
-    let copy = Copy::make(found, connection, path).await.map_err(|error| failed(&error))?;
-    if let Err(Failed { error, certain }) = all(found, connection).await {
-        if certain {
+    let copy = Copy::make(found, connection, path).await;
+    let copy = copy.map_err(|error| failed(&Failed { error, certain: true }))?;
+    match all(connection).await {
+        Ok(was) if was == found => copy.keep(),
+        // By a process that was told to stop and was not gone yet. It has made a copy too, from before that.
+        Ok(_) => {
             copy.discard();
+            return Ok(());
         }
-        return Err(failed(&error));
+        Err(error) => {
+            if error.certain {
+                copy.discard();
+            }
+            return Err(failed(&error));
+        }
     }
-    copy.keep();
     tracing::info!(
         copy = %copy.path().display(),
         from = found,
@@ -84,12 +92,17 @@ pub(super) async fn run(look: &Look, connection: &mut SqliteConnection, path: &P
     Ok(())
 }
 
-fn remedy(error: &sqlx::Error, look: &Look) -> String {
-    if disk::may_be_full(error) {
-        format!("make room on its disk, {} for this, and start Butler again", super::Megabytes::from(look.room()))
-    } else {
-        "go on with the Butler that it is of, and report this, please".to_owned()
+/// How the store is now, and what to do.
+fn remedy(Failed { error, certain }: &Failed, look: &Look) -> String {
+    if !certain {
+        return "it is not known whether it was all the same: see to its disk, and start this Butler again, which finds out".to_owned();
     }
+    let remedy = if disk::may_be_full(error) {
+        &format!("make room on its disk, {} for this, and start Butler again", super::Megabytes::from(look.room()))
+    } else {
+        "go on with the Butler that it is of, and report this, please"
+    };
+    format!("nothing was changed: {remedy}")
 }
 
 /// Migrations that were not done.
@@ -99,26 +112,49 @@ struct Failed {
     certain: bool,
 }
 
-async fn all(found: i64, connection: &mut SqliteConnection) -> Result<(), Failed> {
-    if let Err(error) = pending(found, connection).await {
-        let _ = sqlx::raw_sql("ROLLBACK").execute(connection).await;
-        return Err(Failed { error, certain: true });
-    }
+/// Does what the store lacks; the version that it had.
+async fn all(connection: &mut SqliteConnection) -> Result<i64, Failed> {
+    let was = match pending(connection).await {
+        Ok(was) => was,
+        Err(error) => {
+            let _ = sqlx::raw_sql("ROLLBACK").execute(connection).await;
+            return Err(Failed { error, certain: true });
+        }
+    };
     if let Err(error) = sqlx::raw_sql("COMMIT").execute(&mut *connection).await {
         let _ = sqlx::raw_sql("ROLLBACK").execute(connection).await;
         return Err(Failed { certain: disk::is_full(&error), error });
     }
-    Ok(())
+    Ok(was)
 }
 
-async fn pending(found: i64, connection: &mut SqliteConnection) -> sqlx::Result<()> {
+async fn pending(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-    for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+    let was = version(connection).await?;
+    if was >= known() {
+        return Ok(was);
+    }
+    for migration in MIGRATIONS.iter().skip(usize::try_from(was).unwrap_or(0)) {
         match migration {
             Migration::Script(sql) => sqlx::raw_sql(*sql).execute(&mut *connection).await.map(drop)?,
             Migration::Code(code) => code(connection).await?,
         }
     }
     let version = format!("PRAGMA user_version = {}", known());
-    sqlx::raw_sql(AssertSqlSafe(version)).execute(connection).await.map(drop)
+    sqlx::raw_sql(AssertSqlSafe(version)).execute(connection).await?;
+    Ok(was)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_known_of_a_failed_update_is_told() {
+        let look = Look { found: 1, known: 5, size: 10 << 20 };
+        let said = |certain| remedy(&Failed { error: sqlx::Error::WorkerCrashed, certain }, &look);
+        assert!(said(true).contains("nothing was changed: go on with the Butler that it is of"), "{}", said(true));
+        assert!(!said(false).contains("nothing was changed") && !said(false).contains("go on with"), "{}", said(false));
+        assert!(said(false).contains("start this Butler again, which finds out"), "{}", said(false));
+    }
 }

@@ -59,6 +59,8 @@ pub use settle::{Released, Settled, Settlement};
 pub use storage::{StorageChange, StorageEntry, StorageError, StoragePage};
 pub use waiting::{PutOff, Waiting};
 
+pub(crate) use disk::LEAST_ROOM;
+
 use copies::Hint;
 use lock::{LOCK, Lock};
 use writer::Writer;
@@ -109,7 +111,7 @@ pub enum StoreError {
     /// Its disk has no room for what a start writes.
     #[error(
         "the store {path} cannot be written: {cause}; make room on its disk, {} MB at least, and start Butler again",
-        disk::LEAST >> 20
+        LEAST_ROOM >> 20
     )]
     Full {
         /// The file.
@@ -128,7 +130,7 @@ pub enum StoreError {
     /// It was written by a newer Butler.
     #[error(
         "the store {path} has version {found}, this Butler knows up to {known}, so it was left as it was: install the newer Butler \
-         again, or restore {copy}"
+         again, or go back to {copy}, as config/README.md says (\"The way back\")"
     )]
     Newer {
         /// The file.
@@ -158,9 +160,7 @@ pub enum StoreError {
         free: Megabytes,
     },
     /// It is of an older version, and cannot be brought to this one.
-    #[error(
-        "the store {path} cannot be brought from version {found} to {known}: {cause}; nothing was changed: {remedy}"
-    )]
+    #[error("the store {path} cannot be brought from version {found} to {known}: {cause}; {remedy}")]
     Update {
         /// The file.
         path: PathBuf,
@@ -170,7 +170,7 @@ pub enum StoreError {
         known: i64,
         /// What SQLite said.
         cause: String,
-        /// What to do.
+        /// How it is now, and what to do.
         remedy: String,
     },
     /// A question took too long.

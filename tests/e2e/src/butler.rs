@@ -92,7 +92,11 @@ pub fn run_in(folder: &Path, arguments: &[&str]) -> Output {
     run_command(Command::new(butler_exe()).env_remove("BUTLER_CONFIG").current_dir(folder), arguments)
 }
 
-pub(crate) fn run_command(command: &mut Command, arguments: &[&str]) -> Output {
+/// The same by a command of one's own, to which these arguments are given.
+///
+/// # Panics
+/// When it cannot be started, or does not end.
+pub fn run_command(command: &mut Command, arguments: &[&str]) -> Output {
     let mut child = command
         .args(arguments)
         .stdin(Stdio::null())
@@ -142,6 +146,25 @@ pub(crate) fn interrupt(child: &Child) {
     signal(child, nix::sys::signal::Signal::SIGINT);
     #[cfg(not(unix))]
     let _ = child;
+}
+
+/// Lets a process stand still; it does when this returns.
+///
+/// # Panics
+/// When it has ended.
+#[cfg(unix)]
+pub fn stand_still(child: &Child) {
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    signal(child, nix::sys::signal::Signal::SIGSTOP);
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap_or_default());
+    let status = waitpid(pid, Some(WaitPidFlag::WUNTRACED));
+    assert!(matches!(status, Ok(WaitStatus::Stopped(..))), "it does not stand still: {status:?}");
+}
+
+/// Lets a process go on that stands still.
+#[cfg(unix)]
+pub fn go_on(child: &Child) {
+    signal(child, nix::sys::signal::Signal::SIGCONT);
 }
 
 #[cfg(unix)]

@@ -41,7 +41,9 @@ pub use qlik_simulator as qlik;
 #[cfg(unix)]
 pub use self::alertmanager::Alertmanager;
 pub use self::apprise::{Apprise, AppriseService};
-pub use self::butler::{Butler, Killed, Output, command, run, run_in, run_with, stop_gently};
+pub use self::butler::{Butler, Killed, Output, command, run, run_command, run_in, run_with, stop_gently};
+#[cfg(unix)]
+pub use self::butler::{go_on, stand_still};
 pub use self::clock::WallClock;
 pub use self::cloud::{Tenants, call_webhook, cloud_failure, webhook};
 pub use self::everything::Everything;
@@ -52,7 +54,7 @@ pub use self::machine::{Disk, Filler, HangingDisk, StoreLock, peak, resident, sq
 pub use self::mail::MailServer;
 pub use self::mosquitto::{Mosquitto, MqttMessage, Subscriber};
 pub use self::new_relic::{NewRelic, NewRelicApi, NewRelicCall, NewRelicTrouble};
-pub use self::past::{old_store, stopped_store};
+pub use self::past::{STORE_VERSION, old_store, stopped_store};
 pub use self::peer::{WireEvent, WirePeer};
 #[cfg(unix)]
 pub use self::samba::Samba;

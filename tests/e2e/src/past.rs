@@ -7,6 +7,9 @@ use tempfile::TempDir;
 
 use crate::{Butler, sqlite};
 
+/// The version of stores that the daemon under test makes.
+pub const STORE_VERSION: u32 = 5;
+
 /// A store with so many delivered events, left by a daemon that was stopped.
 ///
 /// # Panics

@@ -173,7 +173,8 @@ fn assert_backup(old: &Old, store: &Path, wanted: &str) {
     assert_eq!(sqlite(&backup, "PRAGMA user_version;"), old.version.to_string());
     assert_eq!(sqlite(&backup, COUNTS), wanted, "the backup is whole");
     let folder = std::fs::read_dir(store.parent().expect("it is in a folder")).expect("the folder is there");
-    let parts = folder.flatten().filter(|entry| entry.path().extension().is_some_and(|end| end == "part"));
+    let parts =
+        folder.flatten().filter(|entry| entry.path().extension().is_some_and(|end| end == "part" || end == "new"));
     assert_eq!(parts.count(), 0, "nothing is left of copies that were interrupted");
 }
 

@@ -8,13 +8,11 @@ use super::super::findings::Findings;
 use crate::config::{LogFile, Size, Store};
 use crate::free_room::free_room;
 use crate::observe;
-use crate::store::{Look, Megabytes};
+use crate::store::{LEAST_ROOM, Look, Megabytes};
 
 const LINK: &str = "store";
 const LOG: &str = "log file";
 const ROOM: &str = "disk space";
-/// With less than this an event more or less fills the disk: the log of the store alone may take as much.
-const LEAST: u64 = 100 << 20;
 
 /// Looks at the store, its folder and its disk. Makes nothing that stays.
 pub(super) async fn check(store: &Store, findings: &mut Findings) {
@@ -70,11 +68,12 @@ pub(super) fn check_log(log: &LogFile, findings: &mut Findings) {
 }
 
 fn room(free: u64, used: u64, most: u64, findings: &mut Findings) {
-    let (wanted, least) = (most.saturating_sub(used), LEAST.min(most / 2));
-    let (left, most) = (megabytes(free), Size::bytes(most));
-    let detail = format!("{left} free; the store has {} and may grow to {most} (`store.maxSize`)", megabytes(used));
+    let (wanted, least) = (most.saturating_sub(used), LEAST_ROOM.min(most / 2));
+    let (left, most) = (Megabytes::there(free), Size::bytes(most));
+    let used = Megabytes::there(used);
+    let detail = format!("{left} free; the store has {used} and may grow to {most} (`store.maxSize`)");
     // A store that does not grow any more writes its log all the same.
-    if free < least || (free < wanted && free < LEAST) {
+    if free < least || (free < wanted && free < LEAST_ROOM) {
         let remedy = "make room: when the disk is full, Butler keeps no new events";
         findings.failed(ROOM, &detail, remedy);
     } else if free >= wanted {
@@ -83,10 +82,6 @@ fn room(free: u64, used: u64, most: u64, findings: &mut Findings) {
         let remedy = "make room, or set `store.maxSize` to what the disk has: Butler then removes old events in time";
         findings.note(ROOM, &detail, remedy);
     }
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{} MB", bytes >> 20)
 }
 
 /// The folder of a file, or the nearest one above that is there.

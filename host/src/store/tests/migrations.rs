@@ -97,12 +97,22 @@ async fn what_an_interrupted_update_has_left_is_put_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let path = old_store(folder.path());
     // Of one that was interrupted before its end: the store is as it was.
-    std::fs::write(folder.path().join("s.v1-20260102T030405Z.bak.part"), "half").unwrap();
-    std::fs::write(folder.path().join("s.v1-20260102T030405Z.bak.part-journal"), "half").unwrap();
+    std::fs::write(folder.path().join("s.v1-20260102T030405Z.bak.part"), "whole").unwrap();
+    // Of those that were interrupted while they copied, also of a store that was here before.
+    for half in
+        ["s.v1-20260102T030406Z.bak.new", "s.v1-20260102T030406Z.bak.new-journal", "s.v0-20250102T030406Z.bak.new"]
+    {
+        std::fs::write(folder.path().join(half), "half").unwrap();
+    }
     // Of one that was done, all but for the name of the copy.
     std::fs::write(folder.path().join("s.v0-20250102T030405Z.bak.part"), "whole").unwrap();
     // Those of others.
-    for other in ["t.v1-20260102T030405Z.bak.part", "s.v9-20260102T030405Z.bak.part", "s.vx-1.bak.part"] {
+    for other in [
+        "t.v1-20260102T030405Z.bak.part",
+        "t.v1-20260102T030405Z.bak.new",
+        "s.v9-20260102T030405Z.bak.part",
+        "s.vx-1.bak.part",
+    ] {
         std::fs::write(folder.path().join(other), "other").unwrap();
     }
     Store::open(&path).await.unwrap().close().await;
@@ -112,9 +122,24 @@ async fn what_an_interrupted_update_has_left_is_put_in_order() {
         "s.v0-20250102T030405Z.bak",
         "s.v9-20260102T030405Z.bak.part",
         "s.vx-1.bak.part",
+        "t.v1-20260102T030405Z.bak.new",
         "t.v1-20260102T030405Z.bak.part",
     ];
     assert_eq!(names, expected);
+}
+
+#[tokio::test]
+async fn a_store_that_another_start_was_still_at_is_not_migrated_twice() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = old_store(folder.path());
+    let locked = LockedStore::take(&path).await.unwrap();
+    // What that one has done after this one has looked.
+    let done = old_store(elsewhere.path());
+    Store::open(&done).await.unwrap().close().await;
+    std::fs::copy(&done, &path).unwrap();
+    locked.open().await.unwrap().close().await;
+    assert_eq!(number(&path, "PRAGMA user_version").await, crate::store::migrations::known());
+    assert_eq!(copies(folder.path()), Vec::<String>::new(), "no copy under the name of another version");
 }
 
 #[tokio::test]
@@ -145,7 +170,7 @@ async fn a_newer_store_is_refused_untouched_and_the_copy_to_go_back_to_is_named(
         assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
         let error = error.to_string();
         assert!(error.contains(&format!("knows up to {known}")) && error.contains("left as it was"), "{error}");
-        assert!(error.contains(&format!("s.v{known}-20260102T030405Z.bak")), "{error}");
+        assert!(error.contains(&format!("s.v{known}-20260102T030405Z.bak, as config/README.md says")), "{error}");
         // SQLite's index of its log is made anew by whoever needs it.
         let mut after = contents(folder);
         [&mut before, &mut after].into_iter().for_each(|files| files.retain(|(name, _)| name != "s.db-shm"));

@@ -1,6 +1,7 @@
-//! The way back to an older Butler, as `config/README.md` describes it: its blocks of `sh` are executed as they are.
+//! The way back to an older Butler, as `config/README.md` describes it: its block of `sh` is executed, with the name of the copy that
+//! the refusal gives.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -10,13 +11,29 @@ use tempfile::TempDir;
 
 use super::{PRESENT, assert_as_before, contents, copies};
 
-/// The blocks of `sh` in the section about the way back.
-fn blocks() -> Vec<String> {
+/// The block of `sh` in the section about the way back, for this copy.
+fn block(copy: &str) -> String {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/README.md");
     let text = std::fs::read_to_string(readme).unwrap();
     let (_, section) = text.split_once("\n### The way back\n").expect("the section is there");
     let section = section.split("\n### ").next().unwrap();
-    section.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+    let blocks: Vec<&str> = section.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let [block] = blocks[..] else { panic!("{blocks:?}") };
+    let (_, rest) = block.split_once("copy=").expect("it begins with the name of the copy");
+    let (example, _) = rest.split_once(' ').unwrap();
+    block.replacen(example, copy, 1)
+}
+
+/// Runs a block as somebody does who pastes it into a shell: its lines go on whatever becomes of those before.
+fn paste(block: &str, folder: &Path) -> bool {
+    Command::new("sh").args(["-c", block]).current_dir(folder).status().unwrap().success()
+}
+
+/// The stores that were put aside.
+fn put_aside(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let aside = entries.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("newer-"));
+    aside.map(|folder| folder.join("butler.db")).collect()
 }
 
 async fn tell(butler: &Butler, sink: &Sink, told: &[Fields]) {
@@ -52,8 +69,7 @@ async fn the_way_back_works_as_it_is_written() {
     let copy = folder.path().join(format!("butler.v{PRESENT}-20260304T050607Z.bak"));
     sqlite(&store, &format!("VACUUM INTO '{}';", copy.display()));
     // Of an update before that.
-    let earlier = std::fs::File::create(folder.path().join("butler.v4-20250304T050607Z.bak")).unwrap();
-    earlier.set_modified(std::time::UNIX_EPOCH).unwrap();
+    std::fs::write(folder.path().join("butler.v4-20250304T050607Z.bak"), "").unwrap();
     let butler = Butler::start_in(folder.clone(), &config, &[]).await;
     tell(&butler, &sink, &after).await;
     let (status, log) = butler.stop().await;
@@ -68,10 +84,16 @@ async fn the_way_back_works_as_it_is_written() {
     assert!(output.stderr.contains(copy.to_str().unwrap()), "{output:?}");
     assert_as_before(folder.path(), &untouched, "");
 
-    let blocks = blocks();
-    assert_eq!(blocks.len(), 1, "{blocks:?}");
-    let output = Command::new("sh").args(["-euc", &blocks[0]]).current_dir(folder.path()).output().unwrap();
-    assert!(output.status.success(), "{output:?}\n{}", blocks[0]);
+    // A name that is mistyped does no harm.
+    assert!(!paste(&block("butler.v5-2026.bak"), folder.path()));
+    assert_as_before(folder.path(), &untouched, "");
+    let block = block(copy.file_name().unwrap().to_str().unwrap());
+    assert!(paste(&block, folder.path()), "{block}");
+    let [newer] = &put_aside(folder.path())[..] else { panic!("{:?}", put_aside(folder.path())) };
+    // Neither does a second time.
+    let (aside, restored) = (std::fs::read(newer).unwrap(), std::fs::read(&store).unwrap());
+    paste(&block, folder.path());
+    assert!(std::fs::read(newer).unwrap() == aside && std::fs::read(&store).unwrap() == restored, "{block}");
 
     let butler = Butler::start_in(folder.clone(), &config, &[]).await;
     assert_eq!(deliveries(&butler).await, known, "as it was when the copy was made");
@@ -84,9 +106,8 @@ async fn the_way_back_works_as_it_is_written() {
     let (status, log) = butler.stop().await;
     assert!(status.success() && !log.contains("the store is migrated"), "{log}");
     // The newer one's is kept.
-    let newer = folder.path().join("newer/butler.db");
     assert_eq!(
-        sqlite(&newer, "PRAGMA user_version; SELECT count(*) FROM events WHERE kind = 'reload-task.failed';"),
+        sqlite(newer, "PRAGMA user_version; SELECT count(*) FROM events WHERE kind = 'reload-task.failed';"),
         format!("{}\n6", PRESENT + 1)
     );
     assert_eq!(copies(folder.path()).len(), 2, "{:?}", copies(folder.path()));

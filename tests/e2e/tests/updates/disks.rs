@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use e2e::{Butler, Disk, Filler, butler_exe, old_store, run_with, sqlite, take_all_room};
+use e2e::{Butler, Disk, Filler, Output, butler_exe, old_store, run_command, run_with, sqlite, take_all_room};
 use tempfile::TempDir;
 
 use super::{PLAIN, PRESENT, Starting, assert_as_before, contents, copies, write_config};
@@ -59,15 +59,15 @@ async fn a_disk_that_fills_up_meanwhile_leaves_the_old_store_and_no_half_copy() 
     let store = old_store(disk.path(), 1, 30_000);
     let config = write_config(disk.path(), PLAIN);
     let (needed, before) = (needed(&config), std::fs::read(&store).unwrap());
-    let mut starting = Starting::new(&config);
-    starting.wait_log("the store is of an earlier version").await;
+    let mut starting = Starting::held(&config, &store).await;
     let filler = Filler::start(&disk);
+    starting.go_on();
     let status = starting.wait_end().await;
     let log = starting.log();
     assert_eq!(status.code(), Some(1), "{log}");
     for word in [
-        "cannot be brought from version 1 to 5",
         "full",
+        &format!("cannot be brought from version 1 to {PRESENT}"),
         "nothing was changed",
         &format!("make room on its disk, {needed} MB"),
     ] {
@@ -106,10 +106,10 @@ fn a_store_on_a_read_only_disk_is_refused_untouched() {
 
 /// Runs the daemon without the rights by which root reads and writes what is not its own.
 #[cfg(unix)]
-fn start_without_rights(config: &Path) -> std::process::Output {
+fn start_without_rights(config: &Path) -> Output {
     let mut command = Command::new("setpriv");
-    command.args(["--inh-caps=-all", "--bounding-set=-all"]).arg(butler_exe()).args(["run", "-c"]).arg(config);
-    command.env_remove("BUTLER_CONFIG").output().expect("setpriv is installed (util-linux)")
+    command.args(["--inh-caps=-all", "--bounding-set=-all"]).arg(butler_exe()).env_remove("BUTLER_CONFIG");
+    run_command(&mut command, &["run", "-c", config.to_str().unwrap()])
 }
 
 #[cfg(unix)]
@@ -124,8 +124,8 @@ fn a_store_that_this_account_may_not_read_or_write_is_refused_untouched() {
         let before = contents(folder.path());
         std::fs::set_permissions(&store, PermissionsExt::from_mode(mode)).unwrap();
         let output = start_without_rights(&config);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{said}");
+        let said = output.stderr;
+        assert_eq!(output.code, 1, "{said}");
         assert!(said.contains("ermission denied") && said.contains("that Butler may write"), "{said}");
         assert_as_before(folder.path(), &before, "");
     }

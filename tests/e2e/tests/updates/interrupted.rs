@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use e2e::{Butler, Sink, failure, fields, old_store, run_with, sqlite, sqlite_of_dead, stop_gently};
+use e2e::{Butler, Sink, StoreLock, failure, fields, old_store, run_with, sqlite, sqlite_of_dead, stop_gently};
 use tempfile::TempDir;
 
-use super::{PLAIN, PRESENT, Starting, assert_as_before, contents, copies, write_config};
+use super::{EARLIER, PLAIN, PRESENT, Starting, assert_as_before, contents, copies, write_config};
 
 #[tokio::test]
 async fn a_stop_in_the_middle_is_heard_and_leaves_the_old_store() {
@@ -15,9 +15,9 @@ async fn a_stop_in_the_middle_is_heard_and_leaves_the_old_store() {
     let counts = "PRAGMA user_version; SELECT count(*) FROM events; SELECT count(*) FROM keys; PRAGMA integrity_check;";
     let before = sqlite(&store, counts);
     let config = write_config(folder.path(), PLAIN);
-    let mut starting = Starting::new(&config);
-    starting.wait_log("the store is of an earlier version").await;
+    let mut starting = Starting::held(&config, &store).await;
     stop_gently(&starting.child);
+    starting.go_on();
     let status = starting.wait_end().await;
     let log = starting.log();
     assert_eq!(status.code(), Some(0), "{log}");
@@ -55,23 +55,46 @@ async fn a_migration_that_meets_what_it_does_not_expect_is_undone_with_all_befor
     assert_eq!(sqlite(&store, "PRAGMA user_version;"), PRESENT.to_string());
 }
 
+/// Sends a datagram to a daemon that has no run file yet.
+fn send(starting: &Starting, message: &str) {
+    let log = starting.log();
+    let address = log.split("udp.listen=").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let address = address.unwrap_or_else(|| panic!("it does not listen yet:\n{log}"));
+    std::net::UdpSocket::bind("127.0.0.1:0").unwrap().send_to(message.as_bytes(), address).unwrap();
+}
+
+#[tokio::test]
+async fn what_came_by_udp_is_counted_when_the_start_fails() {
+    let folder = TempDir::new().unwrap();
+    let store = old_store(folder.path(), 1, 0);
+    let config = write_config(folder.path(), &format!("{PLAIN}udp: {{ listen: \"127.0.0.1:0\" }}\n"));
+    // For longer than a start waits for it.
+    let lock = StoreLock::take(&store);
+    let mut starting = Starting::new(&config);
+    starting.wait_log(EARLIER).await;
+    for _ in 0..2 {
+        send(&starting, &failure(&fields()));
+    }
+    let status = starting.wait_end().await;
+    let log = starting.log();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("is not kept") && log.contains("messages=2"), "{log}");
+    drop(lock);
+    assert_eq!(sqlite(&store, "PRAGMA user_version;"), "1");
+}
+
 #[tokio::test]
 async fn what_arrives_while_the_store_is_brought_to_this_version_waits() {
     let (folder, sink) = (TempDir::new().unwrap(), Sink::start().await);
-    old_store(folder.path(), 1, 100_000);
+    let store = old_store(folder.path(), 1, 10_000);
     let plugins = format!(
         "udp: {{ listen: \"127.0.0.1:0\" }}\nplugins:\n  - use: webhook\n    settings: {{ url: {}, format: event }}\n",
         sink.url("/")
     );
     let config = write_config(folder.path(), &format!("{PLAIN}{plugins}"));
-    let starting = Starting::new(&config);
-    starting.wait_log("the store is of an earlier version").await;
-    let log = starting.log();
-    let address = log.split("udp.listen=").nth(1).and_then(|rest| rest.split_whitespace().next());
-    let address = address.unwrap_or_else(|| panic!("it does not listen yet:\n{log}"));
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let starting = Starting::held(&config, &store).await;
     let told = fields();
-    socket.send_to(failure(&told).as_bytes(), address).unwrap();
-    assert!(!starting.log().contains("the store is migrated"), "it was too fast for this test: {}", starting.log());
+    send(&starting, &failure(&told));
+    starting.go_on();
     sink.wait_where("the alert", |request| request.json()["data"]["task"]["id"] == told.task_id.as_str()).await;
 }

@@ -11,15 +11,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use e2e::{butler_exe, wait_for};
+use e2e::{STORE_VERSION as PRESENT, StoreLock, butler_exe, go_on, stand_still, wait_for};
 use tempfile::NamedTempFile;
 
 /// Sections for a store that is there, without anything that asks others.
 const PLAIN: &str =
     "version: 1\nstore: { path: butler.db }\nrest: { listen: \"127.0.0.1:0\" }\npluginDirs: [plugins]\n";
 
-/// The version of stores that the daemon under test makes.
-const PRESENT: u32 = 5;
+/// What a start says before it changes an older store.
+const EARLIER: &str = "the store is of an earlier version";
 
 /// What a folder has, file by file. The lock is no part of the store.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -81,6 +81,22 @@ impl Starting {
         Self { child, log }
     }
 
+    /// A start that stands still between copying a store and the end of its changes, of which none is made yet that counts.
+    async fn held(config: &Path, store: &Path) -> Self {
+        // Without it a quick start could be over before this test has a turn.
+        let lock = StoreLock::take(store);
+        let starting = Self::new(config);
+        starting.wait_log(EARLIER).await;
+        stand_still(&starting.child);
+        assert!(!starting.log().contains("the store is migrated"), "{}", starting.log());
+        drop(lock);
+        starting
+    }
+
+    fn go_on(&self) {
+        go_on(&self.child);
+    }
+
     fn log(&self) -> String {
         std::fs::read_to_string(self.log.path()).unwrap()
     }
@@ -89,7 +105,6 @@ impl Starting {
         let until = tokio::time::Instant::now() + e2e::PATIENCE;
         while !self.log().contains(text) {
             assert!(tokio::time::Instant::now() < until, "`{text}` is not in the log:\n{}", self.log());
-            // What is waited for may be over soon.
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
     }

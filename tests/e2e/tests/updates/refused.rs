@@ -66,7 +66,8 @@ fn what_refuses_a_start_comes_before_the_store_is_touched() {
 fn a_newer_store_is_refused_and_the_copy_to_go_back_to_is_named() {
     let folder = TempDir::new().unwrap();
     let store = old_store(folder.path(), PRESENT, 0);
-    sqlite(&store, "PRAGMA user_version = 6;");
+    let newer = PRESENT + 1;
+    sqlite(&store, &format!("PRAGMA user_version = {newer};"));
     let copy = format!("butler.v{PRESENT}-20260102T030405Z.bak");
     for name in [&copy, &format!("butler.v{PRESENT}-20250102T030405Z.bak"), "butler.v1-20260303T030405Z.bak.part"] {
         std::fs::write(folder.path().join(name), "").unwrap();
@@ -74,12 +75,12 @@ fn a_newer_store_is_refused_and_the_copy_to_go_back_to_is_named() {
     let config = write_config(folder.path(), PLAIN);
     let before = contents(folder.path());
     let output = start(folder.path(), PLAIN);
-    let words = ["has version 6", "knows up to 5", "left as it was", "install the newer Butler again", &copy];
+    let (found, known) = (format!("has version {newer}"), format!("knows up to {PRESENT}"));
+    let words = [found.as_str(), &known, "left as it was", "install the newer Butler again", &copy, "The way back"];
     assert_eq!(output.code, 1, "{output:?}");
     assert!(words.iter().all(|word| output.stderr.contains(word)), "{output:?}");
     let output = run_with(&["doctor", "-c", config.to_str().unwrap()], &[]);
-    let line =
-        output.stdout.lines().find(|line| line.contains("has version 6")).unwrap_or_else(|| panic!("{output:?}"));
+    let line = output.stdout.lines().find(|line| line.contains(&found)).unwrap_or_else(|| panic!("{output:?}"));
     assert!(line.starts_with("failed"), "{line}");
     assert!(words.iter().all(|word| line.contains(word)), "{line}");
     assert_as_before(folder.path(), &before, "");
@@ -95,7 +96,7 @@ fn doctor_says_beforehand_what_becomes_of_the_store() {
     let line =
         output.stdout.lines().find(|line| line.contains("butler.db has version")).expect("a line about the store");
     assert!(line.starts_with("note"), "{line}");
-    for word in ["has version 1", "copies it and brings it to 5", "which takes 5 MB"] {
+    for word in ["has version 1", &format!("copies it and brings it to {PRESENT}"), "which takes 5 MB"] {
         assert!(line.contains(word), "`{word}` is not in {line}");
     }
     assert_as_before(folder.path(), &before, "");

@@ -79,6 +79,7 @@ async fn a_daemon_is_found_by_its_config_and_a_second_one_keeps_off() {
     let second = wine.ask(&["run", "-c", &path]).await;
     assert_eq!(second.code, 1, "{second:?}");
     assert!(second.stderr.contains("is in use by") && second.stderr.contains("butler.db"), "{second:?}");
+    assert!(second.stderr.contains("another Butler (process "), "{second:?}");
     assert_eq!(butler.get("/v5/health/live").await.0, 200);
     // A crash leaves the run file and the lock behind.
     let killed = butler.kill();

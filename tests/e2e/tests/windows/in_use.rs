@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use e2e::{Butler, Wine, failure, fields};
+use e2e::{Butler, Wine, failure, fields, wait_for};
 
 use super::{folder, stops, wine};
 
@@ -12,7 +12,10 @@ async fn a_loaded_plugin_cannot_be_overwritten_and_is_replaced_over_a_restart() 
     let butler = wine.butler(&folder, "plugins:\n  - use: probe\n").await;
     let file = folder.path().join("plugins/butler_plugin_probe.dll");
     let new = folder.path().join("new.dll");
-    fs::copy(&file, &new).unwrap();
+    // Another file that does the same: a library may have more at its end.
+    let mut library = fs::read(&file).unwrap();
+    library.push(0);
+    fs::write(&new, &library).unwrap();
     let (file_there, new_there) = (Wine::path(&file), Wine::path(&new));
     // As an administrator does it; only programs for Windows are kept from it here.
     let cmd = |line: String| {
@@ -26,13 +29,18 @@ async fn a_loaded_plugin_cannot_be_overwritten_and_is_replaced_over_a_restart() 
     assert!(!copied.status.success(), "{copied:?}");
     let deleted = cmd(format!("del {file_there}")).await;
     assert!(file.exists(), "{deleted:?}");
+    assert!(fs::read(&file).unwrap() != library, "it is as it was");
     butler.send(&[failure(&fields())]);
     butler.wait_delivery("delivered", "probe").await;
     stops(butler).await;
     let copied = cmd(format!("copy /y {new_there} {file_there}")).await;
-    assert!(copied.status.success(), "{copied:?}");
+    assert!(copied.status.success() && fs::read(&file).unwrap() == library, "{copied:?}");
     let butler = wine.butler_as_is(&folder, &[]).await;
     butler.send(&[failure(&fields())]);
+    wait_for("a delivery by the new file", || async {
+        (butler.deliveries("state=delivered&instance=probe").await.len() == 2).then_some(())
+    })
+    .await;
     stops(butler).await;
 }
 

@@ -13,6 +13,7 @@ mod plugins;
 mod service;
 mod texts;
 mod times;
+mod updates;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use e2e::{Butler, Sink, Wine, failure, fields, http, wait_for};
+use e2e::{Butler, Sink, Wine, failure, fields, http};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -107,6 +107,6 @@ async fn load_scripts_copy_by_any_spelling_and_never_out_of_the_approved_folders
         assert!((400..500).contains(&status), "{from}: {status} {answer}");
         assert!(!out.join("no.txt").exists(), "{from}");
     }
-    wait_for("nothing more", || async { (fs::read_dir(&out).unwrap().count() == 3).then_some(()) }).await;
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 3, "nothing more");
     stops(butler).await;
 }
