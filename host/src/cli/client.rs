@@ -12,7 +12,7 @@ use crate::config::{Document, TlsProfile};
 use crate::{qlik, rest};
 
 /// The daemon is on this machine: what does not answer within this time hangs. Changes may take longer.
-const ANSWER: Duration = Duration::from_secs(10);
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// A running daemon.
@@ -71,9 +71,13 @@ impl Daemon {
         &self.run
     }
 
-    /// GET of JSON whatever the status, as of what is not ready.
-    pub(super) async fn get_whatever(&self, path: &str) -> anyhow::Result<Value> {
-        let (_, bytes) = self.send(self.client.get(self.url(path)?).timeout(ANSWER)).await?;
+    /// GET of JSON whatever the status, as of what is not ready. Without `limit` it may take as long as the caller waits.
+    pub(super) async fn get_whatever(&self, path: &str, limit: Option<Duration>) -> anyhow::Result<Value> {
+        let mut request = self.client.get(self.url(path)?);
+        if let Some(limit) = limit {
+            request = request.timeout(limit);
+        }
+        let (_, bytes) = self.send(request).await?;
         Ok(serde_json::from_slice(&bytes).unwrap_or_default())
     }
 

@@ -44,17 +44,22 @@ impl Health {
 async fn ready(store: &Path) -> anyhow::Result<String> {
     let daemon = Daemon::find_beside(store)?;
     let run = daemon.run();
-    let answer = daemon.get_whatever("/v5/health/ready").await.map_err(|error| {
+    let answer = daemon.get_whatever("/v5/health/ready", None).await.map_err(|error| {
         let ended = matches!(Presence::without(&error), Presence::Stopped);
         let remedy = if ended { "it has ended without a stop: start it again" } else { "see its log" };
         error.context(format!("process {}: {remedy}", run.pid))
     })?;
+    // Its address may be another's by now, and readiness is told to everybody.
+    if answer["process"] != run.pid {
+        bail!(
+            "what answers at {} is not process {}, which has ended without a stop: start it again",
+            run.rest,
+            run.pid
+        );
+    }
     if answer["status"] == "ready" {
         return Ok(format!("ready: version {}, process {}, {}", run.version, run.pid, run.rest));
     }
     let reasons: Vec<String> = answer["reasons"].as_array().into_iter().flatten().map(told).collect();
-    if reasons.is_empty() {
-        bail!("what answers at {} is not this daemon: see the log of process {}", run.rest, run.pid);
-    }
     bail!("not ready: {}; see the log of process {}", reasons.join("; "), run.pid)
 }

@@ -324,6 +324,10 @@ impl<'a> Semantics<'a> {
             if store.path.as_os_str().is_empty() {
                 self.problem("/store/path", "must not be empty");
             }
+            if store.path.to_string_lossy().ends_with(std::path::is_separator) {
+                let within = store.path.join("butler.db");
+                self.problem("/store/path", format!("must be a file, not a folder: such as `{}`", within.display()));
+            }
         }
         if let Some(enrich) = self.section::<Enrich>("/enrich") {
             self.span("/enrich/giveUpAfter", enrich.give_up_after, NONE);

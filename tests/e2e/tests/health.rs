@@ -4,6 +4,8 @@
 use e2e::{Butler, Output, command, run, run_with};
 
 const CONFIG: &str = "version: 1\nplugins:\n  - use: console\n";
+/// A machine that is busy with other tests may need longer than the default.
+const PATIENT: [&str; 2] = ["--timeout", "60s"];
 
 async fn health(arguments: &[&str]) -> Output {
     command(&[&["health"], arguments].concat()).await
@@ -16,11 +18,12 @@ async fn a_daemon_that_is_ready_is_known_by_its_config_or_its_store() {
     let store = butler.folder().join("butler.db").to_str().unwrap().to_owned();
     let ready = format!("ready: version {}, process {}, {}\n", env!("CARGO_PKG_VERSION"), butler.pid(), butler.rest());
     for arguments in [["-c", config.as_str()], ["--store", store.as_str()]] {
-        let output = health(&arguments).await;
+        let output = health(&[&arguments[..], &PATIENT].concat()).await;
         assert_eq!((output.code, &output.stdout, output.stderr.as_str()), (0, &ready, ""), "{output:?}");
     }
     // As in a container, where the variable names a config and the check a store.
-    let by_store = run_with(&["health", "--store", &store], &[("BUTLER_CONFIG", "/nowhere/butler.yaml")]);
+    let arguments = [&["health", "--store", &store][..], &PATIENT].concat();
+    let by_store = run_with(&arguments, &[("BUTLER_CONFIG", "/nowhere/butler.yaml")]);
     assert_eq!(by_store.code, 0, "{by_store:?}");
 
     let (status, log) = butler.stop().await;
@@ -41,6 +44,20 @@ async fn one_that_was_killed_is_not_taken_for_one_that_runs() {
     assert!(output.code == 1 && output.stderr.contains(&process), "{output:?}");
 }
 
+#[tokio::test]
+async fn another_at_the_address_of_one_that_was_killed_is_not_taken_for_it() {
+    let butler = Butler::start(CONFIG).await;
+    let (pid, rest) = (butler.pid(), butler.rest().to_owned());
+    let killed = butler.kill();
+    let address = rest.strip_prefix("http://").unwrap();
+    let other = Butler::start(&format!("{CONFIG}rest: {{ listen: {address} }}\n")).await;
+    assert_eq!(other.rest(), rest);
+    let store = killed.folder().join("butler.db");
+    let output = health(&[&["--store", store.to_str().unwrap()][..], &PATIENT].concat()).await;
+    let told = format!("what answers at {rest} is not process {pid}, which has ended without a stop");
+    assert!(output.code == 1 && output.stderr.contains(&told), "{output:?}");
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn one_that_hangs_is_given_no_more_than_the_time_limit() {
@@ -53,7 +70,7 @@ async fn one_that_hangs_is_given_no_more_than_the_time_limit() {
     let output = health(&["-c", &config, "--timeout", "500ms"]).await;
     kill(pid, Signal::SIGCONT).unwrap();
     assert!(output.code == 1 && output.stderr.contains("does not answer within 500ms"), "{output:?}");
-    let output = health(&["-c", &config]).await;
+    let output = health(&[&["-c", &config][..], &PATIENT].concat()).await;
     assert_eq!(output.code, 0, "{output:?}");
 }
 

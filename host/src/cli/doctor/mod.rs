@@ -20,7 +20,7 @@ mod settings;
 
 use serde_json::Value;
 
-use super::client::{Daemon, Presence};
+use super::client::{ANSWER, Daemon, Presence};
 use super::findings::{Findings, Form};
 use super::{ConfigFile, check};
 use crate::config::{Level, Secrets, Span};
@@ -109,7 +109,7 @@ async fn presence(found: anyhow::Result<Daemon>, needed: bool, findings: &mut Fi
             return Presence::without(&error);
         }
     };
-    let ready = match daemon.get_whatever("/v5/health/ready").await {
+    let ready = match daemon.get_whatever("/v5/health/ready", Some(ANSWER)).await {
         Ok(ready) => ready,
         // There is a run file, which goes when the daemon stops.
         Err(error) => {

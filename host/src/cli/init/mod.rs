@@ -371,8 +371,9 @@ impl Interview {
 
 /// Where the store is, as it stands in the config.
 fn store_path(store: &Path, out: &Path) -> Result<String, Failure> {
-    // Such a folder has no file name to put `.run.json` and others beside.
-    if store.is_dir() || store.file_name().is_none() {
+    // A store is a file. A folder may be one that the first start makes: it is known by how it is written.
+    let written_as_folder = store.to_string_lossy().ends_with(std::path::is_separator);
+    if store.is_dir() || store.file_name().is_none() || written_as_folder {
         let (folder, remedy) = (store.display(), store.join("butler.db"));
         return Err(Failure::Config(format!(
             "--store: {folder} is a folder: name a file, such as {}",

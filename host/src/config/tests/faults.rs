@@ -22,6 +22,12 @@ const FAULTS: &[(&str, usize, &str, &str)] = &[
         "store.keep",
         "a whole number and a unit (ms, s, m, h, d), such as `90s`, not `30`",
     ),
+    (
+        "version: 1\nstore:\n  path: /var/lib/butler/\n",
+        3,
+        "store.path",
+        "not a folder: such as `/var/lib/butler/butler.db`",
+    ),
     ("version: 1\nstore:\n  keep: 30 days\n", 3, "store.keep", "not `30 days`"),
     ("version: 1\nstore:\n  keep: 99999999999d\n", 3, "store.keep", "a whole number and a unit"),
     ("version: 1\nstore:\n  keep: 9999999999d\n", 3, "store.keep", "must be at most 36500d"),

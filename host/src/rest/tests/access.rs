@@ -76,6 +76,9 @@ async fn tokens_and_scopes() {
         answer(site.get("/v5/health/ready")).await,
         (200, json!({ "status": "ready", "reasons": [], "notes": [] }))
     );
+    let process =
+        async |token: &str| answer(site.get("/v5/health/ready").bearer_auth(token)).await.1["process"].clone();
+    assert_eq!((process("reader-secret").await, process("kv-secret").await), (json!(std::process::id()), json!(null)));
     assert_eq!(answer(site.get("/v5/nothing")).await.0, 404);
 }
 

@@ -45,6 +45,9 @@ struct Report {
     reasons: Vec<Note>,
     /// What is not as it should be, and does not keep events from being accepted.
     notes: Vec<Note>,
+    /// Process id of Butler; for those who may read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<u32>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -75,6 +78,7 @@ pub(in super::super) fn ready(context: &Context, call: &Call) -> Answer {
     let instances = context.instances();
     let instances = instances.iter().map(|instance| (instance.name(), instance.condition()));
     let mut report = report(context.store.trouble(), context.store.overfull(), qlik, instances, told);
+    report.process = told.then(std::process::id);
     if let Some(lookups) = &context.lookups {
         let repository = lookups.repository();
         report.add_certificates(&repository.certificates(), repository.server(), now_ms(), told);

@@ -43,6 +43,9 @@ async fn a_folder_is_no_store() {
     let flags = [&SITE[..], &["--use", "console", "--store", "../certificates"]].concat();
     refused(&sense, &flags, &["--store: ../certificates is a folder: name a file, such as ../certificates/butler.db"])
         .await;
+    // The first start would make it.
+    let flags = [&SITE[..], &["--use", "console", "--store", "../nowhere/"]].concat();
+    refused(&sense, &flags, &["--store: ../nowhere/ is a folder: name a file, such as ../nowhere/butler.db"]).await;
 }
 
 #[tokio::test]
