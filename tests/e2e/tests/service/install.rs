@@ -245,7 +245,7 @@ fn paths_by_the_folder_above_are_those_that_systemd_takes() {
         let output = machine.sh("cd /srv/real/etc && /srv/butler/butler service install -c \"$1\"", &[config]);
         assert_eq!(output.code, 0, "{output:?}");
         let unit = machine.read("/etc/systemd/system/butler.service");
-        assert!(unit.contains("\nReadWritePaths=\"/srv/real/new/data\" \"/srv/real/logs\"\n"), "{unit}");
+        assert!(unit.contains("\nReadWritePaths=\"/srv/real/logs\" \"/srv/real/new/data\"\n"), "{unit}");
         assert!(unit.contains(" --config \"/srv/real/etc/butler.yaml\"\n") && !unit.contains("/.."), "{unit}");
         machine.verified("/etc/systemd/system/butler.service");
     }
