@@ -210,17 +210,18 @@ impl Parts {
             .unzip();
         let (rest_address, tls) = (server.local_addr(), server.tls());
         let addresses = [udp.as_ref().map(|udp| udp.local_addr()), udp.as_ref().and_then(|udp| udp.sessions_addr())];
-        let run_file = server.write_run_file(&config.store.path, addresses).map_err(anyhow::Error::from)?;
-        let engine = config.qlik.as_ref().zip(core.task_starter.as_ref()).map(|(qlik, starter)| {
-            let repository = starter.lookups().repository().clone();
-            Arc::new(Engine::new(qlik, repository, core.secrets.clone(), starter.follow_up()))
-        });
         let scheduler = if config.scheduler.enabled {
             let opened = Scheduler::open(store.clone(), core.task_starter.clone(), core.accepted.clone()).await;
             Some(opened.map_err(anyhow::Error::from)?)
         } else {
             None
         };
+        // Who finds it takes the start for done: nothing is waited for after it, and so no stop cuts it off.
+        let run_file = server.write_run_file(&config.store.path, addresses).map_err(anyhow::Error::from)?;
+        let engine = config.qlik.as_ref().zip(core.task_starter.as_ref()).map(|(qlik, starter)| {
+            let repository = starter.lookups().repository().clone();
+            Arc::new(Engine::new(qlik, repository, core.secrets.clone(), starter.follow_up()))
+        });
         let (reload, reloads) = reload::channel();
         let context = rest::Context::new(rest::ContextParts {
             store,
