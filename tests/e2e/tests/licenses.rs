@@ -295,6 +295,8 @@ async fn destinations_get_what_butler_16_sent() {
     let before = every_look();
     days.set(17);
     wait_for("another look", || async { (every_look() > before).then_some(()) }).await;
+    // That of this day: a later one would find the licence that follows.
+    subscriber.wait_that("the status", payload(status(false, 44))).await;
     sense.site().set_license(License::valid_to(&day).expired(""));
     days.set(63);
     subscriber.wait_that("the status", payload(status(true, -2))).await;
