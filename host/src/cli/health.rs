@@ -34,7 +34,10 @@ impl Health {
         };
         let timeout = self.timeout;
         match tokio::time::timeout(timeout.duration(), ready(&store)).await {
-            Ok(result) => Ok(println!("{}", result?)),
+            Ok(result) => {
+                println!("{}", result?);
+                Ok(())
+            }
             Err(_) => Err(Failure::Other(anyhow!("the daemon does not answer within {timeout}: see its log"))),
         }
     }

@@ -80,7 +80,8 @@ pub async fn run(setup: Setup, manager: &dyn Manager) -> Result<(), Failure> {
     for warning in &setup.loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let making = unless_stopped(Parts::make(setup), &mut signals);
+    // On the heap: it is large.
+    let making = Box::pin(unless_stopped(Parts::make(setup), &mut signals));
     let (parts, mut heard) = match managed::starting(manager, making).await {
         (Some(parts), heard) => (parts?, heard),
         (None, _) => return Ok(()),

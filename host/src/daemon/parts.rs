@@ -247,7 +247,7 @@ impl Parts {
         });
         let server =
             server.with_routes(Arc::new(context), &run_file).map_err(|error| Failure::Config(error.to_string()))?;
-        meanwhile.is_over();
+        meanwhile.end();
         Ok(Self {
             core,
             setup,
@@ -271,7 +271,7 @@ impl Parts {
 struct Meanwhile(Option<Arc<ingest::Running>>);
 
 impl Meanwhile {
-    fn is_over(mut self) {
+    fn end(mut self) {
         self.0 = None;
     }
 }

@@ -140,8 +140,10 @@ mod tests {
     use super::*;
     use crate::observe::logging;
 
-    fn collected() -> (EventLog, Arc<Mutex<Vec<(Level, String)>>>) {
-        let events = Arc::<Mutex<Vec<_>>>::default();
+    type Events = Arc<Mutex<Vec<(Level, String)>>>;
+
+    fn collected() -> (EventLog, Events) {
+        let events = Events::default();
         let log = EventLog::start({
             let events = events.clone();
             move |level, text| events.lock().unwrap().push((level, text.to_owned()))

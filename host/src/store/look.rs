@@ -126,9 +126,9 @@ impl LockedStore {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
-        let look = Look::at(path).await?;
-        look.check(path)?;
-        Ok(Self { path: path.to_owned(), look, lock })
+        let found = Look::at(path).await?;
+        found.check(path)?;
+        Ok(Self { path: path.to_owned(), look: found, lock })
     }
 }
 

@@ -41,7 +41,7 @@ impl Terminal {
 
     fn open(program: &Command, folder: &Path, arguments: &[&str], size: Option<Winsize>) -> Self {
         let pair = openpty(size.as_ref(), None).expect("the system has a terminal");
-        let side = || File::from(pair.slave.try_clone().expect("a handle can be doubled"));
+        let other_end = || File::from(pair.slave.try_clone().expect("a handle can be doubled"));
         // Without a session of its own a Ctrl-C that is typed reaches nobody.
         let child = Command::new("setsid")
             .arg("--ctty")
@@ -51,9 +51,9 @@ impl Terminal {
             .current_dir(folder)
             .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
             .env_remove("BUTLER_CONFIG")
-            .stdin(side())
-            .stdout(side())
-            .stderr(side())
+            .stdin(other_end())
+            .stdout(other_end())
+            .stderr(other_end())
             .spawn()
             .expect("setsid (util-linux) starts");
         let typed = File::from(pair.master);

@@ -268,8 +268,9 @@ fn make_folders(person: &Person, unit: &Unit) -> anyhow::Result<()> {
     for folder in unit.writable.iter().flat_map(|folder| places::missing(folder)) {
         let written = unit.writable.iter().any(|one| one == folder);
         let mode = std::fs::Permissions::from_mode(if written { 0o700 } else { 0o755 });
-        let made = std::fs::create_dir(folder).and_then(|()| std::fs::set_permissions(folder, mode));
-        made.with_context(|| format!("{} cannot be made", folder.display()))?;
+        std::fs::create_dir(folder)
+            .and_then(|()| std::fs::set_permissions(folder, mode))
+            .with_context(|| format!("{} cannot be made", folder.display()))?;
         if written {
             person.own(folder)?;
         }
