@@ -80,7 +80,7 @@ async fn an_alert_reaches_its_destinations_with_facts_over_reload_stop_and_resta
 #[tokio::test]
 async fn the_certificates_may_be_those_that_the_qmc_exports_for_windows() {
     let (wine, sense, sink) = (wine(), Sense::start().await, Sink::start().await);
-    sense.certificates().write_windows_to(&sense.folder().join("pfx"), "Paß wort").unwrap();
+    sense.certificates().write_windows_to(sense.folder().join("pfx"), "Paß wort").unwrap();
     let certificates = r"{ pfx: 'pfx\client.pfx', passphrase: '${env:PFX_WORD}', ca: 'pfx\root.cer' }";
     let config = sense.section_by(certificates, "") + "plugins:\n" + &hook(&sink);
     let butler = wine.butler_with(&sense.shared_folder(), &config, &[("PFX_WORD", "Paß wort")]).await;

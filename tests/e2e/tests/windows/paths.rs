@@ -98,7 +98,7 @@ async fn load_scripts_copy_by_any_spelling_and_never_out_of_the_approved_folders
         format!(r"{place}\in\..\secret\key"),
         format!(r"{place}\secret\key"),
         format!(r"\\?\{place}\in\Größe.txt"),
-        format!(r"\\localhost\c$\in\Größe.txt"),
+        r"\\localhost\c$\in\Größe.txt".to_owned(),
         format!(r"{place}\in\Größe.txt:stream"),
         format!(r"{place}\in\nul"),
         "in\\Größe.txt".to_owned(),
