@@ -82,14 +82,13 @@ async fn parse_all(
 async fn store_all(udp: &Running, store: &Store, accepted: &Notify, mut parsed: mpsc::Receiver<Parsed>) -> usize {
     let timing = &udp.counters().timing;
     while let Some(Parsed { events, received }) = parsed.recv().await {
-        if let Err(Lost(mut lost)) = store_some(udp, store, &events).await {
+        if let Err(Lost(mut lost)) = store_some(udp, store, &events, &received).await {
             parsed.close();
             while let Some(parsed) = parsed.recv().await {
                 lost += parsed.events.len();
             }
             return lost;
         }
-        timing.stored(&received, Instant::now());
         timing.end(events.len());
         accepted.notify_one();
     }
@@ -108,8 +107,9 @@ async fn count_rest(udp: &Running) -> usize {
 /// The store was closed before so many events were stored.
 struct Lost(usize);
 
-/// Stores events. While the disk is full the store lets this wait.
-async fn store_some(udp: &Running, store: &Store, events: &Arc<[NewEvent]>) -> Result<(), Lost> {
+/// Stores events, which were received at these times. While the disk is full the store lets this wait.
+async fn store_some(udp: &Running, store: &Store, events: &Arc<[NewEvent]>, received: &[Together]) -> Result<(), Lost> {
+    let counters = udp.counters();
     let answers = match store.accept(events.clone()).await {
         Ok(answers) => answers,
         Err(StoreError::Closed) => return Err(Lost(events.len())),
@@ -120,15 +120,18 @@ async fn store_some(udp: &Running, store: &Store, events: &Arc<[NewEvent]>) -> R
         Err(_) => {
             // One of them is at fault: the others must not suffer.
             for (done, event) in events.iter().enumerate() {
-                let stored = Box::pin(store_some(udp, store, &Arc::from([event.clone()]))).await;
+                let stored = Box::pin(store_some(udp, store, &Arc::from([event.clone()]), &[])).await;
                 stored.map_err(|_| Lost(events.len() - done))?;
             }
+            counters.timing.stored(received, Instant::now());
             return Ok(());
         }
     };
     let duplicates = answers.iter().filter(|answer| matches!(answer, Accepted::Duplicate(_))).count();
-    udp.counters().processed.add((answers.len() - duplicates) as u64);
-    udp.counters().duplicates.add(duplicates as u64);
+    // First, so that whoever sees that something was processed sees how long it took.
+    counters.timing.stored(received, Instant::now());
+    counters.processed.add((answers.len() - duplicates) as u64);
+    counters.duplicates.add(duplicates as u64);
     Ok(())
 }
 
