@@ -21,11 +21,14 @@ done
 target=${CARGO_TARGET_DIR:-$PWD/target}
 fail() { echo "config/packages/build.sh: $*" >&2; exit 1; }
 # Before anything is built: that takes long.
-needs=(cc git python3 dpkg-deb readelf); case $what in windows | all) needs+=(zip) ;; esac
-for program in "${needs[@]}"; do command -v "$program" >/dev/null || fail "no $program here; run tests/install.sh packages"; done
+needs=(cargo rustc cc git python3 dpkg-deb readelf)
+case $what in windows | all) needs+=(zip /usr/bin/cargo /usr/bin/rustc x86_64-w64-mingw32-gcc x86_64-w64-mingw32-g++) ;; esac
+for program in "${needs[@]}"; do
+  command -v "$program" >/dev/null || fail "no $program here; \`tests/install.sh packages windows\` installs what comes from Debian, and rustup is at rustup.rs"
+done
 mkdir -p "$out"
 # Of other versions and platforms.
-if [ "$what" = all ]; then rm -f "$out"/butler[-_]* "$out/SHA256SUMS"; fi
+if [ "$what" = all ]; then rm -f "$out"/butler{-*-{linux-*.tar.gz,windows-x64.zip},_*.deb} "$out/SHA256SUMS"; fi
 bill=$(mktemp -d); trap 'rm -rf "$bill"' EXIT
 
 linux() (
@@ -58,5 +61,6 @@ case $what in linux | all) linux ;; esac
 case $what in windows | all) windows ;; esac
 case $what in linux-arm64) arm64 ;; esac
 cd "$out"
-sha256sum butler[-_]* >SHA256SUMS
+shopt -s nullglob
+sha256sum butler{-*-{linux-*.tar.gz,windows-x64.zip},_*.deb} >SHA256SUMS
 ls -l

@@ -4,7 +4,9 @@ has nothing else and cannot be written: `container.py DIR SCRATCH`."""
 import json
 import os
 import re
+import shutil
 import signal
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -26,6 +28,17 @@ def only(lines, name):
     return found[0]
 
 
+def old_store(path):
+    """A store of version 1 with more events than SQLite sorts without a file when it makes an index."""
+    shutil.copy(ROOT / "tests/e2e/stores/v1.db", path)
+    store = sqlite3.connect(path)
+    (time,) = store.execute("SELECT max(received) FROM events").fetchone()
+    events = ((-n, "reload-task.failed", time, time, "udp", 1, f"{n:036}", "", "{}") for n in range(1, 400_001))
+    store.executemany("INSERT INTO events (seq, kind, time, received, source, state, task, keys, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", events)
+    store.commit()
+    store.close()
+
+
 def main():
     roots.namespace()
     packages, scratch = Path(sys.argv[1]), Path(sys.argv[2])
@@ -41,6 +54,8 @@ def main():
     check(volumes == ["/etc/butler", "/var/lib/butler"], "config and state are volumes")
     programs = next(rest.split()[-1] for name, rest in image if name == "COPY")
     check(command[0] == f"{programs}/butler" == health[0], f"the executable is {command[0]}")
+    # The path is for whoever works in the container.
+    environment = [each for each in only(image, "ENV").split() if not each.startswith("PATH=")]
     stop = next((rest for name, rest in image if name == "STOPSIGNAL"), "SIGTERM")
     check(stop == "SIGTERM", "it is stopped by SIGTERM")
 
@@ -53,16 +68,18 @@ def main():
     (root / "etc/butler/butler.yaml").write_text(config(receiver))
     state = root / "var/lib/butler"
     roots.mount("tmpfs", state)
-    roots.owned(state, number)
+    old_store(roots.owned(state, number) / "butler.db")
+    os.chown(state / "butler.db", number, number)
     roots.read_only(root)
     roots.read_only(root / "dev")
 
     # Process 1 of its own process namespace, as in a container.
     start = 'mount -t proc proc "$0/proc" && exec setpriv --no-new-privs chroot --userspec="$1" "$0" "${@:2}"'
     inside = ["setpriv", "--no-new-privs", "chroot", f"--userspec={user}", root]
-    daemon = Daemon(["unshare", "--pid", "--fork", "--kill-child", "--mount", "bash", "-c", start, root, user, *command],
+    daemon = Daemon(["env", *environment, "unshare", "--pid", "--fork", "--kill-child", "--mount", "bash", "-c", start, root, user, *command],
                     state / "butler.db.run.json", [*inside, command[0]], scratch / "container.log")
     check(daemon.info["pid"] == 1, "it is process 1")
+    check("the store is migrated" in daemon.text(), "a large store of an earlier version is brought to this one, nothing else being writable", daemon.text())
     join = ["nsenter", "--target", daemon.pid, "--pid", "--mount", "--root", "--wdns=/", f"--setuid={number}", f"--setgid={number}"]
     said = run(*join, *health)
     check(said.startswith("ready: "), f"the health check holds: {said.strip()}")

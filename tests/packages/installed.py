@@ -180,6 +180,10 @@ def main():
     machine.run("dpkg", "-i", "/tmp/new.deb")
     check(machine.enabled() and machine.told("restart butler.service"), "an upgrade restarts what runs, once")
     check(kept.read_text() == text and (kept.stat().st_mode & 0o777) == 0o640, "an upgrade leaves the config as it is")
+    kept.rename(kept.with_name("other.yaml"))
+    said = machine.run("dpkg", "-i", "/tmp/new.deb")
+    check(machine.told("restart butler.service") and "does not run" not in said, "an upgrade restarts one with another config, too", said)
+    kept.with_name("other.yaml").rename(kept)
     check(machine.run("dpkg-query", "-W", "-f", "${Version}", "butler") == VERSION, f"{VERSION} is installed")
     daemon, _ = start(machine, scratch)
     listed = machine.run("butler", "deliveries", "list", "-c", "/etc/butler/butler.yaml")
@@ -198,6 +202,10 @@ def main():
     rest = [place for place in ("var/lib/butler", "var/log/butler") if (machine.root / place).exists()]
     check(not rest, "purging removes state and log", rest)
     check(kept.read_text() == text and "/etc/butler is left" in said, "and leaves the config, and says so")
+    machine.calls()
+    machine.run("dpkg", "-i", "/tmp/new.deb")
+    check(machine.enabled() and machine.told("start butler.service"), "over a config that is there it is enabled and started")
+    machine.run("dpkg", "-P", "butler")
     kept.unlink()
     kept.parent.rmdir()
     left = machine.written() - machine.before - {"etc/butler", "usr/local/bin/systemctl"}

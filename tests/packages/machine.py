@@ -1,5 +1,6 @@
 """What the tests of the packages share: checks that name what they check, the daemon as a process, a receiver of alerts."""
 
+import atexit
 import http.server
 import json
 import os
@@ -102,11 +103,19 @@ class Daemon:
         self.began = time.monotonic()
         with self.log.open("wb") as out:
             self.child = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        # A check that does not hold ends the test, and it with it.
+        atexit.register(self._end)
         self.info = wait("the daemon has written its run file", self._read, self.text)
         self.pid = wait("its process is found", lambda: process_of(self.child.pid), self.text)
         # Its REST server answers from now on; how long the start took is said without the start of another process.
         wait("the daemon is ready", self._ready, self.text)
         self.seconds = time.monotonic() - self.began
+
+    def _end(self):
+        if self.child.poll() is None:
+            os.kill(process_of(self.child.pid) or self.child.pid, signal.SIGKILL)
+            self.child.kill()
+            self.child.wait()
 
     def text(self):
         return self.log.read_text(errors="replace")

@@ -25,6 +25,8 @@ build() { # FOLDER: a source tree of its own, with its own target folder
     cargo build --release --locked --quiet $(printf -- '-p %s ' "${what[@]}")
     find "$CARGO_TARGET_DIR/release" -maxdepth 1 -type f \( -perm -100 -o -name '*.so' \) -exec cp {} "$out" \;
   fi
+  cd "$made"
+  rm -rf "$folder"
 }
 
 for folder in first a/second; do

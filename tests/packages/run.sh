@@ -9,7 +9,7 @@ export PATH="$PATH:/usr/sbin:/sbin" PYTHONDONTWRITEBYTECODE=1
 packages=${given:-$(realpath target/packages)}
 [ "$(id -u)" = 0 ] || { echo "tests/packages/run.sh: run it as root: it installs a package, in a root of its own" >&2; exit 2; }
 ls "$packages"/butler* >/dev/null || { echo "tests/packages/run.sh: no packages in $packages; run config/packages/build.sh" >&2; exit 2; }
-tests/install.sh packages
+tests/install.sh packages windows wine
 tests/python.sh
 python=$PWD/target/venv/bin/python
 export MACHINE_MOUNTS; MACHINE_MOUNTS=$(readlink /proc/self/ns/mnt)
