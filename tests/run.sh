@@ -13,6 +13,8 @@ export PATH="$PWD/target/venv/bin:$PATH"
 cargo build --workspace
 tests/third-party/build.sh
 if cargo nextest --version >/dev/null 2>&1; then
+  # One more than there are cores: tests wait a good part of their time.
+  export NEXTEST_TEST_THREADS=${NEXTEST_TEST_THREADS:-$(($(nproc) + 1))}
   cargo nextest run --workspace --no-fail-fast "$@"
   cargo test --workspace --doc
 else
