@@ -43,6 +43,7 @@ began=$SECONDS
 if cargo nextest --version >/dev/null 2>&1; then
   cargo nextest run --config-file tests/windows/nextest.toml --workspace --features e2e/wine --test windows --no-fail-fast --status-level pass "$@"
 else
-  cargo test --workspace --features e2e/wine --test windows "$@"
+  # One at a time: it does not know which are services. Arguments are names of tests.
+  cargo test --workspace --features e2e/wine --test windows -- --test-threads 1 "$@"
 fi
 printf '=== tested in %s s\n' $((SECONDS - began))

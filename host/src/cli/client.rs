@@ -3,22 +3,41 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde_json::Value;
 
 use super::ConfigFile;
 use super::progress::waiting;
 use crate::config::{Document, TlsProfile};
-use crate::{qlik, rest};
+use crate::{qlik, rest, store};
 
 /// The daemon is on this machine: what does not answer within this time hangs. Changes may take longer.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(5);
+const READY: &str = "/v5/health/ready";
 
 /// A running daemon.
 pub(super) struct Daemon {
     client: reqwest::Client,
     run: rest::RunInfo,
+}
+
+/// What a daemon answers when it is asked whether it is ready.
+pub(super) enum Ready {
+    /// How it is.
+    Said(Value),
+    /// Something else, in words.
+    Not(String),
+}
+
+impl Ready {
+    /// How it is, if it says that.
+    pub(super) fn said(self) -> Value {
+        match self {
+            Self::Said(answer) => answer,
+            Self::Not(_) => Value::Null,
+        }
+    }
 }
 
 /// Whether a daemon is there, as far as can be seen.
@@ -55,7 +74,13 @@ impl Daemon {
 
     /// The daemon that uses this store.
     pub(super) fn find_beside(store: &Path) -> anyhow::Result<Self> {
-        let run = rest::RunInfo::read(store)?;
+        let run = rest::RunInfo::read(store).map_err(|error| match (&error, store::holder(store)) {
+            // It is written at the end of a start, which takes a while where a large store is brought to a new version.
+            (rest::RunFileError::NotRunning { .. }, Some(owner)) => {
+                anyhow!("Butler does not work yet, or no more: {owner} has the store, and is starting or stopping; see its log")
+            }
+            _ => error.into(),
+        })?;
         // With HTTPS it is known by its certificate alone: no name and no authority would say that it is this daemon.
         let tls = match &run.certificate {
             Some(certificate) => qlik::pinned(certificate)?,
@@ -71,14 +96,23 @@ impl Daemon {
         &self.run
     }
 
-    /// GET of JSON whatever the status, as of what is not ready. Without `limit` it may take as long as the caller waits.
-    pub(super) async fn get_whatever(&self, path: &str, limit: Option<Duration>) -> anyhow::Result<Value> {
-        let mut request = self.client.get(self.url(path)?);
+    /// Whether it is ready, in its own words. Without `limit` it may take as long as the caller waits.
+    pub(super) async fn ready(&self, limit: Option<Duration>) -> anyhow::Result<Ready> {
+        let mut request = self.client.get(self.url(READY)?);
         if let Some(limit) = limit {
             request = request.timeout(limit);
         }
-        let (_, bytes) = self.send(request).await?;
-        Ok(serde_json::from_slice(&bytes).unwrap_or_default())
+        let (status, bytes) = self.send(request).await?;
+        let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        if answer["status"].is_string() {
+            return Ok(Ready::Said(answer));
+        }
+        let message = answer["message"].as_str().unwrap_or_default();
+        Ok(Ready::Not(if status == reqwest::StatusCode::NOT_FOUND {
+            format!("`GET {READY}` is not there: has the config it in `rest.disabledEndpoints`?")
+        } else {
+            format!("`GET {READY}` is answered by {status} {message}").trim_end().to_owned()
+        }))
     }
 
     pub(super) async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{anyhow, bail};
 use clap::Args;
 
-use super::client::{Daemon, Presence};
+use super::client::{Daemon, Presence, Ready};
 use super::doctor::told;
 use crate::config::{Document, Span};
 use crate::daemon::Failure;
@@ -47,11 +47,16 @@ impl Health {
 async fn ready(store: &Path) -> anyhow::Result<String> {
     let daemon = Daemon::find_beside(store)?;
     let run = daemon.run();
-    let answer = daemon.get_whatever("/v5/health/ready", None).await.map_err(|error| {
+    let ready = daemon.ready(None).await.map_err(|error| {
+        // Its run file goes at the end of a stop, and its address at the begin.
         let ended = matches!(Presence::without(&error), Presence::Stopped);
-        let remedy = if ended { "it has ended without a stop: start it again" } else { "see its log" };
+        let remedy = if ended { "it has ended without a stop, or is stopping: start it again" } else { "see its log" };
         error.context(format!("process {}: {remedy}", run.pid))
     })?;
+    let answer = match ready {
+        Ready::Said(answer) => answer,
+        Ready::Not(what) => bail!("process {} does not say how it is: {what}", run.pid),
+    };
     // Its address may be another's by now, and readiness is told to everybody.
     if answer["process"] != run.pid {
         bail!(

@@ -161,11 +161,13 @@ async fn or_never<T>(future: Option<impl Future<Output = T>>) -> T {
     }
 }
 
-/// Waits until no instance is in its first start any more.
+/// Waits until no instance is in its first start any more. One that has failed there has refused its settings, which ends the daemon: that
+/// is never ready, and one of them has not heard of it yet.
 async fn first_starts(instances: &[Arc<Instance>]) {
+    let is_through = |condition: &Condition| !matches!(condition, Condition::Starting | Condition::Failed { .. });
     for instance in instances {
         // Fails when the instance is gone.
-        let _ = instance.watch().wait_for(|condition| !matches!(condition, Condition::Starting)).await;
+        let _ = instance.watch().wait_for(is_through).await;
     }
 }
 

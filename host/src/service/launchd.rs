@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 
 use super::{Install, Manager};
 use crate::daemon::Failure;
@@ -14,6 +15,14 @@ use crate::daemon::Failure;
 const DAEMONS: &str = "/Library/LaunchDaemons";
 /// What a stop takes beyond its limit, before the process is killed.
 const STOP_MORE: Duration = Duration::from_secs(15);
+/// What launchd gives where no time is set.
+const EXIT: Duration = Duration::from_secs(20);
+/// One that was killed is gone within this time.
+const KILLED: Duration = Duration::from_secs(10);
+/// The exit code of `launchctl bootout` while the process has not ended yet (EINPROGRESS).
+const IN_PROGRESS: i32 = 36;
+/// Whether it has ended is looked at so often.
+const LOOK: Duration = Duration::from_millis(100);
 /// In every property list that is ours.
 const MARK: &str = "<!-- Written by `butler service install`, which writes it anew. -->";
 
@@ -114,20 +123,51 @@ fn is_loaded(name: &str) -> bool {
     launchctl(&["print", &target(name)]).is_ok()
 }
 
-/// Stops the service and has launchd forget it until its file is read again. One that is stopped is forgotten already.
+/// Stops the service, waits until it has ended, and has launchd forget it until its file is read again. One that is stopped is
+/// forgotten already.
 fn unload(name: &str) -> anyhow::Result<()> {
-    if is_loaded(name) {
-        launchctl(&["bootout", &target(name)])?;
+    if !is_loaded(name) {
+        return Ok(());
+    }
+    let until = Instant::now() + std::fs::read_to_string(file(name)).map_or(EXIT, |plist| exit_time(&plist)) + KILLED;
+    let arguments = ["bootout", &target(name)];
+    let output = called(&arguments)?;
+    // A process that takes its time to end is no failure.
+    if !output.status.success() && output.status.code() != Some(IN_PROGRESS) {
+        return Err(failed(&arguments, &output));
+    }
+    while is_loaded(name) {
+        if Instant::now() > until {
+            bail!("the service {name} does not end; its log is {}", log(name));
+        }
+        sleep(LOOK);
     }
     Ok(())
 }
 
-fn launchctl(arguments: &[&str]) -> anyhow::Result<String> {
+/// How long launchd waits for the end of what a property list of ours starts, before it kills it.
+fn exit_time(plist: &str) -> Duration {
+    let seconds = plist.split_once("<key>ExitTimeOut</key>").and_then(|(_, after)| {
+        let (seconds, _) = after.trim_start().strip_prefix("<integer>")?.split_once('<')?;
+        seconds.parse().ok()
+    });
+    seconds.map_or(EXIT, Duration::from_secs)
+}
+
+fn called(arguments: &[&str]) -> anyhow::Result<Output> {
     let output = Command::new("launchctl").args(arguments).stdin(Stdio::null()).output();
-    let output = output.context("`launchctl` cannot be run")?;
+    output.context("`launchctl` cannot be run")
+}
+
+fn failed(arguments: &[&str], output: &Output) -> anyhow::Error {
+    let told = String::from_utf8_lossy(&output.stderr);
+    anyhow!("`launchctl {}` failed: {}", arguments.join(" "), told.trim())
+}
+
+fn launchctl(arguments: &[&str]) -> anyhow::Result<String> {
+    let output = called(arguments)?;
     if !output.status.success() {
-        let told = String::from_utf8_lossy(&output.stderr);
-        bail!("`launchctl {}` failed: {}", arguments.join(" "), told.trim());
+        return Err(failed(arguments, &output));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -189,6 +229,7 @@ mod tests {
         let [executable, config] = ["/opt/a & b/butler", "/etc/<x>/b.yaml"].map(Path::new);
         let text = plist("butler", executable, config, "sense", stop).unwrap();
         assert!(text.contains("<key>ExitTimeOut</key>\n  <integer>75</integer>"), "{text}");
+        assert_eq!((exit_time(&text), exit_time("<plist/>")), (stop, EXIT));
         let options = roxmltree::ParsingOptions { allow_dtd: true, ..roxmltree::ParsingOptions::default() };
         let document = roxmltree::Document::parse_with_options(&text, options).unwrap();
         let strings: Vec<_> =

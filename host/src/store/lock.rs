@@ -76,6 +76,14 @@ fn not_locked(store: &Path, error: TryLockError) -> StoreError {
     }
 }
 
+/// Who has the store of this path at present, in its own words. `None` if nobody has, as far as can be seen.
+pub(super) fn holder(store: &Path) -> Option<String> {
+    // Goes at the end. While it is not there the lock is not touched, which would be in the way of a start.
+    let owner = fs::read_to_string(owner_of(store)).ok()?;
+    let file = File::options().write(true).open(store.with_extension(LOCK)).ok()?;
+    matches!(file.try_lock(), Err(TryLockError::WouldBlock)).then(|| owner.trim().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,5 +107,20 @@ mod tests {
         assert!(error.contains("in use by another Butler (unknown process)"), "{error}");
         drop(lock);
         assert!(in_its_place.is_dir());
+    }
+
+    #[test]
+    fn who_has_the_store_is_known_while_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("s.db");
+        assert_eq!(holder(&store), None);
+        let lock = Lock::take(&store).unwrap();
+        assert!(holder(&store).unwrap().starts_with(&format!("process {}, Butler ", std::process::id())));
+        let owner = fs::read(folder.path().join("s.owner")).unwrap();
+        drop(lock);
+        assert_eq!(holder(&store), None);
+        // One that was killed leaves it behind.
+        fs::write(folder.path().join("s.owner"), owner).unwrap();
+        assert_eq!(holder(&store), None);
     }
 }

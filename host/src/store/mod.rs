@@ -265,6 +265,11 @@ impl LockedStore {
     }
 }
 
+/// Who has the store of this path at present: `process 7, Butler 1.0.0`. `None` if nobody has, as far as can be seen.
+pub fn holder(path: &Path) -> Option<String> {
+    lock::holder(path)
+}
+
 /// The files that a Butler with the store of this path goes on writing, if they are there: the store with those of SQLite, its lock, the
 /// room that is set aside. Others beside it are only replaced or removed, which is a right of the folder.
 pub fn written_files(path: &Path) -> Vec<PathBuf> {

@@ -1,7 +1,7 @@
 //! `butler health`: an exit code for health checks of containers and for scripts.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use e2e::{Butler, Output, command, run, run_with};
+use e2e::{Answer, Butler, Output, Sink, command, run, run_with};
 
 const CONFIG: &str = "version: 1\nplugins:\n  - use: console\n";
 /// A machine that is busy with other tests may need longer than the default.
@@ -36,7 +36,7 @@ async fn a_daemon_that_is_ready_is_known_by_its_config_or_its_store() {
 #[tokio::test]
 async fn one_that_was_killed_is_not_taken_for_one_that_runs() {
     let butler = Butler::start(CONFIG).await;
-    let process = format!("process {}: it has ended without a stop", butler.pid());
+    let process = format!("process {}: it has ended without a stop, or is stopping", butler.pid());
     let killed = butler.kill();
     let store = killed.folder().join("butler.db");
     assert!(killed.folder().join("butler.db.run.json").exists());
@@ -56,6 +56,51 @@ async fn another_at_the_address_of_one_that_was_killed_is_not_taken_for_it() {
     let output = health(&[&["--store", store.to_str().unwrap()][..], &PATIENT].concat()).await;
     let told = format!("what answers at {rest} is not process {pid}, which has ended without a stop");
     assert!(output.code == 1 && output.stderr.contains(&told), "{output:?}");
+}
+
+#[tokio::test]
+async fn one_that_starts_has_the_store_and_no_run_file_yet() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("butler.db");
+    // As in a start that brings the store to a new version.
+    let lock = std::fs::File::create(folder.path().join("butler.lock")).unwrap();
+    lock.lock().unwrap();
+    std::fs::write(folder.path().join("butler.owner"), "process 4711, Butler 17.0.0\n").unwrap();
+    let output = health(&["--store", store.to_str().unwrap()]).await;
+    let told = "process 4711, Butler 17.0.0 has the store, and is starting or stopping";
+    assert!(output.code == 1 && output.stderr.contains(told), "{output:?}");
+    // It was killed there.
+    drop(lock);
+    let output = health(&["--store", store.to_str().unwrap()]).await;
+    assert!(output.code == 1 && output.stderr.contains("Butler is not running with this config"), "{output:?}");
+}
+
+#[tokio::test]
+async fn one_whose_answer_is_switched_off_is_not_taken_for_another() {
+    let butler = Butler::start(&format!(
+        "{CONFIG}rest: {{ listen: \"127.0.0.1:0\", disabledEndpoints: [GET /v5/health/ready] }}\n"
+    ))
+    .await;
+    let store = butler.folder().join("butler.db");
+    let output = health(&[&["--store", store.to_str().unwrap()][..], &PATIENT].concat()).await;
+    let told = format!("process {} does not say how it is: `GET /v5/health/ready` is not there", butler.pid());
+    assert!(output.code == 1 && output.stderr.contains(&told), "{output:?}");
+    assert!(output.stderr.contains("`rest.disabledEndpoints`"), "{output:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_says_nothing_of_how_it_is_is_told_as_it_is() {
+    let butler = Butler::start(CONFIG).await;
+    let sink = Sink::start().await;
+    sink.always(Some(Answer::Status(500)));
+    let run_file = butler.folder().join("butler.db.run.json");
+    let mut run: serde_json::Value = serde_json::from_slice(&std::fs::read(&run_file).unwrap()).unwrap();
+    run["rest"] = sink.url("").into();
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(other.path().join("butler.db.run.json"), run.to_string()).unwrap();
+    let store = other.path().join("butler.db");
+    let output = health(&[&["--store", store.to_str().unwrap()][..], &PATIENT].concat()).await;
+    assert!(output.code == 1 && output.stderr.contains("is answered by 500 Internal Server Error"), "{output:?}");
 }
 
 #[cfg(unix)]

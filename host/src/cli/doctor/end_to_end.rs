@@ -12,7 +12,7 @@ use butler_plugin_api::Event;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::super::client::{ANSWER, Daemon};
+use super::super::client::{ANSWER, Daemon, Ready};
 use super::super::findings::Findings;
 use super::super::progress::waiting;
 use super::drops::Drops;
@@ -169,7 +169,7 @@ async fn heard(daemon: &Daemon, task: &str, before: &Drops, began: Instant, find
         findings.ok(STORED, &format!("as the event {id}: it survives a crash from here on"));
         return Some(id);
     }
-    let ready = daemon.get_whatever("/v5/health/ready", Some(ANSWER)).await.unwrap_or_default();
+    let ready = daemon.ready(Some(ANSWER)).await.map(Ready::said).unwrap_or_default();
     let store = ready["reasons"].as_array().into_iter().flatten().find(|reason| reason["subject"] == "store");
     if let Some(reason) = store.and_then(|reason| reason["message"].as_str()) {
         findings.failed(
@@ -202,7 +202,7 @@ async fn routed(daemon: &Daemon, config: &Config, id: &str, findings: &mut Findi
         }
     };
     let answer = waiting("the facts of the sample", looking_up).await;
-    let ready = daemon.get_whatever("/v5/health/ready", Some(ANSWER)).await.unwrap_or_default();
+    let ready = daemon.ready(Some(ANSWER)).await.map(Ready::said).unwrap_or_default();
     let notes = ready["notes"].as_array().into_iter().flatten();
     let away = notes.filter(|note| note["subject"] == "qlik").find_map(|note| note["message"].as_str());
     if answer["state"] != "routed" {

@@ -20,7 +20,7 @@ mod settings;
 
 use serde_json::Value;
 
-use super::client::{ANSWER, Daemon, Presence};
+use super::client::{ANSWER, Daemon, Presence, Ready};
 use super::findings::{Findings, Form};
 use super::{ConfigFile, check};
 use crate::config::{Level, Secrets, Span};
@@ -109,13 +109,21 @@ async fn presence(found: anyhow::Result<Daemon>, needed: bool, findings: &mut Fi
             return Presence::without(&error);
         }
     };
-    let ready = match daemon.get_whatever("/v5/health/ready", Some(ANSWER)).await {
-        Ok(ready) => ready,
-        // There is a run file, which goes when the daemon stops.
+    let ready = match daemon.ready(Some(ANSWER)).await {
+        Ok(Ready::Said(ready)) => ready,
+        Ok(Ready::Not(what)) => {
+            findings.note(
+                DAEMON,
+                &format!("does not say how it is: {what}"),
+                "if that is not meant to be, see its log",
+            );
+            return Presence::Runs(daemon);
+        }
+        // There is a run file, which goes at the end of a stop.
         Err(error) => {
             let (pid, presence) = (daemon.run().pid, Presence::without(&error));
             let what = if matches!(presence, Presence::Stopped) {
-                format!("has ended without a stop (it was process {pid})")
+                format!("has ended without a stop, or is stopping (process {pid})")
             } else {
                 format!("hangs as process {pid}")
             };

@@ -123,14 +123,22 @@ pub fn status(name: &str) -> anyhow::Result<String> {
     )?;
     let of = |name: &str| known.get(name).map_or("", String::as_str);
     let (active, boot) = (of("ActiveState"), of("UnitFileState"));
+    let log = format!("`journalctl -u {name} -n 30`");
+    match (active, of("SubState")) {
+        // It waits to be started again.
+        (_, "auto-restart") => {}
+        ("activating", _) => bail!("the service {name} is starting, and does not work yet; {log} says how far it is"),
+        ("deactivating", _) => bail!("the service {name} is stopping; {log} says why"),
+        _ => {}
+    }
     if !matches!(active, "active" | "reloading") {
         let result = match of("Result") {
             "" | "success" => String::new(),
             result => format!(", after `{result}`"),
         };
         bail!(
-            "the service {name} does not run: {active} ({}){result}; `butler service start --name {name}` starts it, `journalctl -u \
-             {name} -n 30` says how it ended",
+            "the service {name} does not run: {active} ({}){result}; `butler service start --name {name}` starts it, {log} says \
+             how it ended",
             of("SubState")
         );
     }
@@ -173,6 +181,9 @@ fn existing(name: &str) -> anyhow::Result<Option<PathBuf>> {
     let own = Path::new(UNITS).join(systemctl::unit(name));
     let known = properties(name, &["FragmentPath"])?.remove("FragmentPath").filter(|path| !path.is_empty());
     let file = if own.symlink_metadata().is_ok() { own } else { known.map(PathBuf::from).unwrap_or(own) };
+    if std::fs::canonicalize(&file).is_ok_and(|file| file == Path::new("/dev/null")) {
+        bail!("the service {name} is masked, which keeps it from being started: `systemctl unmask {name}`");
+    }
     match std::fs::read_to_string(&file) {
         Ok(text) if unit::is_ours(&text) => Ok(Some(file)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),

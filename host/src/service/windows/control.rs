@@ -24,18 +24,22 @@ pub fn start(name: &str) -> anyhow::Result<String> {
             let code = scm::code(&error).map(i32::cast_unsigned);
             let words = code.and_then(|code| super::exit::meaning(super::exit::Code::System(code), |_| String::new()));
             let why = match words {
-                Some(words) if code != Some(scm::ACCESS_DENIED.cast_unsigned()) && !words.is_empty() => {
-                    anyhow::anyhow!(words)
-                }
+                // Also of a denied access: who may not start services has not come so far, so it is the account's.
+                Some(words) if !words.is_empty() => anyhow::anyhow!(words),
                 _ => scm::explained(error),
             };
             return Err(why.context(format!("the service {name} does not start")));
         }
     }
-    let status =
+    let mut status =
         scm::leaves(&service, ServiceState::StartPending).context(format!("the service {name} does not start"))?;
     if status.current_state == ServiceState::Running {
         return Ok(format!("The service {name} runs, with {}.", started.config));
+    }
+    // Why it ends is told at its end.
+    if status.current_state == ServiceState::StopPending {
+        status = scm::leaves(&service, ServiceState::StopPending)
+            .with_context(|| format!("the service {name} does not start"))?;
     }
     let why = scm::why_ended(&status).unwrap_or_else(|| "it was stopped again".to_owned());
     bail!("the service {name} does not start: {why}")
@@ -116,7 +120,12 @@ pub fn status(name: &str) -> anyhow::Result<String> {
     if status.current_state == ServiceState::Running {
         return Ok(text);
     }
-    bail!("the service {name} does not run: `butler service start --name {name}` starts it\n{}", text.trim_end())
+    let what = match status.current_state {
+        ServiceState::StartPending => "is starting, and does not work yet".to_owned(),
+        ServiceState::StopPending => "is stopping".to_owned(),
+        _ => format!("does not run: `butler service start --name {name}` starts it"),
+    };
+    bail!("the service {name} {what}\n{}", text.trim_end())
 }
 
 fn start_type(name: &str, config: &ServiceConfig) -> &'static str {

@@ -68,6 +68,7 @@ mod tests {
         assert!(words(Code::of_status(1066, 1)).unwrap().contains("event log"));
         assert!(words(Code::of_process(7)).unwrap().contains("exit code 7"));
         assert!(words(Code::of_status(1069, 0)).unwrap().contains("Log on as a service"));
+        assert!(words(Code::of_status(5, 0)).unwrap().contains("the rights that `butler service install` lists"));
         assert_eq!(words(Code::of_status(13, 2)).as_deref(), Some("text of 13"));
         assert_eq!(Code::of_process(-1), Code::Own(1));
     }

@@ -16,7 +16,7 @@ use windows_service::service_manager::ServiceManagerAccess;
 use super::account::Account;
 use super::command_line::arguments;
 use super::control::stopped;
-use super::rights::{Needs, behind_mapped_drive, commands};
+use super::rights::{Needs, behind_mapped_drive, commands, may_replace};
 use super::scm;
 use crate::service::{Install, NAME};
 
@@ -34,6 +34,7 @@ pub fn install(install: &Install) -> anyhow::Result<String> {
     let Install { name, executable, config, account, setup, password, private } = install;
     let settings = &setup.loaded.config;
     let written = std::iter::once(&settings.store.path).chain(settings.log.file.as_ref().map(|file| &file.path));
+    let folders: Vec<PathBuf> = written.clone().filter_map(|file| file.parent()).map(Path::to_owned).collect();
     let named = [executable, config].into_iter().chain(written).chain(&settings.plugin_dirs);
     for path in named.chain(&install.reads()) {
         refuse_mapped_drive(path)?;
@@ -44,14 +45,23 @@ pub fn install(install: &Install) -> anyhow::Result<String> {
     let access =
         ServiceAccess::QUERY_CONFIG | ServiceAccess::CHANGE_CONFIG | ServiceAccess::QUERY_STATUS | ServiceAccess::START;
     let there = scm::find(&manager, name, access)?;
-    let account = match (&there, &asked) {
+    // Of somebody else it is refused before anything is made.
+    let ours = there.as_ref().map(|service| scm::ours(service, name)).transpose()?;
+    let account = match (&ours, &asked) {
         (_, Some(asked)) => asked.clone(),
-        (Some(service), None) => {
-            let account = scm::ours(service, name)?.0.account_name.unwrap_or_default();
-            Account::named(&account.to_string_lossy())
+        (Some((config, _)), None) => {
+            Account::named(&config.account_name.as_deref().unwrap_or_default().to_string_lossy())
         }
         (None, None) => Account::of_service(name),
     };
+    let made: Vec<PathBuf> = folders.iter().filter(|folder| !folder.exists()).cloned().collect();
+    if account.in_access_lists().is_some() {
+        for folder in &made {
+            // The account may not make it.
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+        }
+    }
     let info = ServiceInfo {
         name: name.into(),
         display_name: display_name(name).into(),
@@ -72,7 +82,6 @@ pub fn install(install: &Install) -> anyhow::Result<String> {
     };
     let service = match there {
         Some(service) => {
-            scm::ours(&service, name)?;
             service
                 .change_config(&info)
                 .map_err(scm::explained)
@@ -111,23 +120,25 @@ pub fn install(install: &Install) -> anyhow::Result<String> {
     };
     let loaded = &setup.loaded;
     if let Some(account) = account.in_access_lists() {
-        let files = [Some(&loaded.config.store.path), loaded.config.log.file.as_ref().map(|file| &file.path)];
-        let written: Vec<_> =
-            files.into_iter().flatten().filter_map(|file| file.parent()).map(Path::to_owned).collect();
-        for folder in &written {
-            // The account may not make it.
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
-        }
+        let program = executable.parent().unwrap_or(executable);
+        let replaces = may_replace(&folders, program, &loaded.base_dir);
         let needs = Needs {
-            program: executable.parent().unwrap_or(executable),
+            program,
             config: &loaded.base_dir,
             plugins: loaded.config.plugin_dirs.clone(),
-            written,
+            written: folders,
+            made: &made,
             read: install.reads(),
             private,
         };
-        next("Give the account its rights, and the same for what plugins write:", &commands(needs, account));
+        let mut lines = commands(needs, account);
+        if replaces {
+            lines.push(
+                "Who may write the folder of executable or config may replace them: better give store and log one of their own"
+                    .to_owned(),
+            );
+        }
+        next("Give the account its rights, and the same for what plugins write:", &lines);
     }
     if !account.is_own() {
         let how = "secpol.msc, Local Policies, User Rights Assignment: add the account, unless a group policy has it"

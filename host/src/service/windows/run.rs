@@ -55,7 +55,12 @@ pub fn run(
     let dispatched = service_dispatcher::start(name, service_main);
     let called = lock(&JOB).take().is_none();
     match dispatched {
-        Ok(()) if called => lock(&RESULT).take().unwrap_or(Ok(())),
+        Ok(()) if called => lock(&RESULT).take().unwrap_or_else(|| {
+            loop {
+                // The daemon's own thread ends the process in its way, since a thread of a plugin hangs: the usual end would wait for that.
+                std::thread::park();
+            }
+        }),
         Err(error) if scm::code(&error) != Some(FAILED_SERVICE_CONTROLLER_CONNECT) => {
             Err(Failure::Other(scm::explained(error).context("Windows does not take this process for a service")))
         }

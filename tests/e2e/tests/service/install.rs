@@ -220,6 +220,14 @@ fn what_is_wrong_with_a_service_is_said() {
     let status = machine.service(&["status"]);
     let said = "the service butler does not run: activating (auto-restart), after `exit-code`; `butler service start --name butler`";
     assert!(status.code == 1 && status.stderr.contains(said), "{status:?}");
+    for (state, said) in [
+        (r#"{"ActiveState": "activating", "SubState": "start"}"#, "is starting, and does not work yet; `journalctl"),
+        (r#"{"ActiveState": "deactivating", "SubState": "stop-sigterm"}"#, "is stopping; `journalctl"),
+    ] {
+        machine.keeps("properties.json", state);
+        let status = machine.service(&["status"]);
+        assert!(status.code == 1 && status.stderr.contains(said), "{status:?}");
+    }
     let reloads = r#"{"ActiveState": "reloading", "NRestarts": "3", "UnitFileState": "disabled"}"#;
     machine.keeps("properties.json", reloads);
     let said = machine.does(&["status"]);
@@ -358,6 +366,11 @@ fn units_of_others_configs_that_cannot_work_and_people_without_rights_are_refuse
         .sh("setpriv --reuid=1 --regid=1 --clear-groups /srv/butler/butler service install -c \"$1\"", &[CONFIG]);
     assert!(user.code == 1 && user.stderr.contains("sudo butler service install"), "{user:?}");
 
+    machine.sh("ln -s /dev/null /etc/systemd/system/butler.service", &[]);
+    for arguments in [&["install", "-c", CONFIG][..], &["start"], &["status"]] {
+        machine.refuses(arguments, &["the service butler is masked", "`systemctl unmask butler`"]);
+    }
+    machine.sh("rm /etc/systemd/system/butler.service", &[]);
     machine.sh("printf '[Service]\\nExecStart=/bin/true\\n' > /etc/systemd/system/butler.service", &[]);
     machine.refuses(&["install", "-c", CONFIG], &["a unit of somebody else", "--name"]);
     machine.refuses(&["uninstall"], &["a unit of somebody else"]);

@@ -37,7 +37,11 @@ async fn log(config: &str, named: impl Fn(u64, u64) -> String) -> String {
     if child.try_wait().unwrap().is_none() {
         stop_gently(&child);
     }
-    child.wait().unwrap();
+    wait_for("its end", || {
+        let ended = child.try_wait().unwrap();
+        async move { ended }
+    })
+    .await;
     read()
 }
 
@@ -74,5 +78,5 @@ async fn each_line_has_its_priority_and_no_time() {
 #[tokio::test]
 async fn standard_error_that_leads_elsewhere_is_as_ever() {
     let text = log("plugins:\n  - use: probe\n", |device, inode| format!("{device}:{}", inode + 1)).await;
-    assert!(text.lines().all(|line| line.starts_with("20")), "{text}");
+    assert!(text.contains(" is ready") && text.lines().all(|line| line.starts_with("20")), "{text}");
 }

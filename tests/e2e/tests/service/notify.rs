@@ -7,6 +7,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use e2e::place::{PRIVATE, Place};
 use e2e::{Butler, PATIENCE};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -124,6 +125,17 @@ async fn ready_is_told_when_the_instances_have_started_and_not_before() {
         assert!(status.success());
         assert_eq!(manager.waiting().last().unwrap(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=25000000");
     }
+}
+
+#[test]
+fn a_start_that_an_instance_refuses_is_never_ready() {
+    let (manager, place) = (Manager::at_a_path(), Place::new());
+    let config = format!("{PRIVATE}plugins:\n  - use: console\n  - use: probe\n    settings: {{ fault: config }}\n");
+    let output = place.start_with(&config, &[("NOTIFY_SOCKET", manager.name())]);
+    assert!(output.code == 2 && output.stderr.contains("`probe` refuses its settings"), "{output:?}");
+    let told = manager.waiting();
+    assert!(told.last().is_some_and(|last| last.starts_with("STOPPING=1\n")), "{told:?}");
+    assert!(!told.iter().any(|told| told == "READY=1"), "{told:?}");
 }
 
 #[tokio::test]
