@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use sqlx::SqliteConnection;
 
+use super::look::folder_of;
+
 const NEW: &str = "bak.new";
 const NEW_JOURNAL: &str = "bak.new-journal";
 const PART: &str = "bak.part";
@@ -74,21 +76,32 @@ impl Copy {
 /// After an update that was interrupted: its copy goes if it is not whole, or if the store still is of that version; if the store is
 /// of another, it is a copy.
 pub(super) fn tidy(store: &Path, version: i64) {
-    for (_, half) in [NEW, NEW_JOURNAL].into_iter().flat_map(|end| list(store, end)) {
-        remove(&half);
+    for file in leftovers(store, version) {
+        remove(&file);
     }
     for (of, part) in list(store, PART) {
-        if of == version {
-            remove(&part);
-        } else if of < version {
+        if of < version {
             finish(&part, &part.with_extension(""));
         }
     }
 }
 
-/// The newest copy of a store that a Butler can open which knows versions up to `known`.
+/// Bytes of what goes then.
+pub(super) fn of_no_use(store: &Path, version: i64) -> u64 {
+    leftovers(store, version).filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum()
+}
+
+/// What goes then.
+fn leftovers(store: &Path, version: i64) -> impl Iterator<Item = PathBuf> {
+    let half = [NEW, NEW_JOURNAL].into_iter().flat_map(|end| list(store, end));
+    let whole = list(store, PART).into_iter().filter(move |(of, _)| *of == version);
+    half.chain(whole).map(|(_, file)| file)
+}
+
+/// The newest copy of a newer store that a Butler can open which knows versions up to `known`. It may have the name that it has until
+/// the update is committed: the Butler that has made it was killed before it could give it the other.
 pub(super) fn newest_up_to(store: &Path, known: i64) -> Option<PathBuf> {
-    let copies = list(store, "bak").into_iter().filter(|(of, _)| *of <= known);
+    let copies = ["bak", PART].into_iter().flat_map(|end| list(store, end)).filter(|(of, _)| *of <= known);
     copies.max_by_key(|(_, path)| time_of(path)).map(|(_, path)| path)
 }
 
@@ -99,11 +112,8 @@ fn time_of(path: &Path) -> Option<String> {
 
 /// Files beside a store that are called as its copies are, with their versions.
 fn list(store: &Path, end: &str) -> Vec<(i64, PathBuf)> {
-    let (Some(folder), Some(stem)) = (store.parent(), store.file_stem().and_then(|stem| stem.to_str())) else {
-        return Vec::new();
-    };
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let Some(stem) = store.file_stem().and_then(|stem| stem.to_str()) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(folder_of(store)) else { return Vec::new() };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let copies = names.filter_map(|name| {
         let rest = name.strip_prefix(stem)?.strip_prefix(".v")?.strip_suffix(end)?.strip_suffix('.')?;

@@ -13,6 +13,9 @@ const RESERVE: u64 = 4 << 20;
 /// less fills the disk.
 pub(crate) const LEAST_ROOM: u64 = 100 << 20;
 
+const DAMAGED: &str =
+    "its file is damaged: stop Butler, keep the file, and restore a backup or let Butler make a new one";
+
 /// The disk of a store.
 pub(super) struct Disk {
     health: Mutex<Health>,
@@ -100,9 +103,7 @@ impl Disk {
             freed = result_code(error) == Some(FULL) && std::fs::remove_file(&self.reserve).is_ok();
             health.short |= freed;
             let remedy = match result_code(error) {
-                Some(CORRUPT | NOTADB) => {
-                    "its file is damaged: stop Butler, keep the file, and restore a backup or let Butler make a new one"
-                }
+                Some(CORRUPT | NOTADB) => DAMAGED,
                 _ if is_of_disk(error) => "make room on its disk or mend its permissions",
                 _ => "its connection is made anew; if this lasts, restart Butler and report it, please",
             };
@@ -159,10 +160,26 @@ pub(super) fn told(error: &sqlx::Error) -> String {
     format!("{error}{hint}")
 }
 
+/// What to do at a start about an error that does not come from the place of the store.
+pub(super) fn remedy(error: &sqlx::Error) -> Option<&'static str> {
+    match result_code(error)? {
+        CORRUPT | NOTADB => Some(DAMAGED),
+        BUSY | LOCKED => Some("another program has it open (a backup, `sqlite3`): end that, and start Butler again"),
+        _ => None,
+    }
+}
+
 /// Why a store cannot be opened.
 pub(super) fn not_opened(path: &Path, error: &sqlx::Error) -> StoreError {
-    let (path, cause) = (path.to_owned(), told(error));
-    if may_be_full(error) { StoreError::Full { path, cause } } else { StoreError::Open { path, cause } }
+    if may_be_full(error) {
+        return StoreError::Full { path: path.to_owned(), cause: told(error) };
+    }
+    not_read(path, error)
+}
+
+/// Why a store cannot be looked at.
+pub(super) fn not_read(path: &Path, error: &sqlx::Error) -> StoreError {
+    StoreError::Open { path: path.to_owned(), cause: told(error), remedy: remedy(error).unwrap_or(StoreError::PLACE) }
 }
 
 /// Whether the disk is full.

@@ -45,13 +45,19 @@ pub(super) async fn version(connection: &mut SqliteConnection) -> sqlx::Result<i
 
 /// Brings a store that was looked at to the present version; copies it beside itself before it changes an older one.
 pub(super) async fn run(look: &Look, connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
-    let Look { found, known, .. } = *look;
+    // What it has in its log counts as well, wherever that was looked for.
+    let found = version(connection).await.map_err(|error| disk::not_opened(path, &error))?;
+    // Nothing of what was there to be used again is there after this.
+    let look = Look { found, reused: 0, ..*look };
+    let known = look.known;
+    look.refuse_newer(path)?;
     copies::tidy(path, found);
     if found >= known {
         return Ok(());
     }
     if found == 0 {
-        return all(connection).await.map(drop).map_err(|failed| disk::not_opened(path, &failed.error));
+        let found = all(connection).await.map_err(|failed| disk::not_opened(path, &failed.error))?;
+        return Look { found, ..look }.refuse_newer(path);
     }
     let begun = Instant::now();
     tracing::info!(
@@ -64,16 +70,16 @@ pub(super) async fn run(look: &Look, connection: &mut SqliteConnection, path: &P
         found,
         known,
         cause: disk::told(&failed.error),
-        remedy: remedy(failed, look),
+        remedy: remedy(failed, &look),
     };
     let copy = Copy::make(found, connection, path).await;
     let copy = copy.map_err(|error| failed(&Failed { error, certain: true }))?;
     match all(connection).await {
         Ok(was) if was == found => copy.keep(),
         // By a process that was told to stop and was not gone yet. It has made a copy too, from before that.
-        Ok(_) => {
+        Ok(found) => {
             copy.discard();
-            return Ok(());
+            return Look { found, ..look }.refuse_newer(path);
         }
         Err(error) => {
             if error.certain {
@@ -100,7 +106,7 @@ fn remedy(Failed { error, certain }: &Failed, look: &Look) -> String {
     let remedy = if disk::may_be_full(error) {
         &format!("make room on its disk, {} for this, and start Butler again", super::Megabytes::from(look.room()))
     } else {
-        "go on with the Butler that it is of, and report this, please"
+        disk::remedy(error).unwrap_or("go on with the Butler that it is of, and report this, please")
     };
     format!("nothing was changed: {remedy}")
 }
@@ -151,7 +157,7 @@ mod tests {
 
     #[test]
     fn only_what_is_known_of_a_failed_update_is_told() {
-        let look = Look { found: 1, known: 5, size: 10 << 20 };
+        let look = Look { found: 1, known: 5, size: 10 << 20, reused: 0 };
         let said = |certain| remedy(&Failed { error: sqlx::Error::WorkerCrashed, certain }, &look);
         assert!(said(true).contains("nothing was changed: go on with the Butler that it is of"), "{}", said(true));
         assert!(!said(false).contains("nothing was changed") && !said(false).contains("go on with"), "{}", said(false));

@@ -37,7 +37,6 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -99,14 +98,14 @@ struct Inner {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The folder or file cannot be made or opened.
-    #[error(
-        "the store {path} cannot be opened: {cause}; `store.path` must be a file on a local disk that Butler may write"
-    )]
+    #[error("the store {path} cannot be opened: {cause}; {remedy}")]
     Open {
         /// The file.
         path: PathBuf,
         /// What the system or SQLite said.
         cause: String,
+        /// What to do.
+        remedy: &'static str,
     },
     /// Its disk has no room for what a start writes.
     #[error(
@@ -188,15 +187,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    fn open(path: &Path, cause: &impl fmt::Display) -> Self {
-        Self::Open { path: path.to_owned(), cause: cause.to_string() }
-    }
+    /// What is wrong if nothing else is known.
+    const PLACE: &str = "`store.path` must be a file on a local disk that Butler may write";
 
     fn of_system(path: &Path, cause: &std::io::Error) -> Self {
         if cause.kind() == std::io::ErrorKind::StorageFull {
             return Self::Full { path: path.to_owned(), cause: cause.to_string() };
         }
-        Self::open(path, cause)
+        Self::Open { path: path.to_owned(), cause: cause.to_string(), remedy: Self::PLACE }
     }
 }
 
@@ -273,13 +271,22 @@ pub fn holder(path: &Path) -> Option<String> {
 /// The files that a Butler with the store of this path goes on writing, if they are there: the store with those of SQLite, its lock, the
 /// room that is set aside. Others beside it are only replaced or removed, which is a right of the folder.
 pub fn written_files(path: &Path) -> Vec<PathBuf> {
+    let path = file_of(path);
     let beside = |end: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(end);
         PathBuf::from(name)
     };
     let [lock, reserve] = [LOCK, RESERVE].map(|extension| path.with_extension(extension));
-    vec![path.to_owned(), beside("-wal"), beside("-shm"), lock, reserve]
+    vec![beside(""), beside("-wal"), beside("-shm"), lock, reserve]
+}
+
+/// The file of the store that is opened by this path. SQLite follows a symbolic link, on Windows not, and has its log beside the file
+/// that it finds: so there all the others are as well.
+fn file_of(path: &Path) -> PathBuf {
+    let is_link = cfg!(unix) && std::fs::symlink_metadata(path).is_ok_and(|file| file.is_symlink());
+    let file = if is_link { std::fs::canonicalize(path).ok() } else { None };
+    file.unwrap_or_else(|| path.to_owned())
 }
 
 /// How every connection opens the file.
@@ -345,9 +352,16 @@ impl Store {
 
     /// Ends the writer after all waiting operations, unless the disk does not let it; later operations fail.
     pub async fn close(&self) {
-        self.inner.writer.close().await;
+        // No reading is ended before the last writing is: whoever settles something may have to read.
+        let connection = self.inner.writer.end().await;
         self.inner.readers.close().await;
         self.inner.history.close().await;
+        // The last one brings SQLite's log into the file, if it may write: after this the file alone is the store.
+        if let Some(connection) = connection
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "the store was not closed cleanly; it repairs itself at the next start");
+        }
         self.inner.lock.ending();
     }
 

@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Writer {
     queue: mpsc::Sender<Box<dyn Operation>>,
     disk: Arc<Disk>,
-    task: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    task: Mutex<Option<tokio::task::JoinHandle<SqliteConnection>>>,
     closing: tokio::sync::watch::Sender<bool>,
 }
 
@@ -92,12 +92,11 @@ impl Writer {
         Ok(answer.await.map_err(|_| StoreError::Closed)??)
     }
 
-    pub(super) async fn close(&self) {
+    /// Ends it after all waiting operations, unless the disk does not let it. Its connection, for whoever is the first to end it.
+    pub(super) async fn end(&self) -> Option<SqliteConnection> {
         self.closing.send_replace(true);
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task {
-            let _ = task.await;
-        }
+        task?.await.ok()
     }
 }
 
@@ -109,7 +108,7 @@ struct Loop {
 }
 
 impl Loop {
-    async fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Operation>>) {
+    async fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Operation>>) -> SqliteConnection {
         self.disk.set_aside();
         let mut group: Vec<Box<dyn Operation>> = Vec::with_capacity(GROUP);
         loop {
@@ -127,9 +126,7 @@ impl Loop {
                 break;
             }
         }
-        if let Err(error) = self.connection.close().await {
-            tracing::warn!(%error, "the store was not closed cleanly; it repairs itself at the next start");
-        }
+        self.connection
     }
 
     /// Commits a group and answers it; false when the store was closed while the disk did not let it.

@@ -1,10 +1,12 @@
 //! The end of the daemon: in time, with nothing left behind.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use butler::ingest::sample::{Fields, SampleKind, message};
-use e2e::{Answer, Butler, Sink};
+use e2e::{Answer, Butler, Sink, sqlite};
+use tempfile::TempDir;
 
 fn failed_task() -> String {
     message(SampleKind::TaskFailed, &Fields::random().unwrap())
@@ -46,6 +48,21 @@ async fn a_signal_is_heard_from_the_moment_that_the_run_file_is_there() {
         assert_eq!(status.code(), Some(0), "ended with {status}:\n{log}");
         assert!(!run_file.exists(), "{log}");
     }
+}
+
+#[tokio::test]
+async fn a_stop_leaves_the_store_in_one_file() {
+    let folder = Arc::new(TempDir::new().unwrap());
+    let butler = Butler::start_in(folder.clone(), "plugins: []\n", &[]).await;
+    let told = e2e::fields();
+    butler.send(&[e2e::failure(&told)]);
+    butler.wait_routed(&told.task_id, "reload-task.failed").await;
+    let log = folder.path().join("butler.db-wal");
+    assert!(log.exists());
+    let (status, text) = butler.stop().await;
+    assert!(status.success() && !log.exists(), "{text}");
+    let events = "SELECT count(*) FROM events WHERE kind = 'reload-task.failed';";
+    assert_eq!(sqlite(&folder.path().join("butler.db"), events), "1");
 }
 
 #[tokio::test]

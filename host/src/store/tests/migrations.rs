@@ -143,6 +143,45 @@ async fn a_store_that_another_start_was_still_at_is_not_migrated_twice() {
 }
 
 #[tokio::test]
+async fn a_store_that_a_newer_butler_was_still_at_is_refused() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = old_store(folder.path());
+    let locked = LockedStore::take(&path).await.unwrap();
+    let newer = old_store(elsewhere.path());
+    alter(&newer, "PRAGMA journal_mode = WAL; PRAGMA user_version = 99").await;
+    std::fs::copy(&newer, &path).unwrap();
+    let error = locked.open().await.err().unwrap();
+    assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
+    assert_eq!(number(&path, "PRAGMA user_version").await, 99);
+    assert_eq!(copies(folder.path()), Vec::<String>::new());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn by_a_link_it_is_the_store_that_it_is() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (path, link) = (old_store(folder.path()), elsewhere.path().join("link.db"));
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let by_link = LockedStore::take(&link).await.unwrap();
+    assert!(matches!(LockedStore::take(&path).await, Err(StoreError::Locked { .. })), "one store, one lock");
+    let store = by_link.open().await.unwrap();
+    store.accept(vec![event(&["a"])]).await.unwrap();
+    // All of this is in the log only.
+    let set = store.inner.writer.run((), |(), connection| {
+        Box::pin(async { sqlx::raw_sql("PRAGMA user_version = 99").execute(connection).await.map(drop) })
+    });
+    set.await.unwrap();
+    assert_eq!(Look::at(&link).await.unwrap().found, 99);
+    let mut written = written_files(&link);
+    written.retain(|file| file.exists());
+    let real = std::fs::canonicalize(folder.path()).unwrap();
+    assert_eq!(written, ["s.db", "s.db-wal", "s.db-shm", "s.lock", "s.reserve"].map(|name| real.join(name)));
+    assert_eq!(copies(folder.path()).len(), 1);
+    assert_eq!(contents(elsewhere.path()).len(), 1, "nothing but the link");
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_newer_store_is_refused_untouched_and_the_copy_to_go_back_to_is_named() {
     let fixture = Fixture::new().await;
     let path = fixture.path();
@@ -158,8 +197,10 @@ async fn a_newer_store_is_refused_untouched_and_the_copy_to_go_back_to_is_named(
     drop(fixture.store);
     for (folder, path) in [(fixture.folder.path(), &path), (folder.path(), &of_killed)] {
         for name in [
-            format!("s.v{known}-20260102T030405Z.bak"),
+            // Its update was killed when all but the name of its copy was done.
+            format!("s.v{known}-20260102T030405Z.bak.part"),
             format!("s.v{known}-20250102T030405Z.bak"),
+            format!("s.v{known}-20260302T030405Z.bak.new"),
             "s.v98-20260302T030405Z.bak".to_owned(),
             format!("t.v{known}-20260302T030405Z.bak"),
         ] {
@@ -170,7 +211,7 @@ async fn a_newer_store_is_refused_untouched_and_the_copy_to_go_back_to_is_named(
         assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
         let error = error.to_string();
         assert!(error.contains(&format!("knows up to {known}")) && error.contains("left as it was"), "{error}");
-        assert!(error.contains(&format!("s.v{known}-20260102T030405Z.bak, as config/README.md says")), "{error}");
+        assert!(error.contains(&format!("s.v{known}-20260102T030405Z.bak.part, as config/README.md says")), "{error}");
         // SQLite's index of its log is made anew by whoever needs it.
         let mut after = contents(folder);
         for files in [&mut before, &mut after] {
@@ -207,6 +248,56 @@ async fn a_look_sees_what_is_there_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_killed_update_has_left_takes_no_room_twice() {
+    let (folder, of_killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = old_store(folder.path());
+    alter(&path, "PRAGMA journal_mode = WAL").await;
+    let (size, room) = (std::fs::metadata(&path).unwrap().len(), Look::at(&path).await.unwrap().room());
+    // What is changed does not fit into its memory: so it is in the log before the end.
+    let mut connection = SqliteConnection::connect_with(&plain(&path)).await.unwrap();
+    let half = "PRAGMA cache_size = 10; BEGIN; CREATE TABLE t (x); INSERT INTO t SELECT zeroblob(900) FROM events, events LIMIT 500";
+    sqlx::raw_sql(half).execute(&mut connection).await.unwrap();
+    for end in ["s.db", "s.db-wal"] {
+        std::fs::copy(folder.path().join(end), of_killed.path().join(end)).unwrap();
+    }
+    connection.close().await.unwrap();
+    let path = of_killed.path().join("s.db");
+    let log = std::fs::metadata(of_killed.path().join("s.db-wal")).unwrap().len();
+    assert!(log > 100_000, "{log}");
+    let look = Look::at(&path).await.unwrap();
+    assert_eq!((look.found, look.size, look.room()), (1, size, room - log));
+    for (leftover, length) in
+        [("v1-20260102T030405Z.bak.part", 7), ("v0-20260102T030405Z.bak.new", 5), ("v0-20250102T030405Z.bak.part", 3)]
+    {
+        std::fs::write(path.with_extension(leftover), vec![0; length]).unwrap();
+    }
+    assert_eq!(Look::at(&path).await.unwrap().room(), room - log - 12, "the last one stays, as a copy");
+}
+
+#[tokio::test]
+async fn a_stopped_store_is_one_file() {
+    let fixture = Fixture::new().await;
+    fixture.store.accept(vec![event(&["a"])]).await.unwrap();
+    assert_eq!(fixture.store.accepted_count().await.unwrap(), 1);
+    fixture.store.events(&EventFilter { limit: 1, ..EventFilter::default() }).await.unwrap();
+    let log = fixture.folder.path().join("s.db-wal");
+    assert!(log.exists());
+    fixture.store.close().await;
+    assert!(!log.exists());
+    assert_eq!(number(&fixture.path(), "SELECT count(*) FROM events").await, 1);
+}
+
+#[tokio::test]
+async fn a_damaged_store_is_called_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.db");
+    std::fs::write(&path, vec![0x42; 8192]).unwrap();
+    let error = Store::open(&path).await.err().unwrap().to_string();
+    assert!(error.contains("its file is damaged") && error.contains("restore a backup"), "{error}");
+    assert!(!error.contains("local disk"), "{error}");
+}
+
+#[tokio::test]
 async fn a_store_that_is_only_locked_is_as_it_was_and_its_lock_says_whose_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = old_store(folder.path());
@@ -239,7 +330,7 @@ async fn folders_that_are_made_for_a_store_are_its_owner_s_alone() {
 
 #[test]
 fn room_and_full_disks_are_told_with_their_figures() {
-    let look = Look { found: 1, known: 5, size: 10 << 20 };
+    let look = Look { found: 1, known: 5, size: 10 << 20, reused: 0 };
     assert_eq!(look.room(), 24 << 20);
     let error = StoreError::NoRoom {
         path: "s.db".into(),

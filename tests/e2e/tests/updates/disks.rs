@@ -54,6 +54,25 @@ async fn room_for_the_copy_and_the_changes_is_looked_for_first_and_is_enough() {
 }
 
 #[tokio::test]
+async fn what_an_interrupted_update_has_left_does_not_keep_the_next_one_from_its_room() {
+    let disk = Disk::in_memory(96);
+    let store = old_store(disk.path(), 1, 20_000);
+    let config = write_config(disk.path(), PLAIN);
+    let (needed, size) = (needed(&config), std::fs::metadata(&store).unwrap().len());
+    // It had just the room that it asked for, and was killed with its copy half done.
+    std::fs::write(disk.path().join("butler.v1-20260304T050607Z.bak.new"), vec![0x42; usize::try_from(size).unwrap()])
+        .unwrap();
+    leave(&disk, (needed << 20) + (64 << 10) - size);
+    let output = run_with(&["doctor", "-c", config.to_str().unwrap()], &[]);
+    assert!(output.stdout.contains("copies it and brings it to"), "{output:?}");
+    let (status, log) = Butler::run_config(disk.folder(), "butler.yaml").await.stop().await;
+    assert!(status.success() && log.contains("the store is migrated"), "{log}");
+    assert_eq!(sqlite(&store, "PRAGMA user_version; PRAGMA integrity_check;"), format!("{PRESENT}\nok"));
+    let [copy] = &copies(disk.path())[..] else { panic!("{:?}", copies(disk.path())) };
+    assert!(!copy.contains("20260304T050607Z"), "{copy}");
+}
+
+#[tokio::test]
 async fn a_disk_that_fills_up_meanwhile_leaves_the_old_store_and_no_half_copy() {
     let disk = Disk::in_memory(128);
     let store = old_store(disk.path(), 1, 30_000);

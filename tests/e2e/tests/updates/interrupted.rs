@@ -79,6 +79,7 @@ async fn what_came_by_udp_is_counted_when_the_start_fails() {
     let log = starting.log();
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("is not kept") && log.contains("messages=2"), "{log}");
+    assert!(log.contains("nothing was changed: another program has it open (a backup, `sqlite3`): end that"), "{log}");
     drop(lock);
     assert_eq!(sqlite(&store, "PRAGMA user_version;"), "1");
 }
