@@ -148,15 +148,27 @@ const MISMATCH: i32 = 20;
 const RANGE: i32 = 25;
 const NOTADB: i32 = 26;
 
-fn result_code(error: &sqlx::Error) -> Option<i32> {
+/// The extended result code of an error that is none of the store's disk: SQLite finds no folder for its temporary files.
+const IOERR_GETTEMPPATH: i32 = IOERR | 25 << 8;
+
+fn extended_code(error: &sqlx::Error) -> Option<i32> {
     let sqlx::Error::Database(error) = error else { return None };
-    error.code()?.parse::<i32>().ok().map(|code| code & 0xff)
+    error.code()?.parse().ok()
+}
+
+fn result_code(error: &sqlx::Error) -> Option<i32> {
+    extended_code(error).map(|code| code & 0xff)
+}
+
+/// An error of the system, which SQLite tells in the same way when the disk is full.
+fn is_of_system(error: &sqlx::Error) -> bool {
+    result_code(error) == Some(IOERR) && extended_code(error) != Some(IOERR_GETTEMPPATH)
 }
 
 /// An error of a start for people. A full disk is one of input and output as well: the file that SQLite shares with other
 /// processes cannot grow then.
 pub(super) fn told(error: &sqlx::Error) -> String {
-    let hint = if result_code(error) == Some(IOERR) { " (is its disk full?)" } else { "" };
+    let hint = if is_of_system(error) { " (is its disk full?)" } else { "" };
     format!("{error}{hint}")
 }
 
@@ -164,6 +176,10 @@ pub(super) fn told(error: &sqlx::Error) -> String {
 pub(super) fn remedy(error: &sqlx::Error) -> Option<&'static str> {
     match result_code(error)? {
         CORRUPT | NOTADB => Some(DAMAGED),
+        IOERR if !is_of_system(error) => Some(
+            "SQLite finds no folder for its temporary files that it may write: set the variable SQLITE_TMPDIR to the store's folder, and \
+             start Butler again",
+        ),
         BUSY | LOCKED => Some("another program has it open (a backup, `sqlite3`): end that, and start Butler again"),
         _ => None,
     }
@@ -190,7 +206,7 @@ pub(super) fn is_full(error: &sqlx::Error) -> bool {
 /// Whether the disk is full, or may be by what is known.
 pub(super) fn may_be_full(error: &sqlx::Error) -> bool {
     let of_system = matches!(error, sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull);
-    of_system || matches!(result_code(error), Some(FULL | IOERR))
+    of_system || is_full(error) || is_of_system(error)
 }
 
 /// Whether a statement was ended because it took too long.
