@@ -26,6 +26,7 @@ mod sense;
 mod signl4;
 mod sink;
 mod slack;
+mod starting;
 mod strangers;
 mod teams;
 #[cfg(unix)]
@@ -62,6 +63,7 @@ pub use self::sense::{Fields, Sense, datagram, failure, fields};
 pub use self::signl4::Signl4;
 pub use self::sink::{Answer, Received, Sink};
 pub use self::slack::{Slack, SlackCall, SlackMessage, Trouble};
+pub use self::starting::Starting;
 pub use self::strangers::{Compiler, compiler_of, provide_stranger, stranger_file};
 pub use self::teams::{TeamsChannel, TeamsTrouble, fault_of_message};
 #[cfg(unix)]

@@ -6,14 +6,12 @@
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use e2e::qlik::{Fault, Options, Site};
 use e2e::{
-    Answer, Butler, Received, Sense, Sink, butler_exe, failure, fields, http, resident, sqlite, sqlite_of_dead,
-    wait_for,
+    Answer, Butler, Received, Sense, Sink, Starting, failure, fields, http, resident, sqlite, sqlite_of_dead, wait_for,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -150,40 +148,14 @@ async fn kills_at_random_moments_under_load_lose_nothing_that_was_accepted() {
     agrees(&store, &told);
 }
 
-/// A daemon that is not waited for.
-struct Early(Child);
-
-impl Early {
-    fn start(config: &Path) -> Self {
-        let child = Command::new(butler_exe())
-            .args(["run", "-c"])
-            .arg(config)
-            .env_remove("BUTLER_CONFIG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Self(child.expect("the executable starts"))
-    }
-
-    /// Kills it after a time; whether it was ready by then.
-    fn kill_after(mut self, time: Duration, run_file: &Path) -> bool {
-        std::thread::sleep(time);
-        let ended = self.0.try_wait().expect("a child can be waited for");
-        assert!(ended.is_none(), "it ended by itself with {ended:?}");
-        let run = std::fs::read(run_file).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-        let ready = run.is_some_and(|run| run["pid"] == self.0.id());
-        self.0.kill().expect("a child can be killed");
-        self.0.wait().expect("a child can be waited for");
-        ready
-    }
-}
-
-impl Drop for Early {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Starts a daemon and kills it after a time; whether it was ready by then.
+fn kill_after(time: Duration, config: &Path, run_file: &Path) -> bool {
+    let starting = Starting::new(config, &[]);
+    std::thread::sleep(time);
+    let run = std::fs::read(run_file).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let ready = run.is_some_and(|run| run["pid"] == starting.child().id());
+    starting.kill();
+    ready
 }
 
 /// Kills daemons at moments spread over the time that a start takes; how many of them were not ready.
@@ -191,7 +163,7 @@ async fn kill_starts(kills: u32, start: Duration, config: PathBuf, run_file: Pat
     tokio::task::spawn_blocking(move || {
         let (mut span, mut early) = (start, 0);
         for n in 0..kills {
-            if Early::start(&config).kill_after(span * (n % 8) / 8, &run_file) {
+            if kill_after(span * (n % 8) / 8, &config, &run_file) {
                 // Starts are faster now than the one that was measured.
                 span = span * 3 / 4;
             } else {
@@ -266,7 +238,7 @@ async fn kills_during_the_first_start_leave_a_store_that_works() {
             std::fs::write(&file, &text).expect("the config can be written");
             let run_file = folder.path().join("butler.db.run.json");
             let time = start * n / 12;
-            let kill = tokio::task::spawn_blocking(move || Early::start(&file).kill_after(time, &run_file));
+            let kill = tokio::task::spawn_blocking(move || kill_after(time, &file, &run_file));
             kill.await.expect("no kill panics");
             if !together && !n.is_multiple_of(3) {
                 continue;

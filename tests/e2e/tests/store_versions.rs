@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use e2e::{Butler, Fields, Sink, WallClock, failure, fields, old_store, sqlite, sqlite_of_dead, wait_for};
+use e2e::{Butler, Fields, Sink, Starting, WallClock, failure, fields, old_store, sqlite, sqlite_of_dead, wait_for};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -280,21 +280,9 @@ async fn a_store_of_every_earlier_version_is_migrated_and_complete() {
 
 /// Starts a daemon and kills it after a time.
 async fn kill_start(config: &Path, clock: &WallClock, after: Duration) {
-    let mut child = std::process::Command::new(e2e::butler_exe())
-        .args(["run", "-c"])
-        .arg(config)
-        .env_remove("BUTLER_CONFIG")
-        .envs(clock.environment())
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("the executable starts");
+    let starting = Starting::new(config, &clock.environment());
     tokio::time::sleep(after).await;
-    let ended = child.try_wait().expect("a child can be waited for");
-    child.kill().expect("a child can be killed");
-    child.wait().expect("a child can be waited for");
-    assert!(ended.is_none(), "it ended by itself: {ended:?}");
+    starting.kill();
 }
 
 #[tokio::test]

@@ -4,10 +4,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use e2e::{Butler, Disk, Filler, Output, butler_exe, old_store, run_command, run_with, sqlite, take_all_room};
+use e2e::{Butler, Disk, Filler, Output, butler_exe, go_on, old_store, run_command, run_with, sqlite, take_all_room};
 use tempfile::TempDir;
 
-use super::{PLAIN, PRESENT, Starting, assert_as_before, contents, copies, write_config};
+use super::{PLAIN, PRESENT, assert_as_before, contents, copies, held, write_config};
 
 /// Takes room of a disk until so much is free.
 fn leave(disk: &Disk, bytes: u64) {
@@ -78,9 +78,9 @@ async fn a_disk_that_fills_up_meanwhile_leaves_the_old_store_and_no_half_copy() 
     let store = old_store(disk.path(), 1, 30_000);
     let config = write_config(disk.path(), PLAIN);
     let (needed, before) = (needed(&config), std::fs::read(&store).unwrap());
-    let mut starting = Starting::held(&config, &store).await;
+    let mut starting = held(&config, &store).await;
     let filler = Filler::start(&disk);
-    starting.go_on();
+    go_on(starting.child());
     let status = starting.wait_end().await;
     let log = starting.log();
     assert_eq!(status.code(), Some(1), "{log}");

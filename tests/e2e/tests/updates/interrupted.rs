@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
-use e2e::{Butler, Sink, StoreLock, failure, fields, old_store, run_with, sqlite, sqlite_of_dead, stop_gently};
+use e2e::{
+    Butler, Sink, Starting, StoreLock, failure, fields, go_on, old_store, run_with, sqlite, sqlite_of_dead, stop_gently,
+};
 use tempfile::TempDir;
 
-use super::{EARLIER, PLAIN, PRESENT, Starting, assert_as_before, contents, copies, write_config};
+use super::{EARLIER, PLAIN, PRESENT, assert_as_before, contents, copies, held, write_config};
 
 #[tokio::test]
 async fn a_stop_in_the_middle_is_heard_and_leaves_the_old_store() {
@@ -15,9 +17,9 @@ async fn a_stop_in_the_middle_is_heard_and_leaves_the_old_store() {
     let counts = "PRAGMA user_version; SELECT count(*) FROM events; SELECT count(*) FROM keys; PRAGMA integrity_check;";
     let before = sqlite(&store, counts);
     let config = write_config(folder.path(), PLAIN);
-    let mut starting = Starting::held(&config, &store).await;
-    stop_gently(&starting.child);
-    starting.go_on();
+    let mut starting = held(&config, &store).await;
+    stop_gently(starting.child());
+    go_on(starting.child());
     let status = starting.wait_end().await;
     let log = starting.log();
     assert_eq!(status.code(), Some(0), "{log}");
@@ -70,7 +72,7 @@ async fn what_came_by_udp_is_counted_when_the_start_fails() {
     let config = write_config(folder.path(), &format!("{PLAIN}udp: {{ listen: \"127.0.0.1:0\" }}\n"));
     // For longer than a start waits for it.
     let lock = StoreLock::take(&store);
-    let mut starting = Starting::new(&config);
+    let mut starting = Starting::new(&config, &[]);
     starting.wait_log(EARLIER).await;
     for _ in 0..2 {
         send(&starting, &failure(&fields()));
@@ -93,9 +95,9 @@ async fn what_arrives_while_the_store_is_brought_to_this_version_waits() {
         sink.url("/")
     );
     let config = write_config(folder.path(), &format!("{PLAIN}{plugins}"));
-    let starting = Starting::held(&config, &store).await;
+    let starting = held(&config, &store).await;
     let told = fields();
     send(&starting, &failure(&told));
-    starting.go_on();
+    go_on(starting.child());
     sink.wait_where("the alert", |request| request.json()["data"]["task"]["id"] == told.task_id.as_str()).await;
 }

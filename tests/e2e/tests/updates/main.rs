@@ -9,10 +9,8 @@ mod refused;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
 
-use e2e::{STORE_VERSION as PRESENT, StoreLock, butler_exe, go_on, stand_still, wait_for};
-use tempfile::NamedTempFile;
+use e2e::{STORE_VERSION as PRESENT, Starting, StoreLock, stand_still};
 
 /// Sections for a store that is there, without anything that asks others.
 const PLAIN: &str =
@@ -60,64 +58,14 @@ fn write_config(folder: &Path, config: &str) -> PathBuf {
     path
 }
 
-/// A daemon that starts, and may never be ready. It is killed when it is dropped.
-struct Starting {
-    child: Child,
-    log: NamedTempFile,
-}
-
-impl Starting {
-    fn new(config: &Path) -> Self {
-        let log = NamedTempFile::new().unwrap();
-        let child = Command::new(butler_exe())
-            .args(["run", "-c"])
-            .arg(config)
-            .env_remove("BUTLER_CONFIG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log.reopen().unwrap())
-            .spawn()
-            .unwrap();
-        Self { child, log }
-    }
-
-    /// A start that stands still between copying a store and the end of its changes, of which none is made yet that counts.
-    async fn held(config: &Path, store: &Path) -> Self {
-        // Without it a quick start could be over before this test has a turn.
-        let lock = StoreLock::take(store);
-        let starting = Self::new(config);
-        starting.wait_log(EARLIER).await;
-        stand_still(&starting.child);
-        assert!(!starting.log().contains("the store is migrated"), "{}", starting.log());
-        drop(lock);
-        starting
-    }
-
-    fn go_on(&self) {
-        go_on(&self.child);
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.log.path()).unwrap()
-    }
-
-    async fn wait_log(&self, text: &str) {
-        let until = tokio::time::Instant::now() + e2e::PATIENCE;
-        while !self.log().contains(text) {
-            assert!(tokio::time::Instant::now() < until, "`{text}` is not in the log:\n{}", self.log());
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
-    }
-
-    async fn wait_end(&mut self) -> ExitStatus {
-        let child = std::cell::RefCell::new(&mut self.child);
-        wait_for("the end of a start", || async { child.borrow_mut().try_wait().unwrap() }).await
-    }
-}
-
-impl Drop for Starting {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A start that stands still between copying a store and the end of its changes, of which none is made yet that counts.
+async fn held(config: &Path, store: &Path) -> Starting {
+    // Without it a quick start could be over before this test has a turn.
+    let lock = StoreLock::take(store);
+    let starting = Starting::new(config, &[]);
+    starting.wait_log(EARLIER).await;
+    stand_still(starting.child());
+    assert!(!starting.log().contains("the store is migrated"), "{}", starting.log());
+    drop(lock);
+    starting
 }
