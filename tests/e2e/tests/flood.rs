@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use e2e::{Butler, Sink, failure, fields, http, resident, wait_for};
+use e2e::{Butler, PATIENCE, Sink, failure, fields, http, resident, wait_for};
 
 const MEMORY: u64 = 150 << 20;
 /// The only one that may send good messages; the whole of 127.0.0.0/8 is this machine.
@@ -163,7 +163,7 @@ async fn floods(udp: &str, sources: Vec<Source>) -> Result {
             && now.queued == now.processed + now.duplicates + now.rejected;
         done.then_some(now)
     });
-    let Ok(all) = tokio::time::timeout(Duration::from_secs(20), all).await else {
+    let Ok(all) = tokio::time::timeout(PATIENCE * 9 / 10, all).await else {
         panic!("sent {flood} and {good}, counted {:?}:\n{}", counted(&butler).await, butler.log());
     };
     assert_eq!(all.received + all.foreign + all.kernel, sent, "{all:?}");
